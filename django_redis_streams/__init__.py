@@ -1,0 +1,1 @@
+"""Redis Streams for Django: publish on commit, handle, retry, dead-letter, replay."""
