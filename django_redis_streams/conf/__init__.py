@@ -1,0 +1,89 @@
+"""`REDIS_STREAMS`, parsed when first used and again after `setting_changed`.
+
+`schema` is what it parses to, `parse` how, `values` what a single value may be. Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from ..exceptions import ConfigurationError, UnknownStream
+from .parse import parse
+from .problems import Problem, nearest
+from .schema import Config, ConnectionConfig, GroupConfig, ModelEvents, StreamConfig
+
+__all__ = [
+    "Config",
+    "ConnectionConfig",
+    "GroupConfig",
+    "ModelEvents",
+    "Problem",
+    "StreamConfig",
+    "connection",
+    "get",
+    "group",
+    "problems",
+    "stream",
+]
+
+
+@cache
+def _parsed() -> tuple[Config, tuple[Problem, ...]]:
+    return parse(getattr(settings, "REDIS_STREAMS", None))
+
+
+@receiver(setting_changed, dispatch_uid="django_redis_streams.conf")
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "REDIS_STREAMS":
+        _parsed.cache_clear()
+
+
+def get() -> Config:
+    """All of `REDIS_STREAMS`. Raises `ConfigurationError` that names each problem in it."""
+    config, found = _parsed()
+    if found:
+        raise ConfigurationError("\n".join(problem.sentence for problem in found))
+    return config
+
+
+def problems() -> tuple[Problem, ...]:
+    """What is wrong with `REDIS_STREAMS`, for the system checks; empty when nothing is."""
+    return _parsed()[1]
+
+
+def connection(alias: str) -> ConnectionConfig:
+    """One connection's settings. Raises `ConfigurationError` for an alias that isn't declared."""
+    connections = get().connections
+    try:
+        return connections[alias]
+    except KeyError:
+        raise ConfigurationError(
+            f"Connection {alias!r} isn't in REDIS_STREAMS['CONNECTIONS'] ({', '.join(connections) or 'which is empty'})."
+        ) from None
+
+
+def stream(name: str) -> StreamConfig:
+    """One stream's settings. Raises `UnknownStream` for a stream that isn't declared."""
+    streams = get().streams
+    try:
+        return streams[name]
+    except (KeyError, TypeError):
+        raise UnknownStream(
+            f"Stream {name!r} isn't declared in REDIS_STREAMS['STREAMS'].{nearest(name, streams)}"
+        ) from None
+
+
+def group(stream_name: str, name: str) -> GroupConfig:
+    """One group's settings. Raises `UnknownStream` where the stream or the group isn't declared."""
+    groups = stream(stream_name).groups
+    try:
+        return groups[name]
+    except (KeyError, TypeError):
+        raise UnknownStream(
+            f"Group {name!r} isn't declared in REDIS_STREAMS['STREAMS'][{stream_name!r}]['GROUPS'].{nearest(name, groups)}"
+        ) from None

@@ -1,0 +1,167 @@
+"""`REDIS_STREAMS` to frozen dataclasses, and all that is wrong with it at once.
+
+Each level is a table: key → (attribute, what its value may be). What a table doesn't name is reported with
+the nearest name that it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from ..keys import StreamKeys
+from . import values
+from .problems import Problem, nearest
+from .schema import Config, ConnectionConfig, GroupConfig, ModelEvents, StreamConfig
+
+__all__ = ["parse"]
+
+Table = Mapping[str, tuple[str, Callable[[Any], Any]]]
+
+_TOP: Final[Table] = {
+    "CONNECTIONS": ("connections", values.mapping),
+    "STREAMS": ("streams", values.mapping),
+    "HANDLER_MODULES": ("handler_modules", values.texts),
+}
+_CONNECTION: Final[Table] = {
+    "URL": ("url", values.url),
+    "KEY_PREFIX": ("key_prefix", values.prefix),
+    "OPTIONS": ("options", values.mapping),
+}
+_STREAM: Final[Table] = {
+    "CONNECTION": ("connection", values.text),
+    "GROUPS": ("groups", values.mapping),
+    "MAXLEN": ("maxlen", values.optional(values.positive)),
+    "MAX_AGE": ("max_age", values.optional(values.duration)),
+    "EXACT_TRIM": ("exact_trim", values.boolean),
+    "DEAD_LETTER_STREAM": ("dead_letter_stream", values.optional(values.text)),
+    "MAX_PAYLOAD": ("max_payload", values.positive),
+    "FORMAT": ("format", values.choice("json", "flat")),
+    "MODELS": ("models", values.mapping),
+}
+_GROUP: Final[Table] = {
+    "START": ("start", values.entry_position),
+    "MAX_RETRIES": ("max_retries", values.whole),
+    "BACKOFF": ("backoff", values.pair),
+    "CLAIM_IDLE": ("claim_idle", values.duration),
+    "BATCH_SIZE": ("batch_size", values.positive),
+    "UNMATCHED": ("unmatched", values.choice("dead-letter", "skip")),
+}
+_MODEL: Final[Table] = {
+    "on": ("on", values.events),
+    "fields": ("fields", values.optional(values.texts)),
+    "type": ("type", values.optional(values.text)),
+}
+
+
+def parse(raw: Any) -> tuple[Config, tuple[Problem, ...]]:
+    """The settings, and their problems; with problems, what could be parsed."""
+    reader = _Reader()
+    config = reader.config({} if raw is None else raw)
+    return config, tuple(reader.problems)
+
+
+@dataclass
+class _Reader:
+    problems: list[Problem] = field(default_factory=list)
+
+    def report(self, identity: str, message: str, hint: str) -> None:
+        self.problems.append(Problem(identity, message, hint))
+
+    def read(self, where: str, table: Table, raw: Any) -> dict[str, Any]:
+        """One level by its table; wrong and unknown keys are reported and left out."""
+        try:
+            given = values.mapping(raw)
+        except ValueError as error:
+            self.report("E002", f"{where} is {raw!r}: {error}.", "")
+            return {}
+        found = {}
+        for key, value in given.items():
+            if key not in table:
+                self.report("E001", f"{where} has an unknown key {key!r}.", nearest(key, table).strip())
+                continue
+            attribute, accept = table[key]
+            try:
+                found[attribute] = accept(value)
+            except ValueError as error:
+                self.report("E002", f"{where}[{key!r}] is {_shown(key, value)}: {error}.", "")
+        return found
+
+    def config(self, raw: Any) -> Config:
+        top = self.read("REDIS_STREAMS", _TOP, raw)
+        connections = {
+            alias: self.connection(alias, each) for alias, each in top.pop("connections", {}).items()
+        }
+        streams = {
+            name: self.stream(name, each, connections)
+            for name, each in top.pop("streams", {}).items()
+            if self.named("stream", name, "{}")
+        }
+        self.distinct(streams.values())
+        return Config(
+            connections=MappingProxyType(connections), streams=MappingProxyType(streams), **top
+        )
+
+    def connection(self, alias: str, raw: Any) -> ConnectionConfig:
+        where = f"REDIS_STREAMS['CONNECTIONS'][{alias!r}]"
+        found = self.read(where, _CONNECTION, raw)
+        if isinstance(raw, Mapping) and "URL" not in raw:
+            self.report("E003", f"{where} has no 'URL'.", "Give it one, such as 'redis://localhost:6379/0'.")
+        self.named("KEY_PREFIX", found.get("key_prefix", ""), "{}")
+        return ConnectionConfig(alias=alias, **{"url": "", **found})
+
+    def stream(self, name: str, raw: Any, connections: Mapping[str, ConnectionConfig]) -> StreamConfig:
+        where = f"REDIS_STREAMS['STREAMS'][{name!r}]"
+        found = self.read(where, _STREAM, raw)
+        alias = found.setdefault("connection", "default")
+        if alias not in connections:
+            self.report("E004", f"{where} uses the unknown connection {alias!r}.", nearest(alias, connections).strip())
+        prefix = connections[alias].key_prefix if alias in connections else ""
+        dlq = found.pop("dead_letter_stream", None)
+        return StreamConfig(
+            name=name,
+            keys=StreamKeys(_prefixed(prefix, name), dlq and _prefixed(prefix, dlq)),
+            groups=MappingProxyType(dict(self.groups(where, found.pop("groups", {})))),
+            models=tuple(self.models(where, found.pop("models", {}))),
+            **found,
+        )
+
+    def groups(self, where: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, GroupConfig]]:
+        for name, each in raw.items():
+            if self.named("group", name, "{}:"):
+                yield name, GroupConfig(name=name, **self.read(f"{where}['GROUPS'][{name!r}]", _GROUP, each))
+
+    def models(self, where: str, raw: Mapping[str, Any]) -> Iterator[ModelEvents]:
+        for label, each in raw.items():
+            yield ModelEvents(model=label, **self.read(f"{where}['MODELS'][{label!r}]", _MODEL, each))
+
+    def named(self, what: str, name: str, forbidden: str) -> bool:
+        """Whether a name may be part of a key: braces would move it to another hash slot."""
+        wrong = [character for character in forbidden if character in name]
+        if wrong:
+            self.report("E005", f"The {what} name {name!r} holds {wrong[0]!r}.", f"Take a name without {' '.join(forbidden)}")
+        return not wrong
+
+    def distinct(self, streams: Any) -> None:
+        """Two streams, or a stream and a dead letter queue, in one key of one server would eat each other's."""
+        owners: dict[tuple[str, str], str] = {}
+        for each in streams:
+            for key in (each.keys.main, each.keys.dlq):
+                other = owners.setdefault((each.connection, key), each.name)
+                if other != each.name or each.keys.main == each.keys.dlq:
+                    self.report(
+                        "E006",
+                        f"Streams {other!r} and {each.name!r} both use the key {key!r} of connection {each.connection!r}.",
+                        "Rename one of them, or its DEAD_LETTER_STREAM.",
+                    )
+
+
+def _prefixed(prefix: str, name: str) -> str:
+    return f"{prefix}:{name}" if prefix else name
+
+
+def _shown(key: str, value: Any) -> str:
+    """A value for an error message: URLs and options may hold passwords."""
+    return "not usable" if key in {"URL", "OPTIONS"} else repr(value)

@@ -1,0 +1,84 @@
+"""What `REDIS_STREAMS` parses to. Durations are in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ..keys import StreamKeys
+
+__all__ = ["Config", "ConnectionConfig", "GroupConfig", "ModelEvents", "StreamConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionConfig:
+    """One server.
+
+    `url` is redis://, rediss://, unix:// or embedded://; `key_prefix` goes before every key, a colon after
+    it; `options` go to redis-py's connection. The repr tells no password.
+    """
+
+    alias: str
+    url: str = field(repr=False)
+    key_prefix: str = ""
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupConfig:
+    """One consumer group of one stream.
+
+    `start` is where a group that never was begins: "0", "$" or an entry id. `max_retries` runs follow the
+    first. `backoff` is base and cap of the exponential. Entries idle for `claim_idle` seconds are claimed.
+    At most `batch_size` entries are read at once. `unmatched` says what becomes of a message that no
+    handler takes: "dead-letter" or "skip".
+    """
+
+    name: str
+    start: str = "0"
+    max_retries: int = 3
+    backoff: tuple[float, float] = (1.0, 600.0)
+    claim_idle: float = 60.0
+    batch_size: int = 100
+    unmatched: str = "dead-letter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEvents:
+    """Events of a model that the project doesn't own; `model` is "app_label.Model"."""
+
+    model: str
+    on: tuple[str, ...] = ("created", "updated", "deleted")
+    fields: tuple[str, ...] | None = None
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamConfig:
+    """One stream.
+
+    Trimmed to about `maxlen` entries and `max_age` seconds, exactly with `exact_trim`, never below what a
+    group still needs. `max_payload` is in bytes, `format` is "json" or "flat".
+    """
+
+    name: str
+    keys: StreamKeys
+    connection: str = "default"
+    groups: Mapping[str, GroupConfig] = field(default_factory=lambda: MappingProxyType({}))
+    maxlen: int | None = None
+    max_age: float | None = None
+    exact_trim: bool = False
+    max_payload: int = 1024 * 1024
+    format: str = "json"
+    models: tuple[ModelEvents, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All of `REDIS_STREAMS`."""
+
+    connections: Mapping[str, ConnectionConfig] = field(default_factory=lambda: MappingProxyType({}))
+    streams: Mapping[str, StreamConfig] = field(default_factory=lambda: MappingProxyType({}))
+    handler_modules: tuple[str, ...] = ()

@@ -1,0 +1,122 @@
+"""What a single setting may be: each function returns the parsed value or raises `ValueError` ("expected …")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+__all__ = [
+    "boolean", "choice", "duration", "entry_position", "events", "mapping", "optional", "pair", "positive", "prefix",
+    "text", "texts", "url", "whole",
+]  # fmt: skip
+
+_ENTRY_ID = re.compile(r"\d+(-\d+)?")
+_SCHEMES = ("redis://", "rediss://", "unix://", "embedded://")
+_EVENTS = ("created", "updated", "deleted")
+
+
+def text(value: Any) -> str:
+    """Text that isn't empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected text that isn't empty")
+    return value
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """A list or tuple of texts."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError("expected a list of texts")
+    return tuple(text(item) for item in value)
+
+
+def prefix(value: Any) -> str:
+    """Text, possibly empty, that doesn't end in the colon which is added."""
+    if not isinstance(value, str) or value.endswith(":"):
+        raise ValueError("expected text without the colon at its end, which is added")
+    return value
+
+
+def url(value: Any) -> str:
+    """The URL of a server. The error never shows it: it may hold a password."""
+    if not isinstance(value, str) or not value.startswith(_SCHEMES):
+        raise ValueError(f"expected a URL that begins with {', '.join(_SCHEMES)}")
+    return value
+
+
+def boolean(value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise ValueError("expected True or False")
+    return value
+
+
+def whole(value: Any) -> int:
+    """An int of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("expected a whole number, 0 or more")
+    return value
+
+
+def positive(value: Any) -> int:
+    """An int of 1 or more."""
+    if whole(value) == 0:
+        raise ValueError("expected a whole number, 1 or more")
+    return int(value)
+
+
+def duration(value: Any) -> float:
+    """Seconds above 0: an int, a float or a timedelta."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise ValueError("expected seconds above 0 (int, float or timedelta)")
+    return float(seconds)
+
+
+def pair(value: Any) -> tuple[float, float]:
+    """(base, cap) of the backoff, in seconds, the base not above the cap."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise ValueError("expected (base, cap) in seconds")
+    base, cap = duration(value[0]), duration(value[1])
+    if base > cap:
+        raise ValueError("expected (base, cap) with the base not above the cap")
+    return base, cap
+
+
+def entry_position(value: Any) -> str:
+    """Where a group starts: "0", "$" or an entry id."""
+    if value != "$" and not (isinstance(value, str) and _ENTRY_ID.fullmatch(value)):
+        raise ValueError("expected '0', '$' or an entry id such as '1700000000000-0'")
+    return str(value)
+
+
+def events(value: Any) -> tuple[str, ...]:
+    """Some of created, updated, deleted, at least one."""
+    names = texts(value)
+    if not names or not set(names) <= set(_EVENTS):
+        raise ValueError(f"expected a list of some of {', '.join(_EVENTS)}")
+    return names
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A dict whose keys are texts that aren't empty."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
+        raise ValueError("expected a dict with names as its keys")
+    return value
+
+
+def choice(*allowed: str) -> Callable[[Any], str]:
+    """One of some words."""
+
+    def parse(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"expected {' or '.join(map(repr, allowed))}")
+        return str(value)
+
+    return parse
+
+
+def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same, or None."""
+    return lambda value: None if value is None else parse(value)

@@ -1,0 +1,79 @@
+"""What can go wrong, by name.
+
+Every error of this package is a `StreamsError`, so one `except` covers them all. `Retry` and `Reject` are
+not errors: a handler raises them to say what shall become of its message.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = [
+    "ConfigurationError",
+    "HandlerError",
+    "InvalidMessage",
+    "NotReplayable",
+    "PayloadTooLarge",
+    "Reject",
+    "Retry",
+    "ServerUnreachable",
+    "StreamsError",
+    "UnknownStream",
+]
+
+
+class StreamsError(Exception):
+    """Base of every error that this package raises."""
+
+
+class ConfigurationError(StreamsError, ImproperlyConfigured):
+    """`REDIS_STREAMS` holds something that can't work; the message names the key and the mend."""
+
+
+class UnknownStream(StreamsError, LookupError):
+    """A stream or group that `REDIS_STREAMS` doesn't declare was asked for."""
+
+
+class InvalidMessage(StreamsError, ValueError):
+    """What was to be published can't be: a bad payload, type, key or header."""
+
+
+class PayloadTooLarge(InvalidMessage):
+    """The encoded payload is above the stream's `MAX_PAYLOAD`."""
+
+
+class HandlerError(StreamsError, TypeError):
+    """A handler is declared in a way that can't work."""
+
+
+class NotReplayable(StreamsError):
+    """A dead letter can't go back: its group isn't declared, or it isn't one of ours."""
+
+
+class ServerUnreachable(StreamsError):
+    """The server can't be reached, doesn't let us in, or can't serve now. Never names a password."""
+
+
+class Retry(Exception):  # noqa: N818  it is what the handler asks for, not an error
+    """Raised by a handler: run this message again.
+
+    `delay` is in seconds (or a timedelta) from now; without it the group's backoff decides. With
+    `count=False` the run uses up none of the message's retries: for "not yet" rather than "it failed".
+    """
+
+    def __init__(self, delay: float | timedelta | None = None, *, count: bool = True) -> None:
+        self.delay = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        if self.delay is not None and not 0 <= self.delay < float("inf"):
+            raise ValueError(f"Retry(delay={delay!r}): expected seconds, 0 or more, or a timedelta.")
+        self.count = count
+        super().__init__("asked to be run again")
+
+
+class Reject(Exception):  # noqa: N818  as above
+    """Raised by a handler: this message can never succeed; it becomes a dead letter now."""
+
+    def __init__(self, reason: str = "rejected by its handler") -> None:
+        self.reason = reason
+        super().__init__(reason)

@@ -1,0 +1,66 @@
+"""The names of everything that this package keeps on the server.
+
+All keys of one stream share a hash slot (`orders` and `{orders}:dlq` hash alike), so that one script may
+touch several of them on a Redis Cluster too (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT_LANE", "StreamKeys", "split_token", "token"]
+
+DEFAULT_LANE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKeys:
+    """The keys of one stream; `main` is its name with the connection's prefix."""
+
+    main: str
+    renamed_dlq: str | None = None
+
+    def _side(self, *parts: str) -> str:
+        return ":".join(("{" + self.main + "}", *parts))
+
+    @property
+    def dlq(self) -> str:
+        """Stream of the dead letters of all groups."""
+        return self.renamed_dlq or self._side("dlq")
+
+    @property
+    def groups(self) -> str:
+        """Hash: every group ever seen here, to the id that its START was resolved to."""
+        return self._side("groups")
+
+    @property
+    def promoter(self) -> str:
+        """String: the lease of the one process that promotes due messages."""
+        return self._side("promoter")
+
+    def redelivery(self, group: str, lane: str = DEFAULT_LANE) -> str:
+        """Stream of one group's due retries and replays."""
+        return self._side("redelivery", group, *([] if lane == DEFAULT_LANE else [lane]))
+
+    def retry(self, group: str) -> str:
+        """ZSET of the retries that aren't due yet: token to due time in ms."""
+        return self._side("retry", group)
+
+    def retry_entries(self, group: str) -> str:
+        """Hash: token to what the retry will be when due."""
+        return self._side("retry", group, "entries")
+
+    def totals(self, group: str) -> str:
+        """Hash: what became of the group's messages since ever."""
+        return self._side("totals", group)
+
+
+def token(key: str, entry_id: str) -> str:
+    """Where an entry was pending, as one word; entry ids alone are often equal in two streams."""
+    return f"{key}/{entry_id}"
+
+
+def split_token(value: str) -> tuple[str, str]:
+    """The (key, entry id) of a token."""
+    key, _, entry_id = value.rpartition("/")
+    return key, entry_id

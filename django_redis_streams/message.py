@@ -1,0 +1,119 @@
+"""What a handler gets and `publish()` returns.
+
+A message knows nothing of settings, fields on the wire or the server: `wire` makes it from an entry.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+from .exceptions import Reject, Retry
+
+__all__ = ["Message", "new_id"]
+
+_NO_HEADERS: Final[Mapping[str, Any]] = MappingProxyType({})
+# Entry ids may be given by any client and lie beyond what a datetime can hold: 9999-12-31T23:59:59.999.
+_LATEST_MS: Final = 253_402_300_799_999
+
+
+class Message:
+    """One message, read-only.
+
+    `id`       text, the same through every retry, claim and replay: be idempotent by it.
+    `stream`   the stream's name as declared.
+    `type`     text; `""` where the producer gave none.
+    `payload`  what was published, as JSON gives it back (a Decimal or a datetime arrives as text); of a
+               foreign entry, a dict of its fields as text.
+    `key`      the producer's ordering or partition key, or None.
+    `headers`  a read-only mapping.
+    `time`     when it was published: an aware datetime in UTC.
+
+    At a handler also `group`, `lane`, `attempt` (the first run is 1) and `entry_id` (of the entry that was
+    published). At a producer they are `""`, `"default"`, 0 and `""`.
+    """
+
+    __slots__ = (
+        "_time", "asked", "attempt", "entry_id", "group", "headers", "id", "key", "lane", "payload", "stream", "type",
+    )  # fmt: skip
+
+    id: str
+    stream: str
+    type: str
+    payload: Any
+    key: str | None
+    headers: Mapping[str, Any]
+    group: str
+    lane: str
+    attempt: int
+    entry_id: str
+    asked: Retry | Reject | None
+    _time: datetime | None
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002  the wire's and the field's own name
+        stream: str,
+        payload: Any,
+        type: str = "",  # noqa: A002
+        key: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        time: datetime | None = None,
+        group: str = "",
+        lane: str = "default",
+        attempt: int = 0,
+        entry_id: str = "",
+    ) -> None:
+        put = object.__setattr__
+        put(self, "id", id)
+        put(self, "stream", stream)
+        put(self, "payload", payload)
+        put(self, "type", type)
+        put(self, "key", key)
+        put(self, "headers", MappingProxyType(dict(headers)) if headers else _NO_HEADERS)
+        put(self, "_time", time)
+        put(self, "group", group)
+        put(self, "lane", lane)
+        put(self, "attempt", attempt)
+        put(self, "entry_id", entry_id)
+        put(self, "asked", None)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"A message is read-only: {name!r} can't be set to {value!r}.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"A message is read-only: {name!r} can't be deleted.")
+
+    def __repr__(self) -> str:
+        return f"<Message {self.id} {self.type or '(no type)'} of {self.stream!r}>"
+
+    @property
+    def time(self) -> datetime:
+        """When it was published, in UTC: the producer's own time if it gave one, else the entry's."""
+        return self._time if self._time is not None else _time_of(self.entry_id)
+
+    def retry(self, delay: float | timedelta | None = None, *, count: bool = True) -> None:
+        """Mark this message to be run again, without raising; see `Retry`."""
+        object.__setattr__(self, "asked", Retry(delay, count=count))
+
+    def reject(self, reason: str = "rejected by its handler") -> None:
+        """Mark this message as one for the dead letter queue, without raising; see `Reject`."""
+        object.__setattr__(self, "asked", Reject(reason))
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of Unix time in ms, the version and variant, 74 random bits."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF000 << 64) | 0x7000 << 64
+    return str(UUID(int=value & ~(0xC000 << 48) | 0x8000 << 48))
+
+
+def _time_of(entry_id: str) -> datetime:
+    milliseconds = min(int(entry_id.partition("-")[0]), _LATEST_MS)
+    return datetime.fromtimestamp(milliseconds // 1000, UTC) + timedelta(milliseconds=milliseconds % 1000)

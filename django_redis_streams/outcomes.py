@@ -1,0 +1,57 @@
+"""What becomes of one delivery: a value that the executor makes and the store settles.
+
+An outcome says what is to be done, not how: no Redis in here, and no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Ack", "DeadLetter", "Failure", "Outcome", "Reason", "RetryLater"]
+
+
+class Reason(StrEnum):
+    """Why a message became a dead letter; stored with it and filtered by in the admin."""
+
+    REJECTED = "rejected"
+    EXHAUSTED = "retries exhausted"
+    NOT_RETRIED = "not retried"
+    NO_HANDLER = "no handler"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What is known of a run that failed: the handler's dotted name, the error in a line, the traceback."""
+
+    handler: str = ""
+    error: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The handler returned; or no handler takes the message and the group skips such (`skipped`)."""
+
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Run again after `delay` seconds; `counted` tells whether this run used up a retry."""
+
+    delay: float
+    failure: Failure
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Never run again, unless someone replays it."""
+
+    reason: Reason
+    failure: Failure
+
+
+Outcome = Ack | RetryLater | DeadLetter

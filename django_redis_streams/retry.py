@@ -1,0 +1,64 @@
+"""When a failed run is tried again, and when it isn't: the whole decision, as one pure function.
+
+Backoff is exponential with full jitter: a random share of `min(cap, base * 2 ** (attempt - 1))`, so that
+messages that failed together don't come back together
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from .exceptions import Reject, Retry
+from .outcomes import DeadLetter, Failure, Outcome, Reason, RetryLater
+
+__all__ = ["RetryPolicy", "backoff_delay", "judge"]
+
+# 2 ** 63 seconds is beyond any cap, and far from overflowing a float.
+_MOST_DOUBLINGS = 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how soon a message is run again, and for which exceptions.
+
+    `max_retries` runs follow the first. `backoff` is (base, cap) in seconds. With `retry_on`, only these
+    exceptions are retried; those in `reject_on` never are, and win.
+    """
+
+    max_retries: int
+    backoff: tuple[float, float]
+    retry_on: tuple[type[BaseException], ...] | None = None
+    reject_on: tuple[type[BaseException], ...] = ()
+
+    def retries(self, error: BaseException) -> bool:
+        """Whether this exception is one that may be run again."""
+        if isinstance(error, self.reject_on):
+            return False
+        return self.retry_on is None or isinstance(error, (*self.retry_on, Retry))
+
+
+def backoff_delay(attempt: int, backoff: tuple[float, float]) -> float:
+    """Seconds to wait after the failed run number `attempt` (the first is 1)."""
+    base, cap = backoff
+    doublings = min(attempt - 1, _MOST_DOUBLINGS)
+    return random.uniform(0, min(cap, base * 2**doublings))  # noqa: S311  jitter, not a secret
+
+
+def judge(error: BaseException, attempt: int, policy: RetryPolicy, failure: Failure) -> Outcome:
+    """The outcome of a run that raised `error`; `attempt` is the number of that run."""
+    if isinstance(error, Reject):
+        return DeadLetter(Reason.REJECTED, failure)
+    if isinstance(error, Retry) and not error.count:
+        return RetryLater(_delay(error, attempt, policy), failure, counted=False)
+    if not policy.retries(error):
+        return DeadLetter(Reason.NOT_RETRIED, failure)
+    if attempt > policy.max_retries:
+        return DeadLetter(Reason.EXHAUSTED, failure)
+    return RetryLater(_delay(error, attempt, policy), failure)
+
+
+def _delay(error: BaseException, attempt: int, policy: RetryPolicy) -> float:
+    asked = error.delay if isinstance(error, Retry) else None
+    return backoff_delay(attempt, policy.backoff) if asked is None else asked

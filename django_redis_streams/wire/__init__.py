@@ -1,0 +1,19 @@
+"""A message as the fields of a stream entry, and back. Which entry is read or written, and when, is the store's.
+
+Three kinds of entry:
+
+- an *envelope*, written by `publish()` or by anybody who keeps to its few field names;
+- a *foreign* entry: any other fields, from any client; its payload is the fields as text;
+- a *carried* entry, in the redelivery streams and the dead letter queue only: one field `drs` with our
+  metadata, then the original fields, verbatim.
+
+Text is UTF-8 with surrogate escapes on this side, so that foreign bytes go back unharmed. Nothing is
+unpickled, and nothing is imported by a name that came in a message.
+"""
+
+from .carried import Carried, carry, uncarry
+from .decoding import Origin, Undecodable, decode, message_id
+from .encoding import encode
+from .names import Fields
+
+__all__ = ["Carried", "Fields", "Origin", "Undecodable", "carry", "decode", "encode", "message_id", "uncarry"]

@@ -1,0 +1,78 @@
+"""An entry of ours: the metadata in one field `drs`, then the original fields, same order and same bytes.
+
+Only the redelivery streams and the dead letter queue hold such entries; on a main stream a field named
+`drs` is a field like any other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields as fields_of
+from typing import Any, Final
+
+from ..keys import DEFAULT_LANE
+from .names import CARRIED, FOLDED, Fields
+
+__all__ = ["Carried", "carry", "uncarry"]
+
+# A Lua script can hand about 8,000 values to one command (LUAI_MAXCSTACK); longer entries travel folded.
+_MOST_FIELDS: Final = 6_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """All that is known of a message that left its main stream.
+
+    `id` is the message's; `source` and `entry` the key and entry id that it was published as; `attempt` how
+    many runs have been counted; `first` and `last` when it first and last failed, in ms since 1970;
+    `replays` how often it was replayed, `replayed_by` by whom last.
+    """
+
+    id: str
+    source: str
+    entry: str
+    type: str = ""
+    lane: str = DEFAULT_LANE
+    group: str = ""
+    attempt: int = 0
+    handler: str = ""
+    reason: str = ""
+    error: str = ""
+    traceback: str = ""
+    first: int = 0
+    last: int = 0
+    replays: int = 0
+    replayed_by: str = ""
+
+
+_TYPES: Final = {field.name: int if field.type == "int" else str for field in fields_of(Carried)}
+_DEFAULTS: Final = {field.name: field.default for field in fields_of(Carried)}
+
+
+def carry(carried: Carried, fields: Fields) -> list[str]:
+    """The fields of a carried entry."""
+    metadata = {name: value for name, value in asdict(carried).items() if value != _DEFAULTS[name]}
+    return [CARRIED, json.dumps(metadata, separators=(",", ":")), *_folded(fields)]
+
+
+def uncarry(fields: Fields) -> tuple[Carried, Fields] | None:
+    """The metadata and the original fields of a carried entry; None for an entry that isn't one of ours."""
+    if len(fields) < 2 or fields[0] != CARRIED:
+        return None
+    try:
+        metadata = json.loads(fields[1])
+        known = {name: value for name, value in metadata.items() if type(value) is _TYPES.get(name)}
+        return Carried(**known), _unfolded(fields[2:])
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _folded(fields: Fields) -> Fields:
+    return fields if len(fields) <= _MOST_FIELDS else [FOLDED, json.dumps(list(fields))]
+
+
+def _unfolded(fields: Fields) -> Fields:
+    if len(fields) == 2 and fields[0] == FOLDED:
+        unfolded: Any = json.loads(fields[1])
+        return [str(field) for field in unfolded]
+    return fields

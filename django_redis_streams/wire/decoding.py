@@ -1,0 +1,135 @@
+"""A message from an entry's fields. Nothing that arrives raises anything but `Undecodable`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from ..keys import DEFAULT_LANE, token
+from ..message import Message
+from .carried import Carried
+from .names import ENVELOPE, FLAT_ID, UUID, Fields
+
+__all__ = ["Origin", "Undecodable", "decode", "message_id"]
+
+
+class Undecodable(ValueError):
+    """An entry that says it is an envelope and isn't one; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What all entries read from one key for one group share. `key` is the main stream or lane."""
+
+    stream: str
+    group: str
+    key: str
+    lane: str = DEFAULT_LANE
+
+
+def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | None = None) -> Message:
+    """The message that an entry holds; `carried` where it came by the redelivery stream.
+
+    `fields` are the original ones, `entry_id` the id they were published with. Raises `Undecodable`.
+    """
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    opened = _opened(values) if _is_envelope(fields, values) else None
+    if opened is None:
+        opened = {"type": _text(values.get("type", "")), "payload": _foreign_payload(fields, values)}
+    return Message(
+        id=carried.id if carried else message_id(origin.key, entry_id, fields),
+        stream=origin.stream,
+        group=origin.group,
+        lane=origin.lane,
+        entry_id=entry_id,
+        attempt=carried.attempt + 1 if carried else 1,
+        **opened,
+    )
+
+
+def message_id(key: str, entry_id: str, fields: Fields) -> str:
+    """The id of an entry's message, decodable or not.
+
+    Only ids that `publish()` gives are taken from the fields: a foreign order number must never pass for a
+    message id, or idempotent handlers would swallow messages.
+    """
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    if "id" in values and _is_envelope(fields, values):
+        return values["id"]
+    return fields[1] if _is_flat_of_ours(fields) else token(key, entry_id)
+
+
+def _is_envelope(fields: Fields, values: Mapping[str, str]) -> bool:
+    if "data" not in values or len(values) * 2 != len(fields) or not values.keys() <= ENVELOPE:
+        return False
+    return "id" not in values or UUID.fullmatch(values["id"]) is not None
+
+
+def _is_flat_of_ours(fields: Fields) -> bool:
+    return len(fields) > 1 and fields[0] == FLAT_ID and UUID.fullmatch(fields[1]) is not None
+
+
+def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
+    """What an envelope holds, as arguments of `Message`; None for a foreign entry that only looks like one."""
+    try:
+        return {
+            "type": _utf8(values.get("type", ""), "type"),
+            "payload": _json(values["data"], "data"),
+            "key": _utf8(values["key"], "key") if "key" in values else None,
+            "headers": _headers(values["headers"]) if "headers" in values else None,
+            "time": _time(values["time"]) if "time" in values else None,
+        }
+    except Undecodable:
+        if "id" in values:
+            raise
+        return None
+
+
+def _foreign_payload(fields: Fields, values: Mapping[str, str]) -> dict[str, str]:
+    ours = _is_flat_of_ours(fields)
+    return {_text(name): _text(value) for name, value in values.items() if not (ours and name == FLAT_ID)}
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(_utf8(text, what), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, Undecodable):
+            raise
+        raise Undecodable(f"The field {what!r} is not JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _headers(text: str) -> Mapping[str, Any]:
+    headers = _json(text, "headers")
+    if not isinstance(headers, dict):
+        raise Undecodable(f"The field 'headers' is not a JSON object: {text[:200]!r}")
+    return headers
+
+
+def _time(text: str) -> datetime:
+    """RFC 3339, as CloudEvents has it; a time without an offset is taken for UTC."""
+    try:
+        given = datetime.fromisoformat(text)
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise Undecodable(f"The field 'time' is not an RFC 3339 time: {text[:200]!r}") from error
+
+
+def _utf8(text: str, what: str) -> str:
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError as error:
+        raise Undecodable(f"The field {what!r} is not UTF-8") from error
+    return text
+
+
+def _text(text: str) -> str:
+    """Text that can be stored and shown: bytes that aren't UTF-8 become U+FFFD. The raw fields keep them."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

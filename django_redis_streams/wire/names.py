@@ -1,0 +1,18 @@
+"""The few field names that mean something in an entry; CloudEvents' names where it has one
+(https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#context-attributes)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+# Name, value, name, value …: as the server gives them, in order, duplicates too.
+Fields = Sequence[str]
+
+ENVELOPE: Final = frozenset({"id", "type", "data", "time", "key", "headers"})
+FLAT_ID: Final = "drs-id"
+CARRIED: Final = "drs"
+FOLDED: Final = "drs-folded"
+
+UUID: Final = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
