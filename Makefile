@@ -1,0 +1,64 @@
+# From a bare checkout: `make demo`, `make test`, `make lint`. Each sets up what it needs in .venv.
+#
+#   PYTHON=python3.13   the interpreter to make .venv with (made anew when .venv is of another version)
+#   DJANGO=6.1          the Django series to install (else the newest that the interpreter can have)
+
+PYTHON ?= python3
+DJANGO ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+WHAT_VERSION := import platform; print(platform.python_version())
+VERSION := $(shell $(PYTHON) -c '$(WHAT_VERSION)')
+ifeq ($(VERSION),)
+$(error PYTHON=$(PYTHON) does not run; expected an interpreter of Python 3.11 or later, as in `make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11`)
+endif
+
+# The demo has a directory of its own, and takes no other shop's database or server from the environment.
+SHOP := env -u DATABASE_URL -u REDIS_URL SHOP_DIR=.demo $(RUN) testproject/manage.py
+
+.PHONY: demo admin worker test lint clean anew
+
+demo: $(VENV)/testproject@$(DJANGO)
+	@rm -rf .demo && mkdir .demo
+	@$(SHOP) demo --admin "make admin" --worker "make worker"
+
+admin: $(VENV)/testproject@$(DJANGO)
+	@$(SHOP) runserver
+
+worker: $(VENV)/testproject@$(DJANGO)
+	@$(SHOP) runconsumers
+
+test: $(VENV)/test@$(DJANGO)
+	$(RUN) -m pytest -m "not slow"
+
+lint: $(VENV)/lint@$(DJANGO)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(VENV) .demo build dist .coverage .coverage.* htmlcov
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# One stamp a dependency group and pin of Django. Another pin replaces what is installed, so it voids the others' stamps.
+$(VENV)/%@$(DJANGO): $(VENV)/made pyproject.toml
+	@echo "Installing into $(VENV) (Python $(VERSION), Django $(or $(DJANGO),as it comes))"
+	@find $(VENV) -maxdepth 1 -name '*@*' ! -name '*@$(DJANGO)' -delete
+	@$(RUN) -m pip install --quiet --upgrade --editable '.[embedded]' --group $* 'Django$(DJANGO:%=~=%.0)'
+	@touch $@
+
+# --group needs pip 25.1; the pip that a new .venv holds is as old as its Python.
+$(VENV)/made:
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+ifneq ($(shell $(RUN) -c '$(WHAT_VERSION)' 2>/dev/null),$(VERSION))
+$(VENV)/made: anew
+endif
