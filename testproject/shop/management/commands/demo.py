@@ -1,0 +1,124 @@
+"""`manage.py demo`: real purchases, from the saved order to balanced books, with a worker killed half-way."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.core.management.base import BaseCommand, CommandParser
+
+from testproject.shop.demo import books, deliveries, purchases
+from testproject.shop.demo.workers import Workers
+from testproject.shop.models import Customer
+
+NAME = PASSWORD = "demo"  # noqa: S105  of a shop on this machine alone, and printed
+LOOK_EVERY = 0.1
+PATIENCE = 60
+STEPS = 10
+
+
+class Command(BaseCommand):
+    """Runs the demo in `SHOP_DIR`, which must hold no shop yet, and leaves its data there."""
+
+    help = "Save real purchases as orders, let two workers handle them, kill one half-way, and check the books."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take how many purchases, and how the admin is started here."""
+        parser.add_argument("--limit", type=int, help="only so many purchases (default: all 6,919)")
+        parser.add_argument(
+            "--admin",
+            default="python testproject/manage.py runserver",
+            metavar="COMMAND",
+            help="what to type to see the admin, as said at the end (default: %(default)s)",
+        )
+
+    def handle(self, *args: Any, limit: int | None, admin: str, **options: Any) -> None:
+        """Run the demo; exit code 1 if the books don't balance."""
+        self._prepare()
+        sample = purchases.read(limit)
+        self._save(sample)
+        with Workers(settings.BASE_DIR) as workers:
+            self._work(workers, len(sample) * len(books.GROUPS))
+        rows = books.rows()
+        faults = list(books.faults(sample, rows))
+        self._report_deliveries(deliveries.read(workers.deliveries))
+        self._report_faults(faults)
+        self._say(f"\nTo look around: {admin}, then http://127.0.0.1:8000/admin/ as {NAME!r}, password {PASSWORD!r}\n")
+        for row in rows:
+            self._say(str(row))
+        if faults:
+            sys.exit(1)
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+    def _prepare(self) -> None:
+        call_command("migrate", verbosity=0)
+        if Customer.objects.exists():
+            raise CommandError(
+                f"The database {settings.DATABASES['default']['NAME']!r} holds a shop already, expected an empty one. "
+                "`make demo` makes a new one; by hand, name a new one by SHOP_DIR or DATABASE_URL."
+            )
+        get_user_model().objects.create_superuser(NAME, password=PASSWORD)
+
+    def _save(self, sample: list[purchases.Purchase]) -> None:
+        self._say(f"Saving {len(sample)} orders, each published on its commit")
+        progress = Progress(self._say, "saved", len(sample))
+        for done, _ in enumerate(purchases.save(sample), start=1):
+            progress.reached(done)
+
+    def _work(self, workers: Workers, total: int) -> None:
+        self._say(f"Starting two workers for the groups {', '.join(books.GROUPS)}")
+        progress = Progress(self._say, "settled", total)
+        killed = None
+        for settled in _settled(workers):
+            progress.reached(settled)
+            if killed is None and settled >= total / 2:
+                killed = workers.kill_one()
+                self._say(f"  killed worker {killed} by SIGKILL, {settled} of {total} settled")
+
+    def _report_deliveries(self, seen: list[deliveries.Delivery]) -> None:
+        again = deliveries.duplicates(seen)
+        each = ", ".join(f"{group} {again[group]}" for group in books.GROUPS)
+        self._say(f"{len(seen)} deliveries to handlers, {again.total()} of them of a message delivered before ({each})")
+
+    def _report_faults(self, faults: list[str]) -> None:
+        if not faults:
+            self._say("The books balance: orders, charges, each customer's total and each month's sales, by the file")
+        for fault in faults:
+            self._say(f"The books don't balance: {fault}")
+
+
+class Progress:
+    """A line for each tenth of the way."""
+
+    def __init__(self, say: Callable[[str], None], verb: str, total: int) -> None:
+        self._say, self._verb, self._total = say, verb, total
+        self._told = 0
+
+    def reached(self, done: int) -> None:
+        """Tell of it, if another tenth is done."""
+        if (step := done * STEPS // self._total) > self._told:
+            self._told = step
+            self._say(f"  {self._verb} {done} of {self._total}")
+
+
+def _settled(workers: Workers) -> Iterator[int]:
+    """How many messages are settled, again and again until none is pending."""
+    settled, since = -1, time.monotonic()
+    while True:
+        workers.check()
+        rows = books.rows()
+        before, settled = settled, sum(row.settled for row in rows)
+        yield settled
+        if not any(row.pending for row in rows):
+            return
+        if settled > before:
+            since = time.monotonic()
+        elif time.monotonic() - since > PATIENCE:
+            raise CommandError(f"Nothing was settled for {PATIENCE} s: {'; '.join(map(str, rows))}. See {workers.log}")
+        time.sleep(LOOK_EVERY)

@@ -1,0 +1,87 @@
+"""The house keeps its shape: small modules and functions, pure words, imports at the top.
+
+import-linter holds the layers (`make lint`); here is what it can't say.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import django_redis_streams
+
+PACKAGE = Path(django_redis_streams.__file__).parent
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "migrations" not in path.parts)
+WORDS = ("exceptions", "message", "outcomes", "retry", "keys")
+EMPTY_NAMES = {"utils", "helpers", "manager", "managers", "common", "misc", "data", "base"}
+
+LONGEST_MODULE = 400
+LONGEST_FUNCTION = 40
+# Longer ones, each as "module.py:function" with the reason why it stays in one piece.
+LONG_FUNCTIONS: dict[str, str] = {}
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+IMPORTS = (ast.Import, ast.ImportFrom)
+
+
+def name_of(path: Path) -> str:
+    """A module by its path in the package."""
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The names that an import of another package brings."""
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{alias.name}" for alias in node.names] if not node.level else []
+    return [alias.name for alias in node.names]
+
+
+def functions(path: Path):
+    """Every function of a module, methods and inner ones too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_is_one_idea(path):
+    """No module of the library is longer than 400 lines, nor named by a word that says nothing."""
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_MODULE
+    assert path.stem not in EMPTY_NAMES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_function_does_one_thing(path):
+    """No function is longer than 40 lines without a reason that stands in this file."""
+    longer = {
+        f"{name_of(path)}:{function.name}"
+        for function in functions(path)
+        if function.end_lineno - function.lineno >= LONGEST_FUNCTION
+    }
+    assert longer == {name for name in LONG_FUNCTIONS if name.startswith(f"{name_of(path)}:")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_an_import_inside_a_function_says_why(path):
+    """A function-level import has a comment beside it or above it that tells the reason."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    silent = [
+        node.lineno
+        for function in functions(path)
+        for node in ast.walk(function)
+        if isinstance(node, IMPORTS) and not any("#" in line for line in lines[node.lineno - 2 : node.lineno])
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_are_pure(word):
+    """The modules that only name things know neither a server nor the project's settings."""
+    tree = ast.parse((PACKAGE / f"{word}.py").read_text(encoding="utf-8"))
+    names = [name for node in ast.walk(tree) if isinstance(node, IMPORTS) for name in imported(node)]
+    assert not [name for name in names if name.startswith(("redis", "django.conf", "django.db"))]
+
+
+def test_at_most_twelve_names_are_exported():
+    """What `django_redis_streams` exports can be told in one breath."""
+    assert len(django_redis_streams.__all__) <= 12
