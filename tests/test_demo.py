@@ -1,0 +1,132 @@
+"""The demo ends with balanced books, and with exit code 1 when they don't balance."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import testproject
+from testproject.shop.demo import books, deliveries, purchases
+from testproject.shop.models import Charge, Customer, Handled, LoyaltyAccount, MonthlySales, Order
+
+MANAGE = Path(testproject.__file__).parent / "manage.py"
+# The first 300 purchases hold one that costs nothing.
+SOME = 300
+
+
+def run(command, directory):
+    """A command of the shop in `directory`, whatever shop the environment names."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
+    }
+    return subprocess.run(
+        [sys.executable, MANAGE, *command],
+        env={**environment, "SHOP_DIR": str(directory)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A directory in which a short demo was run, and what it said."""
+    directory = tmp_path_factory.mktemp("shop")
+    return directory, run(["demo", "--limit", str(SOME)], directory)
+
+
+def test_the_demo_ends_with_the_line_of_billing(shop):
+    """All is acknowledged or dead-lettered, nothing is pending or lost; the last line says so."""
+    _, done = shop
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, analytics, loyalty, billing = done.stdout.splitlines()
+    assert analytics == f"analytics published {SOME} acknowledged {SOME} dead-lettered 0 pending 0 lost 0"
+    assert loyalty == f"loyalty published {SOME} acknowledged {SOME} dead-lettered 0 pending 0 lost 0"
+    assert billing == f"billing published {SOME} acknowledged {SOME - 1} dead-lettered 1 pending 0 lost 0"
+
+
+def test_the_demo_tells_what_it_does(shop):
+    """It shows progress, kills a worker, counts duplicates, and says how to get into the admin."""
+    _, done = shop
+    assert f"saved {SOME} of {SOME}" in done.stdout
+    assert re.search(r"killed worker \d+ by SIGKILL", done.stdout)
+    assert re.search(r"\d+ deliveries to handlers, \d+ of them of a message delivered before", done.stdout)
+    assert "http://127.0.0.1:8000/admin/ as 'demo', password 'demo'" in done.stdout
+
+
+def test_the_demo_leaves_its_data_and_touches_no_shop_that_is_there(shop):
+    """A second run in the same directory is refused, and what is there stays."""
+    directory, _ = shop
+    again = run(["demo"], directory)
+    assert again.returncode == 1
+    assert "holds a shop already" in again.stderr
+    count = "from testproject.shop.models import Order; print(Order.objects.count())"
+    assert run(["shell", "--verbosity", "0", "-c", count], directory).stdout.split()[-1] == str(SOME)
+
+
+@pytest.fixture
+def balanced(db):
+    """Ten purchases and all that the groups have made of them; the rows that the server would show."""
+    sample = purchases.read(limit=10)
+    for order in purchases.save(sample):
+        Charge.objects.create(order=order, amount=order.total)
+        account, _ = LoyaltyAccount.objects.get_or_create(customer=order.customer)
+        account.total += order.total
+        account.save()
+        sales, _ = MonthlySales.objects.get_or_create(month=order.date.replace(day=1))
+        sales.purchases += 1
+        sales.turnover += order.total
+        sales.save()
+        for group in books.GROUPS:
+            Handled.objects.create(group=group, message_id=f"of {order.pk}")
+    return sample, [books.Row(group, 10, 10, 0, 0) for group in books.GROUPS]
+
+
+def test_books_that_balance_have_no_faults(balanced):
+    """Orders, charges, customers' totals and months as in the file: nothing to say."""
+    assert list(books.faults(*balanced)) == []
+
+
+@pytest.mark.parametrize(
+    ("tamper", "fault"),
+    [
+        (lambda: LoyaltyAccount.objects.filter(pk=1).update(total=1), "totals of 1 customers"),
+        (lambda: LoyaltyAccount.objects.create(customer=Customer.objects.create(number=0)), "totals of 1 customers"),
+        (lambda: MonthlySales.objects.first().delete(), "sales of the months"),
+        (lambda: MonthlySales.objects.create(month=date(2000, 1, 1)), "sales of the months"),
+        (lambda: Charge.objects.first().delete(), "1 orders weren't charged"),
+        (lambda: Charge.objects.filter(pk=Charge.objects.first().pk).update(amount=1), "1 were charged wrongly"),
+        (lambda: Order.objects.filter(pk=Order.objects.first().pk).update(total=Decimal("0.01")), "in the database"),
+        (lambda: Handled.objects.filter(group="loyalty").first().delete(), "done the work of 9"),
+    ],
+)
+def test_books_show_each_fault_of_the_database(balanced, tamper, fault):
+    """Whatever isn't as the file says is found."""
+    tamper()
+    assert any(fault in sentence for sentence in books.faults(*balanced))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"published": 9}, {"acknowledged": 9}, {"dead_lettered": 1}, {"pending": 1}],
+)
+def test_books_show_each_fault_of_the_server(balanced, change):
+    """Each figure of a group that doesn't add up is found."""
+    sample, (first, *others) = balanced
+    assert any("the server says" in sentence for sentence in books.faults(sample, [replace(first, **change), *others]))
+
+
+def test_every_duplicate_delivery_is_counted(tmp_path):
+    """A message delivered three times to a group is two duplicates, whoever got it."""
+    log = tmp_path / "deliveries.log"
+    log.write_text("1 billing a\n1 loyalty a\n2 billing a\n2 billing b\n3 billing a\n")
+    assert deliveries.duplicates(deliveries.read(log)) == {"billing": 2, "loyalty": 0}
