@@ -56,7 +56,7 @@ class ServerUnreachable(StreamsError):
     """The server can't be reached, doesn't let us in, or can't serve now. Never names a password."""
 
 
-class Retry(Exception):  # noqa: N818  it is what the handler asks for, not an error
+class Retry(Exception):
     """Raised by a handler: run this message again.
 
     `delay` is in seconds (or a timedelta) from now; without it the group's backoff decides. With
@@ -71,7 +71,7 @@ class Retry(Exception):  # noqa: N818  it is what the handler asks for, not an e
         super().__init__("asked to be run again")
 
 
-class Reject(Exception):  # noqa: N818  as above
+class Reject(Exception):
     """Raised by a handler: this message can never succeed; it becomes a dead letter now."""
 
     def __init__(self, reason: str = "rejected by its handler") -> None:

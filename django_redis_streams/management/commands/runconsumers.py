@@ -1,0 +1,135 @@
+"""`manage.py runconsumers`: the workers of the project's consumer groups."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections as databases
+
+from ... import conf, connections, handlers
+from ...conf import GroupConfig, StreamConfig
+from ...exceptions import StreamsError
+from ...store.redeliver import waiting_retries
+from ...worker.plan import Plan
+from ...worker.supervisor import Supervisor
+
+__all__ = ["Command"]
+
+Served = tuple[StreamConfig, GroupConfig]
+
+
+class Command(BaseCommand):
+    """Consume: read the groups' messages, run their handlers, retry, dead-letter."""
+
+    help = "Runs the workers of consumer groups: all that have handlers, or those that are named."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The options of REFERENCE: what is served, by how many, and until when."""
+        add = parser.add_argument
+        add("groups", nargs="*", metavar="stream[:group]", help="What to serve; default: every group with a handler.")
+        add("--processes", type=_at_least_one, default=1, help="Processes (default: 1).")
+        add("--threads", type=_at_least_one, default=1, help="Threads a group in each process (default: 1).")
+        add("--drain", action="store_true", help="End when nothing is unread, pending or due.")
+        add("--max-messages", type=_at_least_one, metavar="N", help="End each process after N messages.")
+        timeout_help = "How long handlers may take to finish at a stop (default: 30)."
+        add("--shutdown-timeout", type=_seconds, default=30.0, metavar="SECONDS", help=timeout_help)
+        add("--name", default="", help="Goes before the consumers' names, which stay unique.")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Run until stopped or done. Raises `CommandError` for what can't be served."""
+        try:
+            plan = _plan(options)
+        except StreamsError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(self.style.SUCCESS(_opening(plan)))
+        code = Supervisor(plan).run()
+        for line in _closing(plan):
+            self.stdout.write(line)
+        if code:
+            raise CommandError("A process didn't end well; the log says which, and why.", returncode=code)
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    served = [each for name in options["groups"] for each in _named(name)] or _with_handlers(
+        conf.get().streams.values()
+    )
+    for stream, group in served:
+        if not _has_handlers(stream, group):
+            raise CommandError(
+                f"Group {group.name!r} of stream {stream.name!r} has no handler: its messages would have nowhere "
+                f"to go. Write one with @handler({stream.name!r}, group={group.name!r}) in a stream_handlers.py."
+            )
+    if not served:
+        raise CommandError("No group has a handler. Write one with @handler in an app's stream_handlers.py.")
+    return Plan(
+        groups=tuple({(stream.name, group.name): (stream, group) for stream, group in served}.values()),
+        processes=options["processes"],
+        threads=options["threads"],
+        drain=options["drain"],
+        max_messages=options["max_messages"],
+        shutdown_timeout=options["shutdown_timeout"],
+        name=options["name"],
+    )
+
+
+def _named(name: str) -> list[Served]:
+    """What an argument names: a stream, or a stream and a group. Streams' names may hold colons, groups' don't."""
+    if name in conf.get().streams:
+        stream = conf.stream(name)
+        return _with_handlers([stream]) or _groups([stream])
+    before, colon, group = name.rpartition(":")
+    return [(conf.stream(before), conf.group(before, group))] if colon else [(conf.stream(name), conf.group(name, ""))]
+
+
+def _with_handlers(streams: Iterable[StreamConfig]) -> list[Served]:
+    return [each for each in _groups(streams) if _has_handlers(*each)]
+
+
+def _has_handlers(stream: StreamConfig, group: GroupConfig) -> bool:
+    return len(handlers.of(stream.name, group.name)) > 0
+
+
+def _groups(streams: Iterable[StreamConfig]) -> list[Served]:
+    return [(stream, group) for stream in streams for group in stream.groups.values()]
+
+
+def _opening(plan: Plan) -> str:
+    groups = ", ".join(f"{stream.name}:{group.name}" for stream, group in plan.groups)
+    threads = plan.processes * plan.consumers
+    aliases = ", ".join(map(repr, databases)) or "none"
+    return (
+        f"Consuming {groups} in {plan.processes} process(es), {plan.consumers} thread(s) each. They can open up to "
+        f"{threads} connections to each database ({aliases}). Stop with Ctrl-C."
+    )
+
+
+def _closing(plan: Plan) -> list[str]:
+    """What waits for a later retry: a drained worker leaves it, and says so."""
+    lines = []
+    for stream, group in plan.groups:
+        try:
+            waiting = waiting_retries(connections.get(stream.connection), stream.keys, group.name)
+        except StreamsError as error:
+            return [f"Stopped. {error}"]
+        if waiting:
+            lines.append(f"{stream.name}:{group.name}: {waiting} waiting for a later retry.")
+    return [*lines, "Stopped."]
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, 0 or more")
+    return seconds

@@ -1,0 +1,77 @@
+"""An entry as it was delivered: where it is pending, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..keys import token
+from ..wire import Carried, Fields, Origin, message_id, uncarry
+from .membership import Membership
+
+__all__ = ["Delivery", "deliveries"]
+
+# [[entry id, [name, value, …]], …], as XREADGROUP, XCLAIM and XRANGE reply.
+Entries = Sequence[Any]
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One entry in a consumer's hand.
+
+    `key` and `entry_id` say where it is pending; `fields` are the original ones; `carried` is set where it
+    came by the redelivery stream, which is ours: there an entry is deleted when it is settled.
+    """
+
+    origin: Origin
+    key: str
+    entry_id: str
+    fields: Fields
+    carried: Carried | None = None
+    token: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name where it is pending by one word: it is asked for many times."""
+        self.token = token(self.key, self.entry_id)
+
+    @property
+    def ours(self) -> bool:
+        """Whether the entry is in a redelivery stream rather than in the main one."""
+        return self.key != self.origin.key
+
+    @property
+    def published_id(self) -> str:
+        """The id of the entry that was published."""
+        return self.carried.entry if self.carried else self.entry_id
+
+    @property
+    def attempt(self) -> int:
+        """The number of this run; the first is 1."""
+        return self.carried.attempt + 1 if self.carried else 1
+
+    def history(self) -> Carried:
+        """What is known of the message so far."""
+        if self.carried:
+            return self.carried
+        values = dict(zip(self.fields[::2], self.fields[1::2], strict=True))
+        return Carried(
+            id=message_id(self.origin.key, self.entry_id, self.fields),
+            source=self.key,
+            entry=self.entry_id,
+            type=values.get("type", ""),
+            lane=self.origin.lane,
+            group=self.origin.group,
+        )
+
+
+def deliveries(membership: Membership, key: str, entries: Entries) -> Iterator[Delivery]:
+    """What a reply's entries of one stream are, in their order."""
+    origin = Origin(stream=membership.stream.name, group=membership.group.name, key=membership.main)
+    ours = key != membership.main
+    for entry_id, fields in entries:
+        carried = uncarry(fields) if ours else None
+        if carried:
+            yield Delivery(origin, key, entry_id, carried[1], carried[0])
+        else:
+            yield Delivery(origin, key, entry_id, fields)

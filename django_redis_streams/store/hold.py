@@ -1,0 +1,128 @@
+"""Holding what was delivered: renew it, look for it, claim what others left, hand it back.
+
+All of it is fenced: only what is pending for a consumer is renewed or handed back, only what is idle for
+long is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from redis.exceptions import ResponseError
+
+from ..connections import Link
+from ..keys import token
+from .delivery import Delivery, deliveries
+from .membership import RETURNED, Membership
+from .refusals import group_is_gone
+from .scripts import run, script
+from .settle import vanish_command
+
+__all__ = ["Found", "claim", "hand_back", "has_stale", "pending_of", "renew"]
+
+_RENEWED_AT_ONCE = 100
+_HANDED_BACK_AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class Found:
+    """Entries taken into hand, and the tokens of pending entries whose body was gone (acknowledged, counted)."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+
+
+def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> list[str]:
+    """Renew these entries; returns the ids that aren't this consumer's any more."""
+    lost: list[str] = []
+    for begin in range(0, len(ids), _RENEWED_AT_ONCE):
+        part = ids[begin : begin + _RENEWED_AT_ONCE]
+        lost += run(link, script("renew")([key], membership.group.name, membership.consumer, *part))
+    return lost
+
+
+def pending_of(link: Link, membership: Membership, in_hand: Callable[[str], bool]) -> Found:
+    """What is pending under this consumer's name and not in its hand: replies that never arrived.
+
+    XPENDING and XRANGE count nothing; reading `0` would raise every delivery count.
+    """
+    found = Found()
+    for key in membership.sources:
+        ids = [each for each in _pending_ids(link, membership, key) if not in_hand(token(key, each))]
+        bodies = link.call_many([["XRANGE", key, each, each] for each in ids]) if ids else []
+        for entry_id, body in zip(ids, bodies, strict=True):
+            if isinstance(body, Exception):
+                raise body
+            if body:
+                found.deliveries += deliveries(membership, key, body)
+            else:
+                run(link, vanish_command(membership, key, entry_id))
+                found.vanished.append(token(key, entry_id))
+    return found
+
+
+def _pending_ids(link: Link, membership: Membership, key: str) -> Iterator[str]:
+    begin, page = "-", 1000
+    while True:
+        rows = link.call("XPENDING", key, membership.group.name, begin, "+", page, membership.consumer)
+        yield from (row[0] for row in rows)
+        if len(rows) < page:
+            return
+        begin = f"({rows[-1][0]}"
+
+
+def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> bool:
+    """Whether there is something to claim."""
+    owner = [RETURNED] if returned_only else []
+    idle = ["IDLE", membership.claim_idle_ms]
+    return any(
+        link.call("XPENDING", key, membership.group.name, *idle, "-", "+", 1, *owner) for key in membership.sources
+    )
+
+
+def claim(link: Link, membership: Membership, count: int, *, returned_only: bool) -> Found:
+    """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE."""
+    found = Found()
+    owner = RETURNED if returned_only else ""
+    totals = membership.keys.totals(membership.group.name)
+    for key in membership.sources:
+        wanted = count - len(found.deliveries)
+        if wanted > 0:
+            claimed, vanished = run(
+                link,
+                script("claim")(
+                    [key, totals], membership.group.name, membership.consumer,
+                    membership.claim_idle_ms, wanted, owner,
+                ),
+            )  # fmt: skip
+            found.deliveries += deliveries(membership, key, claimed)
+            found.vanished += (token(key, each) for each in vanished)
+    return found
+
+
+def hand_back(link: Link, membership: Membership) -> int:
+    """Hand back all that a consumer holds, and remove its name; how many entries that were.
+
+    A group that is gone holds nothing.
+    """
+    handed = 0
+    for key in membership.sources:
+        try:
+            handed += _hand_back(link, membership, key)
+        except ResponseError as error:
+            if not group_is_gone(error):
+                raise
+    return handed
+
+
+def _hand_back(link: Link, membership: Membership, key: str) -> int:
+    command = script("hand_back")(
+        [key], membership.group.name, membership.consumer, membership.claim_idle_ms, _HANDED_BACK_AT_ONCE
+    )
+    handed = 0
+    while True:
+        count = run(link, command)
+        handed += count
+        if count < _HANDED_BACK_AT_ONCE:
+            return handed

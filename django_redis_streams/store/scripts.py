@@ -1,0 +1,72 @@
+"""The Lua scripts, each a file in `scripts/` that opens with a map of its keys and arguments.
+
+A script runs by its digest (https://redis.io/docs/latest/commands/evalsha/). A server that doesn't know it
+(new, restarted, flushed) answers NOSCRIPT and has changed nothing: it gets the source, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from ..connections.link import Command, Link
+
+__all__ = ["Command", "Script", "all_scripts", "exchange", "run", "script"]
+
+
+class Script:
+    """One script by its file's name, without `.lua`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.source = resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text("utf-8")
+        self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], *arguments: str | float) -> Command:
+        """The command that runs it."""
+        return ["EVALSHA", self.digest, len(keys), *keys, *arguments]
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of that name, read once."""
+    return Script(name)
+
+
+def run(link: Link, command: Command) -> Any:
+    """The reply of one script's command; raises its error."""
+    (reply,) = exchange(link, [command])
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def exchange(link: Link, commands: Sequence[Command]) -> list[Any]:
+    """All replies of some commands, sent at once; an error stands as an exception in its place."""
+    replies = link.call_many(commands)
+    unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        again = link.call_many([_with_source(commands[index]) for index in unknown])
+        for index, reply in zip(unknown, again, strict=True):
+            replies[index] = reply
+    return replies
+
+
+def _with_source(command: Command) -> Command:
+    return ["EVAL", _source(str(command[1])), *command[2:]]
+
+
+@cache
+def all_scripts() -> tuple[Script, ...]:
+    """Every script there is."""
+    files = resources.files(__package__).joinpath("scripts").iterdir()
+    return tuple(script(file.name.removesuffix(".lua")) for file in files if file.name.endswith(".lua"))
+
+
+def _source(digest: str) -> str:
+    return next(each.source for each in all_scripts() if each.digest == digest)

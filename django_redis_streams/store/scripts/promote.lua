@@ -1,0 +1,50 @@
+-- Move what is due from the retry sets to the redelivery streams, if this process holds or gets the stream's lease.
+-- KEYS 1 promoter lease   2 main stream   then for each group: its retry set, retry entries, totals
+-- ARGV 1 holder   2 lease in ms   3 most to move from one set   4 "{stream}:redelivery:"   5… groups, in the order of KEYS
+-- Returns {-1} where another holds the lease; else {moved, vanished, 1 if a set may hold more, problem, …}.
+-- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Each entry is
+-- moved under pcall: one that can't be moved doesn't hold up the others.
+redis.call('XACK', KEYS[2], '-', '0-0')
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return {-1} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local result = {0, 0, 0}
+
+local function promote(group, due, entries, totals, token)
+  local packed = redis.call('HGET', entries, token)
+  if packed then
+    local row = cmsgpack.unpack(packed)
+    local stream = ARGV[4] .. group
+    if row[1] ~= 'default' then stream = stream .. ':' .. row[1] end
+    if redis.call('EXISTS', stream) == 0 then redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') end
+    redis.call('XADD', stream, '*', unpack(row, 2))
+    result[1] = result[1] + 1
+  else
+    redis.call('HINCRBY', totals, 'vanished', 1)
+    result[2] = result[2] + 1
+  end
+  redis.call('ZREM', due, token)
+  redis.call('HDEL', entries, token)
+end
+
+local function each(group, due, entries, totals)
+  local tokens = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, ARGV[3])
+  if #tokens == tonumber(ARGV[3]) then result[3] = 1 end
+  local first
+  for _, token in ipairs(tokens) do
+    local done, problem = pcall(promote, group, due, entries, totals, token)
+    if not done then first = first or problem end
+  end
+  if first then error(first, 0) end
+end
+
+for i = 5, #ARGV do
+  local at = 3 + (i - 5) * 3
+  local done, problem = pcall(each, ARGV[i], KEYS[at], KEYS[at + 1], KEYS[at + 2])
+  if not done then
+    result[#result + 1] = ARGV[i] .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem))
+  end
+end
+return result

@@ -1,0 +1,84 @@
+"""Settling: what an outcome is on the server. Acknowledgements by one script a batch, all else by one each.
+
+Every command here may be sent twice: what was settled already is found settled, and nothing is copied again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
+from ..wire import Carried, carry
+from .delivery import Delivery
+from .membership import Membership
+from .scripts import Command, script
+
+__all__ = ["Settled", "settle_commands", "vanish_command"]
+
+Settled = tuple[Delivery, Outcome]
+# Lua can hand about 8,000 values to one command; a hundred keep any script short.
+_ACKS_AT_ONCE = 100
+
+
+def settle_commands(membership: Membership, settled: Iterable[Settled]) -> list[tuple[Command, list[Settled]]]:
+    """The commands that settle these, each with what it settles."""
+    commands: list[tuple[Command, list[Settled]]] = []
+    acks: dict[tuple[str, bool], list[Settled]] = {}
+    for each in settled:
+        delivery, outcome = each
+        if isinstance(outcome, Ack):
+            acks.setdefault((delivery.key, outcome.skipped), []).append(each)
+        else:
+            commands.append((_failure_command(membership, delivery, outcome), [each]))
+    for (key, skipped), batch in acks.items():
+        for begin in range(0, len(batch), _ACKS_AT_ONCE):
+            part = batch[begin : begin + _ACKS_AT_ONCE]
+            ids = [delivery.entry_id for delivery, _ in part]
+            commands.append((_ack(membership, key, "skipped" if skipped else "acknowledged", ids), part))
+    return commands
+
+
+def vanish_command(membership: Membership, key: str, entry_id: str) -> Command:
+    """Acknowledge an entry that is pending and has no body: nobody can run it."""
+    return _ack(membership, key, "vanished", [entry_id])
+
+
+def _ack(membership: Membership, key: str, total: str, ids: list[str]) -> Command:
+    return script("ack")(
+        [key, membership.keys.totals(membership.group.name)],
+        membership.group.name, _ours(membership, key), total, *ids,
+    )  # fmt: skip
+
+
+def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryLater | DeadLetter) -> Command:
+    keys, group = membership.keys, membership.group.name
+    names = [delivery.key, keys.totals(group)]
+    place = [group, membership.consumer, delivery.entry_id, _ours(membership, delivery.key)]
+    fields = carry(_failed(delivery.history(), outcome), delivery.fields)
+    if isinstance(outcome, DeadLetter):
+        return script("bury")([*names, keys.dlq], *place, *fields)
+    return script("retry")(
+        [*names, keys.retry(group), keys.retry_entries(group)],
+        *place, delivery.token, round(outcome.delay * 1000), delivery.origin.lane, *fields,
+    )  # fmt: skip
+
+
+def _ours(membership: Membership, key: str) -> str:
+    return "0" if key == membership.main else "1"
+
+
+def _failed(history: Carried, outcome: RetryLater | DeadLetter) -> Carried:
+    now = time.time_ns() // 1_000_000
+    counted = isinstance(outcome, DeadLetter) or outcome.counted
+    return replace(
+        history,
+        attempt=history.attempt + counted,
+        handler=outcome.failure.handler,
+        reason=str(outcome.reason) if isinstance(outcome, DeadLetter) else "",
+        error=outcome.failure.error,
+        traceback=outcome.failure.traceback,
+        first=history.first or now,
+        last=now,
+    )

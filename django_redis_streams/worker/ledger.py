@@ -1,0 +1,77 @@
+"""The outcomes of one consumer that the server hasn't been seen to settle.
+
+An outcome stays here until its command was answered: after a lost connection it is sent again, which
+changes nothing where the first try had arrived. What the server refuses (a wrong type, an ACL, a full disk)
+stays too, and is tried again, alone and ever less often, while the rest goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from redis.exceptions import NoScriptError
+
+from ..store.settle import Settled
+from .patience import Patience
+
+__all__ = ["Ledger"]
+
+# How long an outcome may wait for company, and how much of it there may be.
+_LATEST = 0.05
+_MOST = 100
+# A consumer that can't settle this many reads nothing more: what it reads would only be held up too.
+_MOST_REFUSED = 1_000
+
+
+class Ledger:
+    """Outcomes to be settled (`fresh`) and those the server refused (`refused`), by token."""
+
+    def __init__(self) -> None:
+        self.fresh: dict[str, Settled] = {}
+        self.refused: dict[str, Settled] = {}
+        self._since = 0.0
+        self._patience = Patience(least=0.5, most=30.0)
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self.refused)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was refused that no more may be read."""
+        return len(self.refused) >= _MOST_REFUSED
+
+    @property
+    def late(self) -> bool:
+        """Whether what waits should be settled now, and not with the next read."""
+        return bool(self.fresh) and (len(self.fresh) >= _MOST or time.monotonic() - self._since > _LATEST)
+
+    @property
+    def again(self) -> bool:
+        """Whether what was refused may be tried again now."""
+        return bool(self.refused) and self._patience.over
+
+    def add(self, settled: Settled) -> None:
+        """Remember an outcome."""
+        if not self.fresh:
+            self._since = time.monotonic()
+        self.fresh[settled[0].token] = settled
+
+    def everything(self) -> list[Settled]:
+        """All of it, to be sent again."""
+        return [*self.refused.values(), *self.fresh.values()]
+
+    def settled(self, batch: Iterable[Settled]) -> None:
+        """The server has settled these, or had before."""
+        for delivery, _ in batch:
+            self.fresh.pop(delivery.token, None)
+            self.refused.pop(delivery.token, None)
+        self._patience.reset()
+
+    def refuse(self, batch: Iterable[Settled], error: Exception) -> float:
+        """The server refused these: they are tried again, after so many seconds."""
+        for each in batch:
+            self.fresh.pop(each[0].token, None)
+            self.refused[each[0].token] = each
+        # A script that the server forgot goes out again with its source, at once.
+        return 0.0 if isinstance(error, NoScriptError) else self._patience.more()

@@ -1,0 +1,35 @@
+"""How many entries to read at once: about a tenth of a second of work.
+
+So a slow handler doesn't hoard what another consumer could run now, and a fast one doesn't pay a round trip
+a message.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Pace"]
+
+_WORK = 0.1
+_FIRST = 10
+# How much the newest batch says about the next.
+_WEIGHT = 0.5
+
+
+class Pace:
+    """The count of the next read, at most `most`."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seconds_each: float | None = None
+
+    @property
+    def count(self) -> int:
+        """How many to read now."""
+        if self._seconds_each is None:
+            return min(_FIRST, self._most)
+        return max(1, min(self._most, int(_WORK / max(self._seconds_each, 1e-9))))
+
+    def ran(self, count: int, seconds: float) -> None:
+        """A batch of `count` messages took so long."""
+        each = seconds / count
+        known = self._seconds_each
+        self._seconds_each = each if known is None else known + _WEIGHT * (each - known)

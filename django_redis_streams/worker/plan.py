@@ -1,0 +1,62 @@
+"""What a worker is to do: which groups, with how many processes and threads, and until when."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..conf import GroupConfig, StreamConfig
+from ..store.membership import Membership
+
+__all__ = ["Plan", "memberships", "new_random_part"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One `runconsumers`.
+
+    Each process has `threads` consumers for each of `groups`. With `drain` it ends when the groups have
+    nothing left to do now; with `max_messages`, a process ends when it has begun so many. `shutdown_timeout`
+    is how many seconds handlers have to finish at a stop. `name` goes before the consumers' names.
+    """
+
+    groups: tuple[tuple[StreamConfig, GroupConfig], ...]
+    processes: int = 1
+    threads: int = 1
+    drain: bool = False
+    max_messages: int | None = None
+    shutdown_timeout: float = 30.0
+    name: str = ""
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether a process that ended well has done what it was to do."""
+        return self.drain or self.max_messages is not None
+
+    @property
+    def consumers(self) -> int:
+        """How many consumers, and so threads that run handlers, one process has."""
+        return len(self.groups) * self.threads
+
+
+def new_random_part() -> str:
+    """What makes the consumer names of one process unique for ever: process ids come again."""
+    return secrets.token_hex(4)
+
+
+def memberships(plan: Plan, pid: int, random_part: str) -> list[Membership]:
+    """The consumers of one process. The supervisor knows them too: for what they held when the process died."""
+    prefix = f"{plan.name}-" if plan.name else ""
+    first = f"{prefix}{socket.gethostname()}-{pid}-{random_part}"
+    return [
+        Membership(stream, group, f"{first}-{number}")
+        for number, (stream, group) in enumerate(_repeated(plan.groups, plan.threads))
+    ]
+
+
+def _repeated(
+    groups: Iterable[tuple[StreamConfig, GroupConfig]], threads: int
+) -> Iterable[tuple[StreamConfig, GroupConfig]]:
+    return (each for each in groups for _ in range(threads))

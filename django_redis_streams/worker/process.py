@@ -1,0 +1,130 @@
+"""One process of a worker: its consumers' threads, and those that look after them.
+
+The main thread only waits: for a signal, for the consumers to end, for the supervisor to be gone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+from .. import connections, handlers
+from ..exceptions import ServerUnreachable
+from ..store.membership import Membership
+from ..store.session import unblock
+from .board import Board
+from .consumer import Consumer
+from .executor import Executor
+from .keeper import Keeper
+from .maintenance import Maintenance
+from .plan import Plan, memberships
+from .promoter import Promoter
+from .service import Service
+from .signals import Signals
+from .tell import about, logger
+
+__all__ = ["Process"]
+
+_TICK = 0.2
+# While it stops, blocked reads are ended again and again: a consumer may just have begun one.
+_TICK_STOPPING = 0.05
+
+
+class Process:
+    """The child number `index` of a supervisor, built after the fork."""
+
+    def __init__(self, plan: Plan, index: int, random_part: str, board: Board, supervisor: int) -> None:
+        self._plan = plan
+        self._supervisor = supervisor
+        self._stop = threading.Event()
+        self._services_stop = threading.Event()
+        self._unclean = False
+        self._begin = self._stop_after(plan.max_messages)
+        places = memberships(plan, os.getpid(), random_part)
+        self._consumers = [self._consumer(place, index, number, board) for number, place in enumerate(places)]
+
+    def run(self) -> int:
+        """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
+        with Signals(signal.SIGTERM) as signals:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor forwards it
+            threads = [self._started(each.run, each.membership) for each in self._consumers]
+            services = [self._started(each.run) for each in self._services()]
+            self._wait(signals, threads)
+            self._services_stop.set()
+            for thread in services:
+                thread.join(timeout=1)
+        return 1 if self._unclean else 0
+
+    def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
+        while any(thread.is_alive() for thread in threads):
+            stopping = self._stop.is_set()
+            if signals.wait(_TICK_STOPPING if stopping else _TICK) or os.getppid() != self._supervisor:
+                self._stop.set()
+            if self._stop.is_set():
+                self._end_blocked_reads()
+
+    def _end_blocked_reads(self) -> None:
+        for consumer in self._consumers:
+            if consumer.client_id is not None:
+                try:
+                    unblock(connections.get(consumer.membership.stream.connection), consumer.client_id)
+                except ServerUnreachable:
+                    continue  # then no read is blocked on it for long either
+
+    def _consumer(self, place: Membership, index: int, number: int, board: Board) -> Consumer:
+        return Consumer(
+            place,
+            Executor(handlers.of(place.stream.name, place.group.name), place.group),
+            stop=self._stop,
+            drain=self._plan.drain,
+            begin=self._begin,
+            on_settled=lambda count: board.add(index, number, count),
+        )
+
+    def _services(self) -> Iterable[Service]:
+        for alias, group in itertools.groupby(sorted(self._consumers, key=_connection), key=_connection):
+            consumers = list(group)
+            streams = list({each.membership.stream.name: each.membership.stream for each in consumers}.values())
+            yield Keeper(alias, self._services_stop, consumers)
+            yield Maintenance(alias, self._services_stop, consumers, streams)
+            yield Promoter(alias, self._services_stop, streams)
+
+    def _started(self, run: Callable[[], None], place: Membership | None = None) -> threading.Thread:
+        """A thread whose unforeseen end is the end of the process: a worker never goes on as a part of itself."""
+
+        def guarded() -> None:
+            try:
+                run()
+            except ServerUnreachable as error:
+                self._unclean = True
+                logger.error("Couldn't settle and hand back everything: %r", str(error), extra=place and about(place))
+            except BaseException:
+                self._unclean = True
+                self._stop.set()
+                logger.critical("A thread of the worker failed", exc_info=True, extra=place and about(place))
+
+        thread = threading.Thread(target=guarded, daemon=True, name=place.consumer if place else None)
+        thread.start()
+        return thread
+
+    def _stop_after(self, most: int | None) -> Callable[[], bool]:
+        """Asked before each message: whether one more may be begun."""
+        if most is None:
+            return lambda: True
+        # next() of a count is one step for all threads.
+        begun = itertools.count(1)
+
+        def begin() -> bool:
+            number = next(begun)
+            if number >= most:
+                self._stop.set()
+            return number <= most
+
+        return begin
+
+
+def _connection(consumer: Consumer) -> str:
+    return consumer.membership.stream.connection

@@ -1,0 +1,67 @@
+"""Moves due retries to where their group reads them; for each stream, one process at a time."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+
+from ..conf import StreamConfig
+from ..connections import Link
+from ..store.redeliver import promote, recorded_groups
+from .service import Service
+from .tell import logger
+
+__all__ = ["Promoter"]
+
+_INTERVAL = 0.05
+# Without the lease, or for the list of groups: this often is enough.
+_SELDOM = 1.0
+
+
+class Promoter(Service):
+    """Promotes for the streams of one connection, those for which it holds the lease."""
+
+    def __init__(self, alias: str, stop: threading.Event, streams: Sequence[StreamConfig]) -> None:
+        super().__init__(alias, stop)
+        self._streams = streams
+        self._holder = secrets.token_hex(8)
+        self._ask_again = dict.fromkeys((each.name for each in streams), 0.0)
+        self._groups: dict[str, tuple[float, list[str]]] = {}
+
+    @property
+    def interval(self) -> float:
+        """A retry is at most about this late."""
+        return _INTERVAL
+
+    def step(self, link: Link) -> None:
+        """One look at each stream whose lease may be had."""
+        for stream in self._streams:
+            if time.monotonic() >= self._ask_again[stream.name]:
+                self._promote(link, stream)
+
+    def _promote(self, link: Link, stream: StreamConfig) -> None:
+        more = True
+        while more and not self._stop.is_set():
+            promotion = promote(link, stream.keys, self._known_groups(link, stream), self._holder)
+            if promotion is None:
+                self._ask_again[stream.name] = time.monotonic() + _SELDOM
+                return
+            for problem in promotion.problems:
+                logger.error("%s: due retries can't be moved: %r", stream.name, problem, extra={"stream": stream.name})
+            if promotion.vanished:
+                logger.error(
+                    "%s: %d retries were due whose entry is gone.", stream.name, promotion.vanished,
+                    extra={"stream": stream.name},
+                )  # fmt: skip
+            if promotion.problems:
+                self._ask_again[stream.name] = time.monotonic() + _SELDOM
+            more = promotion.more and not promotion.problems
+
+    def _known_groups(self, link: Link, stream: StreamConfig) -> list[str]:
+        asked, groups = self._groups.get(stream.name, (0.0, []))
+        if time.monotonic() - asked > _SELDOM or not groups:
+            groups = sorted({*recorded_groups(link, stream.keys), *stream.groups})
+            self._groups[stream.name] = time.monotonic(), groups
+        return groups

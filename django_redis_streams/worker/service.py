@@ -1,0 +1,81 @@
+"""A thread of a process that does one small thing again and again, on a connection of its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+from redis.exceptions import ResponseError
+
+from .. import connections
+from ..connections import Link
+from ..exceptions import ServerUnreachable
+from ..store.refusals import group_is_gone
+from .consumer import Consumer
+from .patience import Patience
+from .tell import logger
+
+__all__ = ["Service"]
+
+# None of them blocks on the server; a reply later than this means that it is gone.
+_TIMEOUT = 5.0
+
+
+class Service(ABC):
+    """`step` is done each `interval` seconds until `stop`; what goes wrong in it is logged and tried again."""
+
+    def __init__(self, alias: str, stop: threading.Event) -> None:
+        self._alias = alias
+        self._stop = stop
+        self._link: Link | None = None
+        self._patience = Patience(least=0.1, most=5.0)
+
+    @property
+    @abstractmethod
+    def interval(self) -> float:
+        """Seconds from one step to the next."""
+
+    @abstractmethod
+    def step(self, link: Link) -> None:
+        """The small thing; safe when done twice, and when another process does it at the same time."""
+
+    def run(self) -> None:
+        """Do the step again and again until told to stop."""
+        while not self._stop.wait(self._guarded_step()):
+            pass
+        if self._link is not None:
+            self._link.close()
+
+    def _guarded_step(self) -> float:
+        try:
+            self.step(self._connected())
+        except (ServerUnreachable, ResponseError) as error:
+            wait = self._patience.more()
+            logger.error(
+                "%s on connection %r failed; next try in %.1f s: %r",
+                type(self).__name__, self._alias, wait, str(error), extra={"connection": self._alias},
+            )  # fmt: skip
+            return wait
+        self._patience.reset()
+        return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
+
+    def each(self, consumers: Iterable[Consumer], do: Callable[[Consumer], None]) -> None:
+        """Do something for each consumer; one whose group is refused or gone doesn't keep it from the others.
+
+        A group that is gone is for its consumer to make again, and to report.
+        """
+        refused: ResponseError | None = None
+        for consumer in consumers:
+            try:
+                do(consumer)
+            except ResponseError as error:
+                refused = refused if group_is_gone(error) else error
+        if refused is not None:
+            raise refused
+
+    def _connected(self) -> Link:
+        if self._link is None or not self._link.connected:
+            self._link = connections.open(self._alias, timeout=_TIMEOUT)
+        return self._link

@@ -1,0 +1,49 @@
+"""Waiting for signals and time, without a thread and without a lock.
+
+A handler that takes a lock, as `threading.Event.set` does, deadlocks when the signal comes while the main
+thread holds it. So handlers only note the signal, and a pipe wakes the wait
+(https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from types import FrameType
+from typing import Self
+
+__all__ = ["Signals"]
+
+
+class Signals:
+    """Notes the given signals while it is entered; `wait` tells which came."""
+
+    def __init__(self, *wanted: signal.Signals) -> None:
+        self._wanted = wanted
+        self._came: list[int] = []
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for each in self._wanted:
+            self._before[each] = signal.signal(each, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)  # type: ignore[arg-type]  what signal.signal gave
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._came.append(number)
+
+    def wait(self, timeout: float) -> list[int]:
+        """The signals that came since the last call; waits up to `timeout` seconds for the first."""
+        if not self._came and select.select([self._reader], [], [], timeout)[0]:
+            os.read(self._reader, 4096)
+        came, self._came = self._came, []
+        return came
