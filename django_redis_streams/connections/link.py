@@ -1,0 +1,246 @@
+"""One connection to a server: what is sent, what comes back, and what it means when nothing does.
+
+Replies come raw from redis-py's `Connection` in RESP2, all text as `str`: no version's shaping of replies, no
+pool, and above all none of its retries, which send an XADD twice when only the reply was lost. A command goes
+out once; where its fate is unknown, `ServerUnreachable` says so and the caller decides.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+import hiredis
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from ..exceptions import ServerUnreachable
+from .endpoint import Endpoint, Wire
+
+__all__ = ["Command", "KeptLink", "Link"]
+
+Command = Sequence[str | int | float | bytes]
+
+# Error replies by which a server says that it can't serve anybody now, rather than that this command is wrong.
+# All of them are mended by connecting again, later or to whom the address leads by then:
+# - READONLY, UNBLOCKED: it was a master and is a replica now (a blocked read is told the second).
+# - MASTERDOWN, CLUSTERDOWN, TRYAGAIN: it waits for its master, its cluster, the end of a slot's move.
+# - BUSY: a script runs for too long. (BUSYGROUP and BUSYKEY are other words, and about one command.)
+# LOADING, NOAUTH, WRONGPASS and "max number of clients" are connection errors in redis-py already.
+# Not here: NOPERM, OOM, MISCONF, NOREPLICAS, MOVED. Those who send them serve; a new connection hears the same.
+_CANNOT_SERVE: Final = r"READONLY|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY"
+# Redis before 7.0 wraps what a script's command was answered: "ERR Error running script (call to f_…):
+# @user_script:1: @user_script: 1: -READONLY You can't write …".
+_REFUSAL: Final = re.compile(rf"(?:.*@user_script: ?\d+: ?-)?(?:{_CANNOT_SERVE})\b")
+# redis-py cuts the first word off where it has a class for it, from 6.4 on for more of them.
+_REFUSAL_CLASSES: Final = {"ReadOnlyError", "MasterDownError", "ClusterDownError", "TryAgainError"}
+
+# Its stub takes tuples of one word only.
+_pack: Final[Callable[[Any], bytes]] = hiredis.pack_command
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+
+
+class Link:
+    """One connection, for one thread at a time.
+
+    An error reply is raised by `call` as redis-py's `ResponseError`; it is about the command, and the link
+    is as good as before. `ServerUnreachable` is about the server, and the link is lost.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout: float | None) -> None:
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._connection: Wire | None = None
+        self._owed = 0
+        _links.add(self)
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else "closed"
+        return f"<{type(self).__name__} {self._endpoint.alias!r} to {self._endpoint.address}, {state}>"
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known without asking the server."""
+        return self._connection is not None
+
+    def call(self, *command: str | float | bytes) -> Any:
+        """The reply to one command, given word by word. Raises `ResponseError` for an error reply."""
+        (reply,) = self.call_many((command,))
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    def call_many(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to some commands, sent at once; an error reply stands in its place, as an exception."""
+        if self._owed:
+            raise RuntimeError(f"{self!r} owes {self._owed} replies: receive them before the next call.")
+        data = _packed(commands)
+        try:
+            self._send(data, len(commands))
+            return self.receive(len(commands))
+        except BaseException:
+            # Ended between the halves, by Ctrl-C say, the next call would take these replies for its own.
+            self.close()
+            raise
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands without waiting; their replies are to be received later, in order."""
+        self._send(_packed(commands), len(commands))
+
+    def receive(self, count: int) -> list[Any]:
+        """The next `count` replies to what was sent; an error reply stands in its place, as an exception."""
+        if self._connection is None:
+            raise self._closed()
+        if count > self._owed:
+            raise RuntimeError(f"{self!r} owes {self._owed} replies, not {count}.")
+        try:
+            replies = [_reply(self._connection) for _ in range(count)]
+        except BaseException as error:  # noqa: BLE001  whatever it is, the rest of the exchange is lost
+            self._lost(error)
+        self._owed -= count
+        for reply in replies:
+            if isinstance(reply, ResponseError) and _cannot_serve(reply):
+                self.close()
+                raise self._endpoint.unreachable(f"refuses: {reply}") from reply
+        return replies
+
+    def client_id(self) -> int:
+        """The server's number for this connection, as CLIENT KILL takes it; another after each connecting."""
+        return int(self.call("CLIENT", "ID"))
+
+    def connect(self) -> None:
+        """Connect, if not connected. Raises `ServerUnreachable`."""
+        if self._connection is None:
+            self._connection = self._connected()
+
+    def close(self) -> None:
+        """Close the connection; replies not yet received are lost. Closing again does nothing."""
+        connection, self._connection, self._owed = self._connection, None, 0
+        if connection is not None:
+            connection.disconnect()
+
+    def _send(self, data: bytes, count: int) -> None:
+        connection = self._ready()
+        self._owed += count
+        try:
+            connection.send_packed_command((data,), check_health=False)
+        except BaseException as error:  # noqa: BLE001  as above
+            self._lost(error)
+
+    def _ready(self) -> Wire:
+        if self._connection is None:
+            raise self._closed()
+        return self._connection
+
+    def _connected(self, pauses: Iterable[float] = ()) -> Wire:
+        """A new connection, tried for once more after each pause where the server may be restarting."""
+        waits = iter(pauses)
+        while True:
+            try:
+                return self._endpoint.connect(self._timeout)
+            except RedisError as error:
+                # A wrong password stays wrong, and a time-out has cost its time already.
+                restarting = isinstance(error, RedisConnectionError) and not isinstance(error, AuthenticationError)
+                pause = next(waits, None) if restarting else None
+                if pause is None:
+                    # Not chained: redis-py's frames hold the password.
+                    raise self._endpoint.unreachable(str(error)) from None
+            time.sleep(pause)
+
+    def _lost(self, error: BaseException) -> NoReturn:
+        """The exchange didn't end well: what was on its way is lost, and with it the connection."""
+        self.close()
+        if not isinstance(error, RedisError):
+            raise error
+        if isinstance(error, BusyLoadingError | AuthenticationError):
+            raise self._endpoint.unreachable(f"refuses: {error}") from error
+        raise self._endpoint.unreachable(
+            f"{str(error).rstrip('.')}. The connection was lost before a reply came: the command may or may "
+            "not have been carried out."
+        ) from error
+
+    def _closed(self) -> ServerUnreachable:
+        return self._endpoint.unreachable("the link is closed; nothing was sent.")
+
+
+class KeptLink(Link):
+    """A link that connects by itself: when first used, after it was lost, in a forked child.
+
+    An idle one is looked at before it is used, so a server that was restarted since is no error.
+    """
+
+    IDLE: Final = 1.0  # seconds
+    PAUSES: Final = (0.05, 0.1, 0.2)  # seconds between attempts to connect
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint, endpoint.timeout)
+        self._used = 0.0
+
+    def connect(self) -> None:
+        """Connect, if not connected. Raises `ServerUnreachable` when some attempts have failed."""
+        if self._connection is None:
+            self._connection = self._connected(self.PAUSES)
+
+    def _ready(self) -> Wire:
+        now = time.monotonic()
+        if now - self._used > self.IDLE and not self._owed and _stale(self._connection):
+            self.close()
+        self._used = now
+        self.connect()
+        assert self._connection is not None
+        return self._connection
+
+
+def _packed(commands: Sequence[Command]) -> bytes:
+    try:
+        return b"".join([_pack(tuple(command)) for command in commands])
+    except UnicodeEncodeError:
+        # Foreign bytes, on their way back as they came.
+        return b"".join([_pack(tuple(map(_encoded, command))) for command in commands])
+
+
+def _encoded(word: str | float | bytes) -> int | float | bytes:
+    return word.encode("utf-8", "surrogateescape") if isinstance(word, str) else word
+
+
+def _reply(connection: Wire) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        # Without its traceback, which would hold on to this frame and all replies for the collector.
+        return error.with_traceback(None)
+
+
+def _cannot_serve(error: ResponseError) -> bool:
+    return type(error).__name__ in _REFUSAL_CLASSES or _REFUSAL.match(str(error)) is not None
+
+
+def _stale(connection: Wire | None) -> bool:
+    """Whether an idle connection was closed by the server, or holds what nobody waits for."""
+    if connection is None:
+        return False
+    try:
+        return bool(connection.can_read(timeout=0))
+    except (RedisError, OSError):
+        return True
+
+
+def _drop_inherited() -> None:
+    """Close a child's copies of its parent's connections.
+
+    A copy that is used mixes two processes' replies; one that is merely kept hides the parent's death from
+    the server, which goes on serving a dead reader. redis-py sees that this isn't the process that
+    connected, and closes without the shutdown that would end the parent's connection too.
+    """
+    for link in list(_links):
+        with suppress(Exception):
+            link.close()
+
+
+os.register_at_fork(after_in_child=_drop_inherited)

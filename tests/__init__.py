@@ -1,0 +1,1 @@
+"""The tests of django_redis_streams: real servers, no mocks of the queue."""

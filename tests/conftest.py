@@ -1,0 +1,74 @@
+"""Fixtures for all: the server of the run, further ones, and settings that lead there."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from .proxies import Proxy
+from .servers import CHOSEN, Server, ServerMissing
+from .waiting import wait_until
+
+__all__ = ["wait_until"]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings_xdist_suffix() -> None:
+    """Leave the database's name alone: each worker has a directory of its own, by which processes find it."""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server of this run, for all tests that don't kill it."""
+    try:
+        running = Server()
+    except ServerMissing as error:
+        pytest.exit(f"No test can run: {error}", returncode=3)
+    os.environ["TEST_REDIS_URL"] = running.url
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def make_server() -> Iterator[Callable[..., Server]]:
+    """Starts further servers, `make_server(kind, **options)`, for this test alone."""
+    running: list[Server] = []
+
+    def make(kind: str = CHOSEN, **options: str | tuple[str, ...]) -> Server:
+        try:
+            running.append(Server(kind, **options))
+        except ServerMissing as error:
+            pytest.skip(str(error))
+        return running[-1]
+
+    yield make
+    for each in running:
+        each.stop()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """A proxy before the server of the run, to lose replies with."""
+    running = Proxy(server)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def streams(server: Server, settings: Any) -> Callable[..., None]:
+    """The default connection leads to the server of the run, and that is empty.
+
+    Called, it declares other streams, or another URL or OPTIONS: `streams({"tasks": {…}}, URL=proxy.url)`.
+    """
+    server.raw().flushall()
+    declared = settings.REDIS_STREAMS["STREAMS"]
+
+    def declare(streams: dict[str, Any] = declared, **connection: Any) -> None:
+        settings.REDIS_STREAMS = {
+            "CONNECTIONS": {"default": {"URL": server.url, **connection}},
+            "STREAMS": streams,
+        }
+
+    declare()
+    return declare

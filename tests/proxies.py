@@ -1,0 +1,67 @@
+"""A proxy before a server that loses replies: the command is carried out, and the caller isn't told."""
+
+import select
+import shutil
+import socket
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from .servers import Server
+
+
+class Proxy:
+    """Passes everything on, until `lose_reply_to` names a word: then one reply is lost, with its connection."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.directory = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))
+        self.socket = self.directory / "proxy.sock"
+        self.requests: list[bytes] = []
+        self._lose: bytes | None = None
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self.socket))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"unix://{self.socket}"
+
+    def lose_reply_to(self, word: str) -> None:
+        """Cut the next connection that sends this word, once the server has carried out what was sent."""
+        self._lose = word.encode()
+
+    def stop(self) -> None:
+        """Listen no more; connections end with their ends."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                threading.Thread(target=self._pass, args=(near,), daemon=True).start()
+
+    def _pass(self, near: socket.socket) -> None:
+        far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with near, far, suppress(OSError):
+            far.connect(str(self.server.socket))
+            while True:
+                for source in select.select([near, far], [], [])[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    if source is far:
+                        near.sendall(data)
+                        continue
+                    self.requests.append(data)
+                    far.sendall(data)
+                    if self._lose is not None and self._lose in data:
+                        self._lose = None
+                        far.recv(65536)  # a reply comes after the deed
+                        return

