@@ -1,0 +1,58 @@
+"""`embedded://`: a real Valkey of the project's own, for development, there while any process needs it.
+
+It listens on a unix socket, keeps an append-only file in the project, and belongs to no process: the first
+that needs it starts it, a guardian stops it when the last has left. Nothing here trusts a file that says that
+somebody lives: each role is a lock that the kernel drops with its holder, however that ends, and hands on to
+children.
+
+=============== ======================= ==========================================================
+file            locked by               tells
+=============== ======================= ==========================================================
+users.lock      every process (shared)  whether anybody is left; the guardian's last act takes it
+server.lock     the server              whether one runs: who gets this lock starts it, and no other
+guardian.lock   the guardian            whether one watches: likewise
+=============== ======================= ==========================================================
+
+`place` is the directory, `locks` the locks, `server` how the server is started, `guardian` a program that is
+run beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+
+from ..exceptions import ConfigurationError
+from .place import Place
+from .server import serve_at
+
+__all__ = ["directory", "serve"]
+
+DEFAULT_NAME = ".redis-streams"
+
+
+def directory(alias: str, url: str) -> Path:
+    """The directory that an embedded:// URL names; relative ones are under `BASE_DIR`."""
+    parts = urlsplit(url)
+    named = unquote(parts.netloc + parts.path)
+    if named.startswith("/"):
+        return Path(named)
+    base = getattr(settings, "BASE_DIR", None)
+    if base is None:
+        raise ConfigurationError(
+            f"REDIS_STREAMS['CONNECTIONS'][{alias!r}]['URL'] is {url!r}, a directory under BASE_DIR, and the "
+            "settings have no BASE_DIR. Define it, or name a directory: 'embedded:///absolute/path'."
+        )
+    return Path(base).absolute() / (named or DEFAULT_NAME)
+
+
+def serve(where: Path) -> str:
+    """The path of the socket of the server that keeps its data there, started if it doesn't run.
+
+    This process, and every child that it forks, counts as a user of it from now on. Raises
+    `ConfigurationError` where the directory can't be used or the server isn't installed, and
+    `ServerUnreachable` with the tail of its log where it doesn't start.
+    """
+    return serve_at(Place.prepare(where))

@@ -1,0 +1,98 @@
+"""A program that stays beside one embedded server, and stops it when its last user has left.
+
+It is run by the path of this file, with nothing but the standard library, so that it holds nothing of the
+project: `guardian.py DIRECTORY SOCKET`, with the guardian's lock among the files that it inherits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+LOOK_EVERY = 0.2  # seconds
+CONNECT_WITHIN = 10.0
+STOP_WITHIN = 10.0
+
+
+def main(directory: str, path: str) -> None:
+    """Leave the process that started this, then watch until the server is gone."""
+    if os.fork():
+        os._exit(0)
+    lock = Path(directory, "users.lock")
+    users = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    with connected(path) as server:
+        in_place = remember(lock, Path(path))
+        # It is the connection that says which server is meant, not the path: that may be another's by now.
+        while not ended(server, LOOK_EVERY):
+            # A server whose files were deleted is of no use to those who come, and they will start another.
+            # Nobody can come between the last one's leaving and the end: who comes waits for this lock.
+            if not in_place() or alone(users):
+                stop(server)
+                return
+
+
+def connected(path: str) -> socket.socket:
+    """A connection to the server, which may be just starting."""
+    deadline = time.monotonic() + CONNECT_WITHIN
+    while True:
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            server.connect(path)
+        except OSError:
+            server.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return server
+
+
+def remember(*paths: Path) -> Callable[[], bool]:
+    """A function that says whether these are still the same files."""
+    found = [path.stat() for path in paths]
+
+    def in_place() -> bool:
+        try:
+            return all(os.path.samestat(then, path.stat()) for then, path in zip(found, paths, strict=True))
+        except FileNotFoundError:
+            return False
+
+    return in_place
+
+
+def alone(users: int) -> bool:
+    """Whether no user is left; from then on none can join before this process has ended."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def ended(server: socket.socket, within: float) -> bool:
+    """Whether the server closes the connection; it says nothing unasked."""
+    readable, _, _ = select.select([server], [], [], within)
+    return bool(readable) and not server.recv(1024)
+
+
+def stop(server: socket.socket) -> None:
+    """Shut the server down and wait for its end; by force where it has objections."""
+    deadline = time.monotonic() + STOP_WITHIN
+    for command in (b"SHUTDOWN NOSAVE\r\n", b"SHUTDOWN NOSAVE FORCE\r\n"):
+        server.sendall(command)
+        while time.monotonic() < deadline:
+            readable, _, _ = select.select([server], [], [], 1.0)
+            if readable and server.recv(1024):
+                break  # objections
+            if readable:
+                return
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

