@@ -57,7 +57,7 @@ class Supervisor:
         self._clean = True
 
     def run(self) -> int:
-        """Work until a signal ends it or all is done. The exit code: 0 where every process ended well."""
+        """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop."""
         # A forked process must not share a database connection with its parent.
         databases.close_all()
         with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals:
@@ -160,7 +160,8 @@ class Supervisor:
         if code == 0:
             place.done = self._plan.ends_by_itself
             return
-        self._clean = False
+        # One that is replaced is mended; one that didn't end well at the stop isn't.
+        self._clean = self._clean and not self._stopping
         self._owed.append(place.consumers)
         if self._board.settled(place.index):
             place.patience.reset()
