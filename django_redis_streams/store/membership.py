@@ -27,6 +27,11 @@ class Membership:
         return self.stream.keys
 
     @property
+    def place(self) -> str:
+        """Stream and group as people write them: `orders:billing`."""
+        return f"{self.stream.name}:{self.group.name}"
+
+    @property
     def main(self) -> str:
         """The stream that producers append to."""
         return self.keys.main

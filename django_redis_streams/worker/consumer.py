@@ -17,37 +17,28 @@ import threading
 import time
 from collections.abc import Callable
 
-from redis.exceptions import ResponseError
-
-from .. import connections
 from ..connections import Link
-from ..exceptions import ServerUnreachable
 from ..outcomes import Ack
 from ..store.delivery import Delivery
 from ..store.drained import is_drained
-from ..store.groups import make_group
 from ..store.hold import Found, claim, hand_back, pending_of, renew
 from ..store.membership import Membership
 from ..store.read import delivered, read_command
 from ..store.refusals import group_is_gone
 from ..store.scripts import exchange
-from ..store.session import begin_session
 from ..store.settle import Settled, settle_commands
 from .executor import Executor
 from .holdings import Holdings
 from .ledger import Ledger
 from .pace import Pace
-from .patience import Patience
+from .session import BLOCK_MS, Session
 from .tell import about, logger, tell
 
 __all__ = ["Consumer"]
 
-_BLOCK_MS = 1_000
 _DRAIN_BLOCK_MS = 100
-# Above BLOCK, so that an idle read isn't taken for a lost connection.
-_TIMEOUT = _BLOCK_MS / 1_000 + 5
 # By then the server has given up on a blocked read of the connection before.
-_LOOK_AGAIN = 1.5 * _BLOCK_MS / 1_000
+_LOOK_AGAIN = 1.5 * BLOCK_MS / 1_000
 
 
 class Consumer:
@@ -55,7 +46,7 @@ class Consumer:
 
     `stop` ends it after the message that it runs. `stale` is set by maintenance when there is something to
     claim; with `drain`, it ends by itself when its group has nothing left to do. `begin` is asked before
-    each message whether one more may be begun.
+    each message whether one more may be begun; `on_settled` is told how many were.
     """
 
     def __init__(
@@ -71,8 +62,7 @@ class Consumer:
         self.membership = membership
         self.holdings = Holdings()
         self.stale = threading.Event()
-        self.client_id: int | None = None
-        self.connected_since: float | None = None
+        self.session = Session(membership, stop, self._resume)
         self._executor = executor
         self._stop = stop
         self._drain = drain
@@ -80,32 +70,29 @@ class Consumer:
         self._on_settled = on_settled
         self._ledger = Ledger()
         self._pace = Pace(membership.group.batch_size)
-        self._patience = Patience(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
-        self._link: Link | None = None
         self._looks: list[float] = []
-        self._has_read = False
         self._nothing_left = False
         self._drained = False
 
     def run(self) -> None:
-        """Consume until stopped or drained; then settle, hand back and leave."""
+        """Consume until stopped or drained; then settle, hand back and leave.
+
+        Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a warden does it then.
+        """
         try:
             while not (self._stop.is_set() or self._drained):
-                self._guarded(self._turn)
+                self.session.attempt(self._turn)
         finally:
             try:
-                self._leave()
+                self._leave(self.session.link())
             finally:
                 self._executor.close()
 
-    # ------------------------------------------------------------ a turn
-
-    def _turn(self) -> None:
-        link = self._connected()
+    def _turn(self, link: Link) -> None:
         if self._ledger.again:
             self._settle(link, list(self._ledger.refused.values()))
         if self._ledger.full:
-            self._stop.wait(_BLOCK_MS / 1_000)
+            self._stop.wait(BLOCK_MS / 1_000)
         elif batch := self._unseen(link) or self._claimed(link) or self._read(link):
             self._nothing_left = False
             self._handle(batch)
@@ -116,61 +103,30 @@ class Consumer:
         """One round trip: settle the last batch and read the next."""
         since = time.monotonic()
         commands = settle_commands(self.membership, self._ledger.fresh.values())
-        block = _DRAIN_BLOCK_MS if self._drain else _BLOCK_MS
+        block = _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
         link.send([*(command for command, _ in commands), read_command(self.membership, self._pace.count, block)])
-        replies = link.receive(len(commands))
-        for (_, batch), reply in zip(commands, replies, strict=True):
+        for (_, batch), reply in zip(commands, link.receive(len(commands)), strict=True):
             self._answered(batch, reply)
         (reply,) = link.receive(1)
         if isinstance(reply, Exception):
             raise reply
-        self._has_read = True
+        self.session.has_read = True
         return self._in_hand(delivered(self.membership, reply), since)
-
-    def _unseen(self, link: Link) -> list[Delivery]:
-        """What the server thinks this consumer holds and it doesn't; looked for when connected, and once more later."""
-        if not self._looks or time.monotonic() < self._looks[0]:
-            return []
-        self._looks.pop(0)
-        return self._look(link)
-
-    def _look(self, link: Link) -> list[Delivery]:
-        since = time.monotonic()
-        return self._in_hand(self._found(pending_of(link, self.membership, self.holdings.__contains__)), since)
-
-    def _claimed(self, link: Link) -> list[Delivery]:
-        """What nobody runs, where maintenance saw some. Others' messages only when they had time to come back."""
-        if not self.stale.is_set():
-            return []
-        self.stale.clear()
-        since = time.monotonic()
-        found = claim(link, self.membership, self._pace.count, returned_only=not self.may_claim)
-        return self._in_hand(self._found(found), since)
-
-    @property
-    def may_claim(self) -> bool:
-        """Whether this connection is old enough to claim from the living.
-
-        Idle time counts through an outage: the first to reconnect would claim from all who didn't yet. A
-        connection is never older than the server's own start.
-        """
-        since = self.connected_since
-        return since is not None and time.monotonic() - since > self.membership.group.claim_idle / 2
 
     def _handle(self, batch: list[Delivery]) -> None:
         began, ran = time.monotonic(), 0
         for settled in self._executor.run(batch, self._may_run):
             self._ledger.add(settled)
             ran += 1
-            if self._ledger.late and self._link is not None:
-                self._guarded(self._settle_fresh)
+            if self._ledger.late and self.session.connected:
+                self.session.attempt(lambda link: self._settle(link, list(self._ledger.fresh.values())))
         if ran:
             self._pace.ran(ran, time.monotonic() - began)
 
     def _may_run(self, delivery: Delivery) -> bool:
         """Asked right before each message: whether it is still ours to run, and one more may be begun."""
         while not self._stop.is_set() and self.holdings.doubtful(self.membership.group.claim_idle / 2):
-            self._guarded(lambda: self.renew(self._connected()))
+            self.session.attempt(self.renew)
         return not self._stop.is_set() and delivery.token in self.holdings and self._begin()
 
     def _idle(self, link: Link) -> None:
@@ -181,9 +137,6 @@ class Consumer:
             self._drained, self._nothing_left = self._nothing_left, is_drained(link, self.membership)
 
     # ------------------------------------------------------------ settling
-
-    def _settle_fresh(self) -> None:
-        self._settle(self._connected(), list(self._ledger.fresh.values()))
 
     def _settle(self, link: Link, settled: list[Settled]) -> None:
         commands = settle_commands(self.membership, settled)
@@ -206,12 +159,21 @@ class Consumer:
     def _refused(self, batch: list[Settled], error: Exception) -> None:
         wait = self._ledger.refuse(batch, error)
         logger.error(
-            "%s:%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
-            self.membership.stream.name, self.membership.group.name, len(batch), wait, str(error),
-            extra=about(self.membership),
+            "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
+            self.membership.place, len(batch), wait, str(error), extra=about(self.membership),
         )  # fmt: skip
 
     # ------------------------------------------------------------ holding
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether the connection is old enough to claim from the living.
+
+        Idle time counts through an outage: the first to reconnect would claim from all who didn't yet. A
+        connection is never older than the server's own start.
+        """
+        since = self.session.since
+        return since is not None and time.monotonic() - since > self.membership.group.claim_idle / 2
 
     def renew(self, link: Link) -> None:
         """Renew what is in hand, and drop what is lost. The keeper calls it too, from its thread, on its link."""
@@ -220,6 +182,33 @@ class Consumer:
             for lost in renew(link, self.membership, key, ids):
                 self.holdings.release(f"{key}/{lost}")
         self.holdings.confirm(since)
+
+    def _resume(self, link: Link) -> None:
+        """On a new connection: settle again what may not have arrived, and see what is still ours."""
+        self._settle(link, self._ledger.everything())
+        self.renew(link)
+        now = time.monotonic()
+        self._looks = [now, now + _LOOK_AGAIN]
+
+    def _unseen(self, link: Link) -> list[Delivery]:
+        """What the server thinks this consumer holds and it doesn't: when connected, and once more a little later."""
+        if not self._looks or time.monotonic() < self._looks[0]:
+            return []
+        self._looks.pop(0)
+        return self._look(link)
+
+    def _look(self, link: Link) -> list[Delivery]:
+        since = time.monotonic()
+        return self._in_hand(self._found(pending_of(link, self.membership, self.holdings.__contains__)), since)
+
+    def _claimed(self, link: Link) -> list[Delivery]:
+        """What nobody runs, where maintenance saw some: handed back, and idle for long if we may claim that."""
+        if not self.stale.is_set():
+            return []
+        self.stale.clear()
+        since = time.monotonic()
+        found = claim(link, self.membership, self._pace.count, returned_only=not self.may_claim)
+        return self._in_hand(self._found(found), since)
 
     def _in_hand(self, deliveries: list[Delivery], since: float) -> list[Delivery]:
         if not len(self.holdings):
@@ -230,81 +219,12 @@ class Consumer:
     def _found(self, found: Found) -> list[Delivery]:
         for token in found.vanished:
             logger.error(
-                "%s:%s: the entry %r was deleted while it was pending; it can't be handled any more.",
-                self.membership.stream.name, self.membership.group.name, token, extra=about(self.membership),
+                "%s: the entry %r was deleted while it was pending; it can't be handled any more.",
+                self.membership.place, token, extra=about(self.membership),
             )  # fmt: skip
         return found.deliveries
 
-    # ------------------------------------------------------------ the connection
-
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """Do a step; what the server or the network does to it ends in a log line and a wait, never in silence."""
-        try:
-            step()
-        except ServerUnreachable as error:
-            self._lost(error)
-        except ResponseError as error:
-            if group_is_gone(error):
-                self._make_group_again()
-            else:
-                self._wait("is refused", error)
-        else:
-            self._patience.reset()
-
-    def _connected(self) -> Link:
-        """The link; a new one first settles again and takes in what the server thinks this consumer holds."""
-        if self._link is None or not self._link.connected:
-            self._link = self._connect()
-        return self._link
-
-    def _connect(self) -> Link:
-        link = connections.open(self.membership.stream.connection, timeout=_TIMEOUT)
-        try:
-            self.client_id = begin_session(link, self.client_id)
-            self._make_group(link)
-            self._settle(link, self._ledger.everything())
-            self.renew(link)
-        except BaseException:
-            link.close()
-            raise
-        now = time.monotonic()
-        self.connected_since = now
-        self._looks = [now, now + _LOOK_AGAIN]
-        return link
-
-    def _lost(self, error: ServerUnreachable) -> None:
-        self.connected_since = None
-        if self._link is not None:
-            self._link.close()
-            self._link = None
-        self._wait("lost its connection", error)
-
-    def _wait(self, what: str, error: Exception) -> None:
-        wait = self._patience.more()
-        logger.error(
-            "%s:%s %s; next try in %.1f s: %r",
-            self.membership.stream.name, self.membership.group.name, what, wait, str(error),
-            extra=about(self.membership),
-        )  # fmt: skip
-        self._stop.wait(wait)
-
-    def _make_group(self, link: Link) -> None:
-        """A worker that has read the group once begins it again at 0: what it was given may not be settled."""
-        made = make_group(link, self.membership, "0" if self._has_read else self.membership.group.start)
-        if made and self._has_read:
-            logger.error(
-                "%s:%s was gone from the server and was made again: messages may be delivered twice.",
-                self.membership.stream.name, self.membership.group.name, extra=about(self.membership),
-            )  # fmt: skip
-
-    def _make_group_again(self) -> None:
-        self._guarded(lambda: self._make_group(self._connected()))
-
-    # ------------------------------------------------------------ the end
-
-    def _leave(self) -> None:
-        """Settle, and hand back the rest. Raises `ServerUnreachable` where it can't: a warden does it then."""
-        link = self._link if self._link is not None and self._link.connected else self._connect()
+    def _leave(self, link: Link) -> None:
         self._settle(link, self._ledger.everything())
         hand_back(link, self.membership)
-        link.close()
+        self.session.close()

@@ -40,6 +40,7 @@ class Maintenance(Service):
     ) -> None:
         super().__init__(alias, stop)
         self._consumers = consumers
+        self._one_a_group = list({each.membership.place: each for each in consumers}.values())
         self._streams = streams
         self._took = 0.0
         self._trimmed = 0.0
@@ -65,9 +66,11 @@ class Maintenance(Service):
     def _look_for_stale(self, link: Link) -> None:
         def look(consumer: Consumer) -> None:
             if has_stale(link, consumer.membership, returned_only=not consumer.may_claim):
-                consumer.stale.set()
+                for each in self._consumers:
+                    if each.membership.place == consumer.membership.place:
+                        each.stale.set()
 
-        self.each(self._consumers, look)
+        self.each(self._one_a_group, look)
 
     def _trim(self, link: Link) -> None:
         for stream in self._streams:
@@ -87,4 +90,4 @@ class Maintenance(Service):
                     place.stream.name, place.group.name, name, extra={**about(place), "consumer": name},
                 )  # fmt: skip
 
-        self.each(self._consumers, retire)
+        self.each(self._one_a_group, retire)

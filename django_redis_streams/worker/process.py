@@ -68,9 +68,9 @@ class Process:
 
     def _end_blocked_reads(self) -> None:
         for consumer in self._consumers:
-            if consumer.client_id is not None:
+            if consumer.session.client_id is not None:
                 try:
-                    unblock(connections.get(consumer.membership.stream.connection), consumer.client_id)
+                    unblock(connections.get(consumer.membership.stream.connection), consumer.session.client_id)
                 except ServerUnreachable:
                     continue  # then no read is blocked on it for long either
 
@@ -101,7 +101,7 @@ class Process:
             except ServerUnreachable as error:
                 self._unclean = True
                 logger.error("Couldn't settle and hand back everything: %r", str(error), extra=place and about(place))
-            except BaseException:
+            except BaseException:  # noqa: BLE001  logged, and the end of the process
                 self._unclean = True
                 self._stop.set()
                 logger.critical("A thread of the worker failed", exc_info=True, extra=place and about(place))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ..outcomes import Ack, DeadLetter, RetryLater
+from ..outcomes import Ack, RetryLater
 from ..store.delivery import Delivery
 from ..store.membership import Membership
 from ..store.settle import Settled
@@ -34,33 +34,27 @@ def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[s
 def tell(membership: Membership, settled: Settled, *, done: bool) -> None:
     """Log one settled message; `done` is False where the server had nothing to do for it."""
     delivery, outcome = settled
+    if done and isinstance(outcome, Ack) and not logger.isEnabledFor(logging.DEBUG):
+        return  # the many
+    place, name = membership.place, delivery.history().id
     if not done:
         logger.info(
-            "%s:%s: %r was settled before, or is another consumer's by now: nothing was changed.",
-            *_place(membership, delivery), extra=about(membership, delivery),
+            "%s: %r was settled before, or is another consumer's by now: nothing was changed.",
+            place, name, extra=about(membership, delivery),
         )  # fmt: skip
         return
     if isinstance(outcome, Ack):
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s:%s handled %r", *_place(membership, delivery), extra=about(membership, delivery))
+        logger.debug("%s handled %r", place, name, extra=about(membership, delivery))
         return
-    extra = {
-        **about(membership, delivery),
-        "handler": outcome.failure.handler,
-        "traceback": outcome.failure.traceback,
-    }
+    failure = outcome.failure
+    extra = {**about(membership, delivery), "handler": failure.handler, "traceback": failure.traceback}
     if isinstance(outcome, RetryLater):
         logger.warning(
-            "%s:%s will run %r again in %.1f s: attempt %d of %s ended in %r",
-            *_place(membership, delivery), outcome.delay, delivery.attempt,
-            outcome.failure.handler, outcome.failure.error, extra=extra,
+            "%s will run %r again in %.1f s: attempt %d of %s ended in %r",
+            place, name, outcome.delay, delivery.attempt, failure.handler, failure.error, extra=extra,
         )  # fmt: skip
-    elif isinstance(outcome, DeadLetter):
+    else:
         logger.error(
-            "%s:%s dead-lettered %r (%s) in attempt %d: %r",
-            *_place(membership, delivery), outcome.reason, delivery.attempt, outcome.failure.error, extra=extra,
+            "%s dead-lettered %r (%s) in attempt %d: %r",
+            place, name, outcome.reason, delivery.attempt, failure.error, extra=extra,
         )  # fmt: skip
-
-
-def _place(membership: Membership, delivery: Delivery) -> tuple[str, str, str]:
-    return membership.stream.name, membership.group.name, delivery.history().id

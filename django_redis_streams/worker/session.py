@@ -1,0 +1,108 @@
+"""A consumer's connection, and what has to be so before it reads on one.
+
+Whatever the server or the network does ends in a log line, a wait that gets longer, and another try: never
+in silence.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from redis.exceptions import ResponseError
+
+from .. import connections
+from ..connections import Link
+from ..exceptions import ServerUnreachable
+from ..store.groups import make_group
+from ..store.membership import Membership
+from ..store.refusals import group_is_gone
+from ..store.session import begin_session
+from .patience import Patience
+from .tell import about, logger
+
+__all__ = ["BLOCK_MS", "Session"]
+
+BLOCK_MS = 1_000
+# Above BLOCK, so that an idle read isn't taken for a lost connection.
+_TIMEOUT = BLOCK_MS / 1_000 + 5
+
+
+class Session:
+    """One consumer's connection, made anew when lost.
+
+    `resume` is called with each new link before anybody else has it: it settles again and renews.
+    """
+
+    def __init__(self, membership: Membership, stop: threading.Event, resume: Callable[[Link], None]) -> None:
+        self.client_id: int | None = None
+        self.since: float | None = None
+        self.has_read = False
+        self._membership = membership
+        self._stop = stop
+        self._resume = resume
+        self._link: Link | None = None
+        self._patience = Patience(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link, as far as is known."""
+        return self._link is not None and self._link.connected
+
+    def link(self) -> Link:
+        """The link; connected now if there is none. Raises `ServerUnreachable`."""
+        if self._link is None or not self._link.connected:
+            self._link = self._connect()
+        return self._link
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.since = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def attempt(self, step: Callable[[Link], None]) -> None:
+        """Do a step of the consumer's; what goes wrong in it is reported and waited for, and a lost group made."""
+        try:
+            step(self.link())
+        except ServerUnreachable as error:
+            self.close()
+            self._wait("lost its connection", error)
+        except ResponseError as error:
+            if group_is_gone(error):
+                self.attempt(self._make_group)
+            else:
+                self._wait("is refused", error)
+        else:
+            self._patience.reset()
+
+    def _connect(self) -> Link:
+        link = connections.open(self._membership.stream.connection, timeout=_TIMEOUT)
+        try:
+            self.client_id = begin_session(link, self.client_id)
+            self._make_group(link)
+            self._resume(link)
+        except BaseException:
+            link.close()
+            raise
+        self.since = time.monotonic()
+        return link
+
+    def _make_group(self, link: Link) -> None:
+        """A worker that has read the group once begins it again at 0: what it was given may not be settled."""
+        made = make_group(link, self._membership, "0" if self.has_read else self._membership.group.start)
+        if made and self.has_read:
+            logger.error(
+                "%s was gone from the server and was made again: messages may be delivered twice.",
+                self._membership.place, extra=about(self._membership),
+            )  # fmt: skip
+
+    def _wait(self, what: str, error: Exception) -> None:
+        wait = self._patience.more()
+        logger.error(
+            "%s %s; next try in %.1f s: %r",
+            self._membership.place, what, wait, str(error), extra=about(self._membership),
+        )  # fmt: skip
+        self._stop.wait(wait)
