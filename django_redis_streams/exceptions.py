@@ -18,18 +18,25 @@ __all__ = [
     "PayloadTooLarge",
     "Reject",
     "Retry",
+    "ServerRefused",
     "ServerUnreachable",
     "StreamsError",
+    "TransactionError",
     "UnknownStream",
 ]
 
 
 class StreamsError(Exception):
-    """Base of every error that this package raises."""
+    """Base of every error that this package raises.
+
+    `sent`, of an error of `publish_many`, is how many of its messages are on the stream nevertheless.
+    """
+
+    sent: int = 0
 
 
 class ConfigurationError(StreamsError, ImproperlyConfigured):
-    """`REDIS_STREAMS` holds something that can't work; the message names the key and the mend."""
+    """`REDIS_STREAMS` or `@publishes` says something that can't work; the message names it and the mend."""
 
 
 class UnknownStream(StreamsError, LookupError):
@@ -44,6 +51,10 @@ class PayloadTooLarge(InvalidMessage):
     """The encoded payload is above the stream's `MAX_PAYLOAD`."""
 
 
+class TransactionError(StreamsError):
+    """Publishing can't go together with the database transaction that it was called in."""
+
+
 class HandlerError(StreamsError, TypeError):
     """A handler is declared in a way that can't work."""
 
@@ -54,6 +65,10 @@ class NotReplayable(StreamsError):
 
 class ServerUnreachable(StreamsError):
     """The server can't be reached, doesn't let us in, or can't serve now. Never names a password."""
+
+
+class ServerRefused(StreamsError):
+    """The server answered that it won't: memory or disk full, a key of another type, an ACL that forbids it."""
 
 
 class Retry(Exception):

@@ -35,7 +35,7 @@ class Message:
     `time`     when it was published: an aware datetime in UTC.
 
     At a handler also `group`, `lane`, `attempt` (the first run is 1) and `entry_id` (of the entry that was
-    published). At a producer they are `""`, `"default"`, 0 and `""`.
+    published). At a producer they are `""`, `"default"`, 0 and `""`, and `time` is when it was made.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Message:
         put(self, "type", type)
         put(self, "key", key)
         put(self, "headers", MappingProxyType(dict(headers)) if headers else _NO_HEADERS)
-        put(self, "_time", time)
+        put(self, "_time", time if time is not None or entry_id else datetime.now(UTC))
         put(self, "group", group)
         put(self, "lane", lane)
         put(self, "attempt", attempt)

@@ -27,8 +27,10 @@ __all__ = [
     "connection",
     "get",
     "group",
+    "nearest",
     "problems",
     "stream",
+    "usable",
 ]
 
 
@@ -56,6 +58,11 @@ def problems() -> tuple[Problem, ...]:
     return _parsed()[1]
 
 
+def usable() -> Config:
+    """What of `REDIS_STREAMS` could be parsed, for those who must not raise; see `problems`."""
+    return _parsed()[0]
+
+
 def connection(alias: str) -> ConnectionConfig:
     """One connection's settings. Raises `ConfigurationError` for an alias that isn't declared."""
     connections = get().connections
@@ -63,7 +70,7 @@ def connection(alias: str) -> ConnectionConfig:
         return connections[alias]
     except KeyError:
         raise ConfigurationError(
-            f"Connection {alias!r} isn't in REDIS_STREAMS['CONNECTIONS'] ({', '.join(connections) or 'which is empty'})."
+            f"Connection {alias!r} isn't declared in REDIS_STREAMS['CONNECTIONS'].{nearest(alias, connections)}"
         ) from None
 
 
@@ -85,5 +92,6 @@ def group(stream_name: str, name: str) -> GroupConfig:
         return groups[name]
     except (KeyError, TypeError):
         raise UnknownStream(
-            f"Group {name!r} isn't declared in REDIS_STREAMS['STREAMS'][{stream_name!r}]['GROUPS'].{nearest(name, groups)}"
+            f"Group {name!r} isn't declared in REDIS_STREAMS['STREAMS'][{stream_name!r}]['GROUPS']."
+            f"{nearest(name, groups)}"
         ) from None

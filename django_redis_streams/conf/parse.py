@@ -51,7 +51,7 @@ _GROUP: Final[Table] = {
 }
 _MODEL: Final[Table] = {
     "on": ("on", values.events),
-    "fields": ("fields", values.optional(values.texts)),
+    "fields": ("fields", values.optional(values.some)),
     "type": ("type", values.optional(values.text)),
 }
 
@@ -91,18 +91,14 @@ class _Reader:
 
     def config(self, raw: Any) -> Config:
         top = self.read("REDIS_STREAMS", _TOP, raw)
-        connections = {
-            alias: self.connection(alias, each) for alias, each in top.pop("connections", {}).items()
-        }
+        connections = {alias: self.connection(alias, each) for alias, each in top.pop("connections", {}).items()}
         streams = {
             name: self.stream(name, each, connections)
             for name, each in top.pop("streams", {}).items()
             if self.named("stream", name, "{}")
         }
         self.distinct(streams.values())
-        return Config(
-            connections=MappingProxyType(connections), streams=MappingProxyType(streams), **top
-        )
+        return Config(connections=MappingProxyType(connections), streams=MappingProxyType(streams), **top)
 
     def connection(self, alias: str, raw: Any) -> ConnectionConfig:
         where = f"REDIS_STREAMS['CONNECTIONS'][{alias!r}]"
@@ -131,7 +127,8 @@ class _Reader:
     def groups(self, where: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, GroupConfig]]:
         for name, each in raw.items():
             if self.named("group", name, "{}:"):
-                yield name, GroupConfig(name=name, **self.read(f"{where}['GROUPS'][{name!r}]", _GROUP, each))
+                found = self.read(f"{where}['GROUPS'][{name!r}]", _GROUP, each)
+                yield name, GroupConfig(name=name, unmatched_given="unmatched" in found, **found)
 
     def models(self, where: str, raw: Mapping[str, Any]) -> Iterator[ModelEvents]:
         for label, each in raw.items():
@@ -141,7 +138,8 @@ class _Reader:
         """Whether a name may be part of a key: braces would move it to another hash slot."""
         wrong = [character for character in forbidden if character in name]
         if wrong:
-            self.report("E005", f"The {what} name {name!r} holds {wrong[0]!r}.", f"Take a name without {' '.join(forbidden)}")
+            hint = f"Take a name without {' and '.join(forbidden)}."
+            self.report("E005", f"The {what} name {name!r} holds {wrong[0]!r}.", hint)
         return not wrong
 
     def distinct(self, streams: Any) -> None:
@@ -153,7 +151,7 @@ class _Reader:
                 if other != each.name or each.keys.main == each.keys.dlq:
                     self.report(
                         "E006",
-                        f"Streams {other!r} and {each.name!r} both use the key {key!r} of connection {each.connection!r}.",
+                        f"Streams {other!r} and {each.name!r} use one key {key!r} of connection {each.connection!r}.",
                         "Rename one of them, or its DEAD_LETTER_STREAM.",
                     )
 

@@ -33,7 +33,7 @@ class GroupConfig:
     `start` is where a group that never was begins: "0", "$" or an entry id. `max_retries` runs follow the
     first. `backoff` is base and cap of the exponential. Entries idle for `claim_idle` seconds are claimed.
     At most `batch_size` entries are read at once. `unmatched` says what becomes of a message that no
-    handler takes: "dead-letter" or "skip".
+    handler takes: "dead-letter" or "skip"; `unmatched_given` whether the settings chose one.
     """
 
     name: str
@@ -43,6 +43,7 @@ class GroupConfig:
     claim_idle: float = 60.0
     batch_size: int = 100
     unmatched: str = "dead-letter"
+    unmatched_given: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""What a single setting may be: each function returns the parsed value or raises `ValueError` ("expected …")."""
+"""What a single setting may be.
+
+Each function returns the parsed value or raises `ValueError`, whose text goes on from "<the value>: ": "expected …".
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 __all__ = [
     "boolean", "choice", "duration", "entry_position", "events", "mapping", "optional", "pair", "positive", "prefix",
-    "text", "texts", "url", "whole",
+    "some", "text", "texts", "url", "whole",
 ]  # fmt: skip
 
 _ENTRY_ID = re.compile(r"\d+(-\d+)?")
@@ -27,8 +30,15 @@ def text(value: Any) -> str:
 def texts(value: Any) -> tuple[str, ...]:
     """A list or tuple of texts."""
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ValueError("expected a list of texts")
+        raise ValueError("expected a list of texts")  # noqa: TRY004  one error for all that can be wrong
     return tuple(text(item) for item in value)
+
+
+def some(value: Any) -> tuple[str, ...]:
+    """A list or tuple of texts, at least one."""
+    if not texts(value):
+        raise ValueError("expected a list of texts, at least one")
+    return texts(value)
 
 
 def prefix(value: Any) -> str:
@@ -41,14 +51,14 @@ def prefix(value: Any) -> str:
 def url(value: Any) -> str:
     """The URL of a server. The error never shows it: it may hold a password."""
     if not isinstance(value, str) or not value.startswith(_SCHEMES):
-        raise ValueError(f"expected a URL that begins with {', '.join(_SCHEMES)}")
+        raise ValueError(f"expected a URL that begins with one of {', '.join(_SCHEMES)}")
     return value
 
 
 def boolean(value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        raise ValueError("expected True or False")
+        raise ValueError("expected True or False")  # noqa: TRY004  as above
     return value
 
 
@@ -76,9 +86,10 @@ def duration(value: Any) -> float:
 
 def pair(value: Any) -> tuple[float, float]:
     """(base, cap) of the backoff, in seconds, the base not above the cap."""
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise ValueError("expected (base, cap) in seconds")
-    base, cap = duration(value[0]), duration(value[1])
+    try:
+        base, cap = map(duration, value)
+    except (TypeError, ValueError):
+        raise ValueError("expected (base, cap), both seconds above 0 (int, float or timedelta)") from None
     if base > cap:
         raise ValueError("expected (base, cap) with the base not above the cap")
     return base, cap

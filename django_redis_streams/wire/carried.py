@@ -7,7 +7,8 @@ Only the redelivery streams and the dead letter queue hold such entries; on a ma
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields as fields_of
+from dataclasses import asdict, dataclass
+from dataclasses import fields as fields_of
 from typing import Any, Final
 
 from ..keys import DEFAULT_LANE
@@ -57,11 +58,11 @@ def carry(carried: Carried, fields: Fields) -> list[str]:
 
 def uncarry(fields: Fields) -> tuple[Carried, Fields] | None:
     """The metadata and the original fields of a carried entry; None for an entry that isn't one of ours."""
-    if len(fields) < 2 or fields[0] != CARRIED:
+    if not fields or fields[0] != CARRIED:
         return None
     try:
-        metadata = json.loads(fields[1])
-        known = {name: value for name, value in metadata.items() if type(value) is _TYPES.get(name)}
+        metadata: dict[str, Any] = json.loads(fields[1])
+        known: dict[str, Any] = {name: value for name, value in metadata.items() if type(value) is _TYPES.get(name)}
         return Carried(**known), _unfolded(fields[2:])
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
@@ -72,7 +73,7 @@ def _folded(fields: Fields) -> Fields:
 
 
 def _unfolded(fields: Fields) -> Fields:
-    if len(fields) == 2 and fields[0] == FOLDED:
+    if list(fields[::2]) == [FOLDED]:
         unfolded: Any = json.loads(fields[1])
         return [str(field) for field in unfolded]
     return fields

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -68,7 +69,7 @@ def _flat_name(name: object) -> str:
 
 def _flat_value(name: str, value: object) -> str:
     """Text as it is, a Decimal or datetime as Django's encoder writes it, a number, true or null as in JSON."""
-    if isinstance(value, Mapping | Set) or (isinstance(value, Sequence) and not isinstance(value, str)):
+    if isinstance(value, Mapping | AbstractSet) or (isinstance(value, Sequence) and not isinstance(value, str)):
         raise InvalidMessage(f"payload[{name!r}]={value!r}: FORMAT 'flat' takes no nested values; use 'json'.")
     text = _json(value, f"payload[{name!r}]")
     return str(json.loads(text)) if text.startswith('"') else text
@@ -78,7 +79,9 @@ def _json(value: Any, what: str) -> str:
     try:
         text = _encode_json(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidMessage(f"{what} can't be encoded as JSON: {error}. It takes what DjangoJSONEncoder takes.") from error
+        raise InvalidMessage(
+            f"{what}: expected a JSON value or what DjangoJSONEncoder makes one of: {error}."
+        ) from error
     return _utf8(text, what)
 
 
@@ -86,7 +89,7 @@ def _utf8(text: str, what: str) -> str:
     try:
         text.isascii() or text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidMessage(f"{what} holds {text[error.start]!r}, half a character, which UTF-8 can't hold.") from error
+        raise InvalidMessage(f"{what} holds {text[error.start]!r}, half a character, which is no UTF-8.") from error
     return text
 
 

@@ -1,5 +1,8 @@
-"""The few field names that mean something in an entry; CloudEvents' names where it has one
-(https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#context-attributes)."""
+"""The few field names that mean something in an entry.
+
+They are CloudEvents' names where it has one
+(https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#context-attributes).
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,63 @@
+"""What this package tells a project that listens. Every signal's sender is the class `Message`.
+
+| signal | when | arguments beside `message` |
+|---|---|---|
+| `message_published` | an entry is on the server | |
+| `publish_failed` | after a commit, a message couldn't be sent: it is on no stream | `error` |
+| `message_processed` | a handler returned, and the message is acknowledged | `handler`, `duration` |
+| `message_failed` | a handler raised, or asked for a retry | `handler`, `duration`, `error`, `outcome` |
+| `message_dead_lettered` | a message is in the dead letter queue | `handler`, `reason`, `error` |
+
+`message` is the `Message`, its payload as JSON gives it back. `handler` is the handler's dotted name, `""`
+where none was found; `duration` is in seconds; `error` is the exception, in `message_dead_lettered` its text;
+`outcome` is "retry" or "dead letter"; `reason` is an `outcomes.Reason`, which is a text.
+
+A receiver's error is logged and harms nobody. Receivers run where the event happens, so a slow one slows down
+publishing or handling. Give them `**kwargs`: arguments may be added.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from django.dispatch import Signal
+
+from .message import Message
+
+__all__ = [
+    "heard",
+    "message_dead_lettered",
+    "message_failed",
+    "message_processed",
+    "message_published",
+    "publish_failed",
+    "send",
+]
+
+logger = logging.getLogger("django_redis_streams")
+
+message_published: Final = Signal()
+publish_failed: Final = Signal()
+message_processed: Final = Signal()
+message_failed: Final = Signal()
+message_dead_lettered: Final = Signal()
+
+
+def heard(signal: Signal) -> bool:
+    """Whether anybody listens: ask before making arguments that cost something."""
+    return bool(signal.receivers) and signal.has_listeners(Message)
+
+
+def send(signal: Signal, message: Message, **arguments: Any) -> None:
+    """Send a signal. Never raises: Django logs a receiver's error, and this what Django itself raises."""
+    try:
+        signal.send_robust(sender=Message, message=message, **arguments)
+    except Exception:
+        # Asynchronous receivers can't be run for a caller that is itself in an event loop's thread.
+        logger.exception(
+            "Receivers of a signal about message %s couldn't be run; %s",
+            message.id,
+            "an asynchronous receiver hears only of what is done outside an event loop's thread.",
+            extra={"stream": message.stream, "message_id": message.id},
+        )
