@@ -1,0 +1,117 @@
+"""`@handler`: what can be wrong with a declaration is found when it is made."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS
+
+from ..conf import values
+from ..exceptions import HandlerError
+from .matching import Handler
+from .registry import add
+
+__all__ = ["handler"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Exceptions = type[Exception] | Sequence[type[Exception]]
+
+
+def handler(
+    stream: str,
+    *,
+    group: str,
+    type: str | Sequence[str] | None = None,  # noqa: A002  the message's own word for it
+    batch: bool = False,
+    atomic: bool | str = False,
+    max_retries: int | None = None,
+    backoff: tuple[float | timedelta, float | timedelta] | None = None,
+    retry_on: Exceptions | None = None,
+    reject_on: Exceptions = (),
+) -> Callable[[Function], Function]:
+    """Declare a function of one argument as handler of a stream's group; it stays the function it is.
+
+    It is called with a `Message`, with `batch=True` with a list of them. Where it returns, the message is
+    acknowledged; where it raises, it is retried and then dead-lettered.
+
+    `type`: a name, a pattern with `*` ("order.*") or a list of these; the most exact one of a group's
+    handlers wins. Without it: what no other handler of the group takes.
+    `atomic`: True or a database's alias runs each call in a transaction of that database.
+    `max_retries`, `backoff` ((base, cap) in seconds): over the group's `MAX_RETRIES` and `BACKOFF`.
+    `retry_on`: only these exceptions are retried. `reject_on`: these never are; it wins.
+
+    Raises `HandlerError` at once for what can't work. Reads no settings: whether the stream and the group
+    are declared is for the system checks to say.
+    """
+    options: dict[str, Any] = {
+        "stream": _accepted("stream", values.text, stream),
+        "group": _accepted("group", values.text, group),
+        "types": () if type is None else _accepted("type", _types, type),
+        "batch": _accepted("batch", values.boolean, batch),
+        "atomic": _accepted("atomic", _atomic, atomic),
+        "max_retries": _accepted("max_retries", values.optional(values.whole), max_retries),
+        "backoff": _accepted("backoff", values.optional(values.pair), backoff),
+        "retry_on": _accepted("retry_on", values.optional(_exceptions), retry_on),
+        "reject_on": _accepted("reject_on", _exceptions, reject_on),
+    }
+
+    def declare(function: Function) -> Function:
+        _check_function(function)
+        declared = Handler(function=function, **options)
+        if declared.atomic and declared.is_async:
+            raise HandlerError(
+                f"@handler(atomic={atomic!r}) on {declared.name}: a coroutine can't run in a transaction. "
+                "Expected atomic=False; open the transaction in a function called by sync_to_async()."
+            )
+        add(declared)
+        return function
+
+    return declare
+
+
+def _accepted(option: str, accept: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return accept(value)
+    except ValueError as error:
+        raise HandlerError(f"@handler({option}={value!r}): {error}.") from None
+
+
+def _types(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) and value:
+        return (value,)
+    try:
+        return values.some(value)
+    except ValueError:
+        raise ValueError("expected a type's name, a pattern such as 'order.*', or a list of these") from None
+
+
+def _atomic(value: Any) -> str | Literal[False]:
+    if isinstance(value, bool):
+        return DEFAULT_DB_ALIAS if value else False
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected True, False or the alias of a database")
+    return value
+
+
+def _exceptions(value: Any) -> tuple[type[Exception], ...]:
+    found = tuple(value) if isinstance(value, Iterable) else (value,)
+    if not all(isinstance(each, type) and issubclass(each, Exception) for each in found):
+        raise ValueError("expected an exception class or a list of such")
+    return found
+
+
+def _check_function(function: Any) -> None:
+    """Refuse what can't be called with one argument, and what only seems to run when it is called."""
+    if not inspect.isroutine(function):
+        raise HandlerError(f"@handler on {function!r}: expected a function.")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise HandlerError(f"@handler on {function!r}: it yields, so a call would run none of it. Expected a function.")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise HandlerError(
+            f"@handler on {function!r}: expected a function of one argument, the message ({error})."
+        ) from None

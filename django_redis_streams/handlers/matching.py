@@ -1,0 +1,107 @@
+"""A handler, and which one of its group's a message is for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from asgiref.sync import iscoroutinefunction
+
+from ..conf import GroupConfig
+from ..exceptions import HandlerError
+from ..retry import RetryPolicy
+
+__all__ = ["Handler", "HandlerSet"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A function and what it was declared to take.
+
+    `types` are names and patterns; empty, it takes what no other handler of its group does. `atomic` is the
+    alias of the database that a transaction is opened in, or False. What is None is the group's to decide.
+    """
+
+    function: Callable[[Any], Any]
+    stream: str
+    group: str
+    types: tuple[str, ...] = ()
+    batch: bool = False
+    atomic: str | Literal[False] = False
+    max_retries: int | None = None
+    backoff: tuple[float, float] | None = None
+    retry_on: tuple[type[Exception], ...] | None = None
+    reject_on: tuple[type[Exception], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The function's dotted name."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives a coroutine."""
+        return iscoroutinefunction(self.function)
+
+    def policy(self, group: GroupConfig) -> RetryPolicy:
+        """How its messages are retried: its own options over its group's settings."""
+        return RetryPolicy(
+            max_retries=group.max_retries if self.max_retries is None else self.max_retries,
+            backoff=group.backoff if self.backoff is None else self.backoff,
+            retry_on=self.retry_on,
+            reject_on=self.reject_on,
+        )
+
+
+class HandlerSet:
+    """The handlers of one group. Raises `HandlerError` where two take the same type."""
+
+    def __init__(self, handlers: Sequence[Handler]) -> None:
+        self._handlers = tuple(handlers)
+        by_type: dict[str | None, Handler] = {}
+        for each in self._handlers:
+            for name in each.types or (None,):
+                other = by_type.setdefault(name, each)
+                if other is not each:
+                    raise _clash(other, each, name)
+        self._rest = by_type.pop(None, None)
+        patterns = sorted((name for name in by_type if name and "*" in name), key=_inexactness)
+        self._patterns = [(_pattern(name), by_type.pop(name)) for name in patterns]
+        self._exact = by_type
+
+    def find(self, type: str) -> Handler | None:  # noqa: A002  the message's own word for it
+        """The handler of a message of this type: the exact name, else the most exact pattern, else the rest's."""
+        found = self._exact.get(type)
+        if found is not None:
+            return found
+        for pattern, handler in self._patterns:
+            if pattern.fullmatch(type):
+                return handler
+        return self._rest
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+
+def _inexactness(pattern: str) -> tuple[int, int, str]:
+    """What sorts the most exact pattern first: more characters to match, then fewer stars, then the alphabet."""
+    stars = pattern.count("*")
+    return stars - len(pattern), stars, pattern
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """Matches a whole type; `*` stands for any text, dots and nothing at all included."""
+    return re.compile(".*".join(map(re.escape, text.split("*"))), re.DOTALL)
+
+
+def _clash(first: Handler, second: Handler, type: str | None) -> HandlerError:  # noqa: A002  as above
+    what = "every type that no other handler takes" if type is None else f"the type {type!r}"
+    return HandlerError(
+        f"{first.name} and {second.name} both take {what} in group {first.group!r} of stream {first.stream!r}: "
+        "a message has one handler in each group."
+    )

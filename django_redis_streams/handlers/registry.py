@@ -1,0 +1,118 @@
+"""All handlers of the project: what was declared, and the modules where there may be more."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final
+
+from django.apps import apps
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+from django.utils.module_loading import module_has_submodule
+
+from .. import conf
+from ..exceptions import ConfigurationError
+from .matching import Handler, HandlerSet
+
+__all__ = ["add", "isolated", "of", "registered"]
+
+# The module of an app that is looked for.
+_MODULE: Final = "stream_handlers"
+
+
+def of(stream: str, group: str) -> HandlerSet:
+    """The handlers of one group, imported if need be. Raises `HandlerError` where two take the same type."""
+    return HandlerSet([each for each in registered() if (each.stream, each.group) == (stream, group)])
+
+
+def registered() -> tuple[Handler, ...]:
+    """All handlers of the project, imported if need be.
+
+    An error in a module that declares them is raised as it is; `ConfigurationError` says that
+    `HANDLER_MODULES` names one that isn't there.
+    """
+    _registry.discover()
+    return tuple(_registry.handlers)
+
+
+def add(handler: Handler) -> None:
+    """Register a handler."""
+    _registry.handlers.append(handler)
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Within it no handlers count but those declared within it, and no module is imported. For tests."""
+    global _registry  # noqa: PLW0603  replaced whole and put back
+    outer, _registry = _registry, _Registry(modules=lambda: ())
+    try:
+        yield
+    finally:
+        _registry = outer
+
+
+def _modules() -> Iterator[str]:
+    """Names of the modules that declare handlers."""
+    for app in apps.get_app_configs():
+        if app.module is not None and module_has_submodule(app.module, _MODULE):
+            yield f"{app.name}.{_MODULE}"
+    for name in conf.get().handler_modules:
+        if not _exists(name):
+            raise ConfigurationError(
+                f"REDIS_STREAMS['HANDLER_MODULES'] names {name!r}: expected a module that can be imported, by "
+                "its dotted name."
+            )
+        yield name
+
+
+def _exists(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError as error:
+        # That a package on the way isn't there is an answer; that one of them fails to import something isn't.
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            return False
+        raise
+    except ValueError:
+        return False
+
+
+@dataclass
+class _Registry:
+    """What was declared so far, and whether there may be more to import."""
+
+    modules: Callable[[], Iterable[str]] = _modules
+    handlers: list[Handler] = field(default_factory=list)
+    complete: bool = False
+    # Reentrant: a module that is being imported may itself ask for handlers.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def discover(self) -> None:
+        """Import what declares handlers, unless that is done."""
+        if self.complete:
+            return
+        with self.lock:
+            try:
+                for module in self.modules():
+                    import_module(module)
+            except BaseException:
+                # A module that fails is imported again next time: what it declared so far would be there twice.
+                self.handlers[:] = [each for each in self.handlers if each.function.__module__ in sys.modules]
+                raise
+            self.complete = True
+
+
+_registry = _Registry()
+
+
+@receiver(setting_changed, dispatch_uid="django_redis_streams.handlers")
+def _search_again(*, setting: str, **_: Any) -> None:
+    """Other settings may name further modules. What was declared stays: no module is run twice."""
+    if setting in {"REDIS_STREAMS", "INSTALLED_APPS"}:
+        _registry.complete = False

@@ -1,0 +1,105 @@
+"""That events of one model go to one stream, and the receivers that see to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Model
+from django.db.models.signals import post_delete, post_save, pre_delete
+
+from ..conf import ModelEvents
+from ..publishing import publish
+from .payload import columns, payload_of, stored_values, unknown
+
+if TYPE_CHECKING:
+    from .payload import AnyField
+
+__all__ = ["Declaration"]
+
+
+@dataclass(frozen=True, eq=False)
+class Declaration:
+    """That events of a model go to a stream."""
+
+    model: type[Model]
+    stream: str
+    events: ModelEvents
+
+    @cached_property
+    def columns(self) -> tuple[AnyField, ...]:
+        """The fields of the payload. Raises `ConfigurationError`."""
+        return columns(self.model, self.events.fields)
+
+    def type_of(self, event: str) -> str:
+        """The type of the message for "created", "updated" or "deleted"."""
+        return self.events.type or f"{self.model._meta.label_lower}.{event}"
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of all its messages."""
+        return tuple(self.type_of(event) for event in self.events.on)
+
+    def connect(self, *models: type[Model]) -> None:
+        """Listen to these models; to the declared one and all that derive from it where none is given."""
+        for model in models or _family(self.model):
+            for signal, listener in self._listeners(model):
+                signal.connect(listener, sender=model, weak=False)
+
+    def disconnect(self) -> None:
+        """Listen no more."""
+        for model in _family(self.model):
+            for signal, listener in self._listeners(model):
+                signal.disconnect(listener, sender=model)
+
+    def _listeners(self, model: type[Model]) -> Iterator[tuple[Any, Callable[..., None]]]:
+        if {"created", "updated"} & set(self.events.on):
+            yield post_save, self.saved
+        # A save tells of the class that was saved alone. A deletion tells of the rows' models one by one, so of a
+        # subclass with a table of its own it tells twice: of the subclass and of this model.
+        if "deleted" in self.events.on and model._meta.concrete_model is self.model._meta.concrete_model:
+            yield pre_delete, self.about_to_delete
+            yield post_delete, self.deleted
+
+    def saved(
+        self,
+        *,
+        instance: Model,
+        created: bool,
+        raw: bool,
+        using: str,
+        update_fields: frozenset[str] | None,
+        **_: Any,
+    ) -> None:
+        """Receives `post_save`."""
+        event = "created" if created else "updated"
+        if not raw and event in self.events.on and self._touched(update_fields):
+            self._publish(event, payload_of(instance, self.columns, using), using)
+
+    def about_to_delete(self, *, instance: Model, using: str, **_: Any) -> None:
+        """Receives `pre_delete`: fetches now what is deferred, since afterwards there is no row to fetch it from."""
+        missing = [column.attname for column in self.columns if unknown(instance, column)]
+        if missing:
+            stored = stored_values(instance, missing, using)
+            for name in missing:
+                setattr(instance, name, stored.get(name))
+
+    def deleted(self, *, instance: Model, using: str, **_: Any) -> None:
+        """Receives `post_delete`, which comes before Django takes the primary key off the instance."""
+        self._publish("deleted", payload_of(instance, self.columns, using), using)
+
+    def _touched(self, update_fields: frozenset[str] | None) -> bool:
+        if update_fields is None or self.events.fields is None:
+            return True
+        return any({column.name, column.attname} & update_fields for column in self.columns)
+
+    def _publish(self, event: str, payload: dict[str, Any], using: str) -> None:
+        publish(self.stream, payload, type=self.type_of(event), using=using)
+
+
+def _family(model: type[Model]) -> Iterator[type[Model]]:
+    yield model
+    for subclass in model.__subclasses__():
+        yield from _family(subclass)

@@ -1,0 +1,158 @@
+"""Publishing: on the commit of a database transaction, or now where there is none.
+
+All that can be wrong with a message is found at the call, and what is sent later is what was encoded then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import connections as databases
+from django.db import transaction
+
+from .. import conf, connections
+from ..conf import StreamConfig, values
+from ..exceptions import InvalidMessage, StreamsError, TransactionError
+from ..message import Message
+from .encoded import Encoded, encode, encode_each
+from .sending import publish_after_commit, publish_now
+
+__all__ = ["apublish", "publish", "publish_many"]
+
+
+def publish(
+    stream: str,
+    payload: Any,
+    *,
+    type: str | None = None,  # noqa: A002  the message's own word for it
+    key: str | None = None,
+    headers: Mapping[str, Any] | None = None,
+    using: str = "default",
+) -> Message:
+    """The message, which is published when the transaction of the database `using` commits; outside one, now.
+
+    `payload` is any JSON value that `DjangoJSONEncoder` takes; it is encoded at once. `type` selects handlers;
+    `key` and `headers` travel along. The message's `id` is known at once and stays.
+
+    Where the transaction or its savepoint is rolled back, nothing is published. When a message can't be sent
+    after a commit, it is logged as an error of "django_redis_streams" and the signal `publish_failed` is sent.
+    No database connection is opened. In a coroutine use `apublish`: a coroutine doesn't see the transaction.
+
+    Raises `UnknownStream`, `InvalidMessage` and its `PayloadTooLarge` before anything is sent; `TransactionError`
+    in a transaction that Django doesn't manage; outside one `ServerUnreachable` and `ServerRefused`.
+    """
+    config = conf.stream(stream)
+    encoded = encode(config, payload, type, key, headers)
+    if _in_transaction(using):
+        _on_commit(config, [encoded], using)
+    else:
+        publish_now(config, [encoded])
+    return encoded.message
+
+
+async def apublish(
+    stream: str,
+    payload: Any,
+    *,
+    type: str | None = None,  # noqa: A002  as above
+    key: str | None = None,
+    headers: Mapping[str, Any] | None = None,
+    using: str = "default",
+) -> Message:
+    """As `publish`, from a coroutine: in the thread that the coroutine's transactions are in."""
+    in_thread = sync_to_async(publish, thread_sensitive=True)
+    return await in_thread(stream, payload, type=type, key=key, headers=headers, using=using)
+
+
+def publish_many(
+    stream: str,
+    payloads: Iterable[Any],
+    *,
+    chunk_size: int | None = None,
+    type: str | None = None,  # noqa: A002  as above
+    key: str | None = None,
+    headers: Mapping[str, Any] | None = None,
+    using: str = "default",
+) -> int:
+    """How many messages were published, or will be on commit: one for each of the payloads, in their order.
+
+    `type`, `key` and `headers` are those of all. All payloads are encoded before the first is sent, so a bad
+    one publishes nothing. With `chunk_size`, outside a transaction only, that many are encoded and sent at a
+    time: memory stays bounded, and what was sent before a bad one stays.
+
+    Raises as `publish` does, with the index of a bad payload; `sent` of the error is how many are on the stream.
+    Where the connection was lost, some of those sent last may be there too.
+    """
+    config = conf.stream(stream)
+    encoded = encode_each(config, _checked(payloads), type, key, headers)
+    if chunk_size is not None:
+        return _publish_by_chunks(config, encoded, chunk_size, using)
+    whole = list(encoded)
+    if not _in_transaction(using):
+        try:
+            return publish_now(config, whole)
+        except StreamsError as error:
+            raise _having_sent(error, error.sent) from error
+    if whole:
+        _on_commit(config, whole, using)
+    return len(whole)
+
+
+def _checked(payloads: Iterable[Any]) -> Iterable[Any]:
+    given: object = payloads
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidMessage(f"payloads={payloads!r}: expected an iterable of payloads; publish() takes a single one.")
+    return payloads
+
+
+def _in_transaction(using: str) -> bool:
+    """Whether Django will tell when `using` commits. Asks the connection without opening it.
+
+    Raises `TransactionError` where autocommit was turned off by hand: Django doesn't say when such a transaction
+    commits, so now might be too early and on commit never
+    (https://docs.djangoproject.com/en/stable/topics/db/transactions/#use-of-on-commit-with-autocommit-off).
+    """
+    database = databases[using]
+    if database.in_atomic_block and database.commit_on_exit:
+        return True
+    if database.connection is not None and not database.autocommit:
+        raise TransactionError(
+            f"Autocommit of database {using!r} is off, so Django can't tell when its transaction commits. Turn it "
+            "on with set_autocommit(True) before you publish, and use transaction.atomic()."
+        )
+    return False
+
+
+def _on_commit(config: StreamConfig, whole: Sequence[Encoded], using: str) -> None:
+    # A URL or an option that can't work is the caller's to hear of, while it still can be heard.
+    connections.get(config.connection)
+    transaction.on_commit(partial(publish_after_commit, config, whole), using=using, robust=True)
+
+
+def _publish_by_chunks(config: StreamConfig, encoded: Iterator[Encoded], chunk_size: int, using: str) -> int:
+    try:
+        values.positive(chunk_size)
+    except ValueError as error:
+        raise InvalidMessage(f"chunk_size={chunk_size!r}: {error}.") from None
+    if _in_transaction(using):
+        raise TransactionError(
+            f"publish_many(chunk_size={chunk_size!r}) sends as it goes, but a transaction of {using!r} may still be "
+            "rolled back. Leave chunk_size out, or call it outside the transaction."
+        )
+    sent = 0
+    try:
+        while chunk := list(islice(encoded, chunk_size)):
+            sent += publish_now(config, chunk)
+    except StreamsError as error:
+        raise _having_sent(error, sent + error.sent) from error
+    return sent
+
+
+def _having_sent(error: StreamsError, sent: int) -> StreamsError:
+    told = type(error)(f"{error} ({sent} messages were published.)")
+    told.sent = sent
+    return told
