@@ -75,7 +75,7 @@ def _pending_ids(link: Link, membership: Membership, key: str) -> Iterator[str]:
 def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> bool:
     """Whether there is something to claim."""
     owner = [RETURNED] if returned_only else []
-    idle = ["IDLE", membership.claim_idle_ms]
+    idle = ("IDLE", membership.claim_idle_ms)
     return any(
         link.call("XPENDING", key, membership.group.name, *idle, "-", "+", 1, *owner) for key in membership.sources
     )
@@ -122,7 +122,7 @@ def _hand_back(link: Link, membership: Membership, key: str) -> int:
     )
     handed = 0
     while True:
-        count = run(link, command)
+        count: int = run(link, command)
         handed += count
         if count < _HANDED_BACK_AT_ONCE:
             return handed

@@ -16,7 +16,7 @@ def read_command(membership: Membership, count: int, block_ms: int | None) -> Co
 
     COUNT is per stream (https://redis.io/docs/latest/commands/xreadgroup/): each gets half, at least one.
     """
-    waiting = [] if block_ms is None else ["BLOCK", block_ms]
+    waiting: list[str | int] = [] if block_ms is None else ["BLOCK", block_ms]
     return [
         "XREADGROUP", "GROUP", membership.group.name, membership.consumer,
         "COUNT", max(1, (count + 1) // 2), *waiting,

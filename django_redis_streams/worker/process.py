@@ -100,11 +100,13 @@ class Process:
                 run()
             except ServerUnreachable as error:
                 self._unclean = True
-                logger.error("Couldn't settle and hand back everything: %r", str(error), extra=place and about(place))
+                logger.error(
+                    "Couldn't settle and hand back everything: %r", str(error), extra=about(place) if place else None
+                )
             except BaseException:  # noqa: BLE001  logged, and the end of the process
                 self._unclean = True
                 self._stop.set()
-                logger.critical("A thread of the worker failed", exc_info=True, extra=place and about(place))
+                logger.critical("A thread of the worker failed", exc_info=True, extra=about(place) if place else None)
 
         thread = threading.Thread(target=guarded, daemon=True, name=place.consumer if place else None)
         thread.start()

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 __all__ = ["Signals"]
 
@@ -22,7 +22,7 @@ class Signals:
     def __init__(self, *wanted: signal.Signals) -> None:
         self._wanted = wanted
         self._came: list[int] = []
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -33,7 +33,7 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         for each, handler in self._before.items():
-            signal.signal(each, handler)  # type: ignore[arg-type]  what signal.signal gave
+            signal.signal(each, handler)
         signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._reader)
         os.close(self._writer)
