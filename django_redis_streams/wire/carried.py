@@ -69,11 +69,17 @@ def uncarry(fields: Fields) -> tuple[Carried, Fields] | None:
 
 
 def _folded(fields: Fields) -> Fields:
-    return fields if len(fields) <= _MOST_FIELDS else [FOLDED, json.dumps(list(fields))]
+    if len(fields) <= _MOST_FIELDS and not _is_folded(fields):
+        return fields
+    return [FOLDED, json.dumps(list(fields))]
+
+
+def _is_folded(fields: Fields) -> bool:
+    return list(fields[::2]) == [FOLDED]
 
 
 def _unfolded(fields: Fields) -> Fields:
-    if list(fields[::2]) == [FOLDED]:
+    if _is_folded(fields):
         unfolded: Any = json.loads(fields[1])
         return [str(field) for field in unfolded]
     return fields

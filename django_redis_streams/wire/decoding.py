@@ -36,11 +36,12 @@ def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | Non
     `fields` are the original ones, `entry_id` the id they were published with. Raises `Undecodable`.
     """
     values = dict(zip(fields[::2], fields[1::2], strict=True))
-    opened = _opened(values) if _is_envelope(fields, values) else None
+    envelope = _is_envelope(fields, values)
+    opened = _opened(values) if envelope else None
     if opened is None:
         opened = {"type": _text(values.get("type", "")), "payload": _foreign_payload(fields, values)}
     return Message(
-        id=carried.id if carried else message_id(origin.key, entry_id, fields),
+        id=carried.id if carried else (envelope and values.get("id")) or _other_id(origin.key, entry_id, fields),
         stream=origin.stream,
         group=origin.group,
         lane=origin.lane,
@@ -57,8 +58,10 @@ def message_id(key: str, entry_id: str, fields: Fields) -> str:
     message id, or idempotent handlers would swallow messages.
     """
     values = dict(zip(fields[::2], fields[1::2], strict=True))
-    if "id" in values and _is_envelope(fields, values):
-        return values["id"]
+    return (_is_envelope(fields, values) and values.get("id")) or _other_id(key, entry_id, fields)
+
+
+def _other_id(key: str, entry_id: str, fields: Fields) -> str:
     return fields[1] if _is_flat_of_ours(fields) else token(key, entry_id)
 
 
@@ -95,7 +98,7 @@ def _foreign_payload(fields: Fields, values: Mapping[str, str]) -> dict[str, str
 
 def _json(text: str, what: str) -> Any:
     try:
-        return json.loads(_utf8(text, what), parse_constant=_refuse_constant)
+        return _decode_json(_utf8(text, what))
     except (ValueError, RecursionError) as error:
         if isinstance(error, Undecodable):
             raise
@@ -104,6 +107,10 @@ def _json(text: str, what: str) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
+
+
+# Kept: making a decoder costs more than most decodings.
+_decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def _headers(text: str) -> Mapping[str, Any]:

@@ -1,0 +1,377 @@
+"""A message as fields of an entry, and back: what is written, what is read, what is refused."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from django.utils.translation import gettext_lazy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_redis_streams import Message
+from django_redis_streams.exceptions import InvalidMessage, PayloadTooLarge
+from django_redis_streams.message import new_id
+from django_redis_streams.wire import Carried, Origin, Undecodable, carry, decode, encode, message_id, uncarry
+
+ID = "0190163d-8694-7a9a-8f2b-3c7a5e1d9f00"
+ENTRY = "1700000000123-4"
+ORIGIN = Origin(stream="orders", group="billing", key="staging:orders")
+
+
+def encoded(payload, *, format="json", max_payload=1_000_000, **given):  # noqa: A002  the setting's word
+    """The fields of a message with this payload."""
+    made = Message(id=ID, stream="orders", payload=payload, **given)
+    return encode(made, format=format, max_payload=max_payload)
+
+
+def decoded(*fields, carried=None):
+    """The message that an entry with these fields holds."""
+    return decode(ORIGIN, ENTRY, list(fields), carried)
+
+
+# Text as an entry gives it: any bytes, those that aren't UTF-8 as surrogates.
+foreign_text = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+proper_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64), 2**64)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | proper_text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(proper_text, inner, max_size=4),
+    max_leaves=10,
+)
+field_lists = st.lists(
+    st.tuples(
+        st.sampled_from(["id", "type", "data", "time", "key", "headers", "drs", "drs-id", "x"]) | foreign_text,
+        foreign_text,
+    ),
+    max_size=8,
+).map(lambda pairs: [text for pair in pairs for text in pair])
+
+
+# ---------------------------------------------------------------- envelopes
+
+
+def test_envelope_is_short():
+    """Only what is set is written, in as few characters as JSON has."""
+    assert encoded({"a": 1, "é": [True]}) == ["id", ID, "data", '{"a":1,"é":[true]}']
+
+
+def test_envelope_has_all_that_is_set():
+    """Names are those of CloudEvents where it has one."""
+    assert encoded(None, type="order.paid", key="c-7", headers={"trace": 1}) == [
+        "id", ID, "type", "order.paid", "data", "null", "key", "c-7", "headers", '{"trace":1}',
+    ]  # fmt: skip
+
+
+@given(json_values, proper_text, st.none() | proper_text, st.dictionaries(proper_text, json_values, max_size=3))
+def test_what_is_published_arrives(payload, type, key, headers):  # noqa: A002  the message's word
+    """Any JSON value, type, key and headers come back equal."""
+    message = decoded(*encoded(payload, type=type, key=key, headers=headers))
+    assert (message.payload, message.type, message.key, message.headers) == (payload, type, key, headers)
+    assert message.id == ID
+
+
+def test_django_values_arrive_as_text():
+    """What JSON has no type for is written as `DjangoJSONEncoder` writes it; a time loses its microseconds."""
+    payload = {
+        "total": Decimal("99.90"),
+        "at": datetime(1997, 1, 1, 12, 30, 15, 123_456, UTC),
+        "on": date(1997, 1, 1),
+        "after": timedelta(hours=1),
+        "id": UUID(ID),
+        "label": gettext_lazy("Order"),
+    }
+    assert decoded(*encoded(payload)).payload == {
+        "total": "99.90",
+        "at": "1997-01-01T12:30:15.123Z",
+        "on": "1997-01-01",
+        "after": "P0DT01H00M00S",
+        "id": ID,
+        "label": "Order",
+    }
+
+
+def test_message_of_a_handler_knows_where_it_is_from():
+    """Beside what was published it tells stream, group, entry and the number of the run."""
+    message = decoded(*encoded(1))
+    assert (message.stream, message.group, message.lane) == ("orders", "billing", "default")
+    assert (message.entry_id, message.attempt) == (ENTRY, 1)
+    assert message.time == datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
+
+
+class Endless:
+    """A list that holds itself, when looked into."""
+
+    def __init__(self):
+        self.inner = []
+        self.inner.append(self.inner)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"at": object()},
+        {1, 2},
+        b"bytes",
+        {("a", "b"): 1},
+        float("nan"),
+        [float("inf")],
+        Endless().inner,
+        {"half": "\ud800"},
+        {"\udcff": 1},
+        10**5000,
+        datetime(1997, 1, 1, tzinfo=UTC).timetz(),
+    ],
+    ids=lambda payload: type(payload).__name__,
+)
+def test_what_json_cannot_hold_is_refused(payload):
+    """A payload that would arrive changed, or not at all, is an error of the call."""
+    with pytest.raises(InvalidMessage, match="payload"):
+        encoded(payload)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"type": 5}, "type=5: expected text"),
+        ({"key": 5}, "key=5: expected text"),
+        ({"type": "\ud800"}, "type holds '\\ud800', half a character"),
+        ({"key": "\udcff"}, "key holds"),
+        ({"headers": {"a": object()}}, "headers: expected a JSON value"),
+    ],
+)
+def test_what_cannot_be_a_field_is_refused(given, said):
+    """The same for all else that travels along."""
+    with pytest.raises(InvalidMessage) as raised:
+        encoded({}, **given)
+    assert said in str(raised.value)
+
+
+def test_size_is_that_of_all_fields_in_bytes():
+    """`MAX_PAYLOAD` is compared with what the server would store, in UTF-8."""
+    size = len("id") + len(ID) + len("data") + len('"éé"'.encode())
+    assert encoded("éé", max_payload=size)
+    with pytest.raises(PayloadTooLarge, match=f"takes {size} bytes, above MAX_PAYLOAD of stream 'orders'"):
+        encoded("éé", max_payload=size - 1)
+
+
+# ---------------------------------------------------------------- flat
+
+
+def test_flat_has_the_payloads_own_keys():
+    """A consumer that knows nothing of us reads fields, values as in JSON but text as it is."""
+    fields = encoded(
+        {"order_id": "ord_123", "total": Decimal("99.99"), "cds": 3, "gift": False, "note": None},
+        format="flat",
+        type="order.paid",
+    )
+    assert fields == [
+        "drs-id", ID, "type", "order.paid",
+        "order_id", "ord_123", "total", "99.99", "cds", "3", "gift", "false", "note", "null",
+    ]  # fmt: skip
+
+
+def test_flat_comes_back_as_text():
+    """Our id is the message's and no part of its payload; the type selects handlers and stays in it."""
+    message = decoded(*encoded({"cds": 3}, format="flat", type="order.paid"))
+    assert (message.id, message.type) == (ID, "order.paid")
+    assert message.payload == {"type": "order.paid", "cds": "3"}
+
+
+@given(st.dictionaries(proper_text, proper_text, min_size=1, max_size=5))
+def test_flat_text_arrives_as_it_is(payload):
+    """Quotes, line breaks and what looks like JSON aren't touched."""
+    if {"drs-id"} & set(payload):
+        return
+    assert decoded(*encoded(payload, format="flat")).payload == payload
+
+
+@pytest.mark.parametrize(
+    ("payload", "given", "said"),
+    [
+        ([1], {}, "takes a mapping with at least one key"),
+        ({}, {}, "takes a mapping with at least one key"),
+        ({"a": {"b": 1}}, {}, "takes no nested values"),
+        ({"a": [1]}, {}, "takes no nested values"),
+        ({"a": (1,)}, {}, "takes no nested values"),
+        ({"a": float("nan")}, {}, "payload['a']"),
+        ({1: 1}, {}, "key 1 is not text"),
+        ({"drs-id": "x"}, {}, "['drs-id'] are fields that FORMAT 'flat' sets itself"),
+        ({"type": "x"}, {"type": "order"}, "['type'] are fields"),
+        ({"a": 1}, {"key": "k"}, "no field for key= and headers="),
+        ({"a": 1}, {"headers": {"h": 1}}, "no field for key= and headers="),
+        ({"a": "\ud800"}, {}, "half a character"),
+        ({"\ud800": "a"}, {}, "half a character"),
+    ],
+)
+def test_what_flat_cannot_hold_is_refused(payload, given, said):
+    """Fields are text: what can't be told apart in them is an error of the call."""
+    with pytest.raises(InvalidMessage) as raised:
+        encoded(payload, format="flat", **given)
+    assert said in str(raised.value)
+
+
+def test_type_in_a_flat_payload_is_the_type():
+    """Without `type=` the payload's own selects handlers, as any foreign entry's does."""
+    assert decoded(*encoded({"type": "order.paid"}, format="flat")).type == "order.paid"
+
+
+# ---------------------------------------------------------------- foreign entries
+
+
+def test_foreign_entry_is_its_fields():
+    """What another program wrote is a message: its payload all fields, as text."""
+    message = decoded("order_id", "ord_123", "total", "99.99")
+    assert message.payload == {"order_id": "ord_123", "total": "99.99"}
+    assert (message.type, message.key, message.headers) == ("", None, {})
+    assert message.id == f"staging:orders/{ENTRY}"
+
+
+def test_type_of_a_foreign_entry_selects_handlers():
+    """A field `type` is taken for the type, and stays in the payload."""
+    message = decoded("type", "order.paid", "total", "1")
+    assert (message.type, message.payload) == ("order.paid", {"type": "order.paid", "total": "1"})
+
+
+def test_id_of_a_foreign_entry_is_no_message_id():
+    """An order's number or id must never pass for the message's: handlers are idempotent by that."""
+    for foreign in (
+        ["id", "5", "data", "{}"],
+        ["id", ID, "total", "1"],
+        ["drs-id", "5", "a", "b"],
+        ["a", "b", "drs-id", ID],
+    ):
+        assert decoded(*foreign).id == f"staging:orders/{ENTRY}"
+
+
+def test_bytes_that_are_no_text_are_shown():
+    """A payload is always proper text: what isn't UTF-8 becomes U+FFFD."""
+    assert decoded("na\udcffme", "\udce9t\udce9").payload == {"na\ufffdme": "\ufffdt\ufffd"}
+
+
+def test_envelope_may_come_from_anybody():
+    """Another client that keeps to the few names gets type, key, headers and time across, with or without id."""
+    fields = ["data", "[1]", "type", "t", "key", "k", "headers", '{"a":"b"}', "time", "1997-01-01T02:00:00+02:00"]
+    message = decoded(*fields)
+    assert (message.payload, message.type, message.key, message.headers) == ([1], "t", "k", {"a": "b"})
+    assert message.time == datetime(1997, 1, 1, tzinfo=UTC)
+    assert message.id == f"staging:orders/{ENTRY}"
+    assert decoded("id", ID, *fields).id == ID
+
+
+def test_time_without_an_offset_is_utc():
+    """As everywhere else in a message."""
+    assert decoded("data", "1", "time", "1997-01-01T00:00:00").time == datetime(1997, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["data", "{"],
+        ["data", "{}", "headers", "[]"],
+        ["data", "{}", "time", "yesterday"],
+        ["data", "NaN"],
+        ["data", ""],
+        ["data", "\udcff"],
+        ["data", "[" * 100_000],
+        ["data", "1" * 5_000],
+        ["data", "1", "time", "0001-01-01T00:00:00+14:00"],
+    ],
+)
+def test_broken_envelope_is_undecodable_only_if_it_says_it_is_one(fields):
+    """With one of our ids it is a dead letter; without, it is somebody else's fields that happen to be called so."""
+    with pytest.raises(Undecodable):
+        decoded("id", ID, *fields)
+    foreign = decoded(*fields)
+    assert set(foreign.payload) == set(fields[::2])
+
+
+@pytest.mark.parametrize("fields", [["data", "{}", "data", "{}"], ["data", "1", "extra", "x"], ["type", "t"], []])
+def test_what_is_not_just_an_envelope_is_foreign(fields):
+    """A field too many, a field twice, or no data: all of it is the payload."""
+    assert decoded(*fields).payload == dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+@given(field_lists)
+def test_nothing_that_arrives_stops_the_worker(fields):
+    """Any fields give a message or `Undecodable`, and in both cases one id and proper text."""
+    identity = message_id(ORIGIN.key, ENTRY, fields)
+    try:
+        message = decoded(*fields)
+    except Undecodable as error:
+        str(error).encode()
+        return
+    assert message.id == identity
+    repr(message).encode()
+    json.dumps(message.payload, ensure_ascii=False).encode()
+
+
+# ---------------------------------------------------------------- carried entries
+
+
+@given(field_lists, proper_text, st.integers(0, 100))
+def test_what_is_carried_is_unharmed(fields, error, attempt):
+    """Metadata and the original fields come back: same order, same bytes, duplicates too."""
+    carried = Carried(id=ID, source="orders", entry=ENTRY, error=error, attempt=attempt)
+    assert uncarry(carry(carried, fields)) == (carried, fields)
+
+
+def test_carried_entry_is_one_field_more():
+    """Metadata that isn't set isn't written; the original fields follow for everybody to read."""
+    name, metadata, *fields = carry(Carried(id=ID, source="orders", entry=ENTRY, attempt=2), ["total", "1"])
+    assert (name, fields) == ("drs", ["total", "1"])
+    assert json.loads(metadata) == {"id": ID, "source": "orders", "entry": ENTRY, "attempt": 2}
+
+
+def test_long_entry_is_folded():
+    """A script can't hand more than some 8,000 values to one command: longer lists travel as one."""
+    fields = [str(number) for number in range(20_000)]
+    carried = Carried(id=ID, source="orders", entry=ENTRY)
+    assert len(carry(carried, fields)) == 4
+    assert uncarry(carry(carried, fields)) == (carried, fields)
+
+
+def test_field_of_ours_in_a_foreign_entry_is_a_field():
+    """Somebody's own field `drs-folded` comes back as it was, and isn't opened."""
+    carried = Carried(id=ID, source="orders", entry=ENTRY)
+    assert uncarry(carry(carried, ["drs-folded", "x"])) == (carried, ["drs-folded", "x"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        ["a", "b"],
+        ["drs", "{"],
+        ["drs", "[]"],
+        ["drs", "{}"],
+        ["drs", '{"id":"x"}'],
+        ["drs", "[" * 100_000],
+    ],
+)
+def test_what_is_not_ours_is_not_uncarried(fields):
+    """Anybody may write to a dead letter queue: what isn't one of ours is told apart, not a crash."""
+    assert uncarry(fields) is None
+
+
+def test_metadata_of_a_later_version_is_left_out():
+    """Names and types that this version doesn't know do no harm: a rolling deploy goes both ways."""
+    fields = ["drs", f'{{"id":"{ID}","source":"orders","entry":"{ENTRY}","mood":"good","attempt":"two"}}', "a", "b"]
+    assert uncarry(fields) == (Carried(id=ID, source="orders", entry=ENTRY), ["a", "b"])
+
+
+def test_redelivered_message_keeps_its_identity():
+    """A retry has the id of the first run and the number of the next, whatever entry carries it."""
+    carried = Carried(id=f"staging:orders/{ENTRY}", source="staging:orders", entry=ENTRY, attempt=2)
+    message = decoded("total", "1", carried=carried)
+    assert (message.id, message.attempt, message.payload) == (f"staging:orders/{ENTRY}", 3, {"total": "1"})
+
+
+def test_new_ids_are_taken_for_ids():
+    """What `publish()` gives is recognised as such on the other side."""
+    identity = new_id()
+    assert message_id("orders", ENTRY, ["id", identity, "data", "1"]) == identity
