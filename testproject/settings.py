@@ -9,6 +9,7 @@ What differs between machines comes from the environment:
 """
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import environ
@@ -85,7 +86,7 @@ REDIS_STREAMS = {
     },
 }
 
-LOGGING = {
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {

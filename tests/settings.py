@@ -34,6 +34,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 INSTALLED_APPS = [
     "django_redis_streams",
+    "testproject.shop",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

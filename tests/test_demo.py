@@ -88,7 +88,7 @@ def balanced(db):
         sales.save()
         for group in books.GROUPS:
             Handled.objects.create(group=group, message_id=f"of {order.pk}")
-    return sample, [books.Row(group, 10, 10, 0, 0) for group in books.GROUPS]
+    return sample, [books.Row(group, 10, 10, 10, 0, 0, 0) for group in books.GROUPS]
 
 
 def test_books_that_balance_have_no_faults(balanced):
@@ -117,12 +117,12 @@ def test_books_show_each_fault_of_the_database(balanced, tamper, fault):
 
 @pytest.mark.parametrize(
     "change",
-    [{"published": 9}, {"acknowledged": 9}, {"dead_lettered": 1}, {"pending": 1}],
+    [{"published": 9}, {"acknowledged": 9}, {"dead_lettered": 1}, {"pending": 1}, {"received": 9}, {"dead_letters": 1}],
 )
 def test_books_show_each_fault_of_the_server(balanced, change):
     """Each figure of a group that doesn't add up is found."""
     sample, (first, *others) = balanced
-    assert any("the server says" in sentence for sentence in books.faults(sample, [replace(first, **change), *others]))
+    assert list(books.faults(sample, [replace(first, **change), *others]))
 
 
 def test_every_duplicate_delivery_is_counted(tmp_path):

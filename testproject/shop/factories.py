@@ -3,7 +3,7 @@
 from datetime import date
 from decimal import Decimal
 
-import factory
+from factory.declarations import Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
 from .models import Customer, Order
@@ -15,7 +15,7 @@ class CustomerFactory(DjangoModelFactory[Customer]):
     class Meta:
         model = Customer
 
-    number = factory.Sequence(lambda n: n + 1)
+    number = Sequence(lambda n: n + 1)
 
 
 class OrderFactory(DjangoModelFactory[Order]):
@@ -24,7 +24,7 @@ class OrderFactory(DjangoModelFactory[Order]):
     class Meta:
         model = Order
 
-    customer = factory.SubFactory(CustomerFactory)
+    customer = SubFactory(CustomerFactory)
     date = date(1997, 1, 1)
     cds = 2
     total = Decimal("29.33")
