@@ -1,0 +1,260 @@
+"""Publishing in a transaction: with its commit or not at all, and what is said where the commit was in vain."""
+
+import asyncio
+import json
+import logging
+import time
+from contextlib import contextmanager, nullcontext, suppress
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
+
+from django_redis_streams import Message, apublish, publish, publish_many, signals
+from django_redis_streams.exceptions import ConfigurationError, InvalidMessage, TransactionError, UnknownStream
+
+from .waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def published(streams, server):
+    """The payloads on the stream "orders"."""
+    return lambda: [json.loads(fields["data"]) for _, fields in server.raw().xrange("orders")]
+
+
+@pytest.fixture
+def failed():
+    """What `publish_failed` was sent with."""
+    found = []
+
+    def receive(*, sender, signal, **arguments):
+        found.append(arguments)
+
+    signals.publish_failed.connect(receive, sender=Message)
+    yield found
+    signals.publish_failed.disconnect(receive, sender=Message)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A second database, "other"."""
+    connections.settings["other"] = {**connections.settings["default"], "NAME": tmp_path / "other.sqlite3"}
+    connections["other"].connect()  # by hand: a TestCase only lets those be opened that it knows
+    yield connections["other"]
+    connections["other"].close()
+    del connections["other"]
+    del connections.settings["other"]
+
+
+class Undo(Exception):
+    """Rolls a transaction back."""
+
+
+@contextmanager
+def rolled_back(using="default"):
+    """A transaction, or a savepoint within one, that comes to nothing."""
+    with suppress(Undo), transaction.atomic(using=using):
+        yield
+        raise Undo
+
+
+def test_commit_publishes(published):
+    """Nothing is on the stream before the transaction commits, everything in order afterwards."""
+    with transaction.atomic():
+        publish("orders", 1)
+        publish_many("orders", [2, 3])
+        with transaction.atomic():
+            publish("orders", 4)
+        assert published() == []
+    assert published() == [1, 2, 3, 4]
+
+
+def test_rollback_publishes_nothing(published):
+    """What never happened is never told."""
+    with rolled_back():
+        publish("orders", 1)
+        publish_many("orders", [2, 3])
+    assert published() == []
+
+
+def test_savepoint_that_is_rolled_back_publishes_nothing(published):
+    """Only what was published within it is dropped."""
+    with transaction.atomic():
+        publish("orders", 1)
+        with rolled_back():
+            publish("orders", 2)
+        publish("orders", 3)
+    assert published() == [1, 3]
+
+
+def test_what_is_sent_is_what_was_published(published):
+    """The payload is encoded at the call: its owner may go on using it."""
+    payload = {"total": 1}
+    with transaction.atomic():
+        publish("orders", payload)
+        payload["total"] = 2
+        publish("orders", payload)
+        payload.clear()
+    assert published() == [{"total": 1}, {"total": 2}]
+
+
+def test_transaction_is_that_of_the_database_named(published, other):
+    """`using` says whose commit is waited for."""
+    with transaction.atomic():
+        publish("orders", "other, now", using="other")
+        assert published() == ["other, now"]
+        with rolled_back(using="other"):
+            publish("orders", "default, later")
+            publish("orders", "other, never", using="other")
+    assert published() == ["other, now", "default, later"]
+
+
+@pytest.mark.parametrize(
+    ("given", "error"), [({"stream": "ordres"}, UnknownStream), ({"payload": object()}, InvalidMessage)]
+)
+def test_bad_message_is_an_error_of_the_call(published, given, error):
+    """It is raised where it was made, not after the commit."""
+    with transaction.atomic(), pytest.raises(error):
+        publish(**{"stream": "orders", "payload": 1, **given})
+    assert published() == []
+
+
+def test_bad_connection_is_an_error_of_the_call(streams):
+    """So is an option that redis-py doesn't know: after the commit it would be too late."""
+    streams(OPTIONS={"no_such_option": 1})
+    with transaction.atomic(), pytest.raises(ConfigurationError, match="no_such_option"):
+        publish("orders", 1)
+
+
+def test_failure_after_the_commit_is_logged(streams, caplog):
+    """The transaction stands, so nothing is raised; the line has stream and id, for whoever mends it."""
+    streams(URL="unix:///nowhere/server.sock")
+    with transaction.atomic():
+        message = publish("orders", 1)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("django_redis_streams", logging.ERROR)
+    assert (record.stream, record.message_id) == ("orders", message.id)
+    assert message.id in record.message
+    assert "unix:///nowhere/server.sock" in record.message
+
+
+def test_failure_after_the_commit_is_told(streams, failed):
+    """`publish_failed` has the message with what would have been sent, so it can be kept elsewhere."""
+    streams(URL="unix:///nowhere/server.sock")
+    payload = {"total": 1}
+    with transaction.atomic():
+        message = publish("orders", payload, type="order.paid", key="k", headers={"a": 1})
+        payload.clear()
+    (told,) = failed
+    lost = told["message"]
+    assert (lost.id, lost.payload, lost.type, lost.key, lost.headers) == (
+        message.id, {"total": 1}, "order.paid", "k", {"a": 1},
+    )  # fmt: skip
+    assert lost.time == message.time
+    assert "nowhere" in str(told["error"])
+
+
+def test_refusal_after_the_commit_is_told_message_by_message(streams, server, failed, caplog):
+    """Each message that isn't on the stream has its own line and signal."""
+    server.raw().set("orders", "taken")
+    with transaction.atomic():
+        publish_many("orders", [1, 2, 3])
+    assert [told["message"].payload for told in failed] == [1, 2, 3]
+    assert [record.message_id for record in caplog.records] == [told["message"].id for told in failed]
+
+
+def test_what_django_runs_after_the_failed_message_still_runs(streams):
+    """Other callbacks of the commit aren't harmed."""
+    streams(URL="unix:///nowhere/server.sock")
+    ran = []
+    with transaction.atomic():
+        publish("orders", 1)
+        transaction.on_commit(lambda: ran.append(1))
+    assert ran == [1]
+
+
+def test_server_that_is_away_isnt_tried_for_each_message(streams, caplog):
+    """A thousand messages of one commit don't wait a thousand times; each is logged nevertheless."""
+    streams(URL="unix:///nowhere/server.sock")
+    since = time.monotonic()
+    with transaction.atomic():
+        for number in range(1000):
+            publish("orders", number)
+    assert time.monotonic() - since < 10
+    assert len({record.message_id for record in caplog.records}) == 1000
+
+
+def test_server_that_is_back_is_tried_again(streams, make_server):
+    """The next commits find it, without anybody's doing."""
+    server = make_server()
+    streams(URL=server.url)
+    server.end()
+    with transaction.atomic():
+        publish("orders", "lost")
+    server.start()
+
+    def arrived():
+        with transaction.atomic():
+            publish("orders", "found")
+        return server.raw().xlen("orders")
+
+    wait_until(arrived)
+
+
+def test_receiver_may_use_the_database_after_the_commit(streams):
+    """The signal is sent when the transaction is over: an outbox can be written there."""
+    streams(URL="unix:///nowhere/server.sock")
+    found = []
+
+    def receive(*, message, **_):
+        with transaction.atomic():
+            found.append(message.payload)
+
+    signals.publish_failed.connect(receive)
+    try:
+        with transaction.atomic():
+            publish("orders", 1)
+    finally:
+        signals.publish_failed.disconnect(receive)
+    assert found == [1]
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_transaction_that_django_does_not_manage_is_refused(published, atomic):
+    """With autocommit off Django never tells of a commit: now could be too early, on commit would be never."""
+    database = connections["default"]
+    database.set_autocommit(False)
+    try:
+        with transaction.atomic() if atomic else nullcontext():
+            for call in (lambda: publish("orders", 1), lambda: publish_many("orders", [1])):
+                with pytest.raises(TransactionError, match="Autocommit of database 'default' is off"):
+                    call()
+        database.commit()
+    finally:
+        database.rollback()
+        database.set_autocommit(True)
+    assert published() == []
+
+
+def test_coroutine_publishes_in_the_transaction_it_is_in(published):
+    """`apublish` goes to the thread that holds the coroutine's transaction: a rollback drops it there too."""
+
+    async def coroutine():
+        outer = transaction.atomic()
+        await sync_to_async(outer.__enter__)()
+        message = await apublish("orders", 1)
+        before = await sync_to_async(published)()
+        await sync_to_async(outer.__exit__)(None, None, None)
+        undone = transaction.atomic()
+        await sync_to_async(undone.__enter__)()
+        await apublish("orders", 2)
+        await sync_to_async(undone.__exit__)(Undo, Undo(), None)
+        await sync_to_async(connections.close_all)()
+        return message, before
+
+    message, before = asyncio.run(coroutine())
+    assert before == []
+    assert published() == [1]
+    assert message.payload == 1
