@@ -14,6 +14,7 @@ from testproject.shop.demo import books, deliveries, purchases
 from testproject.shop.demo.workers import Workers
 from testproject.shop.models import Customer
 
+MANAGE = "python testproject/manage.py"
 NAME = PASSWORD = "demo"  # noqa: S105  of a shop on this machine alone, and printed
 LOOK_EVERY = 0.1
 PATIENCE = 60
@@ -26,16 +27,14 @@ class Command(BaseCommand):
     help = "Save real purchases as orders, let two workers handle them, kill one half-way, and check the books."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take how many purchases, and how the admin is started here."""
-        parser.add_argument("--limit", type=int, help="only so many purchases (default: all 6,919)")
-        parser.add_argument(
-            "--admin",
-            default="python testproject/manage.py runserver",
-            metavar="COMMAND",
-            help="what to type to see the admin, as said at the end (default: %(default)s)",
-        )
+        """Take how many purchases, and how this shop's admin and workers are started."""
+        add = parser.add_argument
+        add("--limit", type=int, help="Only so many purchases (default: all 6,919).")
+        say = "What to type for the {}, told at the end (default: %(default)s)."
+        add("--admin", default=f"{MANAGE} runserver", metavar="COMMAND", help=say.format("admin"))
+        add("--worker", default=f"{MANAGE} runconsumers", metavar="COMMAND", help=say.format("worker"))
 
-    def handle(self, *args: Any, limit: int | None, admin: str, **options: Any) -> None:
+    def handle(self, *args: Any, limit: int | None, admin: str, worker: str, **options: Any) -> None:
         """Run the demo; exit code 1 if the books don't balance."""
         self._prepare()
         sample = purchases.read(limit)
@@ -46,7 +45,8 @@ class Command(BaseCommand):
         faults = list(books.faults(sample, rows))
         self._report_deliveries(deliveries.read(workers.deliveries))
         self._report_faults(faults)
-        self._say(f"\nTo look around: {admin}, then http://127.0.0.1:8000/admin/ as {NAME!r}, password {PASSWORD!r}\n")
+        self._say(f"\nTo look around: {admin}, then http://127.0.0.1:8000/admin/ as {NAME!r}, password {PASSWORD!r}")
+        self._say(f"To have handled what you replay there: {worker}\n")
         for row in rows:
             self._say(str(row))
         if faults:
