@@ -94,7 +94,8 @@ def _utf8(text: str, what: str) -> str:
 
 
 def _check_size(fields: Sequence[str], limit: int, stream: str) -> None:
-    size = sum(len(field) if field.isascii() else len(field.encode()) for field in fields)
+    whole = "".join(fields)
+    size = len(whole) if whole.isascii() else len(whole.encode())
     if size > limit:
         raise PayloadTooLarge(
             f"The message takes {size:,} bytes, above MAX_PAYLOAD of stream {stream!r} ({limit:,}). Publish a "
