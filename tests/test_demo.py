@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -21,20 +23,28 @@ SOME = 300
 
 
 def run(command, directory):
-    """A command of the shop in `directory`, whatever shop the environment names."""
+    """What came of a command of the shop in `directory`, whatever shop the environment names."""
     environment = {
         name: value
         for name, value in os.environ.items()
         if name not in {"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
     }
-    return subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, MANAGE, *command],
         env={**environment, "SHOP_DIR": str(directory)},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
+    try:
+        output, errors = process.communicate()
+    finally:
+        # If this test is cut short, the demo's workers end with the demo.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 @pytest.fixture(scope="module")
