@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
-from ..exceptions import ConfigurationError
+from ..exceptions import ConfigurationError, ServerUnreachable
 from .place import Place
 from .server import serve_at
 
@@ -55,4 +55,8 @@ def serve(where: Path) -> str:
     `ConfigurationError` where the directory can't be used or the server isn't installed, and
     `ServerUnreachable` with the tail of its log where it doesn't start.
     """
-    return serve_at(Place.prepare(where))
+    place = Place.prepare(where)
+    try:
+        return serve_at(place)
+    except OSError as error:  # the disk is full, the directory was deleted a moment ago
+        raise ServerUnreachable(f"The embedded server in {where} can't be reached or started: {error}") from error

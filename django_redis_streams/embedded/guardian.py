@@ -21,36 +21,48 @@ STOP_WITHIN = 10.0
 
 
 def main(directory: str, path: str) -> None:
-    """Leave the process that started this, then watch until the server is gone."""
+    """Find the server, leave the process that started this, and watch until the server is gone."""
+    users = opened(Path(directory, "users.lock"))
+    server = connected(path, opened(Path(directory, "server.lock")))
+    in_place = remember(Path(directory, "users.lock"), Path(path))
     if os.fork():
         os._exit(0)
-    lock = Path(directory, "users.lock")
-    users = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    with connected(path) as server:
-        in_place = remember(lock, Path(path))
-        # It is the connection that says which server is meant, not the path: that may be another's by now.
-        while not ended(server, LOOK_EVERY):
-            # A server whose files were deleted is of no use to those who come, and they will start another.
-            # Nobody can come between the last one's leaving and the end: who comes waits for this lock.
-            if not in_place() or alone(users):
-                stop(server)
-                return
+    # It is the connection that says which server is meant, not the path: that may be another's by now.
+    while not ended(server, LOOK_EVERY):
+        # A server whose files were deleted is of no use to those who come: they will start another.
+        # Nobody comes between the last user's leaving and the end: who comes waits for the lock taken here.
+        if not in_place() or free(users, fcntl.LOCK_EX):
+            stop(server)
+            return
 
 
-def connected(path: str) -> socket.socket:
-    """A connection to the server, which may be just starting."""
+def opened(lock: Path) -> int:
+    """The file of a lock, open."""
+    return os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def free(lock: int, kind: int) -> bool:
+    """Whether nobody held a lock; it is held now, until this process ends."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def connected(path: str, lock: int) -> socket.socket:
+    """A connection to the server, which may be just starting; the end of this program if that came to nothing."""
     deadline = time.monotonic() + CONNECT_WITHIN
-    while True:
+    while time.monotonic() < deadline and not free(lock, fcntl.LOCK_SH):
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             server.connect(path)
         except OSError:
             server.close()
-            if time.monotonic() > deadline:
-                raise
             time.sleep(0.01)
         else:
             return server
+    sys.exit()
 
 
 def remember(*paths: Path) -> Callable[[], bool]:
@@ -64,15 +76,6 @@ def remember(*paths: Path) -> Callable[[], bool]:
             return False
 
     return in_place
-
-
-def alone(users: int) -> bool:
-    """Whether no user is left; from then on none can join before this process has ended."""
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def ended(server: socket.socket, within: float) -> bool:

