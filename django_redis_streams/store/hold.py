@@ -19,7 +19,7 @@ from .refusals import group_is_gone
 from .scripts import run, script
 from .settle import vanish_command
 
-__all__ = ["Found", "claim", "hand_back", "has_stale", "pending_of", "renew"]
+__all__ = ["Found", "claim", "hand_back", "has_stale", "is_held", "pending_of", "renew"]
 
 _RENEWED_AT_ONCE = 100
 _HANDED_BACK_AT_ONCE = 100
@@ -33,13 +33,23 @@ class Found:
     vanished: list[str] = field(default_factory=list)
 
 
-def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> list[str]:
-    """Renew these entries; returns the ids that aren't this consumer's any more."""
+def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple[list[str], list[str]]:
+    """Renew these entries; returns tokens: of what isn't this consumer's any more, and of what has no body any more."""
+    keys = [key, membership.keys.totals(membership.group.name)]
     lost: list[str] = []
+    vanished: list[str] = []
     for begin in range(0, len(ids), _RENEWED_AT_ONCE):
         part = ids[begin : begin + _RENEWED_AT_ONCE]
-        lost += run(link, script("renew")([key], membership.group.name, membership.consumer, *part))
-    return lost
+        others, gone = run(link, script("renew")(keys, membership.group.name, membership.consumer, *part))
+        lost += (token(key, each) for each in others)
+        vanished += (token(key, each) for each in gone)
+    return lost, vanished
+
+
+def is_held(link: Link, membership: Membership, delivery: Delivery) -> bool:
+    """Whether the entry is still pending for this consumer."""
+    place = [delivery.key, membership.group.name]
+    return bool(link.call("XPENDING", *place, delivery.entry_id, delivery.entry_id, 1, membership.consumer))
 
 
 def pending_of(link: Link, membership: Membership, in_hand: Callable[[str], bool]) -> Found:
@@ -101,28 +111,29 @@ def claim(link: Link, membership: Membership, count: int, *, returned_only: bool
     return found
 
 
-def hand_back(link: Link, membership: Membership) -> int:
-    """Hand back all that a consumer holds, and remove its name; how many entries that were.
+def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:
+    """Hand back all that a consumer holds, and remove its name; how many entries, and tokens of those without a body.
 
     A group that is gone holds nothing.
     """
-    handed = 0
+    handed, vanished = 0, []
     for key in membership.sources:
         try:
-            handed += _hand_back(link, membership, key)
+            for count, gone in _hand_back(link, membership, key):
+                handed += count
+                vanished += [token(key, each) for each in gone]
         except ResponseError as error:
             if not group_is_gone(error):
                 raise
-    return handed
+    return handed, vanished
 
 
-def _hand_back(link: Link, membership: Membership, key: str) -> int:
+def _hand_back(link: Link, membership: Membership, key: str) -> Iterator[tuple[int, list[str]]]:
     command = script("hand_back")(
-        [key], membership.group.name, membership.consumer, membership.claim_idle_ms, _HANDED_BACK_AT_ONCE
-    )
-    handed = 0
-    while True:
-        count: int = run(link, command)
-        handed += count
-        if count < _HANDED_BACK_AT_ONCE:
-            return handed
+        [key, membership.keys.totals(membership.group.name)],
+        membership.group.name, membership.consumer, membership.claim_idle_ms, _HANDED_BACK_AT_ONCE,
+    )  # fmt: skip
+    left = 0
+    while not left:
+        count, vanished, left = run(link, command)
+        yield count, vanished

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["group_exists", "group_is_gone"]
+__all__ = ["group_is_gone"]
 
 
 def group_is_gone(error: Exception) -> bool:
     """NOGROUP: the stream or the group isn't there. Redis before 7.0 wraps what a script's command was told."""
     return "NOGROUP" in str(error)
-
-
-def group_exists(error: Exception) -> bool:
-    """BUSYGROUP: somebody else has just made it."""
-    return "BUSYGROUP" in str(error)

@@ -15,16 +15,19 @@ from .delivery import Delivery
 from .membership import Membership
 from .scripts import Command, script
 
-__all__ = ["Settled", "settle_commands", "vanish_command"]
+__all__ = ["SettleCommands", "Settled", "settle_commands", "vanish_command"]
 
 Settled = tuple[Delivery, Outcome]
+SettleCommands = list[tuple[Command, list[Settled]]]
 # Lua can hand about 8,000 values to one command; a hundred keep any script short.
 _ACKS_AT_ONCE = 100
+# Seconds; a handler may ask for more than a server's or Lua's numbers can hold.
+_LONGEST_DELAY = 1e10
 
 
-def settle_commands(membership: Membership, settled: Iterable[Settled]) -> list[tuple[Command, list[Settled]]]:
+def settle_commands(membership: Membership, settled: Iterable[Settled]) -> SettleCommands:
     """The commands that settle these, each with what it settles."""
-    commands: list[tuple[Command, list[Settled]]] = []
+    commands: SettleCommands = []
     acks: dict[tuple[str, bool], list[Settled]] = {}
     for each in settled:
         delivery, outcome = each
@@ -61,7 +64,7 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
         return script("bury")([*names, keys.dlq], *place, *fields)
     return script("retry")(
         [*names, keys.retry(group), keys.retry_entries(group)],
-        *place, delivery.token, round(outcome.delay * 1000), delivery.origin.lane, *fields,
+        *place, delivery.token, round(min(outcome.delay, _LONGEST_DELAY) * 1000), delivery.origin.lane, *fields,
     )  # fmt: skip
 
 

@@ -8,16 +8,15 @@ from .scripts import run, script
 
 __all__ = ["trim"]
 
-# One step is short for the server; maintenance comes back for the rest.
+# One step is short for the server; there may be more to remove.
 _MOST_AT_ONCE = 10_000
-_MOST_AT_ONCE_EXACTLY = 1_000
 
 
 def trim(link: Link, stream: StreamConfig) -> int:
-    """Trim a stream by its MAXLEN and MAX_AGE, a bounded step; how many entries were removed."""
+    """Trim a stream by its MAXLEN and MAX_AGE, a bounded step; how many entries were removed: 0 when it is done."""
     if stream.maxlen is None and stream.max_age is None:
         return 0
     age = "" if stream.max_age is None else round(stream.max_age * 1000)
-    most = _MOST_AT_ONCE_EXACTLY if stream.exact_trim else _MOST_AT_ONCE
     length = "" if stream.maxlen is None else stream.maxlen
-    return int(run(link, script("trim")([stream.keys.main], length, age, "1" if stream.exact_trim else "0", most)))
+    exactly = "1" if stream.exact_trim else "0"
+    return int(run(link, script("trim")([stream.keys.main], length, age, exactly, _MOST_AT_ONCE)))

@@ -2,7 +2,10 @@
 -- KEYS 1 the stream read from (main or redelivery)   2 totals of the group
 -- ARGV 1 group   2 "1": entries are ours, delete them too   3 name of the total ("acknowledged", "skipped")   4… entry ids
 -- Returns how many were still pending. Not fenced: the handler did succeed.
+-- The first commands change nothing: each fails at once where a later step would be refused, so all is done or nothing.
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+if ARGV[2] == '1' then redis.call('XDEL', KEYS[1], '0-0') end
+redis.call('HINCRBY', KEYS[2], ARGV[3], 0)
 local ids = {}
 for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
 local acknowledged = redis.call('XACK', KEYS[1], ARGV[1], unpack(ids))

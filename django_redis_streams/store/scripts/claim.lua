@@ -3,6 +3,7 @@
 -- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim   5 from this consumer only, or ""
 -- Returns {entries claimed, ids whose body is gone}. A pending entry without a body can't be run by anybody, and would
 -- hold back trimming for ever: it is acknowledged and counted as vanished.
+-- All is claimed by one command, the last: what is refused before it leaves nothing claimed that the reply doesn't name.
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
 local pending
 if ARGV[5] == '' then
@@ -10,17 +11,18 @@ if ARGV[5] == '' then
 else
   pending = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', ARGV[4], ARGV[5])
 end
-local claimed, vanished = {}, {}
+local ids, claimed, vanished = {}, {}, {}
 for _, entry in ipairs(pending) do
   local id = entry[1]
   local body = redis.call('XRANGE', KEYS[1], id, id)
   if #body == 0 then
-    redis.call('XACK', KEYS[1], ARGV[1], id)
     redis.call('HINCRBY', KEYS[2], 'vanished', 1)
+    redis.call('XACK', KEYS[1], ARGV[1], id)
     vanished[#vanished + 1] = id
   elseif entry[2] ~= ARGV[2] then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id)
+    ids[#ids + 1] = id
     claimed[#claimed + 1] = body[1]
   end
 end
+if #ids > 0 then redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], unpack(ids)) end
 return {claimed, vanished}

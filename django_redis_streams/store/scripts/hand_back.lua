@@ -1,13 +1,21 @@
 -- Hand back what a consumer holds and won't handle, and let the consumer's name go.
--- KEYS 1 the stream read from
+-- KEYS 1 the stream read from   2 totals
 -- ARGV 1 group   2 consumer   3 CLAIM_IDLE in ms   4 most to hand back at once
--- Returns how many were handed back; fewer than the most means that the consumer holds nothing and its name is gone.
+-- Returns {how many were handed back, ids whose body is gone, 1 once the consumer holds nothing and its name is gone}.
 -- They go to the consumer `returned`, which nobody reads as: at once claimable, the next delivery counted as the first,
--- and a late heartbeat of the old owner finds them not its own.
+-- and a late heartbeat of the old owner finds them not its own. What has no body the server drops from the pending list
+-- by itself (from 7.0 on): it is counted as vanished.
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[4], ARGV[2])
+local vanished = {}
 for _, entry in ipairs(pending) do
-  redis.call('XCLAIM', KEYS[1], ARGV[1], 'returned', 0, entry[1], 'IDLE', ARGV[3], 'RETRYCOUNT', 0, 'JUSTID')
+  local id = entry[1]
+  local handed = redis.call('XCLAIM', KEYS[1], ARGV[1], 'returned', 0, id, 'IDLE', ARGV[3], 'RETRYCOUNT', 0, 'JUSTID')
+  if #handed == 0 then
+    vanished[#vanished + 1] = id
+    redis.call('HINCRBY', KEYS[2], 'vanished', 1)
+  end
 end
-if #pending < tonumber(ARGV[4]) then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end
-return #pending
+local left = #pending < tonumber(ARGV[4])
+if left then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end
+return {#pending - #vanished, vanished, left and 1 or 0}

@@ -2,8 +2,9 @@
 -- KEYS 1 promoter lease   2 main stream   then for each group: its retry set, retry entries, totals
 -- ARGV 1 holder   2 lease in ms   3 most to move from one set   4 "{stream}:redelivery:"   5… groups, in the order of KEYS
 -- Returns {-1} where another holds the lease; else {moved, vanished, 1 if a set may hold more, problem, …}.
--- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Each entry is
--- moved under pcall: one that can't be moved doesn't hold up the others.
+-- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Before it, these two
+-- are tried on nothing: where they are refused, each look would make another copy. Each entry is moved under pcall: one
+-- that can't be moved doesn't hold up the others.
 redis.call('XACK', KEYS[2], '-', '0-0')
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return {-1} end
@@ -31,6 +32,9 @@ end
 
 local function each(group, due, entries, totals)
   local tokens = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, ARGV[3])
+  if #tokens == 0 then return end
+  redis.call('ZREM', due, '')
+  redis.call('HDEL', entries, '')
   if #tokens == tonumber(ARGV[3]) then result[3] = 1 end
   local first
   for _, token in ipairs(tokens) do

@@ -1,17 +1,23 @@
 -- The heartbeat: renew what a consumer has in hand, and only what is still its own.
--- KEYS 1 the stream read from
+-- KEYS 1 the stream read from   2 totals
 -- ARGV 1 group   2 consumer   3… entry ids, a hundred at most
--- Returns the ids that aren't pending for this consumer any more: settled, or claimed by another. A plain XCLAIM
--- would steal those back.
+-- Returns {ids that aren't pending for this consumer any more: settled, or claimed by another; ids whose body is gone}.
+-- A plain XCLAIM would steal the first back. The second the server drops from the pending list by itself (from 7.0 on):
+-- they are counted as vanished, and none of them is this consumer's any more either.
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
-local held, lost = {}, {}
+local held, lost, vanished = {}, {}, {}
 for i = 3, #ARGV do
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])
   local list = #pending > 0 and held or lost
   list[#list + 1] = ARGV[i]
 end
 if #held > 0 then
+  local renewed = {}
   held[#held + 1] = 'JUSTID'
-  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(held))
+  for _, id in ipairs(redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(held))) do renewed[id] = true end
+  for i = 1, #held - 1 do
+    if not renewed[held[i]] then vanished[#vanished + 1] = held[i] end
+  end
+  if #vanished > 0 then redis.call('HINCRBY', KEYS[2], 'vanished', #vanished) end
 end
-return lost
+return {lost, vanished}

@@ -3,10 +3,14 @@
 -- ARGV 1 group   2 consumer   3 entry id   4 "1": the entry is ours, delete it too   5 token   6 delay in ms   7 lane   8… fields of the retry
 -- Returns 1, or 0 where the entry isn't pending for this consumer: then nothing is changed.
 -- The copy comes before the acknowledgement: Lua rolls nothing back, so the other order would lose the message
--- when a later step is refused. The first XACK changes nothing; it fails where an ACL would refuse the last step,
--- and lets the script's writes pass at maxmemory.
+-- when a later step is refused. And before the copy comes, for each later step, a command that changes nothing and fails
+-- where that step would be refused (an ACL, a wrong type): a copy without its acknowledgement would be made at every
+-- try. The first XACK also lets the script's writes pass at maxmemory.
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], '0-0') end
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return 0 end
+redis.call('HINCRBY', KEYS[2], 'retried', 0)
+redis.call('ZADD', KEYS[3], 'XX', 0, '')
 local now = redis.call('TIME')
 local due = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[6]
 local row = {}

@@ -8,24 +8,25 @@ redis.call('XACK', KEYS[1], '-', '0-0')
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local most = tonumber(ARGV[4])
 
-local function parts(id)
-  local ms, seq = string.match(id, '(%d+)-(%d+)')
-  return tonumber(ms), tonumber(seq)
+-- Ids are compared as text, digits by digits: as numbers they are exact to 2^53 only, and any client may give any id.
+local function less(a, b)
+  if #a ~= #b then return #a < #b end
+  return a < b
 end
 
 local function least(a, b)
   if not a then return b end
-  local a_ms, a_seq = parts(a)
-  local b_ms, b_seq = parts(b)
-  if a_ms < b_ms or (a_ms == b_ms and a_seq <= b_seq) then return a end
-  return b
+  local a_ms, a_seq = string.match(a, '(%d+)-(%d+)')
+  local b_ms, b_seq = string.match(b, '(%d+)-(%d+)')
+  if a_ms == b_ms then return less(b_seq, a_seq) and b or a end
+  return less(b_ms, a_ms) and b or a
 end
 
--- Beyond 2^53 a number isn't exact: the id itself is the safe side.
+-- Where the next number isn't exact, the id itself is the safe side.
 local function after(id)
-  local ms, seq = parts(id)
-  if seq >= 9007199254740992 then return id end
-  return string.format('%.0f-%.0f', ms, seq + 1)
+  local ms, seq = string.match(id, '(%d+)-(%d+)')
+  if tonumber(seq) >= 9007199254740991 then return id end
+  return ms .. '-' .. string.format('%.0f', seq + 1)
 end
 
 local low
@@ -40,16 +41,13 @@ for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 end
 if not low then return 0 end
 
--- The first entry that stays, where an exact trim would remove `count` at the most.
-local function exact(below, count)
-  local range = redis.call('XRANGE', KEYS[1], '-', '(' .. below, 'COUNT', count)
-  if #range == 0 then return 0 end
-  return redis.call('XTRIM', KEYS[1], 'MINID', after(range[#range][1]))
-end
-
+-- Whole nodes first; what is left of an exact trim is less than one of them, unless its entries are large.
 local function trim(below, count)
-  if ARGV[3] == '1' then return exact(below, count) end
-  return redis.call('XTRIM', KEYS[1], 'MINID', '~', below, 'LIMIT', count)
+  local removed = redis.call('XTRIM', KEYS[1], 'MINID', '~', below, 'LIMIT', count)
+  if ARGV[3] == '0' or removed >= count then return removed end
+  local rest = redis.call('XRANGE', KEYS[1], '-', '(' .. below, 'COUNT', math.min(count - removed, 100))
+  if #rest == 0 then return removed end
+  return removed + redis.call('XTRIM', KEYS[1], 'MINID', after(rest[#rest][1]))
 end
 
 local removed = 0
