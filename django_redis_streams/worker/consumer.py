@@ -13,26 +13,30 @@ lost:
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from redis.exceptions import ResponseError
 
 from ..connections import Link
 from ..outcomes import Ack
 from ..store.delivery import Delivery
 from ..store.drained import is_drained
-from ..store.hold import Found, claim, hand_back, pending_of, renew
+from ..store.hold import claim, hand_back, is_held, pending_of, renew
 from ..store.membership import Membership
 from ..store.read import delivered, read_command
 from ..store.refusals import group_is_gone
 from ..store.scripts import exchange
-from ..store.settle import Settled, settle_commands
+from ..store.settle import SettleCommands, Settled, settle_commands
 from .executor import Executor
 from .holdings import Holdings
 from .ledger import Ledger
 from .pace import Pace
 from .session import BLOCK_MS, Session
-from .tell import about, logger, tell
+from .tell import about, logger, tell, tell_vanished
 
 __all__ = ["Consumer"]
 
@@ -46,7 +50,7 @@ class Consumer:
 
     `stop` ends it after the message that it runs. `stale` is set by maintenance when there is something to
     claim; with `drain`, it ends by itself when its group has nothing left to do. `begin` is asked before
-    each message whether one more may be begun; `on_settled` is told how many were.
+    each message whether one more may be begun, which ends it too; `on_settled` is told how many were settled.
     """
 
     def __init__(
@@ -93,7 +97,9 @@ class Consumer:
             self._settle(link, list(self._ledger.refused.values()))
         if self._ledger.full:
             self._stop.wait(BLOCK_MS / 1_000)
-        elif batch := self._unseen(link) or self._claimed(link) or self._read(link):
+        elif self.stale.is_set():
+            self._handle_claimed(link)
+        elif batch := self._unseen(link) or self._read(link):
             self._nothing_left = False
             self._handle(batch)
         else:
@@ -105,8 +111,7 @@ class Consumer:
         commands = settle_commands(self.membership, self._ledger.fresh.values())
         block = _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
         link.send([*(command for command, _ in commands), read_command(self.membership, self._pace.count, block)])
-        for (_, batch), reply in zip(commands, link.receive(len(commands)), strict=True):
-            self._answered(batch, reply)
+        self._answered(commands, link.receive(len(commands)))
         (reply,) = link.receive(1)
         if isinstance(reply, Exception):
             raise reply
@@ -119,15 +124,50 @@ class Consumer:
             self._ledger.add(settled)
             ran += 1
             if self._ledger.late and self.session.connected:
-                self.session.attempt(lambda link: self._settle(link, list(self._ledger.fresh.values())))
+                self.session.attempt(self._settle_fresh)
         if ran:
             self._pace.ran(ran, time.monotonic() - began)
 
+    def _handle_claimed(self, link: Link) -> None:
+        """Claim what nobody runs, where maintenance saw some, and run it one by one.
+
+        One of these may be what ended its last worker. So nothing is unsettled while one of them runs, and
+        their order is another each time: the others get through, whoever is the first of them.
+        """
+        self.stale.clear()
+        self._nothing_left = False
+        deliveries = self._claimed(link)
+        random.shuffle(deliveries)
+        for delivery in deliveries:
+            self.session.attempt(self._settle_fresh)
+            self._handle([delivery])
+
     def _may_run(self, delivery: Delivery) -> bool:
         """Asked right before each message: whether it is still ours to run, and one more may be begun."""
-        while not self._stop.is_set() and self.holdings.doubtful(self.membership.group.claim_idle / 2):
-            self.session.attempt(self.renew)
-        return not self._stop.is_set() and delivery.token in self.holdings and self._begin()
+        if self.holdings.doubtful(self.membership.group.claim_idle / 2):
+            self._make_sure(delivery)
+        if self._stop.is_set() or delivery.token not in self.holdings:
+            return False
+        if not self._begin():
+            self._stop.set()
+            return False
+        return True
+
+    def _make_sure(self, delivery: Delivery) -> None:
+        """Ask until the server answers; where it refuses to renew, which the keeper reports, look whose it is."""
+        sure = False
+
+        def ask(link: Link) -> None:
+            nonlocal sure
+            try:
+                self.renew(link)
+            except ResponseError:
+                if not is_held(link, self.membership, delivery):
+                    self.holdings.release(delivery.token)
+            sure = True
+
+        while not (sure or self._stop.is_set()):
+            self.session.attempt(ask)
 
     def _idle(self, link: Link) -> None:
         """Nothing came: a moment to look for what an old connection may have been given."""
@@ -138,29 +178,38 @@ class Consumer:
 
     # ------------------------------------------------------------ settling
 
+    def _settle_fresh(self, link: Link) -> None:
+        self._settle(link, list(self._ledger.fresh.values()))
+
     def _settle(self, link: Link, settled: list[Settled]) -> None:
         commands = settle_commands(self.membership, settled)
-        replies = exchange(link, [command for command, _ in commands])
-        for (_, batch), reply in zip(commands, replies, strict=True):
-            self._answered(batch, reply)
+        self._answered(commands, exchange(link, [command for command, _ in commands]))
 
-    def _answered(self, batch: list[Settled], reply: object) -> None:
-        if isinstance(reply, Exception) and not group_is_gone(reply):
-            self._refused(batch, reply)
-            return
-        # Where the group is gone nothing is pending; made again, it delivers these once more.
+    def _answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
+        refused: dict[str, list[Settled]] = {}
+        for (_, batch), reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception) and not group_is_gone(reply):
+                refused.setdefault(str(reply), []).extend(batch)
+            else:
+                self._done(batch, reply)
+        for error, batch in refused.items():
+            self._refused(batch, error)
+
+    def _done(self, batch: list[Settled], reply: object) -> None:
         self._ledger.settled(batch)
         for settled in batch:
             self.holdings.release(settled[0].token)
-            # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before.
-            tell(self.membership, settled, done=bool(reply) or isinstance(settled[1], Ack))
+            # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before. Where the
+            # group is gone nothing is pending; made again, it delivers these once more.
+            done = not isinstance(reply, Exception) and (bool(reply) or isinstance(settled[1], Ack))
+            tell(self.membership, settled, done=done)
         self._on_settled(len(batch))
 
-    def _refused(self, batch: list[Settled], error: Exception) -> None:
-        wait = self._ledger.refuse(batch, error)
+    def _refused(self, batch: list[Settled], error: str) -> None:
+        wait = self._ledger.refuse(batch)
         logger.error(
             "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
-            self.membership.place, len(batch), wait, str(error), extra=about(self.membership),
+            self.membership.place, len(batch), wait, error, extra=about(self.membership),
         )  # fmt: skip
 
     # ------------------------------------------------------------ holding
@@ -178,15 +227,27 @@ class Consumer:
     def renew(self, link: Link) -> None:
         """Renew what is in hand, and drop what is lost. The keeper calls it too, from its thread, on its link."""
         since = time.monotonic()
+        refused: ResponseError | None = None
         for key, ids in self.holdings.ids_by_key().items():
-            for lost in renew(link, self.membership, key, ids):
-                self.holdings.release(f"{key}/{lost}")
+            try:
+                lost, vanished = renew(link, self.membership, key, ids)
+            except ResponseError as error:
+                # What is held in the other stream is renewed nevertheless.
+                refused = error
+                continue
+            for token in (*lost, *vanished):
+                self.holdings.release(token)
+            tell_vanished(self.membership, vanished)
+        if refused is not None:
+            raise refused
         self.holdings.confirm(since)
 
     def _resume(self, link: Link) -> None:
         """On a new connection: settle again what may not have arrived, and see what is still ours."""
         self._settle(link, self._ledger.everything())
-        self.renew(link)
+        # Refused, it is reported by the keeper, and each message is looked at before it is run.
+        with suppress(ResponseError):
+            self.renew(link)
         now = time.monotonic()
         self._looks = [now, now + _LOOK_AGAIN]
 
@@ -199,16 +260,18 @@ class Consumer:
 
     def _look(self, link: Link) -> list[Delivery]:
         since = time.monotonic()
-        return self._in_hand(self._found(pending_of(link, self.membership, self.holdings.__contains__)), since)
+        found = pending_of(link, self.membership, self.holdings.__contains__)
+        tell_vanished(self.membership, found.vanished)
+        return self._in_hand(found.deliveries, since)
 
     def _claimed(self, link: Link) -> list[Delivery]:
-        """What nobody runs, where maintenance saw some: handed back, and idle for long if we may claim that."""
-        if not self.stale.is_set():
-            return []
-        self.stale.clear()
-        since = time.monotonic()
-        found = claim(link, self.membership, self._pace.count, returned_only=not self.may_claim)
-        return self._in_hand(self._found(found), since)
+        """What was handed back, and what is idle for long if we may claim that; where there is more, `stale` stays."""
+        since, count = time.monotonic(), self._pace.count
+        found = claim(link, self.membership, count, returned_only=not self.may_claim)
+        if len(found.deliveries) + len(found.vanished) >= count:
+            self.stale.set()
+        tell_vanished(self.membership, found.vanished)
+        return self._in_hand(found.deliveries, since)
 
     def _in_hand(self, deliveries: list[Delivery], since: float) -> list[Delivery]:
         if not len(self.holdings):
@@ -216,15 +279,8 @@ class Consumer:
         self.holdings.take(deliveries)
         return deliveries
 
-    def _found(self, found: Found) -> list[Delivery]:
-        for token in found.vanished:
-            logger.error(
-                "%s: the entry %r was deleted while it was pending; it can't be handled any more.",
-                self.membership.place, token, extra=about(self.membership),
-            )  # fmt: skip
-        return found.deliveries
-
     def _leave(self, link: Link) -> None:
         self._settle(link, self._ledger.everything())
-        hand_back(link, self.membership)
+        _, vanished = hand_back(link, self.membership)
+        tell_vanished(self.membership, vanished)
         self.session.close()

@@ -7,8 +7,10 @@ earlier message left a transaction open (https://docs.djangoproject.com/en/stabl
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 __all__ = ["Databases"]
 
@@ -23,20 +25,24 @@ class Databases:
         self._checked = 0.0
 
     def before_message(self) -> None:
-        """Drop what is unusable, unless it was looked at a moment ago."""
+        """Drop what is unusable, unless it was looked at a moment ago and has served well since."""
         now = time.monotonic()
-        if now - self._checked > _TRUSTED_FOR:
-            for connection in connections.all(initialized_only=True):
-                if connection.connection is not None and not connection.is_usable():
-                    connection.close()
-            self._checked = now
+        trusted = now - self._checked <= _TRUSTED_FOR
+        for connection in connections.all(initialized_only=True):
+            if connection.connection is None or (trusted and not connection.errors_occurred):
+                continue
+            if connection.is_usable():
+                connection.errors_occurred = False
+            else:
+                connection.close()
+        self._checked = now if not trusted else self._checked
 
     def after_message(self) -> None:
         """Roll back what a handler left open: the next message must not commit it."""
         for connection in connections.all(initialized_only=True):
             if connection.connection is not None and _left_open(connection):
                 # A wrapper in the middle of an atomic block can't be mended: a new one takes its place.
-                connection.connection.close()
+                connection.close()
                 del connections[connection.alias]
 
     def after_batch(self) -> None:
@@ -49,7 +55,14 @@ class Databases:
         connections.close_all()
 
 
-def _left_open(connection: object) -> bool:
-    settings = connection.settings_dict  # type: ignore[attr-defined]
-    changed: bool = connection.get_autocommit() != settings["AUTOCOMMIT"]  # type: ignore[attr-defined]
-    return connection.in_atomic_block or changed  # type: ignore[attr-defined]
+def _left_open(connection: BaseDatabaseWrapper) -> bool:
+    changed = connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]
+    return connection.in_atomic_block or changed or _begun_by_sql(connection.connection)
+
+
+def _begun_by_sql(connection: Any) -> bool:
+    """Whether the driver knows of a transaction that Django doesn't: a BEGIN in a handler's own SQL."""
+    if hasattr(connection, "in_transaction"):  # sqlite3
+        return bool(connection.in_transaction)
+    # psycopg and psycopg2; 0 is idle.
+    return bool(getattr(getattr(connection, "info", None), "transaction_status", 0))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from ..conf import GroupConfig
@@ -39,6 +41,8 @@ class Executor:
         self._handlers = handlers
         self._group = group
         self._databases = Databases()
+        # Coroutines reach databases in the one thread that asgiref has for that, never in this one.
+        self._loop_databases: Databases | None = None
         self._runner = asyncio.Runner()
 
     def run(self, deliveries: Iterable[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
@@ -49,28 +53,31 @@ class Executor:
         """
         batches: dict[Handler, list[Run]] = {}
         for delivery in deliveries:
-            if not may_run(delivery):
-                continue
             found = self._prepare(delivery)
-            if not isinstance(found, tuple):
-                yield delivery, found
-            elif found[1].batch:
+            if isinstance(found, tuple) and found[1].batch:
                 batches.setdefault(found[1], []).append((delivery, found[0]))
-            else:
-                yield delivery, self._run(found[1], found[0])
+            elif may_run(delivery):
+                yield delivery, self._run(found[1], found[0]) if isinstance(found, tuple) else found
         for handler, runs in batches.items():
             yield from self._run_batch(handler, [each for each in runs if may_run(each[0])])
-        self._databases.after_batch()
+        self._after_batch()
 
     def close(self) -> None:
-        """Let go of the thread's database connections and event loop."""
+        """Let go of the thread's database connections and event loop, and of those that its coroutines used."""
         self._databases.close()
+        if self._loop_databases is not None:
+            self._runner.run(sync_to_async(self._loop_databases.close)())
         self._runner.close()
+
+    def _after_batch(self) -> None:
+        self._databases.after_batch()
+        if self._loop_databases is not None:
+            self._runner.run(sync_to_async(self._loop_databases.after_batch)())
 
     def _prepare(self, delivery: Delivery) -> tuple[Message, Handler] | Outcome:
         """The message and its handler, or the outcome of a message that reaches none."""
         try:
-            message = decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
+            message = _decoded(delivery)
         except Undecodable as error:
             return DeadLetter(Reason.INVALID, Failure(error=str(error)))
         handler = self._handlers.find(message.type)
@@ -101,8 +108,9 @@ class Executor:
                 delivery, message = runs[0]
                 yield delivery, self._judge(handler, message.attempt, error)
                 return
-            for each in runs:
-                yield from self._run_batch(handler, [each])
+            for delivery, _ in runs:
+                # Decoded anew: the call that failed may have marked or changed it.
+                yield from self._run_batch(handler, [(delivery, _decoded(delivery))])
             return
         for delivery, message in runs:
             asked = message.asked
@@ -113,14 +121,29 @@ class Executor:
         try:
             with _transaction(handler):
                 result: Any = handler.function(argument)
-                if handler.is_async:
-                    self._runner.run(result)
+                if asyncio.iscoroutine(result):
+                    # In a context of its own: what one message sets, the next must not find.
+                    self._runner.run(self._awaited(result), context=copy_context())
         finally:
             self._databases.after_message()
+
+    async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        if self._loop_databases is None:
+            self._loop_databases = Databases()
+        try:
+            await sync_to_async(self._loop_databases.before_message)()
+            await coroutine
+        finally:
+            coroutine.close()
+            await sync_to_async(self._loop_databases.after_message)()
 
     def _judge(self, handler: Handler, attempt: int, error: BaseException) -> Outcome:
         failure = Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
         return judge(error, attempt, handler.policy(self._group), failure)
+
+
+def _decoded(delivery: Delivery) -> Message:
+    return decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
 
 
 def _transaction(handler: Handler) -> AbstractContextManager[None]:
@@ -130,21 +153,22 @@ def _transaction(handler: Handler) -> AbstractContextManager[None]:
 
 
 def _line(error: BaseException) -> str:
-    if isinstance(error, Reject):
-        return error.reason[:_LONGEST_ERROR]
     try:
-        text = str(error)
-    except Exception:  # noqa: BLE001  a broken __str__ is the handler's, and must not end the worker
-        text = "(its text can't be had)"
-    return f"{type(error).__name__}: {text}"[:_LONGEST_ERROR]
+        text = str(error.reason) if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001  a broken __str__ is the handler's, and must not end the worker
+        text = f"{type(error).__name__}: (its text can't be had)"
+    return text[:_LONGEST_ERROR]
 
 
 def _traceback(error: BaseException) -> str:
     """The traceback from the handler's own frame on; empty where the handler asked for what became of it."""
     if isinstance(error, (Reject, Retry)):
         return ""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename == __file__:
+        frame = frame.tb_next
     try:
-        lines = traceback.format_exception(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
+        lines = traceback.format_exception(type(error), error, frame)
         return "".join(lines)[-_LONGEST_TRACEBACK:]
-    except Exception:  # noqa: BLE001  as in _line
+    except BaseException:  # noqa: BLE001  as in _line
         return ""

@@ -16,13 +16,15 @@ class Keeper(Service):
     """Renews for the consumers of one connection, each third of the shortest CLAIM_IDLE."""
 
     def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer]) -> None:
-        super().__init__(alias, stop)
+        shortest = min(each.membership.group.claim_idle for each in consumers)
+        super().__init__(alias, stop, longest_wait=min(5.0, shortest / 6))
         self._consumers = consumers
+        self._interval = shortest / 3
 
     @property
     def interval(self) -> float:
         """Two beats may be missed before anything is claimed."""
-        return min(each.membership.group.claim_idle for each in self._consumers) / 3
+        return self._interval
 
     def step(self, link: Link) -> None:
         """One beat. It never waits for a consumer: it looks at what each holds, and asks the server."""

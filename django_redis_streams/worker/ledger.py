@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from redis.exceptions import NoScriptError
-
 from ..store.settle import Settled
 from .patience import Patience
 
@@ -63,15 +61,17 @@ class Ledger:
 
     def settled(self, batch: Iterable[Settled]) -> None:
         """The server has settled these, or had before."""
+        mended = False
         for delivery, _ in batch:
             self.fresh.pop(delivery.token, None)
-            self.refused.pop(delivery.token, None)
-        self._patience.reset()
+            mended = self.refused.pop(delivery.token, None) is not None or mended
+        if mended or not self.refused:
+            self._patience.reset()
 
-    def refuse(self, batch: Iterable[Settled], error: Exception) -> float:
-        """The server refused these: they are tried again, after so many seconds."""
+    def refuse(self, batch: Iterable[Settled]) -> float:
+        """The server refused these: they are tried again, with all that was refused, after so many seconds."""
         for each in batch:
             self.fresh.pop(each[0].token, None)
             self.refused[each[0].token] = each
-        # A script that the server forgot goes out again with its source, at once.
-        return 0.0 if isinstance(error, NoScriptError) else self._patience.more()
+        # What is refused while the others wait joins them, and doesn't put off their try.
+        return self._patience.more() if self._patience.over else self._patience.left

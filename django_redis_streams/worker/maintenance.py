@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..conf import StreamConfig
 from ..connections import Link
@@ -41,7 +41,7 @@ class Maintenance(Service):
         super().__init__(alias, stop)
         self._consumers = consumers
         self._one_a_group = list({each.membership.place: each for each in consumers}.values())
-        self._streams = streams
+        self._trimmed_streams = [each for each in streams if each.maxlen is not None or each.max_age is not None]
         self._took = 0.0
         self._trimmed = 0.0
         self._retired = time.monotonic()
@@ -53,41 +53,44 @@ class Maintenance(Service):
 
     def step(self, link: Link) -> None:
         """One round."""
-        began = time.monotonic()
-        self._look_for_stale(link)
-        self._took = time.monotonic() - began
-        if began - self._trimmed > _TRIM_EACH:
-            self._trimmed = began
-            self._trim(link)
-        if began - self._retired > _RETIRE_EACH:
-            self._retired = began
-            self._retire(link)
+        self.each(self._due(), lambda job: job(link))
+
+    def _due(self) -> Iterator[Callable[[Link], None]]:
+        yield self._look_for_stale
+        now = time.monotonic()
+        if now - self._trimmed > _TRIM_EACH:
+            self._trimmed = now
+            yield lambda link: self.each(self._trimmed_streams, lambda stream: self._trim(link, stream))
+        if now - self._retired > _RETIRE_EACH:
+            self._retired = now
+            yield lambda link: self.each(self._one_a_group, lambda consumer: self._retire(link, consumer.membership))
 
     def _look_for_stale(self, link: Link) -> None:
-        def look(consumer: Consumer) -> None:
-            if has_stale(link, consumer.membership, returned_only=not consumer.may_claim):
-                for each in self._consumers:
-                    if each.membership.place == consumer.membership.place:
-                        each.stale.set()
+        began = time.monotonic()
+        self.each(self._one_a_group, lambda consumer: self._look_in(link, consumer))
+        self._took = time.monotonic() - began
 
-        self.each(self._one_a_group, look)
+    def _look_in(self, link: Link, consumer: Consumer) -> None:
+        if has_stale(link, consumer.membership, returned_only=not consumer.may_claim):
+            for each in self._consumers:
+                if each.membership.place == consumer.membership.place:
+                    each.stale.set()
 
-    def _trim(self, link: Link) -> None:
-        for stream in self._streams:
-            if stream.maxlen is None and stream.max_age is None:
-                continue
-            # A declared group that is missing needs all that it was never given: make it, then look.
-            for group in stream.groups.values():
+    def _trim(self, link: Link, stream: StreamConfig) -> None:
+        # A declared group that is missing needs all that it was never given: make it, then look. The consumer of one
+        # that was read from here knows better where it is to begin again, and reports it.
+        consumers = {each.membership.group: each for each in self._one_a_group if each.membership.stream == stream}
+        for group in stream.groups.values():
+            if group in consumers:
+                consumers[group].session.make_group(link)
+            else:
                 make_group(link, Membership(stream, group, ""), group.start)
-            trim(link, stream)
+        while trim(link, stream) and not self._stop.is_set():
+            pass
 
-    def _retire(self, link: Link) -> None:
-        def retire(consumer: Consumer) -> None:
-            place = consumer.membership
-            for name in retire_dead(link, place, _RETIRED_AFTER_MS):
-                logger.info(
-                    "%s:%s: removed the consumer %r, which holds nothing and was silent for an hour.",
-                    place.stream.name, place.group.name, name, extra={**about(place), "consumer": name},
-                )  # fmt: skip
-
-        self.each(self._one_a_group, retire)
+    def _retire(self, link: Link, place: Membership) -> None:
+        for name in retire_dead(link, place, _RETIRED_AFTER_MS):
+            logger.info(
+                "%s: removed the consumer %r, which holds nothing and was silent for an hour.",
+                place.place, name, extra={**about(place), "consumer": name},
+            )  # fmt: skip

@@ -28,6 +28,11 @@ class Patience:
         return wait
 
     @property
+    def left(self) -> float:
+        """How many seconds of the wait are left."""
+        return max(0.0, self._until - time.monotonic())
+
+    @property
     def over(self) -> bool:
         """Whether the wait is over."""
-        return time.monotonic() >= self._until
+        return not self.left

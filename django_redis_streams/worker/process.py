@@ -22,6 +22,7 @@ from .keeper import Keeper
 from .maintenance import Maintenance
 from .plan import Plan, memberships
 from .promoter import Promoter
+from .quota import Quota
 from .service import Service
 from .signals import Signals
 from .tell import about, logger
@@ -42,14 +43,13 @@ class Process:
         self._stop = threading.Event()
         self._services_stop = threading.Event()
         self._unclean = False
-        self._begin = self._stop_after(plan.max_messages)
+        self._quota = Quota(plan.max_messages, self._stop)
         places = memberships(plan, os.getpid(), random_part)
         self._consumers = [self._consumer(place, index, number, board) for number, place in enumerate(places)]
 
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor forwards it
             threads = [self._started(each.run, each.membership) for each in self._consumers]
             services = [self._started(each.run) for each in self._services()]
             self._wait(signals, threads)
@@ -68,20 +68,25 @@ class Process:
 
     def _end_blocked_reads(self) -> None:
         for consumer in self._consumers:
-            if consumer.session.client_id is not None:
+            client_id = consumer.session.client_id
+            if client_id is not None:
                 try:
-                    unblock(connections.get(consumer.membership.stream.connection), consumer.session.client_id)
+                    unblock(connections.get(consumer.membership.stream.connection), client_id)
                 except ServerUnreachable:
                     continue  # then no read is blocked on it for long either
 
     def _consumer(self, place: Membership, index: int, number: int, board: Board) -> Consumer:
+        def settled(count: int) -> None:
+            board.add(index, number, count)
+            self._quota.settled(count)
+
         return Consumer(
             place,
             Executor(handlers.of(place.stream.name, place.group.name), place.group),
             stop=self._stop,
             drain=self._plan.drain,
-            begin=self._begin,
-            on_settled=lambda count: board.add(index, number, count),
+            begin=self._quota.begin,
+            on_settled=settled,
         )
 
     def _services(self) -> Iterable[Service]:
@@ -111,21 +116,6 @@ class Process:
         thread = threading.Thread(target=guarded, daemon=True, name=place.consumer if place else None)
         thread.start()
         return thread
-
-    def _stop_after(self, most: int | None) -> Callable[[], bool]:
-        """Asked before each message: whether one more may be begun."""
-        if most is None:
-            return lambda: True
-        # next() of a count is one step for all threads.
-        begun = itertools.count(1)
-
-        def begin() -> bool:
-            number = next(begun)
-            if number >= most:
-                self._stop.set()
-            return number <= most
-
-        return begin
 
 
 def _connection(consumer: Consumer) -> str:

@@ -29,35 +29,36 @@ class Promoter(Service):
         self._holder = secrets.token_hex(8)
         self._ask_again = dict.fromkeys((each.name for each in streams), 0.0)
         self._groups: dict[str, tuple[float, list[str]]] = {}
+        self._more = False
 
     @property
     def interval(self) -> float:
-        """A retry is at most about this late."""
-        return _INTERVAL
+        """A retry is at most about this late; where more are due than one step moves, the next follows at once."""
+        return 0.0 if self._more else _INTERVAL
 
     def step(self, link: Link) -> None:
         """One look at each stream whose lease may be had."""
-        for stream in self._streams:
-            if time.monotonic() >= self._ask_again[stream.name]:
-                self._promote(link, stream)
+        self._more = False
+        now = time.monotonic()
+        due = [stream for stream in self._streams if now >= self._ask_again[stream.name]]
+        self.each(due, lambda stream: self._promote(link, stream))
 
     def _promote(self, link: Link, stream: StreamConfig) -> None:
-        more = True
-        while more and not self._stop.is_set():
-            promotion = promote(link, stream.keys, self._known_groups(link, stream), self._holder)
-            if promotion is None:
-                self._ask_again[stream.name] = time.monotonic() + _SELDOM
-                return
-            for problem in promotion.problems:
-                logger.error("%s: due retries can't be moved: %r", stream.name, problem, extra={"stream": stream.name})
-            if promotion.vanished:
-                logger.error(
-                    "%s: %d retries were due whose entry is gone.", stream.name, promotion.vanished,
-                    extra={"stream": stream.name},
-                )  # fmt: skip
-            if promotion.problems:
-                self._ask_again[stream.name] = time.monotonic() + _SELDOM
-            more = promotion.more and not promotion.problems
+        # Not before this, unless it goes well.
+        self._ask_again[stream.name] = time.monotonic() + _SELDOM
+        promotion = promote(link, stream.keys, self._known_groups(link, stream), self._holder)
+        if promotion is None:
+            return
+        for problem in promotion.problems:
+            logger.error("%s: due retries can't be moved: %r", stream.name, problem, extra={"stream": stream.name})
+        if promotion.vanished:
+            logger.error(
+                "%s: %d retries were due whose entry is gone.", stream.name, promotion.vanished,
+                extra={"stream": stream.name},
+            )  # fmt: skip
+        if not promotion.problems:
+            self._ask_again[stream.name] = 0.0
+            self._more = self._more or promotion.more
 
     def _known_groups(self, link: Link, stream: StreamConfig) -> list[str]:
         asked, groups = self._groups.get(stream.name, (0.0, []))

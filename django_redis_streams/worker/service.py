@@ -6,6 +6,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -13,24 +14,28 @@ from .. import connections
 from ..connections import Link
 from ..exceptions import ServerUnreachable
 from ..store.refusals import group_is_gone
-from .consumer import Consumer
 from .patience import Patience
 from .tell import logger
 
 __all__ = ["Service"]
+
+T = TypeVar("T")
 
 # None of them blocks on the server; a reply later than this means that it is gone.
 _TIMEOUT = 5.0
 
 
 class Service(ABC):
-    """`step` is done each `interval` seconds until `stop`; what goes wrong in it is logged and tried again."""
+    """`step` is done each `interval` seconds until `stop`; what goes wrong in it is logged and tried again.
 
-    def __init__(self, alias: str, stop: threading.Event) -> None:
+    At first soon, then ever later, but not later than after `longest_wait` seconds.
+    """
+
+    def __init__(self, alias: str, stop: threading.Event, *, longest_wait: float = 5.0) -> None:
         self._alias = alias
         self._stop = stop
         self._link: Link | None = None
-        self._patience = Patience(least=0.1, most=5.0)
+        self._patience = Patience(least=min(0.1, longest_wait), most=longest_wait)
 
     @property
     @abstractmethod
@@ -61,15 +66,15 @@ class Service(ABC):
         self._patience.reset()
         return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
 
-    def each(self, consumers: Iterable[Consumer], do: Callable[[Consumer], None]) -> None:
-        """Do something for each consumer; one whose group is refused or gone doesn't keep it from the others.
+    def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:
+        """Do something for each of these; one that is refused doesn't keep it from the others, and is raised then.
 
         A group that is gone is for its consumer to make again, and to report.
         """
         refused: ResponseError | None = None
-        for consumer in consumers:
+        for item in items:
             try:
-                do(consumer)
+                do(item)
             except ResponseError as error:
                 refused = refused if group_is_gone(error) else error
         if refused is not None:

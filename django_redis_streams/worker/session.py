@@ -18,7 +18,7 @@ from ..exceptions import ServerUnreachable
 from ..store.groups import make_group
 from ..store.membership import Membership
 from ..store.refusals import group_is_gone
-from ..store.session import begin_session
+from ..store.session import Client, begin_session
 from .patience import Patience
 from .tell import about, logger
 
@@ -36,19 +36,24 @@ class Session:
     """
 
     def __init__(self, membership: Membership, stop: threading.Event, resume: Callable[[Link], None]) -> None:
-        self.client_id: int | None = None
         self.since: float | None = None
         self.has_read = False
         self._membership = membership
         self._stop = stop
         self._resume = resume
         self._link: Link | None = None
+        self._client: Client | None = None
         self._patience = Patience(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
 
     @property
     def connected(self) -> bool:
         """Whether there is a link, as far as is known."""
         return self._link is not None and self._link.connected
+
+    @property
+    def client_id(self) -> int | None:
+        """The server's number for the connection, where there is one and it may be known."""
+        return self._client.id if self._client is not None and self.connected else None
 
     def link(self) -> Link:
         """The link; connected now if there is none. Raises `ServerUnreachable`."""
@@ -71,8 +76,9 @@ class Session:
             self.close()
             self._wait("lost its connection", error)
         except ResponseError as error:
-            if group_is_gone(error):
-                self.attempt(self._make_group)
+            # Where it is gone again while it is made, that too is waited for.
+            if group_is_gone(error) and step != self.make_group:
+                self.attempt(self.make_group)
             else:
                 self._wait("is refused", error)
         else:
@@ -81,8 +87,8 @@ class Session:
     def _connect(self) -> Link:
         link = connections.open(self._membership.stream.connection, timeout=_TIMEOUT)
         try:
-            self.client_id = begin_session(link, self.client_id)
-            self._make_group(link)
+            self._client = begin_session(link, self._client)
+            self.make_group(link)
             self._resume(link)
         except BaseException:
             link.close()
@@ -90,8 +96,11 @@ class Session:
         self.since = time.monotonic()
         return link
 
-    def _make_group(self, link: Link) -> None:
-        """A worker that has read the group once begins it again at 0: what it was given may not be settled."""
+    def make_group(self, link: Link) -> None:
+        """Make the group where it is missing, on any link, and say so where it was there.
+
+        A worker that has read the group once begins it again at 0: what it was given may not be settled.
+        """
         made = make_group(link, self._membership, "0" if self.has_read else self._membership.group.start)
         if made and self.has_read:
             logger.error(

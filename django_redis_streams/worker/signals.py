@@ -29,6 +29,8 @@ class Signals:
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for each in self._wanted:
             self._before[each] = signal.signal(each, self._note)
+        # A forked process is born with them blocked: what came before it could note it comes now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._wanted)
         return self
 
     def __exit__(self, *_: object) -> None:

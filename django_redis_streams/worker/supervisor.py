@@ -27,6 +27,7 @@ from .warden import hand_back_all
 
 __all__ = ["Supervisor"]
 
+_NOTED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _TICK = 0.5
 # After the last process has ended, wardens have this long to hand back what those held.
 _WARDENS_GRACE = 10.0
@@ -53,6 +54,7 @@ class Supervisor:
         self._wardens: dict[int, list[Membership]] = {}
         self._owed: list[list[Membership]] = []
         self._deadline: float | None = None
+        self._killed = False
         self._wardens_deadline: float | None = None
         self._clean = True
 
@@ -60,7 +62,7 @@ class Supervisor:
         """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop."""
         # A forked process must not share a database connection with its parent.
         databases.close_all()
-        with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals:
+        with Signals(*_NOTED) as signals:
             while not self._finished():
                 self._start_missing()
                 for number in signals.wait(self._pause()):
@@ -92,9 +94,10 @@ class Supervisor:
         for place in self._places:
             if self._may_start(place) and place.patience.over:
                 self._start(place)
+        supervisor = os.getpid()
         while self._owed:
             dead = self._owed.pop()
-            self._wardens[_forked(lambda dead=dead: hand_back_all(dead))] = dead  # type: ignore[misc]
+            self._wardens[_forked(lambda dead=dead: hand_back_all(dead, supervisor))] = dead  # type: ignore[misc]
 
     def _start(self, place: _Place) -> None:
         random_part, supervisor = new_random_part(), os.getpid()
@@ -119,8 +122,10 @@ class Supervisor:
 
     def _enforce_deadlines(self) -> None:
         now = time.monotonic()
-        if self._deadline is not None and now >= self._deadline and any(place.pid for place in self._places):
-            logger.error("Handlers didn't finish in time: their processes are killed, what they held goes back.")
+        if self._deadline is not None and now >= self._deadline and not self._killed:
+            self._killed = True
+            if any(place.pid for place in self._places):
+                logger.error("Handlers didn't finish in time: their processes are killed, what they held goes back.")
             self._signal_all(signal.SIGKILL)
         if self._stopping and not any(place.pid for place in self._places):
             self._wardens_deadline = self._wardens_deadline or now + _WARDENS_GRACE
@@ -157,7 +162,7 @@ class Supervisor:
 
     def _process_ended(self, place: _Place, code: int) -> None:
         pid, place.pid = place.pid, None
-        if code == 0:
+        if code == 0 and (self._stopping or self._plan.ends_by_itself):
             place.done = self._plan.ends_by_itself
             return
         # One that is replaced is mended; one that didn't end well at the stop isn't.
@@ -175,18 +180,25 @@ def _how(code: int) -> str:
 
 
 def _forked(work: Callable[[], int]) -> int:
-    """The pid of a child that does the work and ends with the exit code it returns."""
+    """The pid of a child that does the work and ends with the exit code it returns.
+
+    A signal that comes before the child has handlers of its own would be noted by a copy of the
+    supervisor's, and lost. So SIGTERM is blocked in the child until it enters `Signals`; a warden never does.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOTED)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor forwards it as SIGTERM
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGINT})
         code = work()
     except BaseException:  # noqa: BLE001  nothing of the supervisor's may run in a child
         traceback.print_exc()

@@ -7,14 +7,14 @@ into `extra`, not into the text.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..outcomes import Ack, RetryLater
 from ..store.delivery import Delivery
 from ..store.membership import Membership
 from ..store.settle import Settled
 
-__all__ = ["about", "logger", "tell"]
+__all__ = ["about", "logger", "tell", "tell_vanished"]
 
 logger = logging.getLogger("django_redis_streams.worker")
 
@@ -57,4 +57,13 @@ def tell(membership: Membership, settled: Settled, *, done: bool) -> None:
         logger.error(
             "%s dead-lettered %r (%s) in attempt %d: %r",
             place, name, outcome.reason, delivery.attempt, failure.error, extra=extra,
+        )  # fmt: skip
+
+
+def tell_vanished(membership: Membership, tokens: Iterable[str]) -> None:
+    """Log each entry that can't be handled by anybody any more."""
+    for token in tokens:
+        logger.error(
+            "%s: the entry %r was deleted while it was pending; it can't be handled any more.",
+            membership.place, token, extra=about(membership),
         )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections as databases
+from redis.exceptions import ResponseError
 
 from ... import conf, connections, handlers
 from ...conf import GroupConfig, StreamConfig
@@ -64,6 +65,8 @@ def _plan(options: dict[str, Any]) -> Plan:
             )
     if not served:
         raise CommandError("No group has a handler. Write one with @handler in an app's stream_handlers.py.")
+    for stream, _ in served:
+        connections.address(stream.connection)  # raises what is wrong with the connection's settings
     return Plan(
         groups=tuple({(stream.name, group.name): (stream, group) for stream, group in served}.values()),
         processes=options["processes"],
@@ -108,12 +111,12 @@ def _opening(plan: Plan) -> str:
 
 def _closing(plan: Plan) -> list[str]:
     """What waits for a later retry: a drained worker leaves it, and says so."""
-    lines = []
+    lines: list[str] = []
     for stream, group in plan.groups:
         try:
             waiting = waiting_retries(connections.get(stream.connection), stream.keys, group.name)
-        except StreamsError as error:
-            return [f"Stopped. {error}"]
+        except (StreamsError, ResponseError) as error:
+            return [*lines, f"Stopped. {error}"]
         if waiting:
             lines.append(f"{stream.name}:{group.name}: {waiting} waiting for a later retry.")
     return [*lines, "Stopped."]
