@@ -1,0 +1,182 @@
+"""What becomes of the documents' snippets: they are run, or looked at where that can't be.
+
+A fence's kind is the name of a method here. A kind that has none is a failure.
+"""
+
+import configparser
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from typing import Any
+
+from django.core.management import get_commands, load_command_class
+from django.db import connection, models
+
+from django_redis_streams import handlers, model_events
+from django_redis_streams.checks import check_settings
+
+from .documents import ROOT
+from .workers import drain
+
+MODULE = "testproject.shop.documented"  # so that a snippet's model belongs to an app called "shop"
+
+
+def parser_of(name: str) -> Any:
+    """The parser of a command of `manage.py`."""
+    return load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+
+
+def look_at(command: str) -> list[str]:
+    """The words of a command whose program, options and targets are there."""
+    words = shlex.split(command)
+    match words:
+        case [_, "manage.py", name, *arguments]:
+            parser_of(name).parse_args(arguments)
+        case ["python", "-m", "pip", "install", what]:
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            extras = [f"{project['name']}[{each}]" for each in project["optional-dependencies"]]
+            assert what in (project["name"], *extras)
+        case ["make", target]:
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case _:
+            assert words[0] == "redis-cli" or words[:4] == ["python", "-m", "django", "startproject"], command
+    return words
+
+
+def commands_in(text: str) -> list[tuple[str, list[str]]]:
+    """The commands of a console, each with the lines that follow it."""
+    commands = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
+    return [(first, rest) for first, *rest in map(str.splitlines, commands)]
+
+
+class Snippets:
+    """One page's snippets, in one namespace: a method for each kind of fence."""
+
+    def __init__(self, server: Any, settings: Any, **names: Any) -> None:
+        self.server, self.settings = server, settings
+        self.names = {"__name__": MODULE, "server": server, "drain": drain, "handlers": handlers, **names}
+        self.models: list[type[models.Model]] = []
+
+    def check(self, text: str) -> None:
+        """Run Python."""
+        exec(compile(text, "<snippet>", "exec"), self.names)  # noqa: S102  it is the documents' own
+
+    def python(self, text: str) -> None:
+        """Run it; settings in it count from now on, on the server of the run, and models get their tables."""
+        self.check(text)
+        if "REDIS_STREAMS" in self.names:
+            shown = self.settings.REDIS_STREAMS = self.names.pop("REDIS_STREAMS")
+            assert check_settings() == []
+            here = {alias: {"URL": self.server.url} for alias in shown["CONNECTIONS"]}
+            self.settings.REDIS_STREAMS = {**shown, "CONNECTIONS": here}
+        for model in models.Model.__subclasses__():
+            if model.__module__ == MODULE and model not in self.models and model in self.names.values():
+                model._meta.db_table = f"documented_{model.__name__}"
+                self.models.append(model)
+                with connection.schema_editor() as editor:
+                    editor.create_model(model)
+
+    def console(self, text: str) -> None:
+        """Look at commands of `manage.py`, run those of the server."""
+        for command, output in commands_in(text):
+            assert output == []
+            match look_at(command):
+                case ["redis-cli", *words]:
+                    self.server.raw().execute_command(*words)
+
+    def conf(self, text: str) -> None:
+        """The server takes these lines of its configuration."""
+        for line in text.splitlines():
+            self.server.raw().config_set(*line.split(" "))
+
+    def ini(self, text: str) -> None:
+        """A unit of systemd that runs a command of ours."""
+        unit = configparser.ConfigParser()
+        unit.read_string(text)
+        look_at(unit["Service"]["ExecStart"])
+
+    def javascript(self, text: str) -> None:
+        """Node understands it, where there is one."""
+        if node := shutil.which("node"):
+            subprocess.run([node, "--input-type=module", "--check"], input=text, text=True, check=True)
+
+    def mermaid(self, text: str) -> None:
+        """A diagram of states, each declared by a name that may be read."""
+        head, *lines = text.splitlines()
+        assert head == "stateDiagram-v2"
+        states = re.findall(r'^    state "[\w ]+" as (\w+)$', text, re.MULTILINE)
+        steps = re.findall(r"^    (\S+) --> (\S+)(?: : [\w ,]+)?$", text, re.MULTILINE)
+        assert len(lines) == len(states) + len(steps)
+        assert {each for step in steps for each in step} == {*states, "[*]"}
+
+    def text(self, text: str) -> None:
+        """The last line of the demo."""
+        assert f'LAST_LINE="{text.strip()}"' in (ROOT / ".ci/steps").read_text()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for declaration in [each for each in model_events._by_decorator if each.model in self.models]:
+            declaration.disconnect()
+            model_events._by_decorator.remove(declaration)
+        for model in self.models:
+            with connection.schema_editor() as editor:
+                editor.delete_model(model)
+
+
+class Reader:
+    """Follows a tutorial in a directory."""
+
+    def __init__(self, directory: Any) -> None:
+        self.directory = directory
+        self.written: set[str] = set()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "TEST_"))}
+        self.environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"}
+
+    def python(self, text: str) -> None:
+        """Write a file; add to one that Django made."""
+        name = text.partition("\n")[0].removeprefix("# ")
+        made = (self.directory / name).exists() and name not in self.written
+        with (self.directory / name).open("a" if made else "w") as file:
+            file.write(text)
+        self.written.add(name)
+
+    def check(self, text: str) -> None:
+        """Run it in the project."""
+        self._follow(["python", "manage.py", "shell", "-v0", "-c", text], [])
+
+    def text(self, text: str) -> None:
+        """As in any page."""
+        Snippets.text(self, text)
+
+    def console(self, text: str) -> None:
+        """Run what needs nobody to answer or to look."""
+        for command, output in commands_in(text):
+            words = look_at(command)
+            if not {"make", "pip", "createsuperuser", "runserver"} & set(words):
+                self._follow(words, output)
+
+    def _follow(self, words: list[str], output: list[str]) -> None:
+        """Each line of output comes; a worker without --drain is stopped when all but the last have come."""
+        expected = [re.compile(re.escape(line).replace("…", ".*")) for line in output]
+        stopped = words[2] != "runconsumers" or "--drain" in words
+        lines: list[str] = []
+        process = subprocess.Popen(
+            [sys.executable, *words[1:]],
+            cwd=self.directory, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if not stopped and all(any(map(each.fullmatch, lines)) for each in expected[:-1]):
+                    process.send_signal(signal.SIGINT)
+                    stopped = True
+            assert process.wait() == 0, lines
+        finally:
+            process.kill()
+            process.communicate()
+        assert [each.pattern for each in expected if not any(map(each.fullmatch, lines))] == [], lines

@@ -1,0 +1,204 @@
+"""The documents say what is: each snippet runs, and each name, number and link in them is right.
+
+Snippets of Python run page by page, on a real server; a comment `<!-- check` holds what must be true then. A page
+of `TUTORIALS` is followed word by word, in a new directory.
+"""
+
+import ast
+import re
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING
+from dataclasses import fields as fields_of
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.conf import global_settings
+from django.core.management.base import BaseCommand
+from django.dispatch import Signal
+from django.test.utils import isolate_apps
+from django.utils.module_loading import import_string
+
+from django_redis_streams import Message, handler, handlers, publish, publishes, signals
+from django_redis_streams.conf import schema
+from django_redis_streams.outcomes import Reason
+from django_redis_streams.wire import Carried
+from django_redis_streams.wire.names import ENVELOPE
+
+from .documents import PAGES, ROOT, Page, codes, page
+from .snippets import Reader, Snippets, parser_of
+
+PACKAGE = ROOT / "django_redis_streams"
+TUTORIALS = [page("README.md"), page("docs/quickstart.md")]
+SHOWN = [each for each in PAGES if each not in TUTORIALS and each.parts]
+
+parse = import_module("django_redis_streams.conf.parse")
+LEVELS = {
+    "Top": (parse._TOP, schema.Config),
+    "A connection": (parse._CONNECTION, schema.ConnectionConfig),
+    "A stream": (parse._STREAM, schema.StreamConfig),
+    "A group": (parse._GROUP, schema.GroupConfig),
+    "A model": (parse._MODEL, schema.ModelEvents),
+}
+SETTINGS = {key for table, _ in LEVELS.values() for key in table} | {"REDIS_STREAMS"}
+CHECKS = {
+    found for path in PACKAGE.glob("c*/*.py") for found in re.findall(r"""[."]([EW]0\d\d)"[,)]""", path.read_text())
+}
+# Words in capitals that are neither settings nor commands of the server nor signals of the system.
+WORDS = {"BASE_DIR", "CONN_MAX_AGE", "DATABASES", "IMMEDIATE", "UUID"}
+
+
+def arguments_of(function: Callable[..., Any], *without: str) -> set[str]:
+    """The names of a function's arguments."""
+    return set(signature(function).parameters) - set(without)
+
+
+def attributes() -> set[str]:
+    """What a handler reads of a message."""
+    return {"time", *(name for name in Message.__annotations__ if not name.startswith("_"))} - {"asked"}
+
+
+def options() -> set[str]:
+    """The options of runconsumers that aren't those of every command."""
+    every = {action.dest for action in BaseCommand().create_parser("", "")._actions}
+    actions = [action for action in parser_of("runconsumers")._actions if action.dest not in every]
+    return {action.option_strings[0] if action.option_strings else action.dest for action in actions}
+
+
+def counters() -> set[str]:
+    """What the scripts count."""
+    scripts = "".join(path.read_text() for path in PACKAGE.glob("store/**/*.*") if path.suffix in {".lua", ".py"})
+    return set(re.findall(r"'HINCRBY', [\w\[\]]+, '([\w-]+)'", scripts)) | {"acknowledged", "skipped"}
+
+
+def permissions() -> set[str]:
+    """The permissions of the models of the admin."""
+    models = apps.get_app_config("django_redis_streams").get_models()
+    defaults = {f"{each}_{model._meta.model_name}" for model in models for each in model._meta.default_permissions}
+    return defaults | {name for model in models for name, _ in model._meta.permissions}
+
+
+def refusals(accept: Callable[[Any], Any]) -> Iterator[str]:
+    """What is said of values that can't be taken."""
+    for wrong in (object(), 0, []):
+        try:
+            accept(wrong)
+        except ValueError as error:
+            yield str(error)
+
+
+TABLES: list[tuple[str, str, Iterable[str]]] = [
+    ("docs/worker.md", "The worker", options()),
+    ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
+    ("docs/handlers.md", "The message", attributes()),
+    ("docs/handlers.md", "Options", arguments_of(handler, "stream")),
+    ("docs/publishing.md", "Publishing", arguments_of(publish)),
+    ("docs/publishing.md", "Models", arguments_of(publishes)),
+    ("docs/guarantees.md", "The books", counters()),
+    ("docs/wire-format.md", "The envelope", ENVELOPE),
+    ("docs/wire-format.md", "Carried entries", {field.name for field in fields_of(Carried)}),
+    ("docs/admin.md", "Reasons", list(Reason)),
+    ("docs/admin.md", "Permissions", permissions()),
+    *(("docs/settings.md", heading, table) for heading, (table, _) in LEVELS.items()),
+]
+
+each_page = pytest.mark.parametrize("shown", PAGES, ids=lambda each: each.name)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda each: each.name)
+def test_the_snippets_of_a_page_run(shown: Page, server: Any, streams: Callable[..., None], settings: Any) -> None:
+    """Each fence is of a known kind, and does what the page says."""
+    snippets = Snippets(server, settings, streams=streams, pytest=pytest)
+    try:
+        with isolate_apps("testproject.shop"), handlers.isolated():
+            for part in shown.parts:
+                getattr(snippets, part.kind)(part.text)
+    finally:
+        snippets.close()
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda each: each.name)
+def test_a_tutorial_can_be_followed(tutorial: Page, tmp_path: Any) -> None:
+    """Whoever types what the page shows sees what the page shows."""
+    reader = Reader(tmp_path)
+    for part in tutorial.parts:
+        getattr(reader, part.kind)(part.text)
+
+
+@each_page
+def test_links_lead_somewhere(shown: Page) -> None:
+    """Each link to a page, a heading or a file of the project leads there."""
+    for path, anchor in shown.links():
+        target = (shown.path.parent / path).resolve() if path else shown.path
+        assert target.exists(), path
+        assert not anchor or anchor in Page(target).anchors, f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize(("name", "heading", "known"), TABLES, ids=lambda each: each if isinstance(each, str) else "")
+def test_a_table_names_all_there_is(name: str, heading: str, known: Iterable[str]) -> None:
+    """A reference leaves nothing out, and names nothing that isn't there."""
+    assert {each for row in page(name).table(heading) for each in codes(row[0])} == set(known)
+
+
+@pytest.mark.parametrize("heading", LEVELS)
+def test_settings_have_the_defaults_and_errors_that_are_told(heading: str) -> None:
+    """Each default is the one of the schema, and what a value is refused with stands beside it."""
+    table, schema_class = LEVELS[heading]
+    defaults = {
+        each.name: each.default_factory() if each.default is MISSING else each.default
+        for each in fields_of(schema_class)
+        if (each.default, each.default_factory) != (MISSING, MISSING)
+    }
+    for key, default, _, expected in page("docs/settings.md").table(heading):
+        attribute, accept = table[codes(key)[0]]
+        if default != "required":
+            told = ast.literal_eval(codes(default)[0])
+            actual = defaults.get(attribute)
+            assert told == (list(actual) if isinstance(told, list) else actual or told if told == {} else actual), key
+        assert f"expected {expected}" in set(refusals(accept)), key
+
+
+def test_every_check_is_explained() -> None:
+    """Each id that a check reports has a row, and each row a check."""
+    assert set(re.findall(r"^\| ([EW]\d+) ", page("docs/checks.md").text, re.MULTILINE)) == CHECKS
+
+
+def test_every_page_can_be_found() -> None:
+    """The README and the index lead to each page."""
+    names = {each.path.name for each in PAGES if each.path.parent.name == "docs"} - {"index.md"}
+    for start in ("README.md", "docs/index.md"):
+        assert names <= {path.rpartition("/")[2] for path, _ in page(start).links()}
+
+
+def test_each_promise_is_held_by_a_test() -> None:
+    """Each row of the README's table names tests that are there."""
+    for promise, held_by in page("README.md").table("What is promised"):
+        assert codes(held_by), promise
+        for path, _, name in (each.partition("::") for each in codes(held_by)):
+            assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+def test_each_state_is_explained_and_each_step_in_a_file() -> None:
+    """The lifecycle's diagram and table have the same states, and the files that it names are there."""
+    lifecycle = page("docs/lifecycle.md")
+    rows = lifecycle.table("The states, and where they are on the server")
+    assert {row[0] for row in rows} == set(re.findall(r'state "(.+)" as', lifecycle.text))
+    for path in re.findall(r"`([\w/]+\.(?:py|lua))`", lifecycle.text):
+        assert (PACKAGE / path).exists(), path
+
+
+@each_page
+def test_names_are_those_of_the_code(shown: Page, server: Any) -> None:
+    """Words in capitals are settings or commands, ids are checks, dotted names can be imported."""
+    told, commands = codes(shown.text), {name.upper() for name in server.raw().command()}
+    for word in {word for each in told for word in re.findall(r"\b[A-Z][A-Z_]{2,}\b", each)}:
+        assert word in SETTINGS | WORDS | commands or hasattr(signal, word) or hasattr(global_settings, word), word
+    for identity in re.findall(r"\b[EW]0\d\d\b", shown.text):
+        assert identity in CHECKS
+    for name in {name for each in told for name in re.findall(r"\bdjango_redis_streams\.\w+(?:\.\w+)*", each)}:
+        last = name.rpartition(".")[2]
+        assert last in CHECKS | permissions() or import_string(name), name
