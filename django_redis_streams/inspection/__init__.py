@@ -1,0 +1,19 @@
+"""Looking at what went wrong and what waits: dead letters, retries, pending messages, and the books.
+
+For the admin and for commands. Nothing here changes anything. `rows` is what is seen, `listing` and `paging`
+how it is read, searched and paged, `single` one by its id, `books` the sums. Of a listing, a server that
+can't be asked is a `Problem` of the page, beside what other servers said. A setting that can't work raises
+`ConfigurationError`, a stream that isn't declared `UnknownStream`.
+"""
+
+from .books import Books, books, group_totals
+from .listing import dead_letters, pending, retrying
+from .paging import Cursor, Page, Problem
+from .rows import DeadLetter, PendingMessage, RetryingMessage, Row
+from .single import find_dead_letters, find_pending, find_retrying
+
+__all__ = [
+    "Books", "Cursor", "DeadLetter", "Page", "PendingMessage", "Problem", "RetryingMessage", "Row",
+    "books", "dead_letters", "find_dead_letters", "find_pending", "find_retrying", "group_totals", "pending",
+    "retrying",
+]  # fmt: skip

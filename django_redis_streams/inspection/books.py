@@ -1,0 +1,131 @@
+"""The books of a group: everything that was published to it, and what became of it.
+
+published + replayed = acknowledged + skipped + dead-lettered + vanished + discarded + still waiting. What was
+published is what the main stream counts, the rest what the group's own figures say: neither is derived from
+the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import conf, connections
+from ..store.counters import GroupCounters, counters, totals
+from ..store.inspect import group_names
+
+__all__ = ["Books", "books", "group_totals"]
+
+# A group that began here was meant to get everything.
+_FROM_THE_START = ("0", "0-0")
+
+_COUNTED = {
+    "acknowledged", "skipped", "dead_lettered", "discarded", "vanished", "retried", "replayed",
+    "discarded_dead_letters",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """How many messages of a stream one group has in which state, and had since ever.
+
+    `published` is how many entries the main stream ever got; None where the server doesn't count them (before
+    Redis 7.0) or the group didn't begin at the first. `unread` (undelivered, redelivery included) is None
+    where the server can't tell, as after deletions. `retrying` waits for a later run, `pending` is delivered
+    and not settled. `discarded` were discarded from retry; `discarded_dead_letters` after they were
+    dead-lettered, so they count there too. `retried` and `replayed` count each time.
+    """
+
+    stream: str
+    group: str
+    published: int | None
+    unread: int | None
+    pending: int
+    retrying: int
+    acknowledged: int = 0
+    skipped: int = 0
+    dead_lettered: int = 0
+    discarded: int = 0
+    vanished: int = 0
+    retried: int = 0
+    replayed: int = 0
+    discarded_dead_letters: int = 0
+
+    @property
+    def settled(self) -> int:
+        """How many runs of the books ended: a replayed message ends once more."""
+        return self.acknowledged + self.skipped + self.dead_lettered + self.discarded + self.vanished
+
+    @property
+    def waiting(self) -> int | None:
+        """How many will still be run."""
+        return None if self.unread is None else self.unread + self.pending + self.retrying
+
+    @property
+    def missing(self) -> int | None:
+        """How many are nowhere: 0 where the books balance, None where that can't be told."""
+        if self.published is None or self.waiting is None:
+            return None
+        return self.published + self.replayed - self.settled - self.waiting
+
+
+def books(stream: str) -> list[Books]:
+    """The books of each group of a stream, declared or not; exact while nothing moves, O(groups).
+
+    Raises `UnknownStream`, and what a server answers: `ServerUnreachable`, redis-py's `ResponseError`.
+    """
+    config = conf.stream(stream)
+    link = connections.get(config.connection)
+    groups = group_names(link, [config])[0]
+    return [_books(stream, group, each) for group, each in zip(groups, counters(link, config, groups), strict=True)]
+
+
+def group_totals(stream: str, group: str) -> Mapping[str, int]:
+    """What became of a group's messages since ever: {"acknowledged": 6911, "dead-lettered": 8, …}.
+
+    A name that isn't there counts 0. Raises what `books` raises.
+    """
+    config = conf.stream(stream)
+    return totals(connections.get(config.connection), config, group)
+
+
+def _books(stream: str, group: str, counted: GroupCounters) -> Books:
+    pending = counted.on_redelivery.get("pending", 0)
+    unread = _unread(counted.main, counted.on_main)
+    ever = {name.replace("-", "_"): count for name, count in counted.totals.items()}
+    return Books(
+        stream=stream,
+        group=group,
+        published=_published(counted),
+        # What is settled there is deleted, so what isn't pending is unread.
+        unread=None if unread is None else unread + max(0, counted.redelivered - pending),
+        pending=counted.on_main.get("pending", 0) + pending,
+        retrying=counted.retrying,
+        **{name: count for name, count in ever.items() if name in _COUNTED},
+    )
+
+
+def _published(counted: GroupCounters) -> int | None:
+    if not counted.main:
+        return 0
+    began_at_first = counted.start is None or counted.start in _FROM_THE_START
+    return counted.main.get("entries-added") if began_at_first else None
+
+
+def _unread(main: Mapping[str, Any], group: Mapping[str, Any]) -> int | None:
+    """What the server says, or what it must be at either end of the stream."""
+    if not main or not group:
+        return int(main.get("length", 0))
+    delivered = _number(group["last-delivered-id"])
+    if delivered >= _number(main["last-generated-id"]):
+        return 0
+    if main["first-entry"] and _number(main["first-entry"][0]) > delivered:
+        return int(main["length"])
+    lag = group.get("lag")
+    return None if lag is None else int(lag)
+
+
+def _number(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)

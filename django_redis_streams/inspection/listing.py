@@ -1,0 +1,134 @@
+"""The three listings: dead letters newest first, retries by when they are due, pending messages oldest first.
+
+Each takes what to list, and gives a page; `after` is the `next` of the page before. `text` is searched for
+word by word, in whatever case. What needs reading to be told (all of these but `stream`, and `group` where
+each group has a list of its own) is looked for in at most 10,000 entries a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
+from typing import TypeVar
+
+from .. import conf
+from ..conf import StreamConfig
+from ..store.inspect import DeadLetters, Pending, Retries, Source, bodies
+from . import rows
+from .paging import Cursor, Item, Page, collect
+from .reading import Reading
+from .rows import DeadLetter, PendingMessage, RetryingMessage, Row
+from .search import wanted
+
+__all__ = ["dead_letters", "pending", "retrying"]
+
+R = TypeVar("R", bound=Row)
+S = TypeVar("S", bound=Source)
+
+
+def dead_letters(
+    *,
+    stream: str | None = None,
+    group: str | None = None,
+    reason: str | None = None,
+    type: str | None = None,  # noqa: A002  the field's own name
+    text: str = "",
+    after: Cursor | None = None,
+    count: int = 50,
+) -> Page[DeadLetter]:
+    """Dead letters of a stream or of all, newest first. `reason` "" is for entries that aren't ours."""
+    return _page(
+        stream,
+        lambda stream, _: [DeadLetters(stream)],
+        lambda _, items: [rows.dead_letter(each.source, each.found) for each in items],
+        wanted(text, type=type, group=group, reason=reason),
+        after=after,
+        count=count,
+    )
+
+
+def retrying(
+    *,
+    stream: str | None = None,
+    group: str | None = None,
+    type: str | None = None,  # noqa: A002
+    text: str = "",
+    after: Cursor | None = None,
+    count: int = 50,
+) -> Page[RetryingMessage]:
+    """Messages that failed and aren't due again yet, the next first."""
+    return _page(
+        stream,
+        lambda stream, groups: [Retries(stream, each) for each in groups if group in (None, each)],
+        lambda _, items: [rows.retrying(each.source, each.found) for each in items],
+        wanted(text, type=type),
+        after=after,
+        count=count,
+    )
+
+
+def pending(
+    *,
+    stream: str | None = None,
+    group: str | None = None,
+    type: str | None = None,  # noqa: A002
+    text: str = "",
+    after: Cursor | None = None,
+    count: int = 50,
+) -> Page[PendingMessage]:
+    """Messages that were delivered and aren't acknowledged, by the id they are pending under."""
+    return _page(
+        stream,
+        lambda stream, groups: [each for name in groups if group in (None, name) for each in Pending.of(stream, name)],
+        _with_bodies,
+        wanted(text, type=type),
+        after=after,
+        count=count,
+    )
+
+
+def _page(
+    stream: str | None,
+    sources_of: Callable[[StreamConfig, Sequence[str]], list[S]],
+    fill: Callable[[Reading[S], Sequence[Item[S]]], Sequence[R | None]],
+    wants: Callable[[R], bool] | None,
+    *,
+    after: Cursor | None,
+    count: int,
+) -> Page[R]:
+    streams = [conf.stream(stream)] if stream is not None else list(conf.get().streams.values())
+    # One more may be the row that `after` stands for, another tells whether there is a next page.
+    reading: Reading[S] = Reading(count + 2)
+    readers, known = [], []
+    for theirs in _by_server(streams):
+        groups = reading.groups(theirs)
+        sources = [source for each, names in zip(theirs, groups, strict=True) for source in sources_of(each, names)]
+        known += [name for names in groups for name in names]
+        readers += reading.begin(sources, after) if sources else []
+    page = collect(readers, count, lambda items: fill(reading, items), wants)
+    return replace(page, total=reading.total, groups=tuple(dict.fromkeys(known)), problems=tuple(reading.problems))
+
+
+def _by_server(streams: Sequence[StreamConfig]) -> list[list[StreamConfig]]:
+    alias = attrgetter("connection")
+    return [list(theirs) for _, theirs in groupby(sorted(streams, key=alias), alias)]
+
+
+def _with_bodies(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> Sequence[PendingMessage | None]:
+    """The rows of pending entries, the bodies of each server's read at once."""
+    found: dict[Cursor, PendingMessage] = {}
+    alias = attrgetter("source.stream.connection")
+    for _, theirs in groupby(sorted(items, key=alias), alias):
+        found.update(_rows_of_one_server(reading, list(theirs)))
+    return [found.get(each.cursor) for each in items]
+
+
+def _rows_of_one_server(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> dict[Cursor, PendingMessage]:
+    asked = [(each.source, each.found.entry_id) for each in items]
+    read = reading.ask([each.source.stream for each in items], lambda link: bodies(link, asked))
+    return {
+        item.cursor: rows.pending(item.source, item.found._replace(fields=fields))
+        for item, fields in zip(items, read or (), strict=False)
+    }

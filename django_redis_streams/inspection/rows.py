@@ -1,0 +1,207 @@
+"""What there is to know of one message that went wrong or waits: frozen, flat, in plain values.
+
+Text is UTF-8 with surrogate escapes, as it came: whoever shows it makes it fit to be shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from .. import wire
+from ..keys import DEFAULT_LANE
+from ..store.inspect import MAIN, DeadLetters, Found, Pending, Retries
+from ..store.membership import RETURNED
+from ..wire import Carried, Fields, Origin
+
+__all__ = ["DeadLetter", "PendingMessage", "RetryingMessage", "Row", "dead_letter", "moment", "pending", "retrying"]
+
+# Any client may give any entry id. A day short of the last moment that a datetime holds: a time zone may be added.
+_LATEST: Final = datetime(9999, 12, 30, tzinfo=UTC)
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS: Final = (_LATEST - _FIRST) // timedelta(milliseconds=1)
+
+
+def moment(milliseconds: float) -> datetime:
+    """An aware time in UTC from ms since 1970, within what a datetime holds in every time zone."""
+    return _FIRST + timedelta(milliseconds=max(0, min(int(milliseconds), _LATEST_MS)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What all three kinds have in common.
+
+    `stream` and `group` as declared; `group` is "" where a dead letter isn't one of ours. `key` and
+    `published_id` say where the message was published: main stream or lane, and entry id. `attempts` is how
+    many runs have been counted, `handler` the dotted name of the last one, `error` its error in a line,
+    `traceback` its traceback. `replays` is how often it was replayed, `replayed_by` by whom last.
+    `fields` are the original ones, name, value, name, value …; None where there is no body.
+    """
+
+    stream: str
+    group: str
+    lane: str = DEFAULT_LANE
+    message_id: str = ""
+    type: str = ""
+    key: str = ""
+    published_id: str = ""
+    attempts: int = 0
+    handler: str = ""
+    error: str = ""
+    traceback: str = ""
+    first_failed: datetime | None = None
+    last_failed: datetime | None = None
+    replays: int = 0
+    replayed_by: str = ""
+    fields: Fields | None = None
+
+    @property
+    def payload(self) -> str:
+        """What was published, as indented JSON; the text itself where it isn't JSON; "" without a body."""
+        if self.fields is None:
+            return ""
+        origin = Origin(stream=self.stream, group=self.group, key=self.key)
+        try:
+            decoded = wire.decode(origin, self.published_id, self.fields).payload
+            return json.dumps(decoded, indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            values = dict(zip(self.fields[::2], self.fields[1::2], strict=False))
+            return values.get("data", "")
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The original fields, in their order."""
+        fields = self.fields or []
+        return list(zip(fields[::2], fields[1::2], strict=False))
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return len(self.error) + len(self.traceback) + sum(map(len, self.fields or ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter(Row):
+    """A dead letter. `entry_id` is its own, in the queue; `buried` when it got there; `reason` why.
+
+    Without `ours`, it is an entry that this package didn't write: all its fields are in `fields`.
+    """
+
+    entry_id: str
+    reason: str = ""
+    ours: bool = True
+    buried: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryingMessage(Row):
+    """A message that failed and is `due` again; `token` names it within its group."""
+
+    token: str
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingMessage(Row):
+    """A message that was delivered and isn't acknowledged.
+
+    `place` is "main" or "redelivery", `entry_id` its id there. `idle` is in seconds since `consumer` got or
+    renewed it. With `stale`, that is `claim_idle` seconds or more, so another consumer may have it;
+    `claim_idle` is None for a group that isn't declared here. With `body_gone`, it can't be run by anybody.
+    """
+
+    place: str
+    entry_id: str
+    consumer: str
+    idle: float
+    deliveries: int
+    claim_idle: float | None = None
+    body_gone: bool = False
+
+    @property
+    def returned(self) -> bool:
+        """Whether it was handed back: the next free consumer takes it."""
+        return self.consumer == RETURNED
+
+    @property
+    def stale(self) -> bool:
+        """Whether it may be handed back by hand."""
+        return self.claim_idle is not None and not self.returned and self.idle >= self.claim_idle
+
+
+def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
+    """The row of an entry in a dead letter queue."""
+    buried = moment(int(found.entry_id.partition("-")[0]))
+    identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "buried": buried}
+    ours = wire.uncarry(found.fields or ())
+    if ours is None:
+        return DeadLetter(**identity, group="", ours=False, **_foreign(source.stream.keys.dlq, found))
+    carried, fields = ours
+    return DeadLetter(**identity, group=carried.group, reason=carried.reason, **_known(carried, fields))
+
+
+def retrying(source: Retries, found: Found) -> RetryingMessage:
+    """The row of a retry; one without a readable body is shown by its token."""
+    identity: dict[str, Any] = {
+        "stream": source.stream.name,
+        "group": source.group,
+        "token": found.token,
+        "due": moment(found.place.first),
+    }
+    ours = wire.uncarry(found.fields or ())
+    if ours is None:
+        return RetryingMessage(**identity, message_id=found.token)
+    return RetryingMessage(**identity, **_known(*ours))
+
+
+def pending(source: Pending, found: Found) -> PendingMessage:
+    """The row of a pending entry with its body, if it has one."""
+    declared = source.stream.groups.get(source.group)
+    ours = wire.uncarry(found.fields or ()) if source.place != MAIN else None
+    return PendingMessage(
+        stream=source.stream.name,
+        group=source.group,
+        place=source.place,
+        entry_id=found.entry_id,
+        consumer=found.consumer,
+        idle=found.idle_ms / 1000,
+        deliveries=found.deliveries,
+        claim_idle=declared.claim_idle if declared else None,
+        body_gone=found.fields is None,
+        **(_known(*ours) if ours else _foreign(source.key, found)),
+    )
+
+
+def _known(carried: Carried, fields: Fields) -> Mapping[str, Any]:
+    return {
+        "lane": carried.lane,
+        "message_id": carried.id,
+        "type": carried.type,
+        "key": carried.source,
+        "published_id": carried.entry,
+        "attempts": carried.attempt,
+        "handler": carried.handler,
+        "error": carried.error,
+        "traceback": carried.traceback,
+        "first_failed": moment(carried.first) if carried.first else None,
+        "last_failed": moment(carried.last) if carried.last else None,
+        "replays": carried.replays,
+        "replayed_by": carried.replayed_by,
+        "fields": fields,
+    }
+
+
+def _foreign(key: str, found: Found) -> Mapping[str, Any]:
+    """What an entry says that was never carried: on a main stream any, in our own streams a stranger's."""
+    fields = found.fields
+    values = dict(zip(fields[::2], fields[1::2], strict=True)) if fields is not None else {}
+    return {
+        "message_id": wire.message_id(key, found.entry_id, fields or ()),
+        "type": values.get("type", ""),
+        "key": key,
+        "published_id": found.entry_id,
+        "fields": fields,
+    }

@@ -1,0 +1,51 @@
+"""What a row must be to be wanted, for what only reading can tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from .rows import DeadLetter, PendingMessage, Row
+
+__all__ = ["wanted"]
+
+
+def wanted(
+    text: str,
+    *,
+    type: str | None,  # noqa: A002  the field's own name
+    group: str | None = None,
+    reason: str | None = None,
+) -> Callable[[Row], bool] | None:
+    """Tells which rows are wanted; None where all are.
+
+    Each word of `text` must stand somewhere in a row: its ids, type, group, handler, reason, error, traceback
+    or fields, in whatever case. `reason` "" wants dead letters that aren't ours.
+    """
+    words = [_spellings(word) for word in text.casefold().split()]
+    if not words and type is None and group is None and reason is None:
+        return None
+
+    def wants(row: Row) -> bool:
+        if type not in (None, row.type) or group not in (None, row.group):
+            return False
+        if reason is not None and isinstance(row, DeadLetter) and row.reason != reason:
+            return False
+        text = _text(row) if words else ""
+        return all(any(spelling in text for spelling in word) for word in words)
+
+    return wants
+
+
+def _spellings(word: str) -> set[str]:
+    """A word as it is, and as JSON writes it where it keeps to ASCII."""
+    return {word, json.dumps(word)[1:-1]}
+
+
+def _text(row: Row) -> str:
+    told = [row.message_id, row.published_id, row.type, row.group, row.handler, row.error, row.traceback]
+    if isinstance(row, DeadLetter):
+        told += [row.entry_id, row.reason]
+    if isinstance(row, PendingMessage):
+        told.append(row.consumer)
+    return "\n".join([*told, *(row.fields or ())]).casefold()

@@ -1,0 +1,84 @@
+"""Some messages by their ids: for a page of their own, and for what is about to be done to them.
+
+Each function gives a row for each id, None for one that isn't there (any more). Raises `UnknownStream`, and
+what a server answers: `ServerUnreachable`, redis-py's `ResponseError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from .. import conf, connections
+from ..connections import Link
+from ..store.inspect import (
+    MAIN,
+    REDELIVERY,
+    DeadLetters,
+    Found,
+    Pending,
+    Retries,
+    Source,
+    bodies,
+    group_names,
+    is_entry_id,
+)
+from ..store.scripts import exchange
+from . import rows
+from .rows import DeadLetter, PendingMessage, RetryingMessage
+
+__all__ = ["find_dead_letters", "find_pending", "find_retrying"]
+
+S = TypeVar("S", bound=Source)
+
+
+def find_dead_letters(stream: str, entry_ids: Sequence[str]) -> list[DeadLetter | None]:
+    """Dead letters of a stream by their own entry ids."""
+    config = conf.stream(stream)
+    source = DeadLetters(config)
+    wanted = [(source, each) if is_entry_id(each) else None for each in entry_ids]
+    found = _find(connections.get(config.connection), wanted)
+    return [rows.dead_letter(source, each) if each else None for each in found]
+
+
+def find_retrying(stream: str, tokens: Sequence[tuple[str, str]]) -> list[RetryingMessage | None]:
+    """Retries of a stream, each by (group, token)."""
+    config = conf.stream(stream)
+    link = connections.get(config.connection)
+    sources = {group: Retries(config, group) for group in group_names(link, [config])[0]}
+    wanted = [(sources[group], token) if group in sources else None for group, token in tokens]
+    found = _find(link, wanted)
+    return [
+        rows.retrying(sources[group], each) if each else None for (group, _), each in zip(tokens, found, strict=True)
+    ]
+
+
+def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[PendingMessage | None]:
+    """Pending messages of a stream, each by (group, "main" or "redelivery", entry id)."""
+    config = conf.stream(stream)
+    link = connections.get(config.connection)
+    groups = group_names(link, [config])[0]
+    wanted = [
+        (Pending(config, group, place), entry_id)
+        if group in groups and place in (MAIN, REDELIVERY) and is_entry_id(entry_id)
+        else None
+        for group, place, entry_id in entries
+    ]
+    found = [(each[0], row) if each and row else None for each, row in zip(wanted, _find(link, wanted), strict=True)]
+    read = iter(bodies(link, [(source, row.entry_id) for source, row in filter(None, found)]))
+    return [rows.pending(each[0], each[1]._replace(fields=next(read))) if each else None for each in found]
+
+
+def _find(link: Link, wanted: Sequence[tuple[S, str] | None]) -> list[Found | None]:
+    """What the server knows of each; None where nothing was asked for."""
+    replies = iter(exchange(link, [source.some_command(identity) for source, identity in filter(None, wanted)]))
+    return [_first(each[0], next(replies)) if each else None for each in wanted]
+
+
+def _first(source: Source, reply: Any) -> Found | None:
+    if isinstance(reply, Exception):
+        if str(reply).startswith("NOGROUP"):
+            return None
+        raise reply
+    found = source.found(reply)
+    return found[0] if found else None

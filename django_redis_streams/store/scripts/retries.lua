@@ -1,0 +1,36 @@
+-- Look at retries that aren't due yet, in the order in which they are; changes nothing.
+-- KEYS 1 retry set   2 retry entries
+-- ARGV 1 most to return   2 begin at this due time in ms, or "-inf"   3 and with this token, if it is still there
+--   or: "0", then the tokens to return
+-- Returns {token, due in ms, row} for each, where the row is {lane, "drs", metadata, field, …}; without a row where there
+-- is none, or none that retry.lua has written.
+local function row_of(token)
+  local packed = redis.call('HGET', KEYS[2], token)
+  if not packed then return nil end
+  local good, row = pcall(cmsgpack.unpack, packed)
+  if not good or type(row) ~= 'table' then return nil end
+  for _, value in ipairs(row) do
+    if type(value) ~= 'string' then return nil end
+  end
+  return row
+end
+
+local function first_rank()
+  local score = ARGV[3] and redis.call('ZSCORE', KEYS[1], ARGV[3])
+  if score and tonumber(score) == tonumber(ARGV[2]) then return redis.call('ZRANK', KEYS[1], ARGV[3]) end
+  return redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[2])
+end
+
+local found = {}
+local function add(token, score)
+  if score then found[#found + 1] = {token, score, row_of(token)} end
+end
+
+if ARGV[1] == '0' then
+  for i = 2, #ARGV do add(ARGV[i], redis.call('ZSCORE', KEYS[1], ARGV[i])) end
+else
+  local first = first_rank()
+  local page = redis.call('ZRANGE', KEYS[1], first, first + ARGV[1] - 1, 'WITHSCORES')
+  for i = 1, #page, 2 do add(page[i], page[i + 1]) end
+end
+return found

@@ -1,0 +1,69 @@
+"""What a person does about messages that wait: discard a retry, hand back what a silent consumer holds.
+
+For the admin and for commands. Both may be asked for twice, and are done once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.utils.translation import gettext as _
+
+from . import conf, connections
+from .exceptions import StreamsError, UnknownStream
+from .keys import StreamKeys
+from .store import waiting
+from .store.answers import Answers, gather
+from .store.inspect import MAIN, is_entry_id
+from .store.membership import RETURNED
+
+__all__ = ["discard_retries", "release"]
+
+Entry = tuple[str, str, str]
+
+
+def discard_retries(stream: str, group: str, tokens: Sequence[str]) -> Answers[str]:
+    """Delete retries of a group for good; they are counted. Raises `UnknownStream`.
+
+    The group needn't be declared any more.
+    """
+    config = conf.stream(stream)
+    if set(group) & set("{}:"):
+        raise UnknownStream(f"{group!r} can't be the name of a group: it holds one of {{ }} :")
+    link = connections.get(config.connection)
+    return gather(
+        tokens,
+        lambda some: some,
+        lambda some: waiting.discard_retries(link, config, group, some),
+        gone=_("It isn't there any more: run again or discarded in the meantime."),
+    )
+
+
+def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]:
+    """Hand back pending entries, each ("main" or "redelivery", entry id, consumer that holds it).
+
+    The next free worker takes them at once; the delivery counts as the first. Refused for a consumer that
+    was heard of within the group's CLAIM_IDLE: it may be running the message now. A message whose body is
+    gone is acknowledged instead: nobody can run it. Raises `UnknownStream` for a stream or group that isn't
+    declared.
+    """
+    config, declared = conf.stream(stream), conf.group(stream, group)
+    link = connections.get(config.connection)
+
+    def located(some: Sequence[Entry]) -> list[Entry | StreamsError]:
+        return [_located(config.keys, group, *each) for each in some]
+
+    return gather(
+        entries,
+        located,
+        lambda some: waiting.release(link, config, declared, some),
+        gone=_("Its consumer was heard of again, or it was settled in the meantime."),
+    )
+
+
+def _located(keys: StreamKeys, group: str, place: str, entry_id: str, consumer: str) -> Entry | StreamsError:
+    if consumer == RETURNED:
+        return StreamsError(_("It was handed back before: the next free worker takes it."))
+    if not is_entry_id(entry_id):
+        return StreamsError(_("%(id)r isn't an entry's id.") % {"id": entry_id})
+    return keys.main if place == MAIN else keys.redelivery(group), entry_id, consumer

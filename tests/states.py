@@ -1,0 +1,57 @@
+"""Messages brought into each state by the worker's own commands, without a worker."""
+
+from typing import Any
+
+from django_redis_streams import conf, connections
+from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
+from django_redis_streams.store.delivery import Delivery
+from django_redis_streams.store.groups import make_group
+from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.read import delivered, read_command
+from django_redis_streams.store.scripts import run
+from django_redis_streams.store.settle import settle_commands
+
+FAILURE = Failure(
+    handler="shop.stream_handlers.charge",
+    error="ZeroDivisionError: division by zero",
+    traceback='Traceback (most recent call last):\n  File "shop/stream_handlers.py", line 12, in charge\n',
+)
+
+
+def publish(raw: Any, *payloads: dict[str, str], stream: str = "orders") -> list[str]:
+    """Append flat entries as any client might; their ids."""
+    return [raw.xadd(stream, payload) for payload in payloads]
+
+
+def deliver(
+    stream: str = "orders", group: str = "billing", *, consumer: str = "tested", count: int = 1000
+) -> list[Delivery]:
+    """What a consumer gets that asks for messages, made where it is missing."""
+    place = Membership(conf.stream(stream), conf.group(stream, group), consumer)
+    link = connections.get(place.stream.connection)
+    make_group(link, place, "0")
+    return delivered(place, link.call(*read_command(place, 2 * count, None)))
+
+
+def settle(deliveries: list[Delivery], outcome: Outcome, *, consumer: str = "tested") -> None:
+    """Settle deliveries as a consumer would."""
+    for each in deliveries:
+        stream, group = each.origin.stream, each.origin.group
+        place = Membership(conf.stream(stream), conf.group(stream, group), consumer)
+        for command, _ in settle_commands(place, [(each, outcome)]):
+            run(connections.get(place.stream.connection), command)
+
+
+def acknowledge(*where: str) -> None:
+    """Deliver and acknowledge what is unread."""
+    settle(deliver(*where), Ack())
+
+
+def bury(*where: str, reason: Reason = Reason.EXHAUSTED, failure: Failure = FAILURE) -> None:
+    """Deliver what is unread, and make dead letters of it."""
+    settle(deliver(*where), DeadLetter(reason, failure))
+
+
+def retry(*where: str, delay: float = 60, failure: Failure = FAILURE) -> None:
+    """Deliver what is unread, and have it retried in `delay` seconds."""
+    settle(deliver(*where), RetryLater(delay, failure))
