@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,19 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 
 from ..conf import ModelEvents
 from ..publishing import publish
-from .payload import columns, payload_of, stored_values, unknown
+from .payload import columns, complete, payload, saved_payload
 
 if TYPE_CHECKING:
     from .payload import AnyField
 
 __all__ = ["Declaration"]
+
+
+class _Rows(threading.local):
+    """The rows that a thread is about to delete."""
+
+    def __init__(self) -> None:
+        self.rows: set[tuple[str, Any]] = set()
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +35,7 @@ class Declaration:
     model: type[Model]
     stream: str
     events: ModelEvents
+    _deleting: _Rows = field(default_factory=_Rows, repr=False)
 
     @cached_property
     def columns(self) -> tuple[AnyField, ...]:
@@ -76,19 +85,23 @@ class Declaration:
         """Receives `post_save`."""
         event = "created" if created else "updated"
         if not raw and event in self.events.on and self._touched(update_fields):
-            self._publish(event, payload_of(instance, self.columns, using), using)
+            self._publish(event, saved_payload(instance, self.columns, using), using)
 
     def about_to_delete(self, *, instance: Model, using: str, **_: Any) -> None:
-        """Receives `pre_delete`: fetches now what is deferred, since afterwards there is no row to fetch it from."""
-        missing = [column.attname for column in self.columns if unknown(instance, column)]
-        if missing:
-            stored = stored_values(instance, missing, using)
-            for name in missing:
-                setattr(instance, name, stored.get(name))
+        """Receives `pre_delete`, while there still is a row to fetch deferred values from."""
+        complete(instance, self.columns, using)
+        self._deleting.rows.add((using, instance.pk))
 
     def deleted(self, *, instance: Model, using: str, **_: Any) -> None:
-        """Receives `post_delete`, which comes before Django takes the primary key off the instance."""
-        self._publish("deleted", payload_of(instance, self.columns, using), using)
+        """Receives `post_delete`, which comes before Django takes the primary key off the instance.
+
+        Of a row with a subclass's row it may come twice, for the proxy that it was deleted by and for the model:
+        all `pre_delete` come before the first `post_delete`, so the first of these takes the row off the list.
+        """
+        row = (using, instance.pk)
+        if row in self._deleting.rows:
+            self._deleting.rows.remove(row)
+            self._publish("deleted", payload(instance, self.columns), using)
 
     def _touched(self, update_fields: frozenset[str] | None) -> bool:
         if update_fields is None or self.events.fields is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -15,7 +15,7 @@ from ..exceptions import ConfigurationError
 if TYPE_CHECKING:
     AnyField = Field[Any, Any]
 
-__all__ = ["columns", "payload_of", "stored_values", "unknown"]
+__all__ = ["columns", "complete", "payload", "saved_payload"]
 
 
 def columns(model: type[Model], fields: Sequence[str] | None) -> tuple[AnyField, ...]:
@@ -25,34 +25,42 @@ def columns(model: type[Model], fields: Sequence[str] | None) -> tuple[AnyField,
     return tuple(_column(model, name) for name in fields)
 
 
-def payload_of(instance: Model, fields: Sequence[AnyField], using: str) -> dict[str, Any]:
-    """`{attname: value}` of the fields. What only the database knows takes one query; without such, none."""
-    missing = [field.attname for field in fields if unknown(instance, field)]
-    stored = stored_values(instance, missing, using) if missing else {}
-
-    def value(field: AnyField) -> Any:
-        name = field.attname
-        return stored.get(name) if name in missing else _plain(field, getattr(instance, name))
-
-    return {field.attname: value(field) for field in fields}
+def saved_payload(instance: Model, fields: Sequence[AnyField], using: str) -> dict[str, Any]:
+    """`{attname: value}` after a save. What only the database knows takes one query; without such, none."""
+    # A generated column may have changed with the others, and an instance that was updated still has the old value.
+    missing = [field.attname for field in fields if field.generated or _is_unknown(instance, field)]
+    stored = _stored(instance, missing, using) if missing else {}
+    return {**payload(instance, [field for field in fields if field.attname not in missing]), **stored}
 
 
-def unknown(instance: Model, field: AnyField) -> bool:
-    """Whether only the database knows a value: it is deferred, or was saved as an expression such as F()."""
+def payload(instance: Model, fields: Sequence[AnyField]) -> dict[str, Any]:
+    """`{attname: value}` as the instance holds them: of the field's own type, a file by its name."""
+    return {field.attname: _plain(field, getattr(instance, field.attname)) for field in fields}
+
+
+def complete(instance: Model, fields: Sequence[AnyField], using: str) -> None:
+    """Give the instance the values that only the database knows, None for those of a row that is gone."""
+    missing = [field.attname for field in fields if _is_unknown(instance, field)]
+    stored = _stored(instance, missing, using) if missing else {}
+    for name, value in stored.items():
+        setattr(instance, name, value)
+
+
+def _is_unknown(instance: Model, field: AnyField) -> bool:
+    """Whether a value is deferred, or was saved as an expression such as F()."""
     try:
         return hasattr(instance.__dict__[field.attname], "resolve_expression")
     except KeyError:
         return True
 
 
-def stored_values(instance: Model, names: Sequence[str], using: str) -> Mapping[str, Any]:
-    """The values in the database, in one query; empty where the row is gone. Leaves the instance as it is."""
+def _stored(instance: Model, names: Sequence[str], using: str) -> dict[str, Any]:
+    """The values in the database, in one query; None for each where the row is gone."""
     rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
-    return rows.values(*names).first() or {}
+    return rows.values(*names).first() or dict.fromkeys(names)
 
 
 def _plain(field: AnyField, value: Any) -> Any:
-    """A value of the field's own type, so that "99.90" is published like Decimal("99.90"); a file by its name."""
     return value.name or "" if isinstance(value, FieldFile) else field.to_python(value)
 
 
@@ -63,7 +71,7 @@ def _column(model: type[Model], name: str) -> AnyField:
     except FieldDoesNotExist:
         names = [each.attname for each in model._meta.concrete_fields]
         raise ConfigurationError(f"{where}: it has none of that name.{conf.nearest(name, names)}") from None
-    if not isinstance(field, Field) or field.column is None:
+    if not isinstance(field, Field) or field.column is None or field.many_to_many:
         raise ConfigurationError(f"{where}: expected a field with a column of its own, not a relation to many.")
     if isinstance(field, BinaryField):
         raise ConfigurationError(f"{where}: bytes are no JSON value. Publish the primary key, and read them there.")

@@ -1,0 +1,70 @@
+"""Models that publish nothing by themselves: each test declares what it needs."""
+
+from django.db import models
+
+
+class Author(models.Model):
+    """Somebody who writes."""
+
+    name = models.CharField(max_length=100)
+
+    def __str__(self):
+        return self.name
+
+
+class Book(models.Model):
+    """A model with fields of many kinds."""
+
+    title = models.CharField(max_length=100)
+    author = models.ForeignKey(Author, on_delete=models.CASCADE, null=True)
+    price = models.DecimalField(max_digits=8, decimal_places=2, default=0)
+    released = models.DateField(null=True)
+    cover = models.FileField(blank=True)
+    scan = models.BinaryField(default=b"")
+    readers = models.ManyToManyField(Author, related_name="read")
+
+    def __str__(self):
+        return self.title
+
+
+class OldBook(Book):
+    """The same rows, by another name."""
+
+    class Meta:
+        proxy = True
+
+
+class PaperBook(Book):
+    """A book with a further table."""
+
+    pages = models.IntegerField(default=1)
+
+
+class OldPaperBook(PaperBook):
+    """The same rows of both tables, by another name."""
+
+    class Meta:
+        proxy = True
+
+
+class Item(models.Model):
+    """A model whose database has a say in its values."""
+
+    net = models.IntegerField()
+    gross = models.GeneratedField(expression=models.F("net") * 2, output_field=models.IntegerField(), db_persist=True)
+    state = models.IntegerField(db_default=7)
+
+    def __str__(self):
+        return f"{self.net}"
+
+
+class Seat(models.Model):
+    """A model that is known by two columns."""
+
+    pk = models.CompositePrimaryKey("row", "number")
+    row = models.IntegerField()
+    number = models.IntegerField()
+    taken = models.BooleanField(default=False)
+
+    def __str__(self):
+        return f"{self.row}/{self.number}"
