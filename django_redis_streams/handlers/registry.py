@@ -72,6 +72,8 @@ def _modules() -> Iterator[str]:
 
 
 def _exists(name: str) -> bool:
+    if not all(part.isidentifier() for part in name.split(".")):
+        return False
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError as error:
@@ -79,8 +81,6 @@ def _exists(name: str) -> bool:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             return False
         raise
-    except ValueError:
-        return False
 
 
 @dataclass
