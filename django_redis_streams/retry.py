@@ -17,6 +17,8 @@ __all__ = ["RetryPolicy", "backoff_delay", "judge"]
 
 # 2 ** 63 seconds is beyond any cap, and far from overflowing a float.
 _MOST_DOUBLINGS = 63
+# Some 300 years, in seconds: a handler may ask for more than a server, or a line of a log, can hold.
+_LONGEST_DELAY = 1e10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,4 +63,4 @@ def judge(error: BaseException, attempt: int, policy: RetryPolicy, failure: Fail
 
 def _delay(error: BaseException, attempt: int, policy: RetryPolicy) -> float:
     asked = error.delay if isinstance(error, Retry) else None
-    return backoff_delay(attempt, policy.backoff) if asked is None else asked
+    return backoff_delay(attempt, policy.backoff) if asked is None else float(min(asked, _LONGEST_DELAY))

@@ -2,13 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+
+from django_redis_streams import handlers
 
 from .proxies import Proxy
 from .servers import CHOSEN, Server, ServerMissing
 from .waiting import wait_until
+from .workers import Fleet
 
 __all__ = ["wait_until"]
 
@@ -28,6 +33,12 @@ def server() -> Iterator[Server]:
     os.environ["TEST_REDIS_URL"] = running.url
     yield running
     running.stop()
+
+
+@pytest.fixture
+def raw(server: Server) -> redis.Redis:
+    """An ordinary client of the run's server, for assertions."""
+    return server.raw()
 
 
 @pytest.fixture
@@ -72,3 +83,19 @@ def streams(server: Server, settings: Any) -> Callable[..., None]:
 
     declare()
     return declare
+
+
+@pytest.fixture
+def fleet(server: Server, tmp_path: Path) -> Iterator[Fleet]:
+    """Workers as processes of their own, on the run's server, which is empty."""
+    server.raw().flushall()
+    workers = Fleet(tmp_path, server.url)
+    yield workers
+    workers.end()
+
+
+@pytest.fixture
+def isolated_handlers() -> Iterator[None]:
+    """No handlers but those that the test declares."""
+    with handlers.isolated():
+        yield

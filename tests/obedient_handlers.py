@@ -6,8 +6,11 @@ with `began` or `ended` before it. A line is one write, so lines of several proc
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
+
+from django.conf import settings
 
 from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
@@ -22,7 +25,21 @@ def note(what: str, message: Message) -> None:
     os.close(descriptor)
 
 
-def obey(message: Message) -> None:
+def once(path: str) -> bool:
+    """Whether this is the first time that anybody asks for this path."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def die() -> None:
+    """End this process as the kernel's out-of-memory killer does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def obey(message: Message) -> None:  # noqa: C901  one line for each thing that can be asked
     """Do what the message says."""
     match str(message.payload.get("do", "nothing")).split(":"):
         case ["sleep", seconds]:
@@ -35,22 +52,31 @@ def obey(message: Message) -> None:
         case ["fail-once"] if message.attempt == 1:
             raise RuntimeError("told to fail once")
         case ["fail-for", group] if message.group == group:
-            raise Reject(f"told to fail for {group}")
-        case ["retry"]:
-            raise Retry(delay=0.01)
+            raise RuntimeError(f"told to fail for {group}")
+        case ["retry", seconds]:
+            raise Retry(delay=float(seconds))
         case ["reject"]:
             raise Reject("told to")
+        case ["exit"]:
+            sys.exit(3)
+        case ["exit-hard", code]:
+            os._exit(int(code))
         case ["die"]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
+        case ["die-once", path] if once(path):
+            die()
 
 
-def _declare(group: str) -> None:
-    @handler("orders", group=group)
+def _declare(stream: str, group: str) -> None:
+    @handler(stream, group=group)
     def run(message: Message) -> None:
         note("began", message)
         obey(message)
         note("ended", message)
 
 
-for each in ("billing", "loyalty"):
-    _declare(each)
+# Each group has one, but those called `nobody`.
+for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():
+    for group in declared["GROUPS"]:
+        if group != "nobody":
+            _declare(stream, group)

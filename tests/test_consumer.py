@@ -1,42 +1,45 @@
 """One consumer on a real server: what becomes of each message."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 
-from django_redis_streams import handlers
 from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
-from django_redis_streams.message import Message
-from django_redis_streams.wire import uncarry
+from django_redis_streams.message import Message, new_id
 
+from .books import books, letters, totals
 from .servers import Server
 from .waiting import wait_until
-from .workers import drain, working
+from .workers import Worker, drain, working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
 Raw = Any
-
-
-@pytest.fixture(autouse=True)
-def _isolated(streams: Callable[..., None]) -> Iterator[None]:
-    with handlers.isolated():
-        yield
+bill = handler("orders", group="billing")
 
 
 @pytest.fixture
-def raw(server: Server) -> Raw:
-    return server.raw()
+def group(streams: Callable[..., None]) -> Callable[..., None]:
+    """Gives the group other settings."""
+    return lambda **settings: streams({"orders": {"GROUPS": {"billing": settings}}})
 
 
-def totals(raw: Raw, group: str = "billing") -> dict[str, int]:
-    return {name: int(value) for name, value in raw.hgetall(f"{{orders}}:totals:{group}").items()}
+@pytest.fixture
+def octets(server: Server) -> Iterator[redis.Redis]:
+    """A client that leaves bytes as they are."""
+    client = redis.Redis(unix_socket_path=str(server.socket))
+    yield client
+    client.close()
 
 
 def test_a_message_is_handled_and_acknowledged(raw: Raw) -> None:
     """A handler that returns has its message acknowledged, and counted."""
     seen: list[Message] = []
-    handler("orders", group="billing")(seen.append)
+    bill(seen.append)
     raw.xadd("orders", {"order_id": "ord_123", "total": "99.99"})
     drain()
     assert [each.payload for each in seen] == [{"order_id": "ord_123", "total": "99.99"}]
@@ -44,48 +47,112 @@ def test_a_message_is_handled_and_acknowledged(raw: Raw) -> None:
     assert totals(raw) == {"acknowledged": 1}
 
 
-def test_a_failed_message_is_retried_and_then_dead_lettered(raw: Raw, streams: Any) -> None:
-    """After MAX_RETRIES retries it is in the dead letter queue, with what is known of its failure."""
-    streams({"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 2, "BACKOFF": (0.01, 0.02)}}}})
-    seen: list[int] = []
+def test_a_foreign_entry_has_its_place_as_its_id(raw: Raw) -> None:
+    """A field `id` of another client's is an order number, not a message's id."""
+    seen: list[Message] = []
+    bill(seen.append)
+    entry_id = raw.xadd("orders", {"id": "7", "type": "order.imported"})
+    drain()
+    (message,) = seen
+    assert (message.id, message.entry_id, message.type) == (f"orders/{entry_id}", entry_id, "order.imported")
+    assert (message.stream, message.group, message.attempt) == ("orders", "billing", 1)
 
-    @handler("orders", group="billing")
+
+def test_an_envelope_of_any_client_reaches_the_handler_as_a_message(raw: Raw) -> None:
+    """Its id, type, payload, key and headers are the message's."""
+    seen: list[Message] = []
+    bill(seen.append)
+    identity = new_id()
+    envelope = {"id": identity, "type": "order.paid", "data": '{"total": "1.00"}', "key": "k", "headers": '{"a": 1}'}
+    raw.xadd("orders", envelope)
+    drain()
+    (message,) = seen
+    assert (message.id, message.type, message.payload) == (identity, "order.paid", {"total": "1.00"})
+    assert (message.key, dict(message.headers)) == ("k", {"a": 1})
+
+
+# ---------------------------------------------------------------- retries
+
+
+def test_a_failed_message_is_retried_and_then_dead_lettered(raw: Raw, group: Any) -> None:
+    """After MAX_RETRIES retries it is in the dead letter queue, with what is known of its failure."""
+    group(MAX_RETRIES=2, BACKOFF=(0.01, 0.02))
+    seen: list[tuple[str, int]] = []
+
+    @bill
     def fail(message: Message) -> None:
-        seen.append(message.attempt)
+        seen.append((message.id, message.attempt))
         raise RuntimeError("no luck")
 
-    raw.xadd("orders", {"a": "1", "b": "2"})
+    entry_id = raw.xadd("orders", {"a": "1", "b": "2"})
     with working():
-        wait_until(lambda: raw.xlen("{orders}:dlq"))
-    assert seen == [1, 2, 3]
-    carried, fields = uncarry([part for pair in raw.xrange("{orders}:dlq")[0][1].items() for part in pair])
-    assert (carried.group, carried.attempt, carried.reason) == ("billing", 3, "retries exhausted")
-    assert carried.error == "RuntimeError: no luck"
-    assert "raise RuntimeError" in carried.traceback
-    assert fields == ["a", "1", "b", "2"]
+        wait_until(lambda: letters(raw))
+    assert seen == [(f"orders/{entry_id}", attempt) for attempt in (1, 2, 3)]
+    (letter,) = letters(raw)
+    assert letter.metadata["id"] == f"orders/{entry_id}"
+    assert letter.metadata["entry"] == entry_id
+    assert (letter.metadata["group"], letter.metadata["attempt"]) == ("billing", 3)
+    assert letter.metadata["reason"] == "retries exhausted"
+    assert letter.metadata["error"] == "RuntimeError: no luck"
+    assert "raise RuntimeError" in letter.metadata["traceback"]
+    assert letter.metadata["first"] <= letter.metadata["last"]
+    assert letter.fields == ["a", "1", "b", "2"]
     assert totals(raw) == {"retried": 2, "dead-lettered": 1}
     assert raw.xlen("{orders}:redelivery:billing") == 0
     assert raw.zcard("{orders}:retry:billing") == raw.hlen("{orders}:retry:billing:entries") == 0
 
 
-def test_reject_dead_letters_at_once(raw: Raw) -> None:
-    """A handler that raises Reject is not run again."""
+def test_a_retry_waits_for_its_backoff(raw: Raw, group: Any) -> None:
+    """It waits in the retry set, by the server's clock, at most as long as BACKOFF allows."""
+    group(BACKOFF=(500, 600))
 
-    @handler("orders", group="billing")
-    def charge(message: Message) -> None:
-        raise Reject("nothing to charge")
+    @bill
+    def fail(message: Message) -> None:
+        raise RuntimeError("no luck")
 
     raw.xadd("orders", {"a": "1"})
     drain()
-    assert totals(raw) == {"dead-lettered": 1}
+    ((_, due),) = raw.zrange("{orders}:retry:billing", 0, -1, withscores=True)
+    seconds, microseconds = raw.time()
+    assert 0 <= due / 1_000 - seconds - microseconds / 1e6 <= 500
+    assert books(raw).retrying == 1
 
 
-def test_retry_without_count_uses_up_no_retry(raw: Raw, streams: Any) -> None:
+def test_a_retry_may_name_its_delay(raw: Raw) -> None:
+    """Retry(delay=…) is run again no sooner than it asked for, and soon after that."""
+    runs: list[float] = []
+
+    @bill
+    def run(message: Message) -> None:
+        runs.append(time.monotonic())
+        if len(runs) == 1:
+            raise Retry(delay=0.3)
+
+    raw.xadd("orders", {"a": "1"})
+    with working():
+        wait_until(lambda: totals(raw).get("acknowledged"))
+    assert 0.3 <= runs[1] - runs[0] < 2
+
+
+@pytest.mark.parametrize("delay", [1e300, 10**400], ids=["a float", "an int"])
+def test_a_retry_may_be_asked_for_after_any_time(raw: Raw, delay: float) -> None:
+    """What no clock can hold is far away, and ends no worker."""
+
+    @bill
+    def run(message: Message) -> None:
+        raise Retry(delay=delay)
+
+    raw.xadd("orders", {"a": "1"})
+    drain()
+    assert books(raw).retrying == 1
+
+
+def test_retry_without_count_uses_up_no_retry(raw: Raw, group: Any) -> None:
     """Retry(count=False) may be raised more often than MAX_RETRIES."""
-    streams({"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 0}}}})
+    group(MAX_RETRIES=0)
     seen: list[int] = []
 
-    @handler("orders", group="billing")
+    @bill
     def charge(message: Message) -> None:
         seen.append(message.attempt)
         if len(seen) < 4:
@@ -95,3 +162,177 @@ def test_retry_without_count_uses_up_no_retry(raw: Raw, streams: Any) -> None:
     with working():
         wait_until(lambda: totals(raw).get("acknowledged"))
     assert seen == [1, 1, 1, 1]
+
+
+def test_a_retry_that_succeeds_is_acknowledged_and_gone(raw: Raw, group: Any) -> None:
+    """Nothing of it stays in the redelivery stream, and it counts as acknowledged once."""
+    group(BACKOFF=(0.01, 0.02))
+
+    @bill
+    def run(message: Message) -> None:
+        if message.attempt == 1:
+            raise RuntimeError("once")
+
+    for n in range(20):
+        raw.xadd("orders", {"n": n})
+    with working():
+        wait_until(lambda: totals(raw).get("acknowledged") == 20)
+    assert books(raw).all == 20
+    assert raw.xlen("{orders}:redelivery:billing") == 0
+    assert raw.xinfo_groups("{orders}:redelivery:billing")[0]["pending"] == 0
+
+
+# ---------------------------------------------------------------- dead letters
+
+
+def test_reject_dead_letters_at_once(raw: Raw) -> None:
+    """A handler that raises Reject is not run again; its reason is told."""
+
+    @bill
+    def charge(message: Message) -> None:
+        raise Reject("nothing to charge")
+
+    raw.xadd("orders", {"a": "1"})
+    drain()
+    (letter,) = letters(raw)
+    assert (letter.metadata["reason"], letter.metadata["error"]) == ("rejected", "nothing to charge")
+    assert totals(raw) == {"dead-lettered": 1}
+
+
+def test_what_no_handler_takes_is_dead_lettered(raw: Raw) -> None:
+    """A rolling deploy of a new type loses nothing."""
+    handler("orders", group="billing", type="known")(lambda _: None)
+    raw.xadd("orders", {"type": "unknown", "a": "1"})
+    drain()
+    (letter,) = letters(raw)
+    assert (letter.metadata["reason"], letter.metadata["type"]) == ("no handler", "unknown")
+    assert letter.fields == ["type", "unknown", "a", "1"]
+
+
+def test_what_no_handler_takes_is_skipped_where_the_group_says_so(raw: Raw, group: Any) -> None:
+    """UNMATCHED "skip": acknowledged, and counted as skipped, not as acknowledged."""
+    group(UNMATCHED="skip")
+    handler("orders", group="billing", type="known")(lambda _: None)
+    raw.xadd("orders", {"type": "unknown"})
+    raw.xadd("orders", {"type": "known"})
+    drain()
+    assert totals(raw) == {"skipped": 1, "acknowledged": 1}
+
+
+BROKEN = {
+    "JSON that is none": [b"id", new_id().encode(), b"data", b"{not json"],
+    "bytes that are no UTF-8": [b"id", new_id().encode(), b"data", b'"\xff\xfe\x00"'],
+    "a NaN": [b"id", new_id().encode(), b"data", b"NaN"],
+    "headers that are a list": [b"id", new_id().encode(), b"data", b"1", b"headers", b"[]"],
+    "JSON that is too deep": [b"id", new_id().encode(), b"data", b"[" * 100_000],
+    "a number that is too long": [b"id", new_id().encode(), b"data", b"1" * 5_000],
+}
+
+
+@pytest.mark.parametrize("fields", BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_decoded_is_dead_lettered_with_its_bytes(octets: redis.Redis, fields: list[bytes]) -> None:
+    """No handler sees it, nothing stops, and each byte is kept."""
+    seen: list[Message] = []
+    bill(seen.append)
+    octets.execute_command("XADD", "orders", "*", *fields)
+    octets.xadd("orders", {"next": "1"})
+    drain()
+    assert [each.payload for each in seen] == [{"next": "1"}]
+    kept = octets.execute_command("EVAL", "return redis.call('XRANGE', KEYS[1], '-', '+')", 1, "{orders}:dlq")[0][1]
+    assert kept[2:] == fields
+    assert b'"reason":"invalid"' in kept[1]
+
+
+def test_bytes_and_order_of_a_foreign_entry_survive_retry_and_dead_letter(octets: redis.Redis, group: Any) -> None:
+    """Fields that come twice, bytes that are no text and empty names arrive in the queue as they were."""
+    group(MAX_RETRIES=1, BACKOFF=(0.01, 0.02))
+    fields = [b"b", b"2", b"a", b"\xff\x00\n", b"a", b"again", b"", b"", b"drs", b"{}"]
+
+    @bill
+    def fail(message: Message) -> None:
+        raise RuntimeError("no luck")
+
+    octets.execute_command("XADD", "orders", "*", *fields)
+    with working():
+        wait_until(lambda: octets.xlen("{orders}:dlq"))
+    kept = octets.execute_command("EVAL", "return redis.call('XRANGE', KEYS[1], '-', '+')", 1, "{orders}:dlq")[0][1]
+    assert kept[2:] == fields
+
+
+def test_an_entry_of_very_many_fields_survives_retry_and_dead_letter(raw: Raw, group: Any) -> None:
+    """More fields than Lua can hand to one command."""
+    group(MAX_RETRIES=1, BACKOFF=(0.01, 0.02))
+    seen: list[int] = []
+
+    @bill
+    def fail(message: Message) -> None:
+        seen.append(len(message.payload))
+        raise RuntimeError("no luck")
+
+    raw.xadd("orders", {f"field {n}": n for n in range(10_000)})
+    with working():
+        wait_until(lambda: letters(raw))
+    assert seen == [10_000, 10_000]
+
+
+def test_what_a_foreign_hand_puts_into_a_redelivery_stream_stops_nothing(raw: Raw) -> None:
+    """Handled as what it is, or dead-lettered."""
+    seen: list[Message] = []
+    bill(seen.append)
+    redelivery = "{orders}:redelivery:billing"
+    raw.xadd(redelivery, {"a": "1"})
+    raw.xadd(redelivery, {"drs": "not json", "a": "2"})
+    raw.xadd(redelivery, {"drs": "[]", "a": "3"})
+    raw.xadd(redelivery, {"drs": '{"id":"x","source":"orders","entry":"1-0"}', "drs-folded": '["odd"]'})
+    raw.xadd(redelivery, {"drs": '{"id":"x","source":"orders","entry":"nonsense","attempt":-7}', "a": "4"})
+    raw.xadd("orders", {"a": "5"})
+    drain()
+    assert {each.payload.get("a") for each in seen} >= {"1", "2", "3", "4", "5"}
+    assert raw.xlen(redelivery) == 0
+
+
+# ---------------------------------------------------------------- batches
+
+
+def test_of_a_batch_only_the_guilty_message_fails(raw: Raw) -> None:
+    """Those that were run with it are acknowledged."""
+
+    @handler("orders", group="billing", batch=True)
+    def run(messages: list[Message]) -> None:
+        if any(each.payload["n"] == "3" for each in messages):
+            raise Reject("three")
+
+    for n in range(8):
+        raw.xadd("orders", {"n": n})
+    drain()
+    assert [letter.fields for letter in letters(raw)] == [["n", "3"]]
+    assert totals(raw) == {"acknowledged": 7, "dead-lettered": 1}
+
+
+def test_a_handler_that_ends_the_interpreter_ends_only_its_run(raw: Raw, group: Any) -> None:
+    """sys.exit() in a handler: the message is retried, the worker goes on."""
+    group(MAX_RETRIES=0)
+
+    @bill
+    def run(message: Message) -> None:
+        if message.payload["n"] == "0":
+            raise SystemExit(3)
+
+    for n in range(3):
+        raw.xadd("orders", {"n": n})
+    drain()
+    assert totals(raw) == {"acknowledged": 2, "dead-lettered": 1}
+    assert letters(raw)[0].metadata["error"] == "SystemExit: 3"
+
+
+def test_a_long_drain_holds_on_to_nothing(raw: Raw) -> None:
+    """When all is settled the consumer remembers none of it."""
+    bill(lambda _: None)
+    pipeline = raw.pipeline(transaction=False)
+    for n in range(5_000):
+        pipeline.xadd("orders", {"n": n})
+    pipeline.execute()
+    worker = Worker(drain=True).start()
+    worker.join()
+    assert totals(raw) == {"acknowledged": 5_000}
+    assert len(worker.consumer.holdings) == len(worker.consumer._ledger) == 0

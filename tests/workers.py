@@ -1,18 +1,22 @@
 """Running a worker's parts in the test's own process, and whole workers beside it."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from django.db import connections as databases
 
-from django_redis_streams import conf, handlers
+from django_redis_streams import conf, connections, handlers
+from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.session import unblock
 from django_redis_streams.worker.consumer import Consumer
 from django_redis_streams.worker.executor import Executor
 from django_redis_streams.worker.keeper import Keeper
@@ -58,7 +62,7 @@ class Worker:
         def guarded() -> None:
             try:
                 run()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  raised again where it is waited for
                 self.error = error
 
         return guarded
@@ -74,8 +78,12 @@ class Worker:
             raise self.error
 
     def end(self) -> None:
-        """Stop it cleanly."""
+        """Stop it cleanly, at once: a blocked read is ended, as a process does it."""
         self.stop.set()
+        while self.threads[0].is_alive() and self.consumer.session.client_id is not None:
+            with suppress(ServerUnreachable):
+                unblock(connections.get(self.consumer.membership.stream.connection), self.consumer.session.client_id)
+            self.threads[0].join(0.02)
         self.join()
 
 
@@ -94,23 +102,64 @@ def drain(*args: Any, **options: Any) -> None:
     Worker(*args, drain=True, **options).start().join()
 
 
-@contextmanager
-def run_consumers(
-    *arguments: str, environment: dict[str, str] | None = None, settings: str = "tests.settings"
-) -> Iterator[subprocess.Popen[str]]:
-    """`manage.py runconsumers` as a process of its own; killed at the end if it still runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "django", "runconsumers", *arguments],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": settings, "PYTHONPATH": str(ROOT), **(environment or {})},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+class Fleet:
+    """`manage.py runconsumers` as processes of their own, with the handlers of `obedient_handlers`.
+
+    `runs` is the file in which these note what they do. What still runs at the end is killed.
+    """
+
+    def __init__(self, directory: Path, url: str, streams: Mapping[str, Any] | None = None) -> None:
+        self.runs = directory / "runs"
+        self.url = url
+        self.streams = streams or {"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02)}}}}
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a worker; its output is read by `finish`."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "django", "runconsumers", *arguments],
+            env={
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
+                "PYTHONPATH": str(ROOT),
+                "PYTHONUNBUFFERED": "1",
+                "TEST_REDIS_URL": self.url,
+                "TEST_STREAMS": json.dumps(self.streams),
+                "TEST_RUNS": str(self.runs),
+                **environment,
+            },
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def drain(self, *arguments: str, deadline: float = 30, **environment: str) -> str:
+        """Run a worker until nothing is left to do; what it said."""
+        process = self.start("--drain", *arguments, **environment)
+        return self.finish(process, deadline)
+
+    def finish(self, process: subprocess.Popen[str], deadline: float = 30, code: int = 0) -> str:
+        """Wait for its end; what it said."""
+        said, _ = process.communicate(timeout=deadline)
+        assert process.returncode == code, said
+        return said
+
+    def noted(self, what: str) -> list[list[str]]:
+        """What handlers noted: the words of each line that begins with `what`, without that."""
+        lines = self.runs.read_text().splitlines() if self.runs.exists() else []
+        return [line.split()[1:] for line in lines if line.startswith(f"{what} ")]
+
+    def children(self, process: subprocess.Popen[str]) -> list[int]:
+        """The process ids of a worker's children."""
+        return [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+    def end(self) -> None:
+        """Kill what still runs, with all it has started."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()

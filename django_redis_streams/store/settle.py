@@ -21,8 +21,6 @@ Settled = tuple[Delivery, Outcome]
 SettleCommands = list[tuple[Command, list[Settled]]]
 # Lua can hand about 8,000 values to one command; a hundred keep any script short.
 _ACKS_AT_ONCE = 100
-# Seconds; a handler may ask for more than a server's or Lua's numbers can hold.
-_LONGEST_DELAY = 1e10
 
 
 def settle_commands(membership: Membership, settled: Iterable[Settled]) -> SettleCommands:
@@ -64,7 +62,7 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
         return script("bury")([*names, keys.dlq], *place, *fields)
     return script("retry")(
         [*names, keys.retry(group), keys.retry_entries(group)],
-        *place, delivery.token, round(min(outcome.delay, _LONGEST_DELAY) * 1000), delivery.origin.lane, *fields,
+        *place, delivery.token, round(outcome.delay * 1000), delivery.origin.lane, *fields,
     )  # fmt: skip
 
 

@@ -81,5 +81,7 @@ def _is_folded(fields: Fields) -> bool:
 def _unfolded(fields: Fields) -> Fields:
     if _is_folded(fields):
         unfolded: Any = json.loads(fields[1])
+        if len(unfolded) % 2:
+            raise ValueError("a name without a value")
         return [str(field) for field in unfolded]
     return fields

@@ -86,6 +86,9 @@ class Consumer:
         try:
             while not (self._stop.is_set() or self._drained):
                 self.session.attempt(self._turn)
+        except BaseException:
+            self.session.close()  # a reply may be owed on it
+            raise
         finally:
             try:
                 self._leave(self.session.link())

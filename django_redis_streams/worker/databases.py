@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 __all__ = ["Databases"]
 
-# A check is a query: one in this many seconds costs a slow handler nothing and a fast batch one.
+# A check is a query: within a batch, one in this many seconds costs a slow handler nothing and a fast one little.
 _TRUSTED_FOR = 0.1
 
 
@@ -22,10 +22,14 @@ class Databases:
     """This thread's database connections."""
 
     def __init__(self) -> None:
-        self._checked = 0.0
+        self.before_batch()
+
+    def before_batch(self) -> None:
+        """Trust nothing: there may have been a wait."""
+        self._checked = float("-inf")
 
     def before_message(self) -> None:
-        """Drop what is unusable, unless it was looked at a moment ago and has served well since."""
+        """Drop what is unusable, unless it was looked at a moment ago in this batch and has served well since."""
         now = time.monotonic()
         trusted = now - self._checked <= _TRUSTED_FOR
         for connection in connections.all(initialized_only=True):

@@ -51,6 +51,9 @@ class Executor:
         `may_run` is asked right before each: what it refuses isn't run and has no outcome. Messages for a
         batch handler are collected and run together, at the end.
         """
+        self._databases.before_batch()
+        if self._loop_databases is not None:
+            self._loop_databases.before_batch()
         batches: dict[Handler, list[Run]] = {}
         for delivery in deliveries:
             found = self._prepare(delivery)
@@ -164,11 +167,12 @@ def _traceback(error: BaseException) -> str:
     """The traceback from the handler's own frame on; empty where the handler asked for what became of it."""
     if isinstance(error, (Reject, Retry)):
         return ""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename == __file__:
+    begin = frame = error.__traceback__
+    while frame is not None:
+        begin = frame.tb_next if frame.tb_frame.f_code.co_filename == __file__ else begin
         frame = frame.tb_next
     try:
-        lines = traceback.format_exception(type(error), error, frame)
+        lines = traceback.format_exception(type(error), error, begin)
         return "".join(lines)[-_LONGEST_TRACEBACK:]
     except BaseException:  # noqa: BLE001  as in _line
         return ""

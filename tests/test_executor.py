@@ -1,0 +1,404 @@
+"""From a delivery to its outcome, whatever a handler does. No server is asked for anything."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection
+
+from django_redis_streams import handlers
+from django_redis_streams.conf import GroupConfig
+from django_redis_streams.exceptions import Reject, Retry
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
+from django_redis_streams.store.delivery import Delivery
+from django_redis_streams.wire import Origin
+from django_redis_streams.worker.executor import Executor
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers")
+
+ORIGIN = Origin(stream="orders", group="billing", key="orders")
+bill = handler("orders", group="billing")
+
+
+def deliveries(*entries: list[str]) -> list[Delivery]:
+    """Foreign entries, as read from the main stream."""
+    return [Delivery(ORIGIN, "orders", f"{number}-0", fields) for number, fields in enumerate(entries, 1)]
+
+
+def numbered(count: int) -> list[Delivery]:
+    """Entries whose field `n` counts them from 1."""
+    return deliveries(*(["n", str(number)] for number in range(1, count + 1)))
+
+
+@pytest.fixture
+def execute() -> Iterator[Callable[..., list[Outcome]]]:
+    """Runs deliveries; gives their outcomes in the order of the entries."""
+    made: list[Executor] = []
+
+    def run(batch: list[Delivery], may_run: Callable[[Delivery], bool] = lambda _: True, **group: Any) -> list[Outcome]:
+        if not made:
+            made.append(Executor(handlers.of("orders", "billing"), GroupConfig(name="billing", **group)))
+        found = {delivery.entry_id: outcome for delivery, outcome in made[0].run(batch, may_run)}
+        return [found[each.entry_id] for each in batch if each.entry_id in found]
+
+    yield run
+    for each in made:
+        each.close()
+
+
+def error_of(outcome: Outcome) -> str:
+    """What the outcome tells of the failure."""
+    assert isinstance(outcome, RetryLater | DeadLetter)
+    return outcome.failure.error
+
+
+def test_what_returns_is_acknowledged(execute):
+    """A handler that returns has handled its message, whatever it returns."""
+
+    @bill
+    def run(message: Message) -> bool:
+        return False
+
+    assert execute(numbered(1)) == [Ack()]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("x"), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError()]
+)
+def test_whatever_a_handler_raises_is_a_failure_of_its_message(execute, error):
+    """Also sys.exit(): the worker lives on, and the message is retried."""
+
+    @bill
+    def run(message: Message) -> None:
+        raise error
+
+    (outcome,) = execute(numbered(1))
+    assert isinstance(outcome, RetryLater)
+    assert error_of(outcome).startswith(type(error).__name__)
+    assert outcome.failure.handler.endswith("run")
+
+
+class Mute(Exception):
+    """Has no text, in the worst way there is."""
+
+    def __str__(self) -> str:  # noqa: PLE0307  broken on purpose
+        sys.exit("no text")
+
+
+class Numeric(Exception):
+    """Has a text that isn't one."""
+
+    def __str__(self) -> Any:  # noqa: PLE0307  as above
+        return 42
+
+
+@pytest.mark.parametrize("error", [Mute("x"), Numeric("x"), Reject(Mute())])
+def test_an_error_without_a_text_is_told_by_its_name(execute, error):
+    """A broken __str__ doesn't end the worker."""
+
+    @bill
+    def run(message: Message) -> None:
+        raise error
+
+    (outcome,) = execute(numbered(1))
+    assert error_of(outcome) == f"{type(error).__name__}: (its text can't be had)"
+
+
+def test_the_reason_of_a_reject_may_be_any_object(execute):
+    """Reject(404) is told as text."""
+
+    @bill
+    def run(message: Message) -> None:
+        raise Reject(404)
+
+    (outcome,) = execute(numbered(1))
+    assert isinstance(outcome, DeadLetter)
+    assert error_of(outcome) == "404"
+
+
+def fail(message: Message) -> None:
+    """Fail."""
+    raise RuntimeError("here")
+
+
+async def fail_later(message: Message) -> None:
+    """Fail in an event loop."""
+    raise RuntimeError("here")
+
+
+@pytest.mark.parametrize("function", [fail, fail_later])
+def test_the_traceback_begins_at_the_handler(execute, function):
+    """What the frames of the worker and its event loop say helps nobody."""
+    bill(function)
+    (outcome,) = execute(numbered(1))
+    assert isinstance(outcome, RetryLater)
+    begin, first, *_ = outcome.failure.traceback.splitlines()
+    assert begin.startswith("Traceback")
+    assert first.endswith(f"in {function.__name__}")
+
+
+def test_a_long_error_is_cut(execute):
+    """A dead letter doesn't grow with what an exception says."""
+
+    @bill
+    def run(message: Message) -> None:
+        raise RuntimeError("x" * 100_000)
+
+    (outcome,) = execute(numbered(1))
+    assert isinstance(outcome, RetryLater)
+    assert len(error_of(outcome)) <= 1_000
+    assert len(outcome.failure.traceback) <= 8_000
+
+
+def test_marking_a_message_does_what_raising_does(execute):
+    """message.retry() and message.reject() decide, though the handler returns."""
+
+    @bill
+    def run(message: Message) -> None:
+        if message.payload["n"] == "1":
+            message.retry(5)
+        else:
+            message.reject("no")
+
+    first, second = execute(numbered(2))
+    assert isinstance(first, RetryLater)
+    assert first.delay == 5
+    assert isinstance(second, DeadLetter)
+    assert error_of(second) == "no"
+
+
+def test_retry_on_and_reject_on_choose_by_the_exception(execute):
+    """With retry_on any other exception is dead-lettered; reject_on wins over it; Retry is always one."""
+
+    @handler("orders", group="billing", retry_on=(LookupError,), reject_on=(KeyError,))
+    def run(message: Message) -> None:
+        raise {"1": IndexError(), "2": KeyError(), "3": ValueError(), "4": Retry()}[message.payload["n"]]
+
+    kinds = [type(each) for each in execute(numbered(4))]
+    assert kinds == [RetryLater, DeadLetter, DeadLetter, RetryLater]
+
+
+# ---------------------------------------------------------------- batches
+
+
+def test_a_batch_handler_gets_all_at_once(execute):
+    """One call for all messages that were read together."""
+    calls: list[list[str]] = []
+
+    @handler("orders", group="billing", batch=True)
+    def run(messages: list[Message]) -> None:
+        calls.append([each.payload["n"] for each in messages])
+
+    assert execute(numbered(3)) == [Ack(), Ack(), Ack()]
+    assert calls == [["1", "2", "3"]]
+
+
+def test_a_batch_that_raises_is_run_one_by_one(execute):
+    """Only the guilty message is retried."""
+    calls: list[list[str]] = []
+
+    @handler("orders", group="billing", batch=True)
+    def run(messages: list[Message]) -> None:
+        calls.append([each.payload["n"] for each in messages])
+        if "2" in calls[-1]:
+            raise RuntimeError("two")
+
+    first, second, third = execute(numbered(3))
+    assert calls == [["1", "2", "3"], ["1"], ["2"], ["3"]]
+    assert (first, third) == (Ack(), Ack())
+    assert error_of(second) == "RuntimeError: two"
+
+
+def test_what_a_failed_batch_did_to_its_messages_is_forgotten(execute):
+    """Marks and changes of the call that raised don't reach the calls one by one."""
+    seen: list[Any] = []
+
+    @handler("orders", group="billing", batch=True)
+    def run(messages: list[Message]) -> None:
+        seen.extend(dict(each.payload) for each in messages)
+        for each in messages:
+            each.payload.clear()
+        if len(messages) > 1:
+            messages[0].reject("of the batch")
+            raise RuntimeError("all")
+
+    assert execute(numbered(2)) == [Ack(), Ack()]
+    assert seen == [{"n": "1"}, {"n": "2"}] * 2
+
+
+def test_a_message_of_a_batch_may_be_marked(execute):
+    """One of a batch is rejected, the others are acknowledged."""
+
+    @handler("orders", group="billing", batch=True)
+    def run(messages: list[Message]) -> None:
+        messages[1].reject("this one")
+
+    first, second, third = execute(numbered(3))
+    assert (first, third) == (Ack(), Ack())
+    assert error_of(second) == "this one"
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_each_message_is_asked_for_once(execute, batch):
+    """Whether a message may begin is asked exactly once, or a limit of messages would count it twice."""
+    asked: list[str] = []
+
+    @handler("orders", group="billing", batch=batch)
+    def run(messages: Any) -> None:
+        """Handle it."""
+
+    def may_run(delivery: Delivery) -> bool:
+        asked.append(delivery.entry_id)
+        return delivery.entry_id != "2-0"
+
+    assert execute(numbered(3), may_run) == [Ack(), Ack()]
+    assert asked == ["1-0", "2-0", "3-0"]
+
+
+# ---------------------------------------------------------------- coroutines
+
+
+def test_an_async_handler_is_awaited(execute):
+    """It is handled when the coroutine has ended, not when it was made."""
+    done: list[str] = []
+
+    @bill
+    async def run(message: Message) -> None:
+        await asyncio.sleep(0)
+        done.append(message.payload["n"])
+        if message.payload["n"] == "2":
+            raise Reject("two")
+
+    first, second = execute(numbered(2))
+    assert done == ["1", "2"]
+    assert first == Ack()
+    assert error_of(second) == "two"
+
+
+def test_a_coroutine_from_a_plain_function_is_awaited_too(execute):
+    """A decorator that hides `async def` doesn't make a message handled that nobody handled."""
+    done: list[str] = []
+
+    def traced(function: Any) -> Any:
+        @wraps(function)
+        def call(message: Message) -> Any:
+            return function(message)
+
+        return call
+
+    @bill
+    @traced
+    async def run(message: Message) -> None:
+        done.append(message.payload["n"])
+
+    assert execute(numbered(1)) == [Ack()]
+    assert done == ["1"]
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), asyncio.CancelledError()])
+def test_a_coroutine_that_ends_the_loop_ends_only_itself(execute, error):
+    """The next message finds a loop that runs."""
+
+    @bill
+    async def run(message: Message) -> None:
+        await asyncio.sleep(0)
+        if message.payload["n"] == "1":
+            raise error
+
+    first, second = execute(numbered(2))
+    assert isinstance(first, RetryLater)
+    assert second == Ack()
+
+
+def test_context_variables_do_not_pass_from_one_coroutine_to_the_next(execute):
+    """What one message sets, the next doesn't find."""
+    variable: ContextVar[str] = ContextVar("variable", default="unset")
+    found: list[str] = []
+
+    @bill
+    async def run(message: Message) -> None:
+        found.append(variable.get())
+        variable.set("set")
+
+    execute(numbered(2))
+    assert found == ["unset", "unset"]
+
+
+# ---------------------------------------------------------------- what reaches no handler
+
+
+def test_a_message_without_a_handler_is_dead_lettered(execute):
+    """Its type is named."""
+
+    @handler("orders", group="billing", type="known")
+    def run(message: Message) -> None:
+        """Handle it."""
+
+    known, unknown = execute(deliveries(["type", "known"], ["type", "other"]))
+    assert known == Ack()
+    assert isinstance(unknown, DeadLetter)
+    assert unknown.reason == "no handler"
+    assert "'other'" in error_of(unknown)
+
+
+def test_a_message_without_a_handler_is_skipped_where_the_group_says_so(execute):
+    """UNMATCHED "skip" acknowledges it, counted as skipped."""
+
+    @handler("orders", group="billing", type="known")
+    def run(message: Message) -> None:
+        """Handle it."""
+
+    assert execute(deliveries(["type", "other"]), unmatched="skip") == [Ack(skipped=True)]
+
+
+def test_an_envelope_that_is_none_is_dead_lettered_as_invalid(execute):
+    """No handler sees it, and the worker lives on."""
+    seen: list[Message] = []
+    bill(seen.append)
+    identity = "01940000-0000-7000-8000-000000000000"
+    (outcome,) = execute(deliveries(["id", identity, "data", "{"]))
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason == "invalid"
+    assert not seen
+
+
+# ---------------------------------------------------------------- transactions
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_atomic_handler_that_raises_leaves_nothing_in_the_database(execute):
+    """What it wrote is rolled back; what a handler that returned wrote is there."""
+
+    @handler("orders", group="billing", atomic=True)
+    def run(message: Message) -> None:
+        Group.objects.create(name=message.payload["n"])
+        if message.payload["n"] == "1":
+            raise RuntimeError("no")
+
+    first, second = execute(numbered(2))
+    assert isinstance(first, RetryLater)
+    assert second == Ack()
+    assert [each.name for each in Group.objects.all()] == ["2"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_atomic_batch_is_one_transaction(execute):
+    """Where it raises, nothing of it stays, and each is run in a transaction of its own."""
+
+    @handler("orders", group="billing", batch=True, atomic=True)
+    def run(messages: list[Message]) -> None:
+        for each in messages:
+            Group.objects.create(name=each.payload["n"])
+        if messages[-1].payload["n"] == "3":
+            raise RuntimeError("no")
+
+    execute(numbered(3))
+    assert sorted(each.name for each in Group.objects.all()) == ["1", "2"]
+    assert not connection.in_atomic_block

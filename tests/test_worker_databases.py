@@ -1,0 +1,224 @@
+"""Django's database connections in a worker: what one message leaves, the next doesn't find."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+from django_redis_streams.worker.databases import Databases
+
+from .books import letters, totals
+from .postgresql import NEEDS, Postgresql, programs
+from .waiting import wait_until
+from .workers import working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
+
+ONE_TRY = {"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 0}}}}
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server."""
+    found = programs()
+    if found is None:
+        pytest.skip(NEEDS)
+    server = Postgresql(found)
+    yield server
+    server.stop()
+
+
+def forget() -> None:
+    """Let go of this thread's default database."""
+    connections.close_all()
+    with suppress(AttributeError):
+        del connections[DEFAULT_DB_ALIAS]
+
+
+@pytest.fixture
+def database(postgresql: Postgresql) -> Iterator[Callable[..., None]]:
+    """Makes the default database that server, with further settings, and the table `done`."""
+    before = connections.settings[DEFAULT_DB_ALIAS]
+
+    def use(**settings: Any) -> None:
+        connections.settings[DEFAULT_DB_ALIAS] = {**before, "OPTIONS": {}, **postgresql.settings, **settings}
+        forget()
+        asyncio.run(sync_to_async(forget)())  # in the thread of coroutines, too
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE IF EXISTS done")
+            cursor.execute("CREATE TABLE done (n text)")
+
+    use()
+    yield use
+    connections.settings[DEFAULT_DB_ALIAS] = before
+    forget()
+    asyncio.run(sync_to_async(forget)())
+
+
+@pytest.fixture(autouse=True)
+def _may_use_databases(django_db_blocker: Any) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield
+
+
+def write(message: Message) -> None:
+    """Write the message's number into the table."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO done VALUES (%s)", [message.payload["n"]])
+
+
+def written() -> list[str]:
+    """The numbers in the table, as another connection sees them."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT n FROM done ORDER BY n")
+        return [n for (n,) in cursor.fetchall()]
+
+
+def acknowledged(raw: Any) -> int:
+    """How many were, so far."""
+    return totals(raw).get("acknowledged", 0)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, streams, postgresql, database, is_async):
+    """No handler meets the connection that went stale: with one try for each message, nothing is dead-lettered."""
+    streams(ONE_TRY)
+    database(CONN_MAX_AGE=None)
+    if is_async:
+
+        @handler("orders", group="billing")
+        async def run(message: Message) -> None:
+            await sync_to_async(write)(message)
+
+    else:
+        handler("orders", group="billing")(write)
+    with working():
+        for n in range(3):
+            raw.xadd("orders", {"n": n})
+            wait_until(lambda n=n: acknowledged(raw) + len(letters(raw)) > n)
+            postgresql.restart()
+    connection.close()
+    assert totals(raw) == {"acknowledged": 3}
+    assert written() == ["0", "1", "2"]
+
+
+def test_a_connection_that_broke_is_met_once(raw, streams, postgresql, database):
+    """Where it breaks in the middle of a batch, one message fails, and the next has a new connection."""
+    streams(ONE_TRY)
+    database(CONN_MAX_AGE=None)
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        if message.payload["n"] == "2":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                (own,) = cursor.fetchone()
+                with connections.create_connection(DEFAULT_DB_ALIAS).cursor() as other:
+                    other.execute("SELECT pg_terminate_backend(%s)", [own])
+                    other.db.close()
+        write(message)
+
+    for n in range(5):
+        raw.xadd("orders", {"n": n})
+    with working():
+        wait_until(lambda: acknowledged(raw) + len(letters(raw)) == 5)
+    assert [letter.fields for letter in letters(raw)] == [["n", "2"]]
+    assert written() == ["0", "1", "3", "4"]
+
+
+def begin(message: Message) -> None:
+    """Leave a BEGIN behind that Django knows nothing of."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    write(message)
+
+
+def enter_atomic(message: Message) -> None:
+    """Leave an atomic block without its end."""
+    transaction.atomic().__enter__()
+    write(message)
+
+
+def turn_autocommit_off(message: Message) -> None:
+    """Leave autocommit off."""
+    transaction.set_autocommit(False)
+    write(message)
+
+
+@pytest.mark.parametrize("leave", [begin, enter_atomic, turn_autocommit_off])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_transaction_that_is_left_open_is_rolled_back(raw, database, leave, is_async):
+    """The next message works in no transaction of another, and what it writes is there."""
+    database(CONN_MAX_AGE=None)
+
+    def obey(message: Message) -> None:
+        (leave if message.payload["n"] == "0" else write)(message)
+
+    if is_async:
+
+        @handler("orders", group="billing")
+        async def run(message: Message) -> None:
+            await sync_to_async(obey)(message)
+
+    else:
+        handler("orders", group="billing")(obey)
+    for n in range(3):
+        raw.xadd("orders", {"n": n})
+    with working():
+        wait_until(lambda: acknowledged(raw) == 3)
+        assert written() == ["1", "2"]
+
+
+def test_a_raw_begin_is_rolled_back_on_sqlite_too(tmp_path):
+    """The driver of SQLite is asked in its own way."""
+    before = connections.settings[DEFAULT_DB_ALIAS]
+    connections.settings["other"] = {**before, "NAME": tmp_path / "other.sqlite3"}
+    try:
+        databases, other = Databases(), connections["other"]
+        databases.before_message()
+        with other.cursor() as cursor:
+            cursor.execute("CREATE TABLE done (n text)")
+            cursor.execute("BEGIN")
+            cursor.execute("INSERT INTO done VALUES ('1')")
+        databases.after_message()
+        with connections["other"].cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM done")
+            assert cursor.fetchone() == (0,)
+        connections["other"].close()
+    finally:
+        del connections["other"], connections.settings["other"]
+
+
+def backends() -> int:
+    """How many connections there are but the one that asks."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(("age", "kept"), [(0, 0), (None, 1), (600, 1)])
+def test_conn_max_age_decides_whether_a_connection_outlives_its_batch(raw, database, age, kept, is_async):
+    """Closed at the end of the batch where it is 0, kept for the next where it isn't."""
+    database(CONN_MAX_AGE=age)
+    if is_async:
+
+        @handler("orders", group="billing")
+        async def run(message: Message) -> None:
+            await sync_to_async(write)(message)
+
+    else:
+        handler("orders", group="billing")(write)
+    raw.xadd("orders", {"n": 1})
+    with working():
+        wait_until(lambda: acknowledged(raw) == 1)
+        wait_until(lambda: backends() == kept)
+    wait_until(lambda: backends() == 0, "all connections closed with the worker")
