@@ -76,7 +76,7 @@ def counters() -> set[str]:
 
 def permissions() -> set[str]:
     """The permissions of the models of the admin."""
-    models = apps.get_app_config("django_redis_streams").get_models()
+    models = list(apps.get_app_config("django_redis_streams").get_models())
     defaults = {f"{each}_{model._meta.model_name}" for model in models for each in model._meta.default_permissions}
     return defaults | {name for model in models for name, _ in model._meta.permissions}
 
