@@ -1,0 +1,420 @@
+"""The system checks: what each says, and when it says nothing."""
+
+import re
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+import django_redis_streams
+from django_redis_streams import checks, handler, handlers, model_events, publishes
+
+from .catalogue.models import Author, Book
+
+TAG = "django_redis_streams"
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """Handlers and models are those that the test declares."""
+    before = list(model_events._by_decorator)
+    for declaration in before:
+        model_events._by_decorator.remove(declaration)
+    with handlers.isolated():
+        yield
+    for declaration in model_events._by_decorator:
+        declaration.disconnect()
+    model_events._by_decorator[:] = before
+
+
+@pytest.fixture
+def declare(settings):
+    """Sets streams, and whatever else of `REDIS_STREAMS`. No server is there, nor needed."""
+
+    def set_to(streams=None, **top):
+        settings.REDIS_STREAMS = {
+            "CONNECTIONS": {"default": {"URL": "unix:///nowhere/server.sock"}},
+            "STREAMS": {"orders": {}} if streams is None else streams,
+            **top,
+        }
+
+    return set_to
+
+
+def found(*, deploy=False):
+    """The findings about streams, as (id, level, text with its hint)."""
+    messages = run_checks(tags=[TAG], include_deployment_checks=deploy)
+    return [(each.id.removeprefix(f"{TAG}."), f"{each.msg} {each.hint or ''}".rstrip()) for each in messages]
+
+
+def ids(**options):
+    """The ids of the findings."""
+    return [identity for identity, _ in found(**options)]
+
+
+def handle(*, group="billing", stream="orders", **options):
+    """Declare a handler."""
+
+    def function(message):
+        """Do nothing."""
+
+    handler(stream, group=group, **options)(function)
+
+
+BILLING = {"orders": {"GROUPS": {"billing": {}}}}
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_sound_project_has_no_findings(declare):
+    """A declared group with a handler, and a model whose events it takes."""
+    declare(BILLING)
+    publishes("orders")(Book)
+    handle()
+    assert found() == []
+
+
+def test_empty_project_has_no_findings(settings):
+    """The app may be installed before anything is declared."""
+    settings.REDIS_STREAMS = None
+    assert found(deploy=True) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "identity"),
+    [
+        ({"STREEMS": {}}, "E001"),
+        ({"streams": {"orders": {"MAXLEN": 0}}}, "E002"),
+        ({"CONNECTIONS": {"default": {}}}, "E003"),
+        ({"streams": {"orders": {"CONNECTION": "x"}}}, "E004"),
+        ({"streams": {"{orders}": {}}}, "E005"),
+        ({"streams": {"orders": {"DEAD_LETTER_STREAM": "orders"}}}, "E006"),
+        ({"CONNECTIONS": {"default": {"URL": "redis://localhost/zero"}}}, "E007"),
+        ({"CONNECTIONS": {"default": {"URL": "redis://localhost", "OPTIONS": {"no_such": 1}}}}, "E007"),
+    ],
+)
+def test_settings_that_cannot_work_are_errors(declare, given, identity):
+    """Each problem of the settings is a finding, and alone: what follows from it would only hide it."""
+    declare(**given)
+    handle(group="undeclared")
+    assert set(ids(deploy=True)) == {identity}
+
+
+def test_embedded_without_a_place_is_an_error(declare, settings):
+    """`embedded://` is under `BASE_DIR`: without that it says so before anything is started."""
+    declare(CONNECTIONS={"default": {"URL": "embedded://"}})
+    settings.BASE_DIR = None
+    ((identity, text),) = found()
+    assert identity == "E007"
+    assert "BASE_DIR" in text
+
+
+def test_findings_name_the_nearest_key(declare):
+    """The hint is what to change."""
+    declare({"orders": {"MAX_LEN": 5}})
+    assert found() == [
+        ("E001", "REDIS_STREAMS['STREAMS']['orders'] has an unknown key 'MAX_LEN'. Did you mean 'MAXLEN'?")
+    ]
+
+
+def test_check_command_fails_on_an_error(declare):
+    """As with every system check: what is wrong keeps the project from starting."""
+    declare({"orders": {"MAXLEN": 0}})
+    with pytest.raises(SystemCheckError, match=r"django_redis_streams\.E002"):
+        call_command("check")
+
+
+# ---------------------------------------------------------------- handlers
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ({"stream": "ordres"}, "Stream 'ordres' isn't declared in REDIS_STREAMS['STREAMS']. Did you mean 'orders'?"),
+        ({"group": "biling"}, "Group 'biling' isn't declared"),
+    ],
+)
+def test_handler_of_what_is_not_declared(declare, where, said):
+    """It would never be run."""
+    declare(BILLING)
+    handle()
+    handle(**where)
+    ((identity, text),) = found()
+    assert identity == "E010"
+    assert said in text
+    assert "tests.test_checks.handle.<locals>.function would never be run" in text
+
+
+def test_handlers_of_one_type(declare):
+    """Which of the two runs would be left to chance."""
+    declare(BILLING)
+    handle(type="a")
+    handle(type=["b", "a"])
+    ((identity, text),) = found()
+    assert identity == "E011"
+    assert "both take the type 'a' in group 'billing'" in text
+
+
+def test_group_without_a_handler(declare):
+    """Only a warning: another program may consume it."""
+    declare({"orders": {"GROUPS": {"billing": {}, "node": {}}}})
+    handle()
+    ((identity, text),) = found()
+    assert identity == "W010"
+    assert text.startswith("Group 'node' of stream 'orders' has no handler")
+
+
+def test_unknown_database_of_a_handler(declare):
+    """The decorator reads no settings, so this is found here."""
+    declare(BILLING)
+    handle(atomic="defualt")
+    ((identity, text),) = found()
+    assert identity == "E013"
+    assert "has atomic='defualt', which is no database. Did you mean 'default'?" in text
+
+
+def test_module_of_handlers_that_is_not_there(declare, monkeypatch):
+    """The setting is named; no other check of handlers is made, for there is no saying what is missing."""
+    monkeypatch.setattr(handlers.registry, "_registry", handlers.registry._Registry())
+    declare(BILLING, HANDLER_MODULES=["no_such_module"])
+    ((identity, text),) = found()
+    assert identity == "E014"
+    assert "'no_such_module'" in text
+
+
+@pytest.mark.parametrize("unmatched", ["skip", "dead-letter"])
+def test_types_that_nobody_of_a_group_takes(declare, unmatched):
+    """They would end in the dead letter queue by default: that must have been meant."""
+    declare(BILLING)
+    publishes("orders")(Book)
+    handle(type=["catalogue.book.created", "catalogue.book.up*"])
+    ((identity, text),) = found()
+    assert identity == "E012"
+    assert "has no handler for catalogue.book.deleted, which models publish there" in text
+    declare({"orders": {"GROUPS": {"billing": {"UNMATCHED": unmatched}}}})
+    assert found() == []
+
+
+def test_handler_of_all_types_takes_the_rest(declare):
+    """A group with one needs no `UNMATCHED`; nor does one on whose stream no model publishes."""
+    declare({"orders": {"GROUPS": {"billing": {}}}, "tasks": {"GROUPS": {"billing": {}}}})
+    publishes("orders")(Book)
+    handle(type="catalogue.book.created")
+    handle()
+    handle(stream="tasks", type="anything")
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("awaited", "hint"),
+    [
+        ("catalogue.book.deleted", "Did you mean 'catalogue.book.created'?"),
+        ("catalogue.bok.created", "Did you mean 'catalogue.book.created'?"),
+        ("catalogue.author.created", "Did you mean"),
+        ("Catalogue.Book.created", "Did you mean 'catalogue.book.created'?"),
+    ],
+)
+def test_events_that_no_model_publishes(declare, awaited, hint):
+    """A model's event that nobody publishes, or nearly the name of one that is."""
+    declare({"orders": {"GROUPS": {"billing": {"UNMATCHED": "skip"}}}})
+    publishes("orders", on=["created"])(Book)
+    handle(type=awaited)
+    ((identity, text),) = found()
+    assert identity == "W011"
+    assert f"waits for {awaited!r}, which no model publishes to 'orders'." in text
+    assert hint in text
+
+
+@pytest.mark.parametrize("awaited", ["order.imported", "invoice.created", "billing.invoice.created", "catalogue.*"])
+def test_types_that_may_come_from_anywhere(declare, awaited):
+    """`publish()` and other programs may send any type: no finding."""
+    declare({"orders": {"GROUPS": {"billing": {"UNMATCHED": "skip"}}}})
+    publishes("orders", on=["created"])(Book)
+    handle(type=awaited)
+    assert found() == []
+
+
+def test_events_on_a_stream_that_no_model_publishes_to(declare):
+    """There all events are published by hand, or by another program."""
+    declare(BILLING)
+    handle(type="catalogue.book.created")
+    assert found() == []
+
+
+# ---------------------------------------------------------------- models
+
+
+def test_model_that_is_not_there(declare):
+    """The nearest model is named."""
+    declare({"orders": {"MODELS": {"catalogue.Bok": {}, "nonsense": {}}}})
+    (first, first_text), (second, _) = found()
+    assert (first, second) == ("E020", "E020")
+    assert "names 'catalogue.Bok', which is no model. Did you mean 'catalogue.Book'?" in first_text
+
+
+@pytest.mark.parametrize("field", ["titel", "readers", "scan"])
+def test_field_that_cannot_be_published(declare, field):
+    """In `MODELS` it is found here; the decorator finds it itself."""
+    declare({"orders": {"MODELS": {"catalogue.Book": {"fields": [field]}}}})
+    ((identity, text),) = found()
+    assert identity == "E021"
+    assert f"catalogue.Book can't publish the field {field!r}" in text
+
+
+def test_model_of_an_undeclared_stream(declare):
+    """Every save would raise."""
+    declare()
+    publishes("ordres")(Author)
+    ((identity, text),) = found()
+    assert identity == "E022"
+    assert text.startswith("catalogue.Author publishes to 'ordres', which isn't declared in REDIS_STREAMS['STREAMS'].")
+    assert text.endswith("Did you mean 'orders'?")
+
+
+def test_event_that_is_published_twice(declare):
+    """By a decorator and by the settings, say: each group would do everything twice."""
+    declare({"orders": {"MODELS": {"catalogue.Book": {"on": ["created"]}}}})
+    publishes("orders", on=["created", "deleted"])(Book)
+    ((identity, text),) = found()
+    assert identity == "W020"
+    assert text.startswith("catalogue.Book publishes created twice to 'orders'.")
+
+
+def test_declarations_that_differ_are_no_finding(declare):
+    """Another event, type, stream or model is another thing to tell."""
+    declare({"orders": {}, "tasks": {}})
+    for options in ({"on": ["created"]}, {"on": ["deleted"]}, {"on": ["created"], "type": "book.new"}):
+        publishes("orders", **options)(Book)
+    publishes("tasks", on=["created"])(Book)
+    publishes("orders", on=["created"])(Author)
+    assert found() == []
+
+
+# ---------------------------------------------------------------- servers
+
+
+def test_servers_are_asked_under_deploy_only(declare):
+    """`check` without `--deploy`, as `runserver` and `migrate` run it, goes nowhere."""
+    declare()
+    assert ids() == []
+    assert ids(deploy=True) == ["W030"]
+
+
+def test_sound_server_has_no_findings(streams):
+    """The server of the tests keeps an append-only file and evicts nothing."""
+    streams({})
+    assert found(deploy=True) == []
+
+
+def test_embedded_server_is_for_development(declare, tmp_path):
+    """In production it is an error, and the check starts none."""
+    declare(CONNECTIONS={"default": {"URL": f"embedded://{tmp_path}/streams"}})
+    assert ids() == []
+    ((identity, text),) = found(deploy=True)
+    assert identity == "E030"
+    assert "Connection 'default' is embedded://" in text
+    assert not (tmp_path / "streams").exists()
+
+
+def test_server_that_would_lose_messages(streams, make_server):
+    """Eviction and the lack of a file are findings, each with what to set."""
+    server = make_server(appendonly="no", maxmemory_policy="allkeys-lru")
+    streams({}, URL=server.url)
+    (evicts, evicts_text), (forgets, forgets_text) = found(deploy=True)
+    assert (evicts, forgets) == ("W033", "W034")
+    assert "maxmemory-policy 'allkeys-lru'" in evicts_text
+    assert "Set appendonly to yes." in forgets_text
+
+
+def test_server_that_may_not_be_asked(streams, server):
+    """An ACL without INFO: it says that nothing could be looked at, and what would let it."""
+    streams({}, URL=server.user("app", "s3cret", "+@all", "-info", "~*"))
+    ((identity, text),) = found(deploy=True)
+    assert identity == "W031"
+    assert "Allow the command INFO" in text
+    assert "s3cret" not in text
+
+
+@contextmanager
+def answering(reply=b""):
+    """A server that gives this reply to INFO, and none to anything else; without one it says nothing at all."""
+    done = threading.Event()
+
+    def serve():
+        with suppress(OSError):
+            near, _ = listener.accept()
+            with near:
+                while b"INFO" not in (asked := near.recv(65536)).split() or not reply:
+                    if not asked:
+                        return
+                    near.sendall(b"+OK\r\n" * asked.count(b"*") if reply else b"")
+                near.sendall(reply)
+                done.wait(10)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}"
+        done.set()
+
+
+def info(text):
+    """INFO's reply."""
+    return f"${len(text)}\r\n{text}\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("redis_version:6.0.16\r\nmaxmemory_policy:noeviction\r\naof_enabled:1", ["W032"]),
+        ("redis_version:6.2.0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1", []),
+        ("redis_version:10.0.0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1", []),
+        ("redis_version:unstable\r\nmaxmemory_policy:noeviction\r\naof_enabled:0", ["W031", "W034"]),
+        ("# Server\r\n", ["W031"]),
+    ],
+)
+def test_what_a_server_tells_is_judged(declare, text, expected):
+    """A version that is too old, and what it doesn't tell: a proxy or a managed service may hide it."""
+    with answering(info(text)) as url:
+        declare(CONNECTIONS={"default": {"URL": url}})
+        assert ids(deploy=True) == expected
+
+
+def test_silent_server_does_not_hang_the_check(declare):
+    """It accepts and says nothing: two seconds later that is the finding."""
+    with answering() as url:
+        declare(CONNECTIONS={"default": {"URL": url, "OPTIONS": {"socket_timeout": 60}}})
+        since = time.monotonic()
+        assert ids(deploy=True) == ["W030"]
+        assert time.monotonic() - since < 8
+
+
+def test_password_is_not_in_a_finding(declare):
+    """What a check says ends up in logs of a deployment."""
+    declare(CONNECTIONS={"default": {"URL": "redis://app:s3cret@localhost:1"}})
+    ((identity, text),) = found(deploy=True)
+    assert identity == "W030"
+    assert "s3cret" not in text
+
+
+# ---------------------------------------------------------------- the table
+
+
+def test_checks_use_no_database(declare):
+    """None of them may open a connection, as this test may not."""
+    declare(BILLING)
+    assert checks.check_servers() != []
+
+
+def test_table_of_ids_is_complete():
+    """Each id that is reported is explained, and each that is explained is reported."""
+    package = Path(django_redis_streams.__file__).parent
+    sources = [*(package / "checks").glob("[a-z]*.py"), package / "conf" / "parse.py"]
+    reported = {each for path in sources for each in re.findall(r"[.\"]([EW]\d{3})\"", path.read_text())}
+    assert reported == set(re.findall(r"^\| ([EW]\d{3}) \|", checks.__doc__, re.MULTILINE))
