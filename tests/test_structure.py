@@ -23,7 +23,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 
 # The rooms that speak with the server.
 ASKING = {"store", "connections", "embedded"}
-COMMAND = re.compile(r"X[A-Z]{3,}|[HZS]?(GET|SET|DEL|CARD|LEN|SCAN|REM|ADD)|EVAL(SHA)?|INFO|CONFIG|PING|CLIENT|EXISTS")
+COMMAND = re.compile(r"X[A-Z]{3,}|[HZ](GET|SET|DEL|CARD|LEN|SCAN|REM|ADD)|EVAL(SHA)?|INFO|CONFIG|PING|CLIENT|EXISTS")
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
