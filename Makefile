@@ -20,7 +20,7 @@ endif
 # The demo has a directory of its own, and takes no other shop's database or server from the environment.
 SHOP := env -u DATABASE_URL -u REDIS_URL SHOP_DIR=.demo $(RUN) testproject/manage.py
 
-.PHONY: demo admin worker test lint clean anew
+.PHONY: demo admin worker test faults lint bench clean anew
 
 demo: $(VENV)/testproject@$(DJANGO)
 	@rm -rf .demo && mkdir .demo
@@ -35,11 +35,19 @@ worker: $(VENV)/testproject@$(DJANGO)
 test: $(VENV)/test@$(DJANGO)
 	$(RUN) -m pytest -m "not slow"
 
+# TIMES=10 runs them ten times in a row.
+faults: $(VENV)/test@$(DJANGO)
+	@for each in $$(seq $(or $(TIMES),1)); do $(RUN) -m pytest -q tests/faults || exit 1; done
+
 lint: $(VENV)/lint@$(DJANGO)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
+
+# FIGURES="drain.message latency.p50" measures these alone; INTO=docs redraws the docs' picture and table.
+bench: $(VENV)/bench@$(DJANGO)
+	@$(RUN) -m tests.benchmarks $(FIGURES) $(if $(INTO),--into $(INTO))
 
 clean:
 	rm -rf $(VENV) .demo build dist .coverage .coverage.* htmlcov
