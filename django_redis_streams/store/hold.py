@@ -114,17 +114,19 @@ def claim(link: Link, membership: Membership, count: int, *, returned_only: bool
 def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:
     """Hand back all that a consumer holds, and remove its name; how many entries, and tokens of those without a body.
 
-    A group that is gone holds nothing.
+    A group that is gone holds nothing. Where one stream is refused, the other is handed back before that is raised.
     """
     handed, vanished = 0, []
+    refused: ResponseError | None = None
     for key in membership.sources:
         try:
             for count, gone in _hand_back(link, membership, key):
                 handed += count
                 vanished += [token(key, each) for each in gone]
         except ResponseError as error:
-            if not group_is_gone(error):
-                raise
+            refused = refused if group_is_gone(error) else error
+    if refused is not None:
+        raise refused
     return handed, vanished
 
 

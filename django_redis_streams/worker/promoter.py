@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from redis.exceptions import ResponseError
+
 from ..conf import StreamConfig
 from ..connections import Link
 from ..store.redeliver import promote, recorded_groups
@@ -50,7 +52,7 @@ class Promoter(Service):
         if promotion is None:
             return
         for problem in promotion.problems:
-            logger.error("%s: due retries can't be moved: %r", stream.name, problem, extra={"stream": stream.name})
+            self._report(stream, problem)
         if promotion.vanished:
             logger.error(
                 "%s: %d retries were due whose entry is gone.", stream.name, promotion.vanished,
@@ -61,8 +63,15 @@ class Promoter(Service):
             self._more = self._more or promotion.more
 
     def _known_groups(self, link: Link, stream: StreamConfig) -> list[str]:
-        asked, groups = self._groups.get(stream.name, (0.0, []))
-        if time.monotonic() - asked > _SELDOM or not groups:
-            groups = sorted({*recorded_groups(link, stream.keys), *stream.groups})
+        asked, groups = self._groups.get(stream.name, (0.0, [*stream.groups]))
+        if time.monotonic() - asked > _SELDOM:
+            try:
+                groups = sorted({*recorded_groups(link, stream.keys), *stream.groups})
+            except ResponseError as error:
+                # For those that are known it goes on.
+                self._report(stream, str(error))
             self._groups[stream.name] = time.monotonic(), groups
         return groups
+
+    def _report(self, stream: StreamConfig, problem: str) -> None:
+        logger.error("%s: due retries can't be moved: %r", stream.name, problem, extra={"stream": stream.name})

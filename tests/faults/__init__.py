@@ -1,0 +1,1 @@
+"""What breaks around a worker, provoked on real servers: nothing is lost, and duplicates come only where promised."""

@@ -1,0 +1,214 @@
+"""A worker whose server refuses something: it goes on with the rest, and with that too once it is allowed again."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from django_redis_streams.exceptions import Reject
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+
+from ..books import books, letters, totals
+from ..servers import Server
+from ..waiting import wait_until
+from ..workers import working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
+
+Raw = Any
+SETTINGS = {"orders": {"MAXLEN": 5, "GROUPS": {"billing": {"BACKOFF": (0.01, 0.02), "CLAIM_IDLE": 5}}}}
+# What is published while something is refused.
+PUBLISHED = ["ok"] * 20 + ["reject"] * 2 + ["fail once"] * 2
+SETTLED = {"acknowledged": 22, "dead-lettered": 2, "retried": 2}
+
+
+@pytest.fixture
+def runs() -> Counter[str]:
+    """Counts the runs of each message; a handler that obeys is declared."""
+    counted: Counter[str] = Counter()
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        counted[message.id] += 1
+        if message.payload["do"] == "reject":
+            raise Reject("told to")
+        if message.payload["do"] == "fail once" and message.attempt == 1:
+            raise RuntimeError("told to")
+
+    return counted
+
+
+@pytest.fixture
+def limit(server: Server, streams: Callable[..., None]) -> Iterator[Callable[[str], None]]:
+    """Changes what the worker may do: `limit("-xadd")`."""
+    streams(SETTINGS, URL=server.user("worker", "secret", "+@all", "~*", "&*"))
+    yield lambda rule: server.raw().execute_command("ACL", "SETUSER", "worker", rule)
+    server.raw().execute_command("ACL", "DELUSER", "worker")
+
+
+def publish(raw: Raw) -> list[str]:
+    """Publish them all; their ids as messages."""
+    return [f"orders/{raw.xadd('orders', {'do': do})}" for do in PUBLISHED]
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> int:
+    """How often the worker said that something was refused."""
+    told = ("can't settle", "failed; next try", "is refused", "can't be moved")
+    return sum(any(each in record.getMessage() for each in told) for record in caplog.records)
+
+
+def assert_settled_once(raw: Raw, runs: Counter[str], ids: list[str]) -> None:
+    """Each message was run as often as it should, and is in exactly one place."""
+    wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}")
+    assert runs == {each: 2 if do == "fail once" else 1 for each, do in zip(ids, PUBLISHED, strict=True)}
+    assert len(letters(raw)) == 2
+    assert books(raw).all == len(ids)
+    assert raw.xlen("{orders}:redelivery:billing") == raw.hlen("{orders}:retry:billing:entries") == 0
+
+
+# What is refused, and what is settled nevertheless.
+REFUSED: dict[str, dict[str, int]] = {
+    "xadd": {"acknowledged": 20, "retried": 2},
+    "zadd": {"acknowledged": 20, "dead-lettered": 2},
+    "hset": {"acknowledged": 20, "dead-lettered": 2},
+    "zrem": {"acknowledged": 20, "dead-lettered": 2, "retried": 2},
+    "hdel": {"acknowledged": 20, "dead-lettered": 2, "retried": 2},
+    "xpending": {"acknowledged": 20},
+    "xclaim": SETTLED,
+    "xinfo": SETTLED,
+    "xgroup": SETTLED,
+    "xtrim": SETTLED,
+    "client": SETTLED,
+    "info": SETTLED,
+    "xdel": {"acknowledged": 20, "dead-lettered": 2, "retried": 2},
+    "xack": {},
+    "hincrby": {},
+    "evalsha": {},
+    "xreadgroup": {},
+}
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_worker_goes_on_while_a_command_is_refused(
+    raw: Raw,
+    limit: Callable[[str], None],
+    runs: Counter[str],
+    caplog: pytest.LogCaptureFixture,
+    command: str,
+) -> None:
+    """What doesn't need it is settled; the rest waits, is copied once and run once, and is reported."""
+    caplog.set_level(logging.WARNING)
+    meanwhile = REFUSED[command]
+    with working() as worker:
+        wait_until(lambda: worker.consumer.session.has_read)
+        limit(f"-{command}")
+        if command == "xreadgroup":
+            wait_until(lambda: "is refused" in caplog.text, "the read that was under way has ended")
+        ids = publish(raw)
+        wait_until(lambda: totals(raw) == meanwhile, f"{meanwhile}")
+        if meanwhile != SETTLED:
+            wait_until(lambda: refusals(caplog) > 5)
+        assert totals(raw) == meanwhile
+        limit(f"+{command}")
+        assert_settled_once(raw, runs, ids)
+
+
+BREAK = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('RENAME', KEYS[1], KEYS[2]) end
+redis.call('LPUSH', KEYS[1], 'of a wrong type')
+"""
+MEND = """
+redis.call('DEL', KEYS[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]) end
+"""
+WRONG: dict[str, dict[str, int]] = {
+    "{orders}:dlq": {"acknowledged": 22, "retried": 2},
+    "{orders}:retry:billing": {"acknowledged": 20, "dead-lettered": 2},
+    "{orders}:retry:billing:entries": {"acknowledged": 20, "dead-lettered": 2},
+    "{orders}:promoter": {"acknowledged": 20, "dead-lettered": 2, "retried": 2},
+    "{orders}:groups": SETTLED,
+    "{orders}:totals:billing": {},
+    "{orders}:redelivery:billing": {},
+    "orders": {},
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_worker_goes_on_while_a_key_is_of_a_wrong_type(
+    raw: Raw, streams: Any, runs: Counter[str], caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    """What doesn't need it is settled; the rest waits, is copied once and run once, and is reported."""
+    caplog.set_level(logging.WARNING)
+    streams(SETTINGS)
+    meanwhile = WRONG[key]
+    with working() as worker:
+        wait_until(lambda: worker.consumer.session.has_read)
+        raw.eval(BREAK, 2, key, "{orders}:aside")
+        if "redelivery" in key:
+            wait_until(lambda: "is refused" in caplog.text, "the read that was under way has ended")
+        ids = publish(raw) if key != "orders" else []
+        counted = dict if "totals" in key else lambda: totals(raw)
+        wait_until(lambda: counted() == meanwhile, f"{meanwhile}")
+        wait_until(lambda: refusals(caplog) > 5)
+        assert counted() == meanwhile
+        raw.eval(MEND, 2, key, "{orders}:aside")
+        assert_settled_once(raw, runs, ids or publish(raw))
+
+
+def test_a_worker_does_all_its_work_at_full_memory(raw: Raw, streams: Any, runs: Counter[str]) -> None:
+    """It starts, makes its group, acknowledges, retries, promotes and buries: so memory is freed."""
+    streams(SETTINGS)
+    ids = publish(raw)
+    raw.config_set("maxmemory", "1")
+    try:
+        with working():
+            assert_settled_once(raw, runs, ids)
+    finally:
+        raw.config_set("maxmemory", "0")
+
+
+def test_what_was_refused_is_tried_ever_less_often(
+    raw: Raw, limit: Callable[[str], None], runs: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also while others are acknowledged all the time, which must not have it tried at every turn."""
+    limit("-xadd")
+    raw.xadd("orders", {"do": "reject"})
+    with working():
+        wait_until(lambda: refusals(caplog))
+        for n in range(100):
+            raw.xadd("orders", {"do": "ok"})
+            wait_until(lambda n=n: totals(raw).get("acknowledged", 0) > n)
+        assert refusals(caplog) < 12
+
+
+def test_a_worker_that_cannot_settle_reads_no_more_than_it_can_hold(
+    raw: Raw, limit: Callable[[str], None], runs: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it doesn't read, another can; allowed again, it goes on."""
+    monkeypatch.setattr("django_redis_streams.worker.ledger._MOST_REFUSED", 50)
+    limit("-hincrby")
+    for _ in range(400):
+        raw.xadd("orders", {"do": "ok"})
+    with working() as worker:
+        wait_until(lambda: worker.consumer._ledger.full)
+        assert raw.xpending("orders", "billing")["pending"] < 400
+        limit("+hincrby")
+        wait_until(lambda: totals(raw) == {"acknowledged": 400})
+    assert set(runs.values()) == {1}
+
+
+def test_what_a_worker_cannot_settle_at_its_stop_is_handed_back(
+    raw: Raw, limit: Callable[[str], None], runs: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It isn't lost: the next worker runs it again."""
+    limit("-hincrby")
+    raw.xadd("orders", {"do": "ok"})
+    with working():
+        wait_until(lambda: refusals(caplog))
+    assert raw.xpending_range("orders", "billing", "-", "+", 1)[0]["consumer"] == "returned"
+    limit("+hincrby")
+    with working(name="next"):
+        wait_until(lambda: totals(raw) == {"acknowledged": 1})

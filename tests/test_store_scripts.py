@@ -1,0 +1,382 @@
+"""Each script of the worker, refused at each of its steps: all is done or nothing, and a later try does it all."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from django_redis_streams import conf, connections
+from django_redis_streams.connections import Link
+from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
+from django_redis_streams.store.consumers import retire_dead
+from django_redis_streams.store.groups import make_group
+from django_redis_streams.store.hold import claim, hand_back, pending_of, renew
+from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.redeliver import promote
+from django_redis_streams.store.scripts import all_scripts, run, script
+from django_redis_streams.store.settle import settle_commands
+from django_redis_streams.store.trim import trim
+
+from .servers import Server
+from .waiting import wait_until
+
+Raw = Any
+Act = Callable[[Link], Any]
+
+MAIN = "orders"
+REDELIVERY = "{orders}:redelivery:billing"
+RETRY = "{orders}:retry:billing"
+ENTRIES = "{orders}:retry:billing:entries"
+TOTALS = "{orders}:totals:billing"
+DLQ = "{orders}:dlq"
+GROUPS = "{orders}:groups"
+PROMOTER = "{orders}:promoter"
+STREAMS = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}, "MAXLEN": 1, "EXACT_TRIM": True}}
+
+
+@pytest.fixture(autouse=True)
+def _streams(streams: Callable[..., None]) -> None:
+    streams(STREAMS)
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    """A link of a worker's."""
+    opened = connections.open(timeout=5)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def limited(server: Server, raw: Raw) -> Iterator[Link]:
+    """A link of the user `limited`, who may do everything, until told otherwise."""
+    server.user("limited", "secret", "+@all", "~*")
+    opened = connections.open(timeout=5)
+    opened.call("AUTH", "limited", "secret")
+    yield opened
+    opened.close()
+    raw.execute_command("ACL", "DELUSER", "limited")
+
+
+# ---------------------------------------------------------------- what each script is asked to do
+
+
+def member(consumer: str = "c") -> Membership:
+    """A consumer of the group."""
+    return Membership(conf.stream("orders"), conf.group("orders", "billing"), consumer)
+
+
+def deliver(raw: Raw, link: Link, key: str = MAIN) -> Act:
+    """An entry that is pending for the consumer `c`."""
+    make_group(link, member(), "0")
+    fields = {"n": "1"} if key == MAIN else {"drs": '{"id":"x","source":"orders","entry":"1-1","attempt":1}', "n": "1"}
+    raw.xadd(key, fields, id="1-1")
+    raw.xreadgroup("billing", "c", {key: ">"})
+    return lambda _: None
+
+
+def settle(key: str, outcome: Outcome) -> Callable[[Raw, Link], Act]:
+    """Settle a pending entry in one way."""
+
+    def prepare(raw: Raw, link: Link) -> Act:
+        deliver(raw, link, key)
+        (delivery,) = pending_of(link, member(), lambda _: False).deliveries
+        ((command, _),) = settle_commands(member(), [(delivery, outcome)])
+        return lambda link: run(link, command)
+
+    return prepare
+
+
+def a_retry(raw: Raw, link: Link) -> Act:
+    """Promote a due retry."""
+    settle(MAIN, RetryLater(0, Failure()))(raw, link)(link)
+    return _promote
+
+
+def a_retry_without_a_row(raw: Raw, link: Link) -> Act:
+    """Promote a token that stands for nothing."""
+    a_retry(raw, link)
+    raw.delete(ENTRIES)
+    return _promote
+
+
+def _promote(link: Link) -> None:
+    promotion = promote(link, member().keys, ["billing"], "me")
+    assert promotion is not None
+    if promotion.problems:
+        raise ResponseError(*promotion.problems)
+
+
+def a_pending_entry_to_renew(raw: Raw, link: Link) -> Act:
+    """Renew what is in hand."""
+    deliver(raw, link)
+    return lambda link: renew(link, member(), MAIN, ["1-1"])
+
+
+def a_pending_entry_to_hand_back(raw: Raw, link: Link) -> Act:
+    """Hand back what is held."""
+    deliver(raw, link)
+    return lambda link: hand_back(link, member())
+
+
+def an_entry_that_was_handed_back(raw: Raw, link: Link) -> Act:
+    """Claim what was handed back."""
+    deliver(raw, link)
+    hand_back(link, member())
+    return lambda link: claim(link, member("d"), 10, returned_only=True)
+
+
+def a_pending_entry_without_a_body(raw: Raw, link: Link) -> Act:
+    """Claim what can't be handled by anybody any more."""
+    deliver(raw, link)
+    raw.xdel(MAIN, "1-1")
+    wait_until(lambda: raw.xpending_range(MAIN, "billing", "-", "+", 1, idle=1))
+    return lambda link: claim(link, member("d"), 10, returned_only=False)
+
+
+def a_missing_group(raw: Raw, _: Link) -> Act:
+    """Make a group at the end of its stream."""
+    raw.xadd(MAIN, {"n": "1"}, id="1-1")
+    return lambda link: make_group(link, member(), "$")
+
+
+def a_long_stream(raw: Raw, link: Link) -> Act:
+    """Trim what nobody needs."""
+    make_group(link, member(), "0")
+    for n in range(1, 4):
+        raw.xadd(MAIN, {"n": "1"}, id=f"{n}-1")
+    raw.xgroup_setid(MAIN, "billing", "3-1")
+    return lambda link: trim(link, member().stream)
+
+
+def a_silent_consumer(raw: Raw, link: Link) -> Act:
+    """Remove the name of a consumer that is gone."""
+    make_group(link, member(), "0")
+    for key in (MAIN, REDELIVERY):
+        raw.xgroup_createconsumer(key, "billing", "c")
+    wait_until(lambda: all(each["idle"] for key in (MAIN, REDELIVERY) for each in raw.xinfo_consumers(key, "billing")))
+    return lambda link: retire_dead(link, member("d"), 1)
+
+
+FAILURE = Failure(handler="shop.charge", error="RuntimeError: no")
+CASES: dict[str, Callable[[Raw, Link], Act]] = {
+    "ack": settle(MAIN, Ack()),
+    "ack of ours": settle(REDELIVERY, Ack()),
+    "retry": settle(MAIN, RetryLater(1, FAILURE)),
+    "retry of ours": settle(REDELIVERY, RetryLater(1, FAILURE)),
+    "bury": settle(MAIN, DeadLetter(Reason.REJECTED, FAILURE)),
+    "bury of ours": settle(REDELIVERY, DeadLetter(Reason.REJECTED, FAILURE)),
+    "promote": a_retry,
+    "promote what vanished": a_retry_without_a_row,
+    "renew": a_pending_entry_to_renew,
+    "hand_back": a_pending_entry_to_hand_back,
+    "claim": an_entry_that_was_handed_back,
+    "claim what vanished": a_pending_entry_without_a_body,
+    "make_group": a_missing_group,
+    "trim": a_long_stream,
+    "retire": a_silent_consumer,
+}
+
+
+# ---------------------------------------------------------------- what there is on the server
+
+
+def state(raw: Raw) -> dict[str, Any]:
+    """All that a script may change, without times and without ids that the server gives."""
+    return {
+        "streams": {key: [_told(fields) for _, fields in raw.xrange(key)] for key in (MAIN, REDELIVERY, DLQ)},
+        "pending": {
+            key: [(each["message_id"].endswith("-1"), each["consumer"], each["times_delivered"]) for each in pending]
+            for key in (MAIN, REDELIVERY)
+            if (pending := _pending(raw, key)) is not None
+        },
+        "consumers": {key: _names(raw, key) for key in (MAIN, REDELIVERY)},
+        "retries": (raw.zrange(RETRY, 0, -1), raw.hkeys(ENTRIES)),
+        "totals": {name: value for name, value in raw.hgetall(TOTALS).items() if value != "0"},
+        "groups": raw.hgetall(GROUPS),
+    }
+
+
+def _told(fields: dict[str, str]) -> dict[str, Any]:
+    if "drs" not in fields:
+        return fields
+    metadata = json.loads(fields["drs"])
+    return {**fields, "drs": {name: value for name, value in metadata.items() if name not in {"first", "last"}}}
+
+
+def _pending(raw: Raw, key: str) -> list[dict[str, Any]] | None:
+    with suppress(ResponseError):
+        return raw.xpending_range(key, "billing", "-", "+", 10)
+    return None
+
+
+def _names(raw: Raw, key: str) -> list[str]:
+    with suppress(ResponseError):
+        return sorted(each["name"] for each in raw.xinfo_consumers(key, "billing"))
+    return []
+
+
+def copies(raw: Raw) -> int:
+    """In how many places the message waits or lies: pending, to be retried, redelivered, dead."""
+    pending = raw.xpending(MAIN, "billing")["pending"] if raw.exists(MAIN) and raw.xinfo_groups(MAIN) else 0
+    return pending + raw.zcard(RETRY) + raw.xlen(REDELIVERY) + raw.xlen(DLQ)
+
+
+def undisturbed(raw: Raw, link: Link, case: str) -> dict[str, Any]:
+    """What is so after the script was run once."""
+    CASES[case](raw, link)(link)
+    found = state(raw)
+    raw.flushall()
+    return found
+
+
+def commands(case: str) -> list[str]:
+    """The commands that a script gives."""
+    return sorted(set(re.findall(r"redis\.p?call\('(\w+)'", script(case.partition(" ")[0]).source)))
+
+
+# ---------------------------------------------------------------- the tests
+
+
+@pytest.mark.parametrize(("case", "command"), [(case, command) for case in CASES for command in commands(case)])
+def test_a_step_that_an_acl_refuses_changes_nothing(
+    raw: Raw, link: Link, limited: Link, case: str, command: str
+) -> None:
+    """However often it is tried, nothing is lost and nothing copied twice; allowed again, it does all that it does."""
+    wanted = undisturbed(raw, link, case)
+    act = CASES[case](raw, link)
+    before = copies(raw)
+    raw.execute_command("ACL", "SETUSER", "limited", f"-{command}")
+    for _ in range(3):
+        with suppress(ResponseError):
+            act(limited)
+    assert copies(raw) == before <= 1 or state(raw) == wanted
+    raw.execute_command("ACL", "SETUSER", "limited", f"+{command}")
+    act(limited)
+    assert state(raw) == wanted
+
+
+@pytest.mark.parametrize("key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER])
+@pytest.mark.parametrize("case", CASES)
+def test_a_key_of_a_wrong_type_changes_nothing(raw: Raw, link: Link, case: str, key: str) -> None:
+    """However often it is tried, nothing is lost and nothing copied twice; mended, it does all that it does."""
+    wanted = undisturbed(raw, link, case)
+    act = CASES[case](raw, link)
+    before = copies(raw)
+    there = raw.exists(key)
+    if there:
+        raw.rename(key, "{orders}:aside")
+    raw.lpush(key, "of a wrong type")
+    for _ in range(3):
+        with suppress(ResponseError):
+            act(link)
+    raw.delete(key)
+    if there:
+        raw.rename("{orders}:aside", key)
+    assert copies(raw) == before <= 1 or state(raw) == wanted
+    act(link)
+    assert state(raw) == wanted
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_full_memory_holds_up_no_script(raw: Raw, link: Link, case: str) -> None:
+    """At maxmemory, with nothing to be evicted, all of it works: it is what frees memory."""
+    wanted = undisturbed(raw, link, case)
+    act = CASES[case](raw, link)
+    raw.config_set("maxmemory", "1")
+    try:
+        act(link)
+    finally:
+        raw.config_set("maxmemory", "0")
+    assert state(raw) == wanted
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_script_may_be_sent_twice(raw: Raw, link: Link, case: str) -> None:
+    """Where only the reply was lost, the second finds all done and changes nothing."""
+    wanted = undisturbed(raw, link, case)
+    act = CASES[case](raw, link)
+    act(link)
+    act(link)
+    assert state(raw) == wanted
+
+
+def test_every_script_of_the_worker_is_tried_here() -> None:
+    """A new one, or one that is renamed, isn't forgotten: what only people ask for is tested beside them."""
+    by_hand = {"replay", "release", "retries", "discard_dead_letter", "discard_retry"}
+    assert {each.name for each in all_scripts()} == {case.split()[0] for case in CASES} | by_hand
+
+
+# ---------------------------------------------------------------- fences
+
+
+@pytest.mark.parametrize("case", ["retry", "bury", "retry of ours", "bury of ours"])
+def test_what_another_has_claimed_is_neither_retried_nor_buried(raw: Raw, link: Link, case: str) -> None:
+    """Only the consumer for which an entry is pending may copy it."""
+    act = CASES[case](raw, link)
+    key = REDELIVERY if "ours" in case else MAIN
+    raw.xclaim(key, "billing", "another", 0, ["1-1"])
+    before = state(raw)
+    act(link)
+    assert state(raw) == before
+
+
+def test_a_heartbeat_steals_nothing_back(raw: Raw, link: Link) -> None:
+    """What another has claimed stays the other's, and is told to be lost; what is settled, too."""
+    deliver(raw, link)
+    raw.xadd(MAIN, {"n": "2"}, id="2-1")
+    raw.xadd(MAIN, {"n": "3"}, id="3-1")
+    raw.xreadgroup("billing", "c", {MAIN: ">"})
+    raw.xclaim(MAIN, "billing", "another", 0, ["1-1"])
+    raw.xack(MAIN, "billing", "2-1")
+    lost, vanished = renew(link, member(), MAIN, ["1-1", "2-1", "3-1"])
+    assert (lost, vanished) == (["orders/1-1", "orders/2-1"], [])
+    assert {each["message_id"]: each["consumer"] for each in _pending(raw, MAIN) or ()} == {
+        "1-1": "another",
+        "3-1": "c",
+    }
+
+
+def test_what_is_handed_back_is_claimable_at_once_and_counted_as_never_delivered(raw: Raw, link: Link) -> None:
+    """The next delivery is the first; a late heartbeat of the old owner changes nothing."""
+    deliver(raw, link)
+    handed, _ = hand_back(link, member())
+    assert handed == 1
+    assert renew(link, member(), MAIN, ["1-1"]) == (["orders/1-1"], [])
+    ((_, owner, _, times),) = link.call("XPENDING", MAIN, "billing", "-", "+", 1)
+    assert (owner, times) == ("returned", 0)
+    found = claim(link, member("d"), 10, returned_only=True)
+    assert [each.entry_id for each in found.deliveries] == ["1-1"]
+    ((_, owner, _, times),) = link.call("XPENDING", MAIN, "billing", "-", "+", 1)
+    assert (owner, times) == ("d", 1)
+
+
+def test_very_much_is_handed_back_in_parts(raw: Raw, link: Link) -> None:
+    """More than one script hands back, and nothing is left under the name, which is gone."""
+    make_group(link, member(), "0")
+    for n in range(350):
+        raw.xadd(MAIN, {"n": n})
+    raw.xreadgroup("billing", "c", {MAIN: ">"})
+    assert hand_back(link, member())[0] == 350
+    assert _names(raw, MAIN) == ["returned"]
+
+
+# ---------------------------------------------------------------- bodies that are gone
+
+
+@pytest.mark.parametrize("verb", ["renew", "hand back"])
+def test_what_was_deleted_while_it_was_pending_is_in_the_books(raw: Raw, link: Link, verb: str) -> None:
+    """On every server it ends as vanished, whoever finds it: newer ones drop it at the next XCLAIM, 6.2 keeps it."""
+    deliver(raw, link)
+    raw.xdel(MAIN, "1-1")
+    told = renew(link, member(), MAIN, ["1-1"])[1] if verb == "renew" else hand_back(link, member())[1]
+    if _pending(raw, MAIN):
+        wait_until(lambda: raw.xpending_range(MAIN, "billing", "-", "+", 1, idle=1))
+        told += claim(link, member("d"), 10, returned_only=False).vanished
+    assert told == ["orders/1-1"]
+    assert raw.hgetall(TOTALS) == {"vanished": "1"}
+    assert not _pending(raw, MAIN)
