@@ -8,7 +8,6 @@ DJANGO ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 WHAT_VERSION := import platform; print(platform.python_version())
