@@ -1,0 +1,88 @@
+"""How fast waiting messages are handled.
+
+The stream is filled beforehand. Rates are taken from outside, between the first tenth and the last message: no
+start-up counts. Our side is `manage.py runconsumers` as it is deployed, with its supervisor, keeper, maintenance and
+promoter at work, and all promises kept: messages are held by heartbeat, acknowledged by script, counted in the totals.
+"""
+
+from collections.abc import Callable
+
+from .bench import Bench
+from .figures import Comparison, figure
+from .processes import Worker, bare, ours
+
+__all__ = ["drained"]
+
+_MESSAGES = 200_000
+_SLOW_MESSAGES = 5_000
+_SLOW_STOCK = 10_000
+
+
+def drained(bench: Bench, worker: Worker, *, pinned: bool = True, prepare: Callable[[], None] = lambda: None) -> float:
+    """Messages a second that a worker handles of those that wait, when `prepare` has done what it will to them."""
+    bench.stock(_MESSAGES, ours=worker.ours)
+    prepare()
+    with bench.working(worker, pinned=pinned) as run:
+        handled, seconds = run.speed(_MESSAGES // 10, _MESSAGES)
+    return handled / seconds
+
+
+@figure("drain.message")
+def message(bench: Bench) -> Comparison:
+    """One process, a function called with each message, against the bare loop by 100."""
+    return bench.compare(
+        "messages/s",
+        ("ours", lambda: drained(bench, ours("message"))),
+        ("bare", lambda: drained(bench, bare("json"))),
+    )
+
+
+@figure("drain.orjson")
+def orjson(bench: Bench) -> Comparison:
+    """The same against the bare loop by 100 with orjson; ours has Python's own parser."""
+    return bench.compare(
+        "messages/s",
+        ("ours", lambda: drained(bench, ours("message"))),
+        ("bare", lambda: drained(bench, bare("orjson"))),
+    )
+
+
+@figure("drain.batch")
+def batch(bench: Bench) -> Comparison:
+    """One process, a function called with batches of up to 100, against the bare loop by 100.
+
+    The function writes once for each message of the batch, as the bare loop does.
+    """
+    return bench.compare(
+        "messages/s",
+        ("ours", lambda: drained(bench, ours("batch"))),
+        ("bare", lambda: drained(bench, bare("json"))),
+    )
+
+
+@figure("drain.processes")
+def processes(bench: Bench) -> Comparison:
+    """Two processes against two bare loops, none of them pinned."""
+    return bench.compare(
+        "messages/s",
+        ("ours", lambda: drained(bench, ours("message", "--processes", "2"), pinned=False)),
+        ("bare", lambda: drained(bench, bare("json", processes=2), pinned=False)),
+    )
+
+
+@figure("drain.threads")
+def threads(bench: Bench) -> Comparison:
+    """8 threads of one process whose handler sleeps 5 ms, against 8 bare threads that sleep so."""
+    return bench.compare(
+        "messages/s",
+        ("ours", lambda: _drained_slowly(bench, ours("threads", "--threads", "8"))),
+        ("bare", lambda: _drained_slowly(bench, bare("threads"))),
+    )
+
+
+def _drained_slowly(bench: Bench, worker: Worker) -> float:
+    """Of twice as many as are measured: no thread runs out of work before the others."""
+    bench.stock(_SLOW_STOCK, ours=worker.ours)
+    with bench.working(worker) as run:
+        handled, seconds = run.speed(_SLOW_MESSAGES // 5, _SLOW_MESSAGES)
+    return handled / seconds

@@ -1,0 +1,72 @@
+"""The machine: which cores there are, who is pinned to which, and what other processes used meanwhile."""
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["Foreign", "described", "pin", "server_core", "worker_core"]
+
+_CORES = sorted(os.sched_getaffinity(0))
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def server_core() -> set[int]:
+    """Where the server runs, and what publishes or looks on; every core where there is but one."""
+    return {_CORES[0]}
+
+
+def worker_core() -> set[int]:
+    """Where the one process that is measured runs."""
+    return {_CORES[-1]}
+
+
+def pin(pid: int, cores: set[int] | None) -> None:
+    """Bind a process, all its threads, to some cores; to none in particular with None."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores or set(_CORES))
+
+
+def described() -> dict[str, object]:
+    """What the figures were measured on."""
+    cpu = [line.partition(":")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    return {
+        "processor": " ".join((cpu or [platform.machine()])[0].split()),
+        "cores": len(_CORES),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "python": platform.python_version(),
+    }
+
+
+class Foreign:
+    """Watches what processes that are none of ours use, as a share of one core."""
+
+    def __init__(self, server: int) -> None:
+        self._server = server
+        self.most = 0.0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Meanwhile. Children count once they have ended."""
+        began, before = time.monotonic(), self._used()
+        yield
+        self.most = max(self.most, (self._used() - before) / (time.monotonic() - began))
+
+    def _used(self) -> float:
+        own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        ours = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + _of_process(self._server)
+        return _of_machine() - ours
+
+
+def _of_machine() -> float:
+    # user nice system idle iowait irq softirq steal (https://man7.org/linux/man-pages/man5/proc_stat.5.html)
+    fields = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / _TICKS
+
+
+def _of_process(pid: int) -> float:
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / _TICKS

@@ -1,0 +1,37 @@
+"""How publishers are timed, by themselves: the same for both sides."""
+
+import time
+from collections.abc import Callable
+
+__all__ = ["HOW_MANY", "TICKS", "TICKS_SKIPPED", "each_tick", "speed"]
+
+# Messages that are timed one by one; ten times as many in bulk.
+HOW_MANY = 10_000
+# What is published before the clock starts: a tenth of it.
+_WARM_UP = 0.1
+# For latencies: how many are sent, how many of the first don't count, and the seconds from one to the next.
+TICKS = 650
+TICKS_SKIPPED = 50
+_TICK = 0.01
+
+
+def speed(publish: Callable[[], object], at_once: int, how_many: int) -> float:
+    """Messages a second of a function that publishes `at_once` of them."""
+    for _ in range(int(how_many * _WARM_UP) // at_once):
+        publish()
+    began = time.perf_counter()
+    for _ in range(how_many // at_once):
+        publish()
+    return how_many / (time.perf_counter() - began)
+
+
+def each_tick(publish: Callable[[], object]) -> list[int]:
+    """Publish each 10 ms; when each call began, in ns on the clock that all processes share."""
+    began = []
+    due = time.monotonic()
+    for _ in range(TICKS):
+        due += _TICK
+        time.sleep(max(0.0, due - time.monotonic()))
+        began.append(time.monotonic_ns())
+        publish()
+    return began

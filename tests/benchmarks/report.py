@@ -1,0 +1,71 @@
+"""What a run tells: a JSON file, a table, and a line a figure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .figures import Comparison, Figure
+
+__all__ = ["DISTURBED", "markdown", "measured", "ratio_line", "table"]
+
+# The share of a core that others may use before the report says so.
+DISTURBED = 0.1
+
+Measured = Mapping[str, Any]
+
+
+def measured(figure: Figure, comparison: Comparison) -> Measured:
+    """A figure as the JSON file holds it. `ratio` is of the medians, `ratios` of each round."""
+    return {
+        "name": figure.name,
+        "what": figure.what,
+        "unit": comparison.unit,
+        "sides": [
+            {"name": side.name, "median": side.median, "values": list(side.values)}
+            for side in (comparison.over, comparison.under)
+        ],
+        "ratio": comparison.ratio,
+        "ratios": comparison.ratios,
+        "others_used": comparison.foreign,
+    }
+
+
+def table(figures: Sequence[Measured]) -> str:
+    """A row a figure: medians with the least and the most of the rounds."""
+    rows = [("figure", "ratio", "(rounds)", *("", "") * 2), *(_row(each) for each in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _row(figure: Measured) -> tuple[str, ...]:
+    cells = [figure["name"], f"{figure['ratio']:.2f}", f"({_span(figure['ratios'], '.2f')})"]
+    for side in figure["sides"]:
+        cells += [f"{side['name']} {side['median']:,.0f}", f"({_span(side['values'], ',.0f')})"]
+    cells[-1] += f" {figure['unit']}"
+    if figure["others_used"] > DISTURBED:
+        cells[-1] += f"; other processes used up to {figure['others_used']:.0%} of a core"
+    return tuple(cells)
+
+
+def _span(values: Sequence[float], how: str) -> str:
+    return f"{min(values):{how}} to {max(values):{how}}"
+
+
+def ratio_line(figure: Measured) -> str:
+    """For whoever reads it with a program."""
+    return f"ratio {figure['name']} {figure['ratio']:.3f}"
+
+
+def markdown(report: Measured) -> str:
+    """The same for the docs, with what is compared with what and what it was measured on."""
+    on = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
+    rows = [
+        f"| `{each['name']}` | {each['what']} | {_side(each, 0)} | {_side(each, 1)} | {each['ratio']:.2f} |"
+        for each in report["figures"]
+    ]
+    head = ["| figure | what against what | | | ratio |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows, "", f"Measured on: {on}."])
+
+
+def _side(figure: Measured, index: int) -> str:
+    side = figure["sides"][index]
+    return f"{side['name']}: {side['median']:,.0f} {figure['unit']}"
