@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from django.db import connections
 
 from django_redis_streams import handlers
 
@@ -99,3 +100,14 @@ def isolated_handlers() -> Iterator[None]:
     """No handlers but those that the test declares."""
     with handlers.isolated():
         yield
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Any]:
+    """A second database, "other", empty."""
+    connections.settings["other"] = {**connections.settings["default"], "NAME": tmp_path / "other.sqlite3"}
+    connections["other"].connect()  # by hand: a TestCase only lets those be opened that it knows
+    yield connections["other"]
+    connections["other"].close()
+    del connections["other"]
+    del connections.settings["other"]

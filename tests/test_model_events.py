@@ -129,6 +129,21 @@ def test_event_is_published_on_commit(declare, events):
     assert events() == []
 
 
+def test_transaction_is_that_of_the_saves_database(declare, events, other):
+    """An event waits for the commit of the database that the row is in, and of no other; its values are from there."""
+    declare(Item, on=["created", "deleted"], fields=["net"])
+    with other.schema_editor() as editor:
+        editor.create_model(Item)
+    with transaction.atomic(using="other"):
+        item = Item.objects.using("other").create(net=1)
+        Item.objects.using("other").only("id").get(pk=item.pk).delete()
+        assert events() == []
+    assert events() == [("catalogue.item.created", {"net": 1}), ("catalogue.item.deleted", {"net": 1})]
+    with transaction.atomic():
+        Item.objects.using("other").create(net=2)
+        assert events() == [("catalogue.item.created", {"net": 2})]
+
+
 def test_fixtures_are_no_events(declare, events):
     """`loaddata` restores what was: nothing has happened."""
     declare(Book)

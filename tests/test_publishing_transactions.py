@@ -37,17 +37,6 @@ def failed():
     signals.publish_failed.disconnect(receive, sender=Message)
 
 
-@pytest.fixture
-def other(tmp_path):
-    """A second database, "other"."""
-    connections.settings["other"] = {**connections.settings["default"], "NAME": tmp_path / "other.sqlite3"}
-    connections["other"].connect()  # by hand: a TestCase only lets those be opened that it knows
-    yield connections["other"]
-    connections["other"].close()
-    del connections["other"]
-    del connections.settings["other"]
-
-
 class Undo(Exception):
     """Rolls a transaction back."""
 
@@ -163,6 +152,15 @@ def test_refusal_after_the_commit_is_told_message_by_message(streams, server, fa
         publish_many("orders", [1, 2, 3])
     assert [told["message"].payload for told in failed] == [1, 2, 3]
     assert [record.message_id for record in caplog.records] == [told["message"].id for told in failed]
+
+
+def test_settings_that_broke_before_the_commit_are_told(streams, failed, caplog):
+    """Whatever it is that fails: there is nobody left to raise it to."""
+    with transaction.atomic():
+        message = publish("orders", 1)
+        streams(OPTIONS={"no_such_option": 1})
+    assert [told["message"].id for told in failed] == [message.id]
+    assert [record.message_id for record in caplog.records] == [message.id]
 
 
 def test_what_django_runs_after_the_failed_message_still_runs(streams):

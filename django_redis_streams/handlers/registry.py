@@ -90,6 +90,7 @@ class _Registry:
     modules: Callable[[], Iterable[str]] = _modules
     handlers: list[Handler] = field(default_factory=list)
     complete: bool = False
+    # One at a time: what one thread takes back of a module that failed may be beside what another has just declared.
     # Reentrant: a module that is being imported may itself ask for handlers.
     lock: threading.RLock = field(default_factory=threading.RLock)
 
