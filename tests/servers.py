@@ -84,6 +84,7 @@ class Server:
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._executor: subprocess.Popen[bytes] | None = None
         self._raw: redis.Redis | None = None
         try:
             self.start()
@@ -132,6 +133,12 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
+        # A run that is killed can't stop its servers; this shell can, when the run's end of its pipe is gone.
+        self._executor = subprocess.Popen(
+            ["/bin/sh", "-c", 'read _; kill -9 "$0"; rm -rf "$1"', str(self.process.pid), self.directory],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         wait_until(self._answers, f"an answer of {self.program}", deadline=20)
 
     def restart(self) -> None:
@@ -169,6 +176,9 @@ class Server:
     def _gone(self, number: signal.Signals) -> None:
         if self.process is None:
             return
+        if self._executor is not None:
+            with self._executor:  # closes the pipe, and waits
+                self._executor.kill()
         self._signal(number)
         self._signal(signal.SIGCONT)
         self.process.wait(20)

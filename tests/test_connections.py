@@ -98,6 +98,15 @@ def test_halves_of_call_many(link):
     assert link.receive(2) == [2, 3]
 
 
+def test_replies_still_owed_are_not_taken_for_a_lost_server(link, monkeypatch):
+    """Sending again after an idle second, with replies waiting to be received, loses none of them."""
+    link.send([("ECHO", "first")])
+    wait_until(lambda: link._connection.can_read(timeout=0))
+    monkeypatch.setattr(KeptLink, "IDLE", 0.0)
+    link.send([("ECHO", "second")])
+    assert link.receive(2) == ["first", "second"]
+
+
 def test_call_refuses_to_take_replies_owed_to_another(link):
     """A call between send and receive would get the wrong reply, so it is refused; nothing is lost by that."""
     link.send([("ECHO", "first")])
@@ -360,6 +369,19 @@ def test_full_memory_is_about_the_command(make_server, leading):
     assert connections.get().connected
 
 
+def test_server_that_wants_the_password_again_has_refused(make_server, leading):
+    """NOAUTH on a good connection is an answer: the command was not carried out, and nobody need wonder."""
+    server = make_server()
+    server.raw().config_set("requirepass", PASSWORD)
+    leading(f"unix://:{PASSWORD}@{server.socket}")
+    link = connections.get()
+    link.call("RESET")
+    with pytest.raises(ServerUnreachable, match=r"refuses: Authentication required") as caught:
+        link.call("SET", "a", 1)
+    assert "may or may not" not in str(caught.value)
+    assert link.call("GET", "a") is None
+
+
 # Links of one's own
 
 
@@ -486,6 +508,18 @@ def test_forked_child_does_not_hold_its_parents_connection_open(streams, server)
 
 
 # URLs and OPTIONS
+
+
+def test_timeouts_unless_options_say_otherwise(leading, server):
+    """Two seconds to connect, five for a reply, for those whom a request waits for."""
+    leading(server.url)
+    connections.get().connect()
+    made = connections.get()._connection
+    assert (made.socket_connect_timeout, made.socket_timeout) == (2, 5)
+    leading(server.url, socket_connect_timeout=1, socket_timeout=3)
+    connections.get().connect()
+    made = connections.get()._connection
+    assert (made.socket_connect_timeout, made.socket_timeout) == (1, 3)
 
 
 def test_options_reach_redis_py(leading, server):

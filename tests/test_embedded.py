@@ -23,7 +23,8 @@ ROOT = Path(__file__).parent.parent
 # A process of a project: each line is a command, its reply is printed. "fork" leaves a child behind, that
 # lives until the pipe from the test is closed; "exec" another program.
 USER = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell takes from what it runs in the background
 from django.conf import settings
 settings.configure(BASE_DIR=sys.argv[1], REDIS_STREAMS={"CONNECTIONS": {"default": {"URL": sys.argv[2]}}})
 from django_redis_streams import connections
@@ -110,7 +111,11 @@ def base():
     made = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))  # short enough for a socket
     yield made
     shutil.rmtree(made, ignore_errors=True)
-    wait_until(lambda: not processes(made), "its server and guardian end without their directory")
+    try:
+        wait_until(lambda: not processes(made), "its server and guardian end without their directory")
+    finally:
+        for pid in processes(made):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -251,6 +256,23 @@ def test_killed_server_is_started_again_by_those_who_live(base, user):
     wait_until(lambda: not processes(base), "the new server has a guardian", deadline=3)
 
 
+def test_new_server_has_a_guardian_though_the_old_one_is_slow_to_leave(base, user):
+    """A guardian leaves with its server; until it has, the next server's waits for its place."""
+    one = user()
+    pid = one.server_pid()
+    (guardian,) = guardians(base)
+    os.kill(guardian, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: gone(pid))
+    one.send("PING")  # which may find out that the old one is lost
+    one.send("PING")
+    wait_until(lambda: processes(base, "valkey-server"), "the new server runs")
+    os.kill(guardian, signal.SIGCONT)
+    assert "PONG" in (one.heard(), one.heard())
+    one.leave()
+    wait_until(lambda: not processes(base), "the new server has a guardian", deadline=3)
+
+
 def test_killed_guardian_is_replaced_by_the_next_who_comes(base, user):
     """After kill -9 of the guardian the server goes on, and has a guardian again from the next connecting on."""
     one = user()
@@ -326,7 +348,7 @@ def test_forked_child_counts_as_a_user(base, user):
     pid = one.server_pid()
     one.call("fork")
     one.leave()
-    time.sleep(0.6)  # three looks of the guardian: there is no event for nothing happening
+    time.sleep(0.6)  # three looks of the guardian: nothing happening is no event to wait for
     assert not gone(pid)
     os.close(one.child_lives)
     one.child_lives = None
@@ -356,8 +378,10 @@ def test_deleted_directory_begins_anew(base, user):
     wait_until(lambda: one.call("GET", "b") == "2", "the first finds the new server")
     assert one.call("GET", "a") == "None"
     assert len(processes(base, "valkey-server")) == 1
+    pid = one.server_pid()
     two.leave()
-    assert one.call("GET", "b") == "2"
+    time.sleep(0.6)  # three looks of the guardian
+    assert one.server_pid() == pid, "the first counts as a user of the new server"
 
 
 def test_guardian_holds_nothing_of_the_project(base, user):
@@ -481,7 +505,7 @@ def test_server_that_cannot_start_is_told_with_its_log(base, user):
     assert "ended while it was starting" in said
     assert "AOF manifest" in said
     assert "bye bye" not in said
-    wait_until(lambda: not processes(base), "nothing is left of the attempt")
+    wait_until(lambda: not processes(base), "nothing is left of the attempt", deadline=3)
 
 
 def test_long_log_begins_anew(base, user):

@@ -109,7 +109,6 @@ class Endpoint:
         """Where a connection leads. Raises `ConfigurationError` for a URL or an option that can't work."""
         url = _checked(config)
         kind = _CLASSES[url.scheme]
-        _check_names(config, kind, config.options)
         arguments = {**config.options, **_of_url(config, url)}
         _check_names(config, kind, arguments)
         directory = embedded.directory(config.alias, config.url) if url.scheme == "embedded" else None
