@@ -16,7 +16,8 @@ from ..retry import RetryPolicy
 __all__ = ["Handler", "HandlerSet"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Compared and hashed by identity: each declaration is its own.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Handler:
     """A function and what it was declared to take.
 

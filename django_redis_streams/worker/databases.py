@@ -6,11 +6,14 @@ earlier message left a transaction open (https://docs.djangoproject.com/en/stabl
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 
 __all__ = ["Databases"]
 
@@ -18,18 +21,34 @@ __all__ = ["Databases"]
 _TRUSTED_FOR = 0.1
 
 
+# For each thread, the Databases that look after it.
+_here = threading.local()
+
+
+@receiver(connection_created, dispatch_uid="django_redis_streams.worker")
+def _opened(**_: Any) -> None:
+    """A thread that never opens a connection pays nothing for looking after them."""
+    databases: Databases | None = getattr(_here, "databases", None)
+    if databases is not None:
+        databases.any_open = True
+
+
 class Databases:
-    """This thread's database connections."""
+    """This thread's database connections; `any_open` is False as long as it has none."""
 
     def __init__(self) -> None:
+        self.any_open = True
         self.before_batch()
 
     def before_batch(self) -> None:
         """Trust nothing: there may have been a wait."""
+        _here.databases = self
         self._checked = float("-inf")
 
     def before_message(self) -> None:
         """Drop what is unusable, unless it was looked at a moment ago in this batch and has served well since."""
+        if not self.any_open:
+            return
         now = time.monotonic()
         trusted = now - self._checked <= _TRUSTED_FOR
         for connection in connections.all(initialized_only=True):
@@ -43,6 +62,8 @@ class Databases:
 
     def after_message(self) -> None:
         """Roll back what a handler left open: the next message must not commit it."""
+        if not self.any_open:
+            return
         for connection in connections.all(initialized_only=True):
             if connection.connection is not None and _left_open(connection):
                 # A wrapper in the middle of an atomic block can't be mended: a new one takes its place.
@@ -51,8 +72,11 @@ class Databases:
 
     def after_batch(self) -> None:
         """Close what CONN_MAX_AGE says is too old, at once where it is 0."""
+        if not self.any_open:
+            return
         for connection in connections.all(initialized_only=True):
             connection.close_if_unusable_or_obsolete()
+        self.any_open = any(each.connection is not None for each in connections.all(initialized_only=True))
 
     def close(self) -> None:
         """Close all of them."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from typing import Any
 
@@ -31,6 +30,9 @@ __all__ = ["Executor"]
 _LONGEST_ERROR = 1_000
 _LONGEST_TRACEBACK = 8_000
 
+_HANDLED = Ack()
+_SKIPPED = Ack(skipped=True)
+
 Run = tuple[Delivery, Message]
 
 
@@ -39,6 +41,7 @@ class Executor:
 
     def __init__(self, handlers: HandlerSet, group: GroupConfig) -> None:
         self._handlers = handlers
+        self._functions = {each: _in_transaction(each) for each in handlers}
         self._group = group
         self._databases = Databases()
         # Coroutines reach databases in the one thread that asgiref has for that, never in this one.
@@ -87,7 +90,7 @@ class Executor:
         if handler is not None:
             return message, handler
         if self._group.unmatched == "skip":
-            return Ack(skipped=True)
+            return _SKIPPED
         return DeadLetter(
             Reason.NO_HANDLER,
             Failure(error=f"No handler of group {self._group.name!r} takes the type {message.type!r}."),
@@ -98,7 +101,7 @@ class Executor:
             self._call(handler, message)
         except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
             return self._judge(handler, message.attempt, error)
-        return Ack() if message.asked is None else self._judge(handler, message.attempt, message.asked)
+        return _HANDLED if message.asked is None else self._judge(handler, message.attempt, message.asked)
 
     def _run_batch(self, handler: Handler, runs: list[Run]) -> Iterator[Settled]:
         """One call for all; where it raises, one call each, so that the guilty one is found."""
@@ -117,16 +120,15 @@ class Executor:
             return
         for delivery, message in runs:
             asked = message.asked
-            yield delivery, Ack() if asked is None else self._judge(handler, message.attempt, asked)
+            yield delivery, _HANDLED if asked is None else self._judge(handler, message.attempt, asked)
 
     def _call(self, handler: Handler, argument: Message | list[Message]) -> None:
         self._databases.before_message()
         try:
-            with _transaction(handler):
-                result: Any = handler.function(argument)
-                if asyncio.iscoroutine(result):
-                    # In a context of its own: what one message sets, the next must not find.
-                    self._runner.run(self._awaited(result), context=copy_context())
+            result = self._functions[handler](argument)
+            if result is not None and asyncio.iscoroutine(result):
+                # In a context of its own: what one message sets, the next must not find.
+                self._runner.run(self._awaited(result), context=copy_context())
         finally:
             self._databases.after_message()
 
@@ -149,10 +151,11 @@ def _decoded(delivery: Delivery) -> Message:
     return decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
 
 
-def _transaction(handler: Handler) -> AbstractContextManager[None]:
+def _in_transaction(handler: Handler) -> Callable[[Any], Any]:
+    """The handler's function, in a transaction where it wants one."""
     if handler.atomic is False:
-        return nullcontext()
-    return transaction.atomic(using=handler.atomic)
+        return handler.function
+    return transaction.atomic(using=handler.atomic)(handler.function)
 
 
 def _line(error: BaseException) -> str:
