@@ -27,7 +27,6 @@ from ..store.delivery import Delivery
 from ..store.drained import is_drained
 from ..store.hold import claim, hand_back, is_held, pending_of, renew
 from ..store.membership import Membership
-from ..store.read import delivered, read_command
 from ..store.refusals import group_is_gone
 from ..store.scripts import exchange
 from ..store.settle import SettleCommands, Settled, settle_commands
@@ -35,6 +34,7 @@ from .executor import Executor
 from .holdings import Holdings
 from .ledger import Ledger
 from .pace import Pace
+from .reader import Reader
 from .session import BLOCK_MS, Session
 from .tell import about, logger, tell, tell_vanished
 
@@ -73,6 +73,7 @@ class Consumer:
         self._begin = begin
         self._on_settled = on_settled
         self._ledger = Ledger()
+        self._reader = Reader(membership, self._answered, self._in_hand)
         self._pace = Pace(membership.group.batch_size)
         self._looks: list[float] = []
         self._nothing_left = False
@@ -96,30 +97,40 @@ class Consumer:
                 self._executor.close()
 
     def _turn(self, link: Link) -> None:
-        if self._ledger.again:
-            self._settle(link, list(self._ledger.refused.values()))
+        if not self._reader.ahead:
+            self._attend(link)
         if self._ledger.full:
             self._stop.wait(BLOCK_MS / 1_000)
-        elif self.stale.is_set():
-            self._handle_claimed(link)
-        elif batch := self._unseen(link) or self._read(link):
+        elif batch := self._read(link):
             self._nothing_left = False
             self._handle(batch)
         else:
             self._idle(link)
 
+    def _attend(self, link: Link) -> None:
+        """What comes before reading on: what was refused, what is pending unseen, what others left."""
+        if self._ledger.again:
+            self._settle(link, list(self._ledger.refused.values()))
+        if unseen := self._unseen(link):
+            self._handle(unseen)
+        if self.stale.is_set():
+            self._handle_claimed(link)
+
     def _read(self, link: Link) -> list[Delivery]:
-        """One round trip: settle the last batch and read the next."""
-        since = time.monotonic()
-        commands = settle_commands(self.membership, self._ledger.fresh.values())
-        block = _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
-        link.send([*(command for command, _ in commands), read_command(self.membership, self._pace.count, block)])
-        self._answered(commands, link.receive(len(commands)))
-        (reply,) = link.receive(1)
-        if isinstance(reply, Exception):
-            raise reply
+        """The next batch, for which the last was settled; and where batches come full and fast, ask for one more."""
+        if not self._reader.ahead:
+            block = _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
+            self._reader.ask(link, self._ledger.send(), self._pace.count, block)
+        batch = self._reader.take(link)
         self.session.has_read = True
-        return self._in_hand(delivered(self.membership, reply), since)
+        if self._reader.full and self._pace.fast and not self._needs_attention:
+            self._reader.ask(link, self._ledger.send(), self._pace.count, None)
+        return batch
+
+    @property
+    def _needs_attention(self) -> bool:
+        looks = bool(self._looks) and time.monotonic() >= self._looks[0]
+        return looks or self.stale.is_set() or self._ledger.again or self._ledger.full or self._stop.is_set()
 
     def _handle(self, batch: list[Delivery]) -> None:
         began, ran = time.monotonic(), 0
@@ -162,6 +173,7 @@ class Consumer:
 
         def ask(link: Link) -> None:
             nonlocal sure
+            self._reader.free(link)
             try:
                 self.renew(link)
             except ResponseError:
@@ -182,9 +194,10 @@ class Consumer:
     # ------------------------------------------------------------ settling
 
     def _settle_fresh(self, link: Link) -> None:
-        self._settle(link, list(self._ledger.fresh.values()))
+        self._settle(link, self._ledger.send())
 
     def _settle(self, link: Link, settled: list[Settled]) -> None:
+        self._reader.free(link)
         commands = settle_commands(self.membership, settled)
         self._answered(commands, exchange(link, [command for command, _ in commands]))
 
@@ -247,6 +260,7 @@ class Consumer:
 
     def _resume(self, link: Link) -> None:
         """On a new connection: settle again what may not have arrived, and see what is still ours."""
+        self._reader.forget()
         self._settle(link, self._ledger.everything())
         # Refused, it is reported by the keeper, and each message is looked at before it is run.
         with suppress(ResponseError):
@@ -283,6 +297,7 @@ class Consumer:
         return deliveries
 
     def _leave(self, link: Link) -> None:
+        self._reader.free(link)
         self._settle(link, self._ledger.everything())
         _, vanished = hand_back(link, self.membership)
         tell_vanished(self.membership, vanished)

@@ -23,16 +23,17 @@ _MOST_REFUSED = 1_000
 
 
 class Ledger:
-    """Outcomes to be settled (`fresh`) and those the server refused (`refused`), by token."""
+    """Outcomes to be settled (`fresh`), on their way (`sent`), and those the server refused, by token."""
 
     def __init__(self) -> None:
         self.fresh: dict[str, Settled] = {}
+        self.sent: dict[str, Settled] = {}
         self.refused: dict[str, Settled] = {}
         self._since = 0.0
         self._patience = Patience(least=0.5, most=30.0)
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self.refused)
+        return len(self.fresh) + len(self.sent) + len(self.refused)
 
     @property
     def full(self) -> bool:
@@ -55,16 +56,25 @@ class Ledger:
             self._since = time.monotonic()
         self.fresh[settled[0].token] = settled
 
+    def send(self) -> list[Settled]:
+        """What is fresh, and from now on its way."""
+        sending = list(self.fresh.values())
+        self.sent.update(self.fresh)
+        self.fresh = {}
+        return sending
+
     def everything(self) -> list[Settled]:
         """All of it, to be sent again."""
-        return [*self.refused.values(), *self.fresh.values()]
+        return [*self.refused.values(), *self.sent.values(), *self.fresh.values()]
 
     def settled(self, batch: Iterable[Settled]) -> None:
         """The server has settled these, or had before."""
         mended = False
         for delivery, _ in batch:
-            self.fresh.pop(delivery.token, None)
-            mended = self.refused.pop(delivery.token, None) is not None or mended
+            token = delivery.token
+            if self.sent.pop(token, None) is None:
+                self.fresh.pop(token, None)
+            mended = (self.refused and self.refused.pop(token, None) is not None) or mended
         if mended or not self.refused:
             self._patience.reset()
 
@@ -72,6 +82,7 @@ class Ledger:
         """The server refused these: they are tried again, with all that was refused, after so many seconds."""
         for each in batch:
             self.fresh.pop(each[0].token, None)
+            self.sent.pop(each[0].token, None)
             self.refused[each[0].token] = each
         # What is refused while the others wait joins them, and doesn't put off their try.
         return self._patience.more() if self._patience.over else self._patience.left

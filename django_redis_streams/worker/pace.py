@@ -10,6 +10,8 @@ __all__ = ["Pace"]
 
 _WORK = 0.1
 _FIRST = 10
+# A batch below this is over before a reply could have been waited for twice.
+_FAST = 0.02
 # How much the newest batch says about the next.
 _WEIGHT = 0.5
 
@@ -20,6 +22,7 @@ class Pace:
     def __init__(self, most: int) -> None:
         self._most = most
         self._seconds_each: float | None = None
+        self._fast = False
 
     @property
     def count(self) -> int:
@@ -28,8 +31,14 @@ class Pace:
             return min(_FIRST, self._most)
         return max(1, min(self._most, int(_WORK / max(self._seconds_each, 1e-9))))
 
+    @property
+    def fast(self) -> bool:
+        """Whether the last batch ran so fast that waiting for the next would be most of the time."""
+        return self._fast
+
     def ran(self, count: int, seconds: float) -> None:
         """A batch of `count` messages took so long."""
+        self._fast = seconds < _FAST
         each = seconds / count
         known = self._seconds_each
         self._seconds_each = each if known is None else known + _WEIGHT * (each - known)

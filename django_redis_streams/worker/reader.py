@@ -1,0 +1,86 @@
+"""One round trip a batch: the outcomes of the last batch go out with the read of the next.
+
+Where batches come full and run fast, the read goes out before the batch in hand is run, and its reply is
+taken after: the server and the wake-up hide behind the handlers. Who needs the link in between takes the
+reply first, by `free`; a link that is lost takes it with it, and what it delivered is found by looking.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..connections import Link
+from ..store.delivery import Delivery
+from ..store.membership import Membership
+from ..store.read import delivered, read_command
+from ..store.settle import SettleCommands, Settled, settle_commands
+
+__all__ = ["Reader"]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What was sent: the commands that settle, and then a read, at `since` on the monotonic clock."""
+
+    commands: SettleCommands
+    since: float
+    count: int
+
+
+class Reader:
+    """Reads for one consumer.
+
+    `answered` is called with the commands that settle and their replies, `taken` with what was read and
+    since when it is certainly this consumer's.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        answered: Callable[[SettleCommands, Iterable[object]], None],
+        taken: Callable[[list[Delivery], float], list[Delivery]],
+    ) -> None:
+        self._membership = membership
+        self._answered = answered
+        self._taken = taken
+        self._asked: _Asked | None = None
+        self._early: list[Delivery] = []
+        self.full = False
+
+    @property
+    def ahead(self) -> bool:
+        """Whether a batch is on its way, or was taken before its turn."""
+        return self._asked is not None or bool(self._early)
+
+    def ask(self, link: Link, fresh: Iterable[Settled], count: int, block_ms: int | None) -> None:
+        """Send: settle these, and read about `count` entries, waiting for the first up to `block_ms`."""
+        commands, since = settle_commands(self._membership, fresh), time.monotonic()
+        link.send([*(command for command, _ in commands), read_command(self._membership, count, block_ms)])
+        self._asked = _Asked(commands, since, count)
+
+    def take(self, link: Link) -> list[Delivery]:
+        """The batch that was asked for; raises the server's error if it refused to read."""
+        self.free(link)
+        batch, self._early = self._early, []
+        return batch
+
+    def free(self, link: Link) -> None:
+        """Take what the link owes, so that others may use it."""
+        asked = self._asked
+        if asked is None:
+            return
+        self._answered(asked.commands, link.receive(len(asked.commands)))
+        (reply,) = link.receive(1)
+        self._asked = None
+        if isinstance(reply, Exception):
+            raise reply
+        batch = delivered(self._membership, reply)
+        # COUNT is per stream, so half of what was wanted may be all that one stream was asked for.
+        self.full = 2 * len(batch) >= asked.count
+        self._early += self._taken(batch, asked.since)
+
+    def forget(self) -> None:
+        """The link is gone, and with it what it owed."""
+        self._asked = None
