@@ -75,6 +75,7 @@ class Message(_Writable):
         attempt: int = 0,
         entry_id: str = "",
     ) -> Self:
+        """Make one; without `time`, that of its entry, or where it has none yet, now."""
         given = time if time is not None or entry_id else datetime.now(UTC)
         frozen = MappingProxyType(dict(headers)) if headers else _NO_HEADERS
         return cast("Self", made(id, stream, payload, type, group, lane, attempt, entry_id, key, frozen, given))
@@ -102,7 +103,7 @@ class Message(_Writable):
         object.__setattr__(self, "asked", Reject(reason))
 
 
-def made(
+def made(  # noqa: PLR0917  keywords would cost as much as all the rest
     id: str,  # noqa: A002  as above
     stream: str,
     payload: Any,
@@ -130,7 +131,7 @@ def made(
     message._time = time  # noqa: SLF001  its own module
     message.asked = None
     # From here on it is read-only: the two classes have one layout.
-    message.__class__ = Message  # type: ignore[assignment]
+    message.__class__ = Message
     return cast("Message", message)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "message_published",
     "publish_failed",
     "send",
+    "worker_heard",
 ]
 
 logger = logging.getLogger("django_redis_streams")
@@ -47,6 +48,11 @@ message_dead_lettered: Final = Signal()
 def heard(signal: Signal) -> bool:
     """Whether anybody listens: ask before making arguments that cost something."""
     return bool(signal.receivers) and signal.has_listeners(Message)
+
+
+def worker_heard() -> bool:
+    """Whether anybody listens to what a worker has to tell."""
+    return heard(message_processed) or heard(message_failed) or heard(message_dead_lettered)
 
 
 def send(signal: Signal, message: Message, **arguments: Any) -> None:

@@ -7,13 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..keys import token
+from ..message import Message
 from ..wire import Carried, Fields, Origin, message_id, uncarry
 from .membership import Membership
 
-__all__ = ["Delivery", "deliveries"]
+__all__ = ["Delivery", "Run", "deliveries"]
 
 # [[entry id, [name, value, …]], …], as XREADGROUP, XCLAIM and XRANGE reply.
 Entries = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, for those who listen: the handler's dotted name ("" where there was none), the seconds it took."""
+
+    message: Message
+    handler: str = ""
+    duration: float = 0.0
+    error: BaseException | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +41,8 @@ class Delivery:
     fields: Fields
     carried: Carried | None = None
     token: str = field(init=False)
+    # What running it was like, where somebody wants to hear of it.
+    run: Run | None = None
 
     def __post_init__(self) -> None:
         """Name where it is pending by one word: it is asked for many times."""

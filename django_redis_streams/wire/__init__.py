@@ -12,8 +12,19 @@ unpickled, and nothing is imported by a name that came in a message.
 """
 
 from .carried import Carried, carry, uncarry
-from .decoding import Origin, Undecodable, decode, message_id
+from .decoding import Origin, Undecodable, decode, decode_as_foreign, message_id
 from .encoding import encode
 from .names import Fields
 
-__all__ = ["Carried", "Fields", "Origin", "Undecodable", "carry", "decode", "encode", "message_id", "uncarry"]
+__all__ = [
+    "Carried",
+    "Fields",
+    "Origin",
+    "Undecodable",
+    "carry",
+    "decode",
+    "decode_as_foreign",
+    "encode",
+    "message_id",
+    "uncarry",
+]

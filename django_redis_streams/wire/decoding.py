@@ -13,7 +13,7 @@ from ..message import Message, made
 from .carried import Carried
 from .names import ENVELOPE, FLAT_ID, UUID, Fields
 
-__all__ = ["Origin", "Undecodable", "decode", "message_id"]
+__all__ = ["Origin", "Undecodable", "decode", "decode_as_foreign", "message_id"]
 
 
 _USUAL = ["id", "type", "data"]
@@ -38,18 +38,26 @@ def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | Non
 
     `fields` are the original ones, `entry_id` the id they were published with. Raises `Undecodable`.
     """
-    if fields[::2] == _USUAL and UUID.fullmatch(fields[1]):
-        # What publish() writes where no option was given: nearly all that ever comes.
+    if carried is None and fields[::2] == _USUAL and UUID.fullmatch(fields[1]):
+        # What publish() writes where no option was given, read for the first time: nearly all that ever comes.
         payload, type_ = _json(fields[5], "data"), _utf8(fields[3], "type")
-        attempt = carried.attempt + 1 if carried else 1
-        return made(fields[1], origin.stream, payload, type_, origin.group, origin.lane, attempt, entry_id)
+        return made(fields[1], origin.stream, payload, type_, origin.group, origin.lane, 1, entry_id)
     values = dict(zip(fields[::2], fields[1::2], strict=True))
-    envelope = _is_envelope(fields, values)
-    opened = _opened(values) if envelope else None
-    if opened is None:
-        opened = {"type": _text(values.get("type", "")), "payload": _foreign_payload(fields, values)}
+    opened = _opened(values) if _is_envelope(fields, values) else None
+    return _delivered(origin, entry_id, fields, carried, opened or _foreign(fields, values))
+
+
+def decode_as_foreign(origin: Origin, entry_id: str, fields: Fields, carried: Carried | None = None) -> Message:
+    """The message that an entry holds where its fields are taken as they are; for what `decode` can't decode."""
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    return _delivered(origin, entry_id, fields, carried, _foreign(fields, values))
+
+
+def _delivered(
+    origin: Origin, entry_id: str, fields: Fields, carried: Carried | None, opened: Mapping[str, Any]
+) -> Message:
     return Message(
-        id=carried.id if carried else (envelope and values.get("id")) or _other_id(origin.key, entry_id, fields),
+        id=carried.id if carried else message_id(origin.key, entry_id, fields),
         stream=origin.stream,
         group=origin.group,
         lane=origin.lane,
@@ -99,18 +107,20 @@ def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
         return None
 
 
-def _foreign_payload(fields: Fields, values: Mapping[str, str]) -> dict[str, str]:
+def _foreign(fields: Fields, values: Mapping[str, str]) -> dict[str, Any]:
+    """What an entry holds that isn't an envelope: its fields as text."""
     ours = _is_flat_of_ours(fields)
-    return {_text(name): _text(value) for name, value in values.items() if not (ours and name == FLAT_ID)}
+    payload = {_text(name): _text(value) for name, value in values.items() if not (ours and name == FLAT_ID)}
+    return {"type": _text(values.get("type", "")), "payload": payload}
 
 
 def _json(text: str, what: str) -> Any:
     _utf8(text, what)
     try:
-        value, end = _decoder.scan_once(text, 0)
+        value, end = _decoder.raw_decode(text)
         if end == len(text):
             return value
-    except (StopIteration, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         pass
     # White space around it, or an error: the slower way tells which.
     try:

@@ -36,7 +36,7 @@ from .ledger import Ledger
 from .pace import Pace
 from .reader import Reader
 from .session import BLOCK_MS, Session
-from .tell import about, logger, tell, tell_vanished
+from .tell import about, logger, signal, tell, tell_vanished
 
 __all__ = ["Consumer"]
 
@@ -219,6 +219,8 @@ class Consumer:
             # group is gone nothing is pending; made again, it delivers these once more.
             done = not isinstance(reply, Exception) and (bool(reply) or isinstance(settled[1], Ack))
             tell(self.membership, settled, done=done)
+            if done:
+                signal(settled)
         self._on_settled(len(batch))
 
     def _refused(self, batch: list[Settled], error: str) -> None:

@@ -42,11 +42,11 @@ class Databases:
 
     def before_batch(self) -> None:
         """Trust nothing: there may have been a wait."""
-        _here.databases = self
         self._checked = float("-inf")
 
     def before_message(self) -> None:
         """Drop what is unusable, unless it was looked at a moment ago in this batch and has served well since."""
+        _here.databases = self
         if not self.any_open:
             return
         now = time.monotonic()

@@ -6,6 +6,7 @@ Whatever a handler raises, and whatever an entry holds, ends in an outcome.
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextvars import copy_context
@@ -14,15 +15,16 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
+from .. import signals
 from ..conf import GroupConfig
 from ..exceptions import Reject, Retry
 from ..handlers import Handler, HandlerSet
 from ..message import Message
 from ..outcomes import Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
-from ..store.delivery import Delivery
+from ..store.delivery import Delivery, Run
 from ..store.settle import Settled
-from ..wire import Undecodable, decode
+from ..wire import Undecodable, decode, decode_as_foreign
 from .databases import Databases
 
 __all__ = ["Executor"]
@@ -32,8 +34,6 @@ _LONGEST_TRACEBACK = 8_000
 
 _HANDLED = Ack()
 _SKIPPED = Ack(skipped=True)
-
-Run = tuple[Delivery, Message]
 
 
 class Executor:
@@ -47,6 +47,7 @@ class Executor:
         # Coroutines reach databases in the one thread that asgiref has for that, never in this one.
         self._loop_databases: Databases | None = None
         self._runner = asyncio.Runner()
+        self._heard = False
 
     def run(self, deliveries: Iterable[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
         """Run these, one by one, and tell the outcome of each as it is known.
@@ -54,18 +55,19 @@ class Executor:
         `may_run` is asked right before each: what it refuses isn't run and has no outcome. Messages for a
         batch handler are collected and run together, at the end.
         """
+        self._heard = signals.worker_heard()
         self._databases.before_batch()
         if self._loop_databases is not None:
             self._loop_databases.before_batch()
-        batches: dict[Handler, list[Run]] = {}
+        batches: dict[Handler, list[tuple[Delivery, Message]]] = {}
         for delivery in deliveries:
             found = self._prepare(delivery)
             if isinstance(found, tuple) and found[1].batch:
                 batches.setdefault(found[1], []).append((delivery, found[0]))
             elif may_run(delivery):
-                yield delivery, self._run(found[1], found[0]) if isinstance(found, tuple) else found
-        for handler, runs in batches.items():
-            yield from self._run_batch(handler, [each for each in runs if may_run(each[0])])
+                yield delivery, self._run(found[1], delivery, found[0]) if isinstance(found, tuple) else found
+        for handler, batch in batches.items():
+            yield from self._run_batch(handler, [each for each in batch if may_run(each[0])])
         self._after_batch()
 
     def close(self) -> None:
@@ -85,42 +87,60 @@ class Executor:
         try:
             message = _decoded(delivery)
         except Undecodable as error:
+            if self._heard:
+                delivery.run = Run(_as_foreign(delivery))
             return DeadLetter(Reason.INVALID, Failure(error=str(error)))
         handler = self._handlers.find(message.type)
         if handler is not None:
             return message, handler
         if self._group.unmatched == "skip":
             return _SKIPPED
+        if self._heard:
+            delivery.run = Run(message)
         return DeadLetter(
             Reason.NO_HANDLER,
             Failure(error=f"No handler of group {self._group.name!r} takes the type {message.type!r}."),
         )
 
-    def _run(self, handler: Handler, message: Message) -> Outcome:
+    def _run(self, handler: Handler, delivery: Delivery, message: Message) -> Outcome:
+        began = time.perf_counter() if self._heard else 0.0
         try:
             self._call(handler, message)
         except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
-            return self._judge(handler, message.attempt, error)
-        return _HANDLED if message.asked is None else self._judge(handler, message.attempt, message.asked)
+            return self._outcome(handler, delivery, message, error, began)
+        if message.asked is None and not self._heard:
+            return _HANDLED
+        return self._outcome(handler, delivery, message, message.asked, began)
 
-    def _run_batch(self, handler: Handler, runs: list[Run]) -> Iterator[Settled]:
+    def _run_batch(self, handler: Handler, batch: list[tuple[Delivery, Message]]) -> Iterator[Settled]:
         """One call for all; where it raises, one call each, so that the guilty one is found."""
-        if not runs:
+        if not batch:
             return
+        began = time.perf_counter()
         try:
-            self._call(handler, [message for _, message in runs])
+            self._call(handler, [message for _, message in batch])
         except BaseException as error:  # noqa: BLE001  as above
-            if len(runs) == 1:
-                delivery, message = runs[0]
-                yield delivery, self._judge(handler, message.attempt, error)
+            if len(batch) == 1:
+                ((delivery, message),) = batch
+                yield delivery, self._outcome(handler, delivery, message, error, began)
                 return
-            for delivery, _ in runs:
+            for delivery, _ in batch:
                 # Decoded anew: the call that failed may have marked or changed it.
                 yield from self._run_batch(handler, [(delivery, _decoded(delivery))])
             return
-        for delivery, message in runs:
-            asked = message.asked
-            yield delivery, _HANDLED if asked is None else self._judge(handler, message.attempt, asked)
+        for delivery, message in batch:
+            yield delivery, self._outcome(handler, delivery, message, message.asked, began)
+
+    def _outcome(
+        self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | None, began: float
+    ) -> Outcome:
+        """What a run that ended so has come to; it is written down where somebody listens."""
+        if self._heard:
+            delivery.run = Run(message, handler.name, time.perf_counter() - began, error)
+        if error is None:
+            return _HANDLED
+        failure = Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
+        return judge(error, message.attempt, handler.policy(self._group), failure)
 
     def _call(self, handler: Handler, argument: Message | list[Message]) -> None:
         self._databases.before_message()
@@ -142,13 +162,13 @@ class Executor:
             coroutine.close()
             await sync_to_async(self._loop_databases.after_message)()
 
-    def _judge(self, handler: Handler, attempt: int, error: BaseException) -> Outcome:
-        failure = Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
-        return judge(error, attempt, handler.policy(self._group), failure)
-
 
 def _decoded(delivery: Delivery) -> Message:
     return decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
+
+
+def _as_foreign(delivery: Delivery) -> Message:
+    return decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
 
 
 def _in_transaction(handler: Handler) -> Callable[[Any], Any]:

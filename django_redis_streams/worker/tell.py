@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from ..outcomes import Ack, RetryLater
+from .. import signals
+from ..outcomes import Ack, DeadLetter, RetryLater
 from ..store.delivery import Delivery
 from ..store.membership import Membership
 from ..store.settle import Settled
 
-__all__ = ["about", "logger", "tell", "tell_vanished"]
+__all__ = ["about", "logger", "signal", "tell", "tell_vanished"]
 
 logger = logging.getLogger("django_redis_streams.worker")
 
@@ -29,6 +30,25 @@ def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[s
     if delivery is not None:
         extra |= {"message_id": delivery.history().id, "attempt": delivery.attempt}
     return extra
+
+
+def signal(settled: Settled) -> None:
+    """Tell those who listen what became of a message; `delivery.run` is there where any did when it was run."""
+    delivery, outcome = settled
+    run = delivery.run
+    if run is None:
+        return
+    about_run = {"handler": run.handler, "duration": run.duration}
+    if run.error is not None:
+        fate = "retry" if isinstance(outcome, RetryLater) else "dead letter"
+        signals.send(signals.message_failed, run.message, **about_run, error=run.error, outcome=fate)
+    elif isinstance(outcome, Ack):
+        signals.send(signals.message_processed, run.message, **about_run)
+    if isinstance(outcome, DeadLetter):
+        signals.send(
+            signals.message_dead_lettered, run.message,
+            handler=run.handler, reason=outcome.reason, error=outcome.failure.error,
+        )  # fmt: skip
 
 
 def tell(membership: Membership, settled: Settled, *, done: bool) -> None:
