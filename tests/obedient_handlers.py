@@ -15,6 +15,7 @@ from django.conf import settings
 from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.store import redeliver
 
 
 def note(what: str, message: Message) -> None:
@@ -39,14 +40,22 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def obey(message: Message) -> None:  # noqa: C901  one line for each thing that can be asked
+def wait_for(path: str) -> None:
+    """Wait until this path exists."""
+    while not Path(path).exists():
+        time.sleep(0.005)
+
+
+def obey(do: str, message: Message) -> None:  # noqa: C901  one line for each thing that can be asked
     """Do what the message says."""
-    match str(message.payload.get("do", "nothing")).split(":"):
+    match do.split(":"):
         case ["sleep", seconds]:
             time.sleep(float(seconds))
         case ["wait", path]:
-            while not Path(path).exists():
-                time.sleep(0.005)
+            wait_for(path)
+        case ["first-waits", path, then] if once(f"{path}.first"):
+            wait_for(path)
+            obey(then, message)
         case ["fail"]:
             raise RuntimeError("told to fail")
         case ["fail-once"] if message.attempt == 1:
@@ -71,9 +80,12 @@ def _declare(stream: str, group: str) -> None:
     @handler(stream, group=group)
     def run(message: Message) -> None:
         note("began", message)
-        obey(message)
+        obey(str(message.payload.get("do", "nothing")), message)
         note("ended", message)
 
+
+# A promoter's lease outlives it: for less time than usual, so that tests are quick.
+redeliver.LEASE_MS = 200
 
 # Each group has one, but those called `nobody`.
 for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():

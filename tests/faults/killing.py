@@ -1,0 +1,72 @@
+"""Kills a worker's process, once at each step that `TEST_KILL` names; the worker imports it as a module of handlers.
+
+`TEST_KILL` is `step=path …`: the first process that reaches the step makes the file and is gone. Steps are
+
+- `read`: a batch was read, no message of it was begun;
+- `handled`: a handler has returned, its outcome isn't on the way;
+- `before:SCRIPT`, `after:SCRIPT`: right before a script is sent, right after its reply has come; a promotion counts
+  only when there is something to promote.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django_redis_streams import connections
+from django_redis_streams.connections.link import Link
+from django_redis_streams.store.scripts import script
+from django_redis_streams.worker.consumer import Consumer
+from django_redis_streams.worker.ledger import Ledger
+
+from ..obedient_handlers import die, once
+
+PROMOTE = script("promote").digest.encode()
+
+
+def kill_at(step: str, path: str) -> None:
+    """See to it that the process dies there."""
+    when, _, name = step.partition(":")
+    if step == "read":
+        _before(Consumer, "_handle", path, bool)
+    elif step == "handled":
+        _before(Ledger, "add", path, lambda _: True)
+    else:
+        _around_script(when, name.encode() and script(name).digest.encode(), path)
+
+
+def _before(owner: type, name: str, path: str, concerned: Callable[[Any], bool]) -> None:
+    original = getattr(owner, name)
+
+    def patched(self: Any, argument: Any) -> Any:
+        if concerned(argument) and once(path):
+            die()
+        return original(self, argument)
+
+    setattr(owner, name, patched)
+
+
+def _around_script(when: str, digest: bytes, path: str) -> None:
+    send, receive = Link._send, Link.receive
+
+    def patched_send(self: Any, data: bytes, count: int) -> None:
+        self.concerned = digest in data and (digest != PROMOTE or is_due())
+        if self.concerned and when == "before" and once(path):
+            die()
+        send(self, data, count)
+
+    def patched_receive(self: Any, count: int) -> Sequence[Any]:
+        replies = receive(self, count)
+        if count and self.concerned and when == "after" and once(path):
+            die()
+        return replies
+
+    Link._send, Link.receive = patched_send, patched_receive  # type: ignore[method-assign]
+
+
+def is_due() -> bool:
+    """Whether a retry of the group waits."""
+    return bool(connections.get().call("ZCARD", "{orders}:retry:billing"))
+
+
+for each in os.environ["TEST_KILL"].split():
+    kill_at(*each.split("=", 1))

@@ -1,0 +1,59 @@
+"""A worker's process is killed at each step of a message's way; the one that replaces it finishes.
+
+Nothing is lost and nothing copied twice; a message is run again only where its process was killed between the
+begin of its run and the arrival of its acknowledgement.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..books import books, letters, totals
+from ..workers import Fleet
+
+Raw = Any
+PUBLISHED = ["ok", "ok", "fail-once", "reject", "ok"]
+
+# The steps, and the messages that are run once more than without a kill. All are in one batch, so all that were
+# handled and not yet acknowledged come again.
+AGAIN: dict[str, set[str]] = {
+    "read": set(),
+    "handled": {"ok"},
+    "before:ack": {"ok", "fail-once", "reject"},
+    "after:ack": set(),
+    "before:retry": {"ok", "fail-once", "reject"},
+    "after:retry": set(),
+    "before:bury": {"ok", "fail-once", "reject"},
+    "after:bury": set(),
+    "before:promote": set(),
+    "after:promote": set(),
+    "before:claim": set(),
+    "after:claim": set(),
+    "before:hand_back": set(),
+    "after:hand_back": set(),
+    "before:make_group": set(),
+    "after:make_group": set(),
+}
+
+
+@pytest.mark.parametrize("step", AGAIN)
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(raw: Raw, fleet: Fleet, tmp_path: Path, step: str) -> None:
+    """Each message is settled once: one dead letter, one retry."""
+    ids = {raw.xadd("orders", {"do": do}): do for do in PUBLISHED}
+    killed = tmp_path / "killed"
+    steps = f"{step}={killed}"
+    if "claim" in step:
+        # There is something to claim after a first kill.
+        steps += f" read={tmp_path / 'first'}"
+    said = fleet.drain(TEST_HANDLERS="tests.faults.killing", TEST_KILL=steps)
+    assert killed.exists(), f"nothing reached the step {step!r}: {said}"
+    assert totals(raw) == {"acknowledged": 4, "retried": 1, "dead-lettered": 1}
+    assert books(raw).all == len(PUBLISHED)
+    assert [letter.metadata["entry"] for letter in letters(raw)] == [each for each, do in ids.items() if do == "reject"]
+    runs = Counter(message.removeprefix("orders/") for _, message, *_ in fleet.noted("began"))
+    for entry, do in ids.items():
+        usual = 2 if do == "fail-once" else 1
+        assert usual <= runs[entry] <= usual + (do in AGAIN[step]), do
+    assert raw.xlen("{orders}:redelivery:billing") == raw.hlen("{orders}:retry:billing:entries") == 0

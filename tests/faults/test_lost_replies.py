@@ -1,0 +1,150 @@
+"""The server did what it was asked, and the worker was never told."""
+
+import select
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from django_redis_streams.exceptions import Reject
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+from django_redis_streams.store.scripts import script
+from django_redis_streams.worker import consumer
+
+from ..books import books, letters, totals
+from ..proxies import Proxy
+from ..servers import Server
+from ..waiting import wait_until
+from ..workers import working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
+
+Raw = Any
+PUBLISHED = ["ok"] * 5 + ["reject"] * 2 + ["fail once"] * 2
+SETTLED = {"acknowledged": 7, "dead-lettered": 2, "retried": 2}
+
+
+@pytest.fixture
+def runs() -> Counter[str]:
+    """Counts the runs of each message; a handler that obeys is declared."""
+    counted: Counter[str] = Counter()
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        counted[message.id] += 1
+        if message.payload["do"] == "reject":
+            raise Reject("told to")
+        if message.payload["do"] == "fail once" and message.attempt == 1:
+            raise RuntimeError("told to")
+
+    return counted
+
+
+def publish(raw: Raw) -> list[str]:
+    """Publish them all in one step, so that one read delivers them; their ids as messages."""
+    pipeline = raw.pipeline()
+    for do in PUBLISHED:
+        pipeline.xadd("orders", {"do": do})
+    return [f"orders/{each}" for each in pipeline.execute()]
+
+
+@pytest.mark.parametrize("name", ["XREADGROUP", "ack", "retry", "bury", "promote", "make_group"])
+def test_a_lost_reply_loses_nothing_and_doubles_nothing(
+    raw: Raw, streams: Callable[..., None], proxy: Proxy, runs: Counter[str], name: str
+) -> None:
+    """What was delivered is found and run, what was settled isn't settled again: each once, at once."""
+    streams({"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02)}}}}, URL=proxy.url)
+    word = name if name.isupper() else script(name).digest
+    ids = publish(raw)
+    if name == "promote":
+        # Another has the lease until there is something to promote.
+        raw.set("{orders}:promoter", "another")
+    else:
+        proxy.lose_reply_to(word)
+    with working():
+        if name == "promote":
+            wait_until(lambda: totals(raw).get("retried") == 2)
+            raw.delete("{orders}:promoter")
+            proxy.lose_reply_to(word)
+        wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}")
+        wait_until(lambda: proxy._lose is None, "the reply was lost")
+    assert runs == {each: 2 if do == "fail once" else 1 for each, do in zip(ids, PUBLISHED, strict=True)}
+    assert len(letters(raw)) == 2
+    assert books(raw).all == len(ids)
+
+
+class HalfOpen(Proxy):
+    """Loses a blocked read's client without the server's noticing: what it waits for is delivered to nobody."""
+
+    def __init__(self, server: Server) -> None:
+        self.lose = False
+        self.kept: list[socket.socket] = []
+        super().__init__(server)
+
+    def _pass(self, near: socket.socket) -> None:
+        far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        far.connect(str(self.server.socket))
+        reading = False
+        with near, suppress(OSError):
+            while not (self.lose and reading):
+                for source in select.select([near, far], [], [], 0.005)[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        far.close()
+                        return
+                    (near if source is far else far).sendall(data)
+                    reading = source is near and b"XREADGROUP" in data
+            self.lose = False
+            self.kept.append(far)
+
+    def stop(self) -> None:
+        """Let go of the kept ones too."""
+        super().stop()
+        for each in self.kept:
+            each.close()
+
+    def delivered(self) -> bool:
+        """Whether the server has told the lost ones anything but that they are killed."""
+        readable = select.select(self.kept, [], [], 0)[0]
+        return any(each.recv(65536, socket.MSG_PEEK) for each in readable)
+
+
+@pytest.fixture
+def half_open(server: Server) -> Iterator[HalfOpen]:
+    """Such a proxy before the server of the run."""
+    running = HalfOpen(server)
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("rule", ["+@all", "-client"])
+def test_what_is_delivered_to_a_dead_connection_is_run(
+    server: Server, streams: Callable[..., None], half_open: HalfOpen, rule: str, monkeypatch: Any
+) -> None:
+    """The worker ends its old connection; where it may not, it looks for what that was given."""
+    raw = server.raw()
+    server.user("worker", "secret", "+@all", "~*", rule)
+    streams({"orders": {"GROUPS": {"billing": {}}}}, URL=f"unix://worker:secret@{half_open.socket}")
+    seen: list[str] = []
+    handler("orders", group="billing")(lambda message: seen.append(message.payload["n"]))
+    # The server goes on with this read, however long the worker takes to come back.
+    monkeypatch.setattr(consumer, "BLOCK_MS", 60_000)
+    half_open.lose = True
+    with working():
+        (dead,) = wait_until(lambda: half_open.kept and readers(raw))
+        monkeypatch.setattr(consumer, "BLOCK_MS", 200)
+        wait_until(lambda: readers(raw) - {dead}, "the worker reads again")
+        raw.xadd("orders", {"n": 1})
+        wait_until(lambda: totals(raw) == {"acknowledged": 1})
+        assert half_open.delivered() is (rule == "-client")
+    assert seen == ["1"]
+    raw.execute_command("ACL", "DELUSER", "worker")
+
+
+def readers(raw: Raw) -> set[str]:
+    """The ids of the clients that wait for messages."""
+    return {each["id"] for each in raw.client_list() if each["cmd"] == "xreadgroup" and "b" in each["flags"]}

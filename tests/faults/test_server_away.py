@@ -1,0 +1,111 @@
+"""The server is gone for a while in the middle of the work: all that was published is handled."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from django_redis_streams.exceptions import Reject
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+from django_redis_streams.worker import session
+
+from ..books import Books, books, letters
+from ..servers import Server
+from ..waiting import wait_until
+from ..workers import working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
+
+Raw = Any
+COUNT = 1_500
+
+
+@pytest.fixture
+def own_server(make_server: Callable[..., Server], streams: Callable[..., None]) -> Iterator[Server]:
+    """A server for this test alone, which may be killed."""
+    server = make_server()
+    streams({"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02)}}}}, URL=server.url)
+    return server
+
+
+@pytest.fixture
+def runs() -> Counter[int]:
+    """Counts the runs of each message; of a hundred, one fails once and one is rejected."""
+    counted: Counter[int] = Counter()
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        n = int(message.payload["n"])
+        counted[n] += 1
+        time.sleep(0.0003)
+        if n % 100 == 7:
+            raise Reject("told to")
+        if n % 100 == 8 and message.attempt == 1:
+            raise RuntimeError("told to")
+
+    return counted
+
+
+def kill_and_start(server: Server) -> None:
+    """As a crash does."""
+    server.kill9()
+    server.start()
+
+
+def pause(server: Server) -> None:
+    """Stand still for longer than a reply may take."""
+    server.pause()
+    time.sleep(1)  # this is the fault
+    server.cont()
+
+
+@pytest.mark.parametrize("away", [Server.restart, kill_and_start, pause], ids=["restart", "kill -9", "pause"])
+def test_all_that_was_published_is_handled(
+    own_server: Server, runs: Counter[int], monkeypatch: pytest.MonkeyPatch, away: Callable[[Server], None]
+) -> None:
+    """Twice in the middle of the work; the books balance, and only what was in hand may be run again."""
+    monkeypatch.setattr(session, "_TIMEOUT", 0.5)
+    pipeline = own_server.raw().pipeline()
+    for n in range(COUNT):
+        pipeline.xadd("orders", {"n": n})
+    pipeline.execute()
+    wanted = Books(COUNT - 15, 0, 15, 0, 0, unread=0, pending=0, retrying=0)
+    with working(name="one"), working(name="two"):
+        for share in (3, 2):
+            wait_until(lambda share=share: len(runs) > COUNT // share)
+            away(own_server)
+        wait_until(lambda: books(own_server.raw()) == wanted, f"{wanted}", deadline=30)
+    assert set(runs) == set(range(COUNT))
+    assert len({letter.metadata["entry"] for letter in letters(own_server.raw())}) == 15
+    again = runs.total() - COUNT - COUNT // 100
+    assert again <= 2 * 2 * 100, "at each of two times, each of two workers has a hundred in hand at most"
+
+
+def test_a_worker_waits_for_its_server_and_says_so(
+    own_server: Server, runs: Counter[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the middle of a batch too: what it handled meanwhile is acknowledged when the server is back."""
+    raw = own_server.raw()
+    for n in range(10):
+        raw.xadd("orders", {"n": n})
+    with working():
+        wait_until(lambda: runs)
+        own_server.end()
+        wait_until(lambda: caplog.text.count("lost its connection") > 2)
+        own_server.start()
+        wait_until(lambda: books(own_server.raw()).acknowledged == 9)
+
+
+def test_a_worker_that_starts_before_its_server_waits_for_it(
+    own_server: Server, runs: Counter[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It doesn't end, and works as soon as it can."""
+    own_server.raw().xadd("orders", {"n": 1})
+    own_server.end()
+    with working():
+        wait_until(lambda: "lost its connection" in caplog.text)
+        own_server.start()
+        wait_until(lambda: books(own_server.raw()).acknowledged == 1)

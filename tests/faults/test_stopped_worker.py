@@ -1,0 +1,87 @@
+"""A worker that stood still for longer than CLAIM_IDLE, while another took over what it had in hand."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+
+from ..books import books, letters, totals
+from ..waiting import wait_until
+from ..workers import Fleet, working
+
+Raw = Any
+# What the stopped worker does with the message that it was running, once it is woken.
+AWAKE = {"return": "ok", "fail": "fail", "reject": "reject"}
+SETTLED = {"acknowledged": 4, "retried": 1, "dead-lettered": 1}
+
+
+@pytest.mark.parametrize("do", AWAKE.values(), ids=AWAKE)
+def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
+    raw: Raw, fleet: Fleet, tmp_path: Path, do: str
+) -> None:
+    """What it was running is run twice, the rest of its batch once, and everything is settled once, by the other."""
+    fleet.streams = {"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02), "CLAIM_IDLE": 0.6}}}}
+    awake = tmp_path / "awake"
+    pipeline = raw.pipeline()
+    for each in [f"first-waits:{awake}:{do}", "ok", "reject", "fail-once", "ok"]:
+        pipeline.xadd("orders", {"do": each})
+    first, *rest = pipeline.execute()
+    sleeper = fleet.start()
+    wait_until(lambda: fleet.noted("began"))
+    os.killpg(sleeper.pid, signal.SIGSTOP)
+    fleet.start()
+    wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}", deadline=20)
+    awake.touch()
+    os.killpg(sleeper.pid, signal.SIGCONT)
+    # Woken, it works again: of what is published from now on it gets some.
+    (own,) = fleet.children(sleeper)
+    later: list[str] = []
+    while not works_again(fleet, own):
+        later.append(raw.xadd("orders", {"do": "later"}))
+        wait_until(lambda: totals(raw).get("acknowledged") == 4 + len(later))
+    sleeper.terminate()
+    fleet.finish(sleeper)
+    assert totals(raw) == {**SETTLED, "acknowledged": 4 + len(later)}
+    assert len(letters(raw)) == 1
+    assert books(raw).all == 5 + len(later)
+    runs = Counter(entry.removeprefix("orders/") for _, entry, *_ in fleet.noted("began"))
+    assert runs[first] == 2
+    assert [runs[each] for each in rest] == [1, 1, 2, 1]
+
+
+def works_again(fleet: Fleet, pid: int) -> bool:
+    """Whether that process has handled what was published later."""
+    return any(do == "later" and process == str(pid) for *_, do, _, process in fleet.noted("ended"))
+
+
+@pytest.mark.usefixtures("isolated_handlers", "hasty")
+def test_a_living_worker_is_not_robbed(raw: Raw, streams: Any) -> None:
+    """Its heartbeat goes on while a handler runs for longer than CLAIM_IDLE, also for what waits behind that."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}})
+    runs: list[tuple[str, str]] = []
+    finish = threading.Event()
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        runs.append((message.payload["n"], threading.current_thread().name))
+        finish.wait(20)
+
+    raw.xadd("orders", {"n": 1})
+    raw.xadd("orders", {"n": 2})
+    with working(name="slow"):
+        wait_until(lambda: runs)
+        with working(name="other") as other:
+            began = time.monotonic()
+            wait_until(lambda: other.consumer.may_claim and time.monotonic() - began > 2.2)
+            finish.set()
+            wait_until(lambda: totals(raw) == {"acknowledged": 2})
+    assert [n for n, _ in runs] == ["1", "2"]
+    assert len({thread for _, thread in runs}) == 1
