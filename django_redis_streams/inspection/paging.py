@@ -46,7 +46,8 @@ class Cursor:
         """The cursor that a text stands for; None for any other text."""
         try:
             first, second, token, stream, source = json.loads(text)
-            "".join((token, stream, source)).encode("utf-8", "surrogateescape")
+            for each in (token, stream, source):
+                str.encode(each, "utf-8", "surrogateescape")
             number = type(first) in (int, float) and type(second) is int and math.isfinite(first)
         except (ValueError, TypeError, OverflowError, RecursionError):
             return None
@@ -75,13 +76,15 @@ class Page(Generic[R]):
     """Some rows, in order.
 
     `total` is how many there are in all sources, whatever is searched for. `searched` is how many of them this
-    page looked at. `next` is where the next page begins, None where this is the last one. `groups` are the
-    groups of the streams, declared or not.
+    page looked at; with `by_reading`, that was more than its rows: they had to be looked for. `next` is where
+    the next page begins, None where this is the last one. `groups` are the groups of the streams, declared or
+    not.
     """
 
     rows: Sequence[R]
     total: int = 0
     searched: int = 0
+    by_reading: bool = False
     next: Cursor | None = None
     groups: Sequence[str] = ()
     problems: Sequence[Problem] = ()
@@ -115,4 +118,4 @@ def collect(
                 if wanted is None or wanted(row):
                     rows.append(row)
     more = left or (not over and next(merged, None) is not None)
-    return Page(rows, searched=searched, next=last if more else None)
+    return Page(rows, searched=searched, by_reading=wanted is not None, next=last if more else None)

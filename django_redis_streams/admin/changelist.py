@@ -1,0 +1,73 @@
+"""Django's list of objects, over messages: pages by cursor, a search that says how far it got, and its problems."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.contrib.admin.utils import model_ngettext
+from django.contrib.admin.views.main import ChangeList
+from django.http import HttpRequest
+
+from ..inspection import Cursor, Page
+from .listing import Listing
+from .problems import EXPECTED, told
+
+__all__ = ["AFTER", "MessageList"]
+
+# The parameter with the cursor.
+AFTER: Final = "after"
+
+
+class MessageList(ChangeList):
+    """The list; `page` is what `inspection` told of it, `problems` what couldn't be shown, as sentences."""
+
+    page: Page[Any] = Page(())
+    problems: tuple[str, ...] = ()
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:  # noqa: ARG002
+        """What is asked for by filters, search and cursor."""
+        self.filter_params.pop(AFTER, None)
+        self.params.pop(AFTER, None)
+        self.filter_specs, self.has_filters, *_, self.has_active_filters = self.get_filters(request)
+        self.clear_all_filters_qs = self.get_query_string(remove=self.get_filters_params())
+        self.after = Cursor.parse(request.GET.get(AFTER, ""))
+        listing: Any = self.root_queryset
+        for spec in self.filter_specs:
+            listing = spec.queryset(request, listing)
+        return listing.narrowed(text=self.query, after=self.after)
+
+    def get_results(self, request: HttpRequest) -> None:  # noqa: ARG002
+        """Read the page."""
+        self.result_list: list[Any] = []
+        try:
+            self.page, self.result_list = self.queryset.page(self.list_per_page)
+            self.problems = tuple(dict.fromkeys(told(each.error, each.stream) for each in self.page.problems))
+        except EXPECTED as error:
+            self.problems = (told(error),)
+        self.result_count = self.full_result_count = self.page.total
+        self.show_full_result_count = self.show_admin_actions = bool(self.result_list)
+        self.can_show_all, self.multi_page, self.paginator = False, False, None
+
+    @property
+    def name(self) -> str:
+        """What the messages are called, one or many."""
+        return model_ngettext(self.opts, self.page.total)
+
+    @property
+    def first_url(self) -> str:
+        """Where the list begins; "" where this is there."""
+        return self.get_query_string() if self.after else ""
+
+    @property
+    def next_url(self) -> str:
+        """Where the list goes on; "" where it ends."""
+        return self.get_query_string({AFTER: str(self.page.next)}) if self.page.next else ""
+
+    @property
+    def across_pages(self) -> int:
+        """How many an action may take beyond this page; 0 where this page is all."""
+        return Listing.most if self.page.next else 0
+
+    def get_ordering_field_columns(self) -> dict[int, Any]:
+        """None: the order is the server's."""
+        return {}

@@ -1,0 +1,125 @@
+"""A verb in a request: first the question, and when that is answered the deed, its log entries and what is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from django.contrib import messages as notes
+from django.contrib.admin import helpers
+from django.contrib.admin.models import LogEntry
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..models import StreamMessage
+from .listing import Listing
+from .problems import EXPECTED, told
+from .verbs import Done, Verb
+
+__all__ = ["CONFIRMED", "ask_or_do"]
+
+CONFIRMED: Final = "confirmed"
+# How many messages the question names one by one.
+_NAMED: Final = 20
+
+
+def ask_or_do(model_admin: Any, request: HttpRequest, listing: Listing, verb: Verb) -> HttpResponse | None:
+    """The page that asks, or None when it was answered: then the browser is led back to the list."""
+    try:
+        found = listing.chosen()
+    except EXPECTED as error:
+        notes.error(request, told(error))
+        return None
+    _tell_gone(request, len(listing.keys or found) - len(found))
+    ready, refused = _parted(found, verb)
+    _tell_refused(request, refused)
+    if not ready:
+        return None
+    # Only what was named in a question can have been confirmed.
+    if CONFIRMED not in request.POST or listing.keys is None:
+        most = listing.most if listing.keys is None and len(found) == listing.most else 0
+        return _question(model_admin, request, verb, ready, most)
+    done = verb.carry_out(ready, request.user.get_username())
+    _log(request, verb, done)
+    _tell(request, verb, done)
+    return None
+
+
+def _parted(found: Sequence[StreamMessage], verb: Verb) -> tuple[list[StreamMessage], list[str]]:
+    """The messages that it can be done to, and for each other one why not."""
+    whys = [verb.why_not(message.row) for message in found]
+    ready = [message for message, why in zip(found, whys, strict=True) if why is None]
+    return ready, [told(why) for why in whys if why is not None]
+
+
+def _question(
+    model_admin: Any, request: HttpRequest, verb: Verb, ready: Sequence[StreamMessage], most: int
+) -> HttpResponse:
+    counts = Counter((message.stream, message.group) for message in ready)
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": verb.question(len(ready)) % {"count": len(ready)},
+        "opts": model_admin.opts,
+        "original": verb.button,
+        "has_view_permission": True,
+        "media": model_admin.media,
+        "verb": verb,
+        "counts": sorted((stream, group, count) for (stream, group), count in counts.items()),
+        "named": ready[:_NAMED],
+        "unnamed": max(0, len(ready) - _NAMED),
+        "most": most,
+        "keys": [message.pk for message in ready],
+        "action_checkbox_name": helpers.ACTION_CHECKBOX_NAME,
+        "confirmed": CONFIRMED,
+    }
+    request.current_app = model_admin.admin_site.name
+    return TemplateResponse(request, "admin/django_redis_streams/confirmation.html", context)
+
+
+def _log(request: HttpRequest, verb: Verb, done: Done) -> None:
+    by: Any = request.user.pk
+    unanswered = _("%(verb)s The server's answer was lost: it may not have happened.") % {"verb": verb.log}
+    for messages, text in ((done.done, str(verb.log)), (done.unanswered, unanswered)):
+        if messages:
+            LogEntry.objects.log_actions(
+                user_id=by,
+                queryset=messages,
+                action_flag=verb.flag,
+                change_message=text,
+            )
+
+
+def _tell(request: HttpRequest, verb: Verb, done: Done) -> None:
+    if done.done:
+        notes.success(request, verb.tell(len(done.done)) % {"count": len(done.done)})
+    _tell_refused(request, (why for _message, why in done.refused))
+    if done.unanswered:
+        count = len(done.unanswered)
+        text = ngettext(
+            "The server's answer for %(count)d message was lost. Look whether it is still there; asking again is safe.",
+            "The server's answer for %(count)d messages was lost. Look whether they are still there; asking again "
+            "is safe.",
+            count,
+        )
+        notes.error(request, text % {"count": count})
+
+
+def _tell_refused(request: HttpRequest, whys: Iterable[str]) -> None:
+    for why, count in Counter(whys).items():
+        text = ngettext(
+            "%(count)d message is left as it is. %(why)s", "%(count)d messages are left as they are. %(why)s", count
+        )
+        notes.warning(request, text % {"count": count, "why": why})
+
+
+def _tell_gone(request: HttpRequest, count: int) -> None:
+    if count:
+        text = ngettext(
+            "%(count)d message isn't there any more: somebody or something was quicker.",
+            "%(count)d messages aren't there any more: somebody or something was quicker.",
+            count,
+        )
+        notes.warning(request, text % {"count": count})

@@ -1,0 +1,56 @@
+"""Dead letters in the admin: to be looked at, replayed, discarded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..inspection import DeadLetter
+from ..models import DeadLetter as DeadLetterModel
+from .filters import REASONS, GroupFilter, ReasonFilter, StreamFilter
+from .kinds import DEAD_LETTERS
+from .message_admin import Fact, MessageAdmin, as_action
+from .moments import ago, exact
+from .text import shortened
+from .verbs import DISCARD, REPLAY
+
+__all__ = ["DeadLetterAdmin"]
+
+
+@admin.register(DeadLetterModel)
+class DeadLetterAdmin(MessageAdmin):
+    """Newest first."""
+
+    kind = DEAD_LETTERS
+    verbs = (REPLAY, DISCARD)
+    actions = (as_action(REPLAY), as_action(DISCARD))
+    list_display = ("message_id", "stream", "group", "event", "attempts", "age", "failure")
+    list_filter = (StreamFilter, GroupFilter, ReasonFilter)
+
+    @admin.display(description=gettext_lazy("age"))
+    def age(self, message: DeadLetterModel) -> str:
+        """How long it has been dead."""
+        return ago(message.row.buried)
+
+    @admin.display(description=gettext_lazy("error"))
+    def failure(self, message: DeadLetterModel) -> str:
+        """The reason, and the error in a line."""
+        return format_html('<span class="quiet">{}</span><br>{}', _told(message.row), shortened(message.row.error))
+
+    def facts(self, row: Any) -> Iterator[Fact]:
+        """Why it died, and where it came from."""
+        yield _("Reason"), _told(row)
+        yield _("Dead-lettered"), exact(row.buried)
+        yield from self.common_facts(row)
+        yield _("Dead letter"), row.entry_id
+
+
+def _told(row: DeadLetter) -> str:
+    if not row.ours:
+        return _("not written by this package")
+    return str(REASONS.get(row.reason) or shortened(row.reason))

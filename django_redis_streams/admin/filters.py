@@ -1,0 +1,103 @@
+"""The filters beside the lists: by stream, by group, by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from .. import conf
+from ..exceptions import ConfigurationError
+from ..outcomes import Reason
+from .listing import Listing
+from .text import shortened
+
+__all__ = ["REASONS", "GroupFilter", "ReasonFilter", "StreamFilter"]
+
+# What `outcomes` calls them, in the reader's language.
+REASONS: Mapping[str, Any] = {
+    Reason.REJECTED: _("rejected"),
+    Reason.EXHAUSTED: _("retries exhausted"),
+    Reason.NOT_RETRIED: _("not retried"),
+    Reason.NO_HANDLER: _("no handler"),
+    Reason.INVALID: _("invalid"),
+}
+# In a URL; a listing is asked for the reason "".
+_FOREIGN = "foreign"
+
+
+class _Filter(admin.SimpleListFilter):
+    """Narrows a listing down by one of the words of `inspection`."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002  as Django calls it
+        """The listing, narrowed down by what was chosen."""
+        listing: Listing = queryset
+        return listing.narrowed(**{str(self.parameter_name): self.value()}) if self.value() else listing
+
+
+class StreamFilter(_Filter):
+    """The declared streams."""
+
+    title = _("stream")
+    parameter_name = "stream"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
+        """Each by its name."""
+        try:
+            return _offered(conf.get().streams)
+        except ConfigurationError:  # the page itself says what is wrong
+            return []
+
+
+class GroupFilter(_Filter):
+    """The groups of these streams, declared or not: what a removed one has left is to be found, too."""
+
+    title = _("group")
+    parameter_name = "group"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
+        """The declared ones; the page tells the others when it was read."""
+        try:
+            streams = conf.get().streams.values()
+            return _offered(dict.fromkeys(group for stream in streams for group in stream.groups))
+        except ConfigurationError:
+            return []
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Each by its name, with those that the page has met."""
+        self.lookup_choices = _offered(dict.fromkeys([*changelist.page.groups, *filter(None, [self.value()])]))
+        return super().choices(changelist)
+
+
+class ReasonFilter(_Filter):
+    """Why a message became a dead letter."""
+
+    title = _("reason")
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
+        """Every reason there is, and entries that somebody else wrote."""
+        return [*((str(reason), label) for reason, label in REASONS.items()), (_FOREIGN, _("not ours"))]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Dead letters of this reason."""
+        if self.value() == _FOREIGN:
+            listing: Listing = queryset
+            return listing.narrowed(reason="")
+        return super().queryset(request, queryset)
+
+
+def _offered(names: Iterable[str]) -> list[tuple[str, Any]]:
+    """The choices of these names, but for those that no URL can hold."""
+    return [(name, shortened(name, 40)) for name in names if _is_utf8(name)]
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

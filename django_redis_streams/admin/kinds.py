@@ -1,0 +1,110 @@
+"""The three kinds of messages: how each is listed, found by its key, and made an instance of its model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .. import inspection, models
+from ..exceptions import UnknownStream
+from ..inspection import DeadLetter, Page, PendingMessage, RetryingMessage, Row
+from ..models import StreamMessage
+from .identity import join, split
+from .text import shortened
+
+__all__ = ["DEAD_LETTERS", "PENDING", "RETRYING", "Kind"]
+
+# What names a message within its stream.
+Identity = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of messages.
+
+    `page` is a listing of `inspection`, `find` gives the rows of some identities of a stream. `identity` has
+    `parts` texts; `columns` are those that the model has beyond what all models have.
+    """
+
+    model: type[StreamMessage]
+    page: Callable[..., Page[Any]]
+    find: Callable[[str, Sequence[Any]], Sequence[Row | None]]
+    identity: Callable[[Any], Identity]
+    parts: int
+    columns: Callable[[Any], dict[str, Any]] = lambda _: {}
+
+    def is_key(self, key: str) -> bool:
+        """Whether a text may be the primary key of one of these."""
+        return split(key, 1 + self.parts) is not None
+
+    def rows(self, keys: Sequence[str]) -> list[Row]:
+        """The messages with these keys that are there."""
+        wanted: dict[str, list[Identity]] = defaultdict(list)
+        for key in dict.fromkeys(keys):
+            parts = split(key, 1 + self.parts)
+            if parts:
+                wanted[parts[0]].append(parts[1:])
+        return [row for stream, identities in wanted.items() for row in self._of_stream(stream, identities)]
+
+    def instance(self, row: Row) -> StreamMessage:
+        """A row as an instance of the model; the row itself is its `row`."""
+        instance = self.model(
+            id=join(row.stream, *self.identity(row)),
+            message_id=shortened(row.message_id),
+            stream=shortened(row.stream),
+            group=shortened(row.group),
+            type=shortened(row.type),
+            attempts=row.attempts,
+            **self.columns(row),
+        )
+        instance.row = row
+        return instance
+
+    def _of_stream(self, stream: str, identities: Sequence[Identity]) -> list[Row]:
+        try:
+            return [row for row in self.find(stream, identities) if row]
+        except UnknownStream:
+            return []
+
+
+def _find_dead_letters(stream: str, identities: Sequence[tuple[str]]) -> Sequence[DeadLetter | None]:
+    return inspection.find_dead_letters(stream, [entry_id for (entry_id,) in identities])
+
+
+def _pending_columns(row: PendingMessage) -> dict[str, Any]:
+    return {"consumer": shortened(row.consumer), "deliveries": row.deliveries}
+
+
+def _retrying_identity(row: RetryingMessage) -> Identity:
+    return row.group, row.token
+
+
+def _pending_identity(row: PendingMessage) -> Identity:
+    return row.group, row.place, row.entry_id
+
+
+DEAD_LETTERS: Final = Kind(
+    model=models.DeadLetter,
+    page=inspection.dead_letters,
+    find=_find_dead_letters,
+    identity=lambda row: (row.entry_id,),
+    parts=1,
+    columns=lambda row: {"reason": shortened(row.reason)},
+)
+RETRYING: Final = Kind(
+    model=models.RetryingMessage,
+    page=inspection.retrying,
+    find=inspection.find_retrying,
+    identity=_retrying_identity,
+    parts=2,
+)
+PENDING: Final = Kind(
+    model=models.PendingMessage,
+    page=inspection.pending,
+    find=inspection.find_pending,
+    identity=_pending_identity,
+    parts=3,
+    columns=_pending_columns,
+)

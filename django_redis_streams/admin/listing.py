@@ -1,0 +1,50 @@
+"""Messages on a server in the place of a queryset: as much of one as Django's admin asks for, and no SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+from ..inspection import Page
+from ..models import StreamMessage
+from .kinds import Kind
+
+__all__ = ["Listing"]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Messages of a kind: those with some keys, or else what is asked for, in the words of `inspection`."""
+
+    # How many one action takes. A request ends in time, and a form has no more than 1,000 fields
+    # (https://docs.djangoproject.com/en/stable/ref/settings/#data-upload-max-number-fields).
+    most: ClassVar[int] = 500
+
+    kind: Kind
+    keys: tuple[str, ...] | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> type[StreamMessage]:
+        """The model of the instances."""
+        return self.kind.model
+
+    def narrowed(self, **asked: Any) -> Self:
+        """The same, asked for more closely."""
+        return replace(self, asked={**self.asked, **asked})
+
+    def filter(self, *, pk__in: Sequence[str]) -> Self:
+        """Those with some keys alone, whatever else was asked for; at most `most`."""
+        return replace(self, keys=tuple(dict.fromkeys(pk__in))[: self.most])
+
+    def page(self, count: int) -> tuple[Page[Any], list[StreamMessage]]:
+        """The first of what is asked for: as `inspection` tells it, and as instances."""
+        page = self.kind.page(**self.asked, count=count)
+        return page, [self.kind.instance(row) for row in page.rows]
+
+    def chosen(self) -> list[StreamMessage]:
+        """Those with the keys that are there; without keys, the first `most` of what is asked for."""
+        if self.keys is None:
+            return self.page(self.most)[1]
+        return [self.kind.instance(row) for row in self.kind.rows(self.keys)]

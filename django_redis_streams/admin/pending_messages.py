@@ -1,0 +1,70 @@
+"""Pending messages in the admin: to be looked at, handed back when their consumer is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..inspection import PendingMessage
+from ..models import PendingMessage as PendingMessageModel
+from .filters import GroupFilter, StreamFilter
+from .kinds import PENDING
+from .message_admin import Fact, MessageAdmin, as_action
+from .moments import duration
+from .text import breakable
+from .verbs import CLAIM
+
+__all__ = ["PendingMessageAdmin"]
+
+
+@admin.register(PendingMessageModel)
+class PendingMessageAdmin(MessageAdmin):
+    """The oldest first."""
+
+    kind = PENDING
+    verbs = (CLAIM,)
+    actions = (as_action(CLAIM),)
+    list_display = ("message_id", "stream", "group", "event", "held_by", "deliveries", "idle", "state")
+    list_filter = (StreamFilter, GroupFilter)
+
+    @admin.display(description=gettext_lazy("consumer"))
+    def held_by(self, message: PendingMessageModel) -> str:
+        """The consumer that it was delivered to."""
+        return breakable(message.row.consumer)
+
+    @admin.display(description=gettext_lazy("silent for"))
+    def idle(self, message: PendingMessageModel) -> str:
+        """Since when its consumer hasn't renewed it."""
+        return duration(timedelta(seconds=message.row.idle))
+
+    @admin.display(description=gettext_lazy("state"))
+    def state(self, message: PendingMessageModel) -> str:
+        """Whether somebody has it in hand."""
+        return _state(message.row)[0]
+
+    def facts(self, row: Any) -> Iterator[Fact]:
+        """Who holds it since when, and where it came from."""
+        yield _("State"), ": ".join(_state(row))
+        yield _("Consumer"), row.consumer
+        yield _("Silent for"), duration(timedelta(seconds=row.idle))
+        yield _("Deliveries"), str(row.deliveries)
+        yield from self.common_facts(row)
+        yield _("Pending as"), f"{row.place} {row.entry_id}"
+
+
+def _state(row: PendingMessage) -> tuple[str, str]:
+    """A word, and what it means."""
+    if row.body_gone:
+        return _("body gone"), _("deleted or trimmed while it was pending, so nobody can run it")
+    if row.returned:
+        return _("handed back"), _("the next free worker takes it")
+    if row.claim_idle is None:
+        return _("not declared"), _("its group isn't in REDIS_STREAMS here")
+    if row.stale:
+        return _("stale"), _("its consumer has been silent for longer than CLAIM_IDLE")
+    return _("held"), _("by a consumer that was heard of lately")

@@ -1,0 +1,46 @@
+"""Retrying messages in the admin: to be looked at, discarded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..models import RetryingMessage
+from .filters import GroupFilter, StreamFilter
+from .kinds import RETRYING
+from .message_admin import Fact, MessageAdmin, as_action
+from .moments import exact, until
+from .text import shortened
+from .verbs import DISCARD_RETRY
+
+__all__ = ["RetryingMessageAdmin"]
+
+
+@admin.register(RetryingMessage)
+class RetryingMessageAdmin(MessageAdmin):
+    """The next to be run first."""
+
+    kind = RETRYING
+    verbs = (DISCARD_RETRY,)
+    actions = (as_action(DISCARD_RETRY),)
+    list_display = ("message_id", "stream", "group", "event", "attempts", "due", "error")
+    list_filter = (StreamFilter, GroupFilter)
+
+    @admin.display(description=gettext_lazy("due"))
+    def due(self, message: RetryingMessage) -> str:
+        """When it will be run again."""
+        return until(message.row.due)
+
+    @admin.display(description=gettext_lazy("error"))
+    def error(self, message: RetryingMessage) -> str:
+        """The error of the last run, in a line."""
+        return shortened(message.row.error)
+
+    def facts(self, row: Any) -> Iterator[Fact]:
+        """When it comes again, and where it came from."""
+        yield _("Due"), exact(row.due)
+        yield from self.common_facts(row)

@@ -1,0 +1,171 @@
+"""What can be done to messages, as values: who may, what is asked, what it does, what is told afterwards.
+
+What is done is done by the functions that commands use, too; here is only which message goes to which.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.admin.models import CHANGE, DELETION
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from .. import conf, deadletters, waiting
+from ..exceptions import NotReplayable, StreamsError
+from ..inspection import DeadLetter, PendingMessage
+from ..models import StreamMessage
+from ..store.answers import Answers
+from .problems import EXPECTED, told
+
+__all__ = ["CLAIM", "DISCARD", "DISCARD_RETRY", "REPLAY", "Done", "Verb"]
+
+# A stream, or a stream and a group: what one call of a function is about.
+Place = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Done:
+    """What became of messages: done, left as they are and why, or sent and never answered."""
+
+    done: list[StreamMessage] = field(default_factory=list)
+    refused: list[tuple[StreamMessage, str]] = field(default_factory=list)
+    unanswered: list[StreamMessage] = field(default_factory=list)
+
+    def add(self, messages: Mapping[Any, StreamMessage], answers: Answers[Any]) -> None:
+        """Take note of some answers."""
+        self.done += [messages[each] for each in answers.done]
+        self.refused += [(messages[each], told(why)) for each, why in answers.refused.items()]
+        self.unanswered += [messages[each] for each in answers.unanswered]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One thing that can be done.
+
+    `name` is the action's, and with the model's name the permission's. `question` and `tell` take how many
+    messages it is about. `flag` and `log` are for LogEntry. `why_not` says of a row what would be refused.
+    """
+
+    name: str
+    button: Any
+    action: Any
+    question: Callable[[int], str]
+    consequence: Any
+    tell: Callable[[int], str]
+    log: Any
+    flag: int
+    place: Callable[[Any], Place]
+    identity: Callable[[Any], Hashable]
+    ask: Callable[[Place, Sequence[Any], str], Answers[Any]]
+    why_not: Callable[[Any], StreamsError | None]
+
+    def carry_out(self, messages: Sequence[StreamMessage], by: str) -> Done:
+        """Do it to these; what fails for some holds up no others."""
+        places: dict[Place, dict[Any, StreamMessage]] = defaultdict(dict)
+        for message in messages:
+            places[self.place(message.row)][self.identity(message.row)] = message
+        result = Done()
+        for place, theirs in places.items():
+            try:
+                result.add(theirs, self.ask(place, list(theirs), by))
+            except EXPECTED as error:
+                result.refused += [(message, told(error)) for message in theirs.values()]
+        return result
+
+
+def _why_not_replay(row: DeadLetter) -> NotReplayable | None:
+    return deadletters.why_not_replayable(conf.stream(row.stream), row.group, ours=row.ours)
+
+
+def _why_not_claim(row: PendingMessage) -> StreamsError | None:
+    if row.claim_idle is None:
+        return StreamsError(_("Its group isn't declared here: how long its consumers may be silent isn't known."))
+    if row.returned:
+        return StreamsError(_("It was handed back before: the next free worker takes it."))
+    if not row.stale:
+        return StreamsError(_("Its consumer was heard of within CLAIM_IDLE: it may be running the message now."))
+    return None
+
+
+REPLAY = Verb(
+    name="replay",
+    button=gettext_lazy("Replay"),
+    action=gettext_lazy("Replay selected %(verbose_name_plural)s"),
+    question=lambda count: ngettext("Replay %(count)d dead letter?", "Replay %(count)d dead letters?", count),
+    consequence=gettext_lazy(
+        "Each goes back to the group that it failed in, and to no other: its handler runs it again, with its "
+        "attempts at zero. What fails again is retried, and dead-lettered, as if it were new."
+    ),
+    tell=lambda count: ngettext("%(count)d dead letter was replayed.", "%(count)d dead letters were replayed.", count),
+    log=gettext_lazy("Replayed."),
+    flag=CHANGE,
+    place=lambda row: (row.stream,),
+    identity=lambda row: row.entry_id,
+    ask=lambda place, ids, by: deadletters.replay(place[0], ids, by=by),
+    why_not=_why_not_replay,
+)
+
+DISCARD = Verb(
+    name="discard",
+    button=gettext_lazy("Discard"),
+    action=gettext_lazy("Discard selected %(verbose_name_plural)s"),
+    question=lambda count: ngettext("Discard %(count)d dead letter?", "Discard %(count)d dead letters?", count),
+    consequence=gettext_lazy("They are deleted for good, with all that is known of them. Nothing brings them back."),
+    tell=lambda count: ngettext(
+        "%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", count
+    ),
+    log=gettext_lazy("Discarded."),
+    flag=DELETION,
+    place=lambda row: (row.stream,),
+    identity=lambda row: row.entry_id,
+    ask=lambda place, ids, _: deadletters.discard(place[0], ids),
+    why_not=lambda _: None,
+)
+
+DISCARD_RETRY = Verb(
+    name="discard",
+    button=DISCARD.button,
+    action=DISCARD.action,
+    question=lambda count: ngettext(
+        "Discard %(count)d retrying message?", "Discard %(count)d retrying messages?", count
+    ),
+    consequence=gettext_lazy(
+        "They are deleted for good and never run again by this group, though it didn't handle them. Nothing brings "
+        "them back."
+    ),
+    tell=lambda count: ngettext(
+        "%(count)d retrying message was discarded.", "%(count)d retrying messages were discarded.", count
+    ),
+    log=DISCARD.log,
+    flag=DELETION,
+    place=lambda row: (row.stream, row.group),
+    identity=lambda row: row.token,
+    ask=lambda place, tokens, _: waiting.discard_retries(place[0], place[1], tokens),
+    why_not=lambda _: None,
+)
+
+CLAIM = Verb(
+    name="claim",
+    button=gettext_lazy("Hand back"),
+    action=gettext_lazy("Hand back selected %(verbose_name_plural)s"),
+    question=lambda count: ngettext(
+        "Hand back %(count)d pending message?", "Hand back %(count)d pending messages?", count
+    ),
+    consequence=gettext_lazy(
+        "Each is taken from its silent consumer, and the next free worker of its group runs it at once. If that "
+        "consumer still lives and runs it, it is run twice."
+    ),
+    tell=lambda count: ngettext(
+        "%(count)d pending message was handed back.", "%(count)d pending messages were handed back.", count
+    ),
+    log=gettext_lazy("Handed back."),
+    flag=CHANGE,
+    place=lambda row: (row.stream, row.group),
+    identity=lambda row: (row.place, row.entry_id, row.consumer),
+    ask=lambda place, entries, _: waiting.release(place[0], place[1], entries),
+    why_not=_why_not_claim,
+)
