@@ -16,6 +16,7 @@ from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store import redeliver
+from django_redis_streams.worker import consumer
 
 
 def note(what: str, message: Message) -> None:
@@ -86,6 +87,8 @@ def _declare(stream: str, group: str) -> None:
 
 # A promoter's lease outlives it: for less time than usual, so that tests are quick.
 redeliver.LEASE_MS = 200
+# Longer than usual, it shows whether a blocked read is ended by a stop.
+consumer.BLOCK_MS = int(os.environ.get("TEST_BLOCK_MS", consumer.BLOCK_MS))
 
 # Each group has one, but those called `nobody`.
 for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():

@@ -1,0 +1,154 @@
+"""`manage.py runconsumers`: what it takes, what it says, and how it ends."""
+
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from django_redis_streams.handlers import handler
+
+from .books import books, totals
+from .waiting import wait_until
+from .workers import Fleet
+
+Raw = Any
+
+
+def publish(raw: Raw, *do: str, stream: str = "orders") -> None:
+    """Publish messages that are to do this."""
+    pipeline = raw.pipeline()
+    for each in do:
+        pipeline.xadd(stream, {"do": each})
+    pipeline.execute()
+
+
+# ---------------------------------------------------------------- what it refuses
+
+REFUSED = {
+    "an unknown stream": (["ordrs"], "Stream 'ordrs' isn't declared.*Did you mean 'orders'"),
+    "an unknown group": (["orders:biling"], "Group 'biling' isn't declared.*Did you mean 'billing'"),
+    "a group of an unknown stream": (["nothing:billing"], "Stream 'nothing' isn't declared"),
+    "a group without a handler": (["orders:loyalty"], "Group 'loyalty' of stream 'orders' has no handler"),
+    "no processes": (["--processes", "0"], "--processes: '0': expected a whole number, 1 or more"),
+    "no number of threads": (["--threads", "many"], "--threads: 'many': expected a whole number, 1 or more"),
+    "no messages": (["--max-messages", "-1"], "--max-messages: '-1': expected a whole number"),
+    "a time that is none": (["--shutdown-timeout", "soon"], "--shutdown-timeout: 'soon': expected seconds"),
+    "a time without an end": (["--shutdown-timeout", "inf"], "--shutdown-timeout: 'inf': expected seconds"),
+    "an unknown option": (["--proceses", "2"], "unrecognized arguments"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "says"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.usefixtures("isolated_handlers", "streams")
+def test_what_cannot_be_done_is_a_clear_error(arguments: list[str], says: str) -> None:
+    """It names the value, what was expected, and the nearest name there is; nothing is started."""
+    handler("orders", group="billing")(lambda _: None)
+    with pytest.raises(CommandError, match=f"(?s){says}"):
+        call_command("runconsumers", *arguments)
+
+
+@pytest.mark.usefixtures("isolated_handlers", "streams")
+def test_a_project_without_handlers_is_told_to_write_one() -> None:
+    """There would be nothing to do."""
+    with pytest.raises(CommandError, match="No group has a handler"):
+        call_command("runconsumers")
+
+
+@pytest.mark.usefixtures("isolated_handlers")
+def test_a_connection_that_cannot_work_is_an_error_at_once(streams: Any) -> None:
+    """Rather than of each process that is started, again and again."""
+    handler("orders", group="billing")(lambda _: None)
+    streams(OPTIONS={"socket_timout": 3})
+    with pytest.raises(CommandError, match="Did you mean 'socket_timeout'"):
+        call_command("runconsumers")
+
+
+# ---------------------------------------------------------------- what it does
+
+
+def test_it_says_what_it_serves_and_how_many_database_connections_that_may_open(raw: Raw, fleet: Fleet) -> None:
+    """In its first line, before it works."""
+    said = fleet.drain("--processes", "2", "--threads", "3")
+    first, *_, last = said.strip().splitlines()
+    assert first.startswith("Consuming orders:billing in 2 process(es), 3 thread(s) each.")
+    assert "up to 6 connections to each database ('default')" in first
+    assert last == "Stopped."
+
+
+def test_it_serves_what_it_is_told_to(raw: Raw, fleet: Fleet) -> None:
+    """A stream with all its groups, or one group of it; each once, also when it is named twice."""
+    fleet.streams = {
+        "orders": {"GROUPS": {"billing": {}, "loyalty": {}}},
+        "tasks": {"GROUPS": {"workers": {}, "nobody": {}}},
+    }
+    publish(raw, "ok")
+    publish(raw, "ok", stream="tasks")
+    assert "Consuming orders:loyalty, tasks:workers in" in fleet.drain("orders:loyalty", "tasks", "orders:loyalty")
+    assert totals(raw, "loyalty") == totals(raw, "workers", "tasks") == {"acknowledged": 1}
+    assert not raw.exists("{orders}:totals:billing")
+
+
+def test_drain_ends_when_nothing_is_left_and_counts_what_waits(raw: Raw, fleet: Fleet) -> None:
+    """A retry that is due later is left, and said to be."""
+    publish(raw, "ok", "fail-once", "retry:3600", "retry:3600", "reject")
+    said = fleet.drain()
+    assert books(raw)._asdict() == {
+        **dict.fromkeys(("skipped", "vanished", "discarded", "unread", "pending"), 0),
+        "acknowledged": 2, "dead_lettered": 1, "retrying": 2,
+    }
+    assert said.strip().splitlines()[-2:] == ["orders:billing: 2 waiting for a later retry.", "Stopped."]
+
+
+def test_drain_waits_for_what_another_process_is_running(raw: Raw, fleet: Fleet, tmp_path: Any) -> None:
+    """It may fail, and be retried at once."""
+    finish = tmp_path / "finish"
+    publish(raw, f"wait:{finish}")
+    other = fleet.start("--name", "other")
+    wait_until(lambda: fleet.noted("began"))
+    drain = fleet.start("--drain", "--name", "drain")
+    wait_until(lambda: [each for each in raw.xinfo_consumers("orders", "billing") if each["name"].startswith("drain")])
+    assert drain.poll() is None
+    finish.touch()
+    fleet.finish(drain)
+    assert books(raw).acknowledged == 1
+    other.terminate()
+    fleet.finish(other)
+
+
+@pytest.mark.parametrize("most", [1, 7])
+def test_max_messages_ends_each_process_after_so_many(raw: Raw, fleet: Fleet, most: int) -> None:
+    """At once, not when the next message comes; the rest is left for others."""
+    publish(raw, *["ok"] * 7)
+    worker = fleet.start("--max-messages", str(most), TEST_BLOCK_MS="5000")
+    fleet.finish(worker)
+    assert len(fleet.noted("began")) == most
+    assert books(raw).acknowledged == most
+    assert books(raw).all == 7
+
+
+def test_max_messages_counts_over_all_threads(raw: Raw, fleet: Fleet) -> None:
+    """Of a process; each of two processes has its own count."""
+    publish(raw, *["ok"] * 100)
+    fleet.finish(fleet.start("--threads", "4", "--processes", "2", "--max-messages", "10"))
+    assert len(fleet.noted("began")) == books(raw).acknowledged == 20
+
+
+def test_name_goes_before_the_names_of_consumers(raw: Raw, fleet: Fleet) -> None:
+    """They stay unique: two workers of one name are two."""
+    workers = [fleet.start("--name", "box a", "--threads", "2") for _ in range(2)]
+    names = wait_until(
+        lambda: raw.exists("orders") and len(rows := raw.xinfo_consumers("orders", "billing")) == 4 and rows
+    )
+    assert all(each["name"].startswith("box a-") for each in names)
+    for each in workers:
+        each.terminate()
+        fleet.finish(each)
+
+
+def test_the_exit_code_of_a_clean_end_is_0_and_of_any_other_isn_t(raw: Raw, fleet: Fleet) -> None:
+    """A supervisor of services can tell."""
+    fleet.drain()
+    worker = fleet.start("--processes", "0")
+    assert "expected a whole number" in fleet.finish(worker, code=2)
+    fleet.streams = {"orders": {"GROUPS": {"nobody": {}}}}
+    assert "No group has a handler" in fleet.finish(fleet.start(), code=1)

@@ -1,0 +1,200 @@
+"""The supervisor: it ends its processes, replaces those that die, and is missed by them when it is gone."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .books import books, totals
+from .waiting import wait_until
+from .workers import ROOT, Fleet
+
+Raw = Any
+BATCH = 5
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def consuming(raw: Raw, count: int = 1) -> bool:
+    """Whether so many consumers wait for messages."""
+    return raw.info("clients")["blocked_clients"] == count
+
+
+@pytest.fixture
+def busy(raw: Raw, fleet: Fleet, tmp_path: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A worker in the midst of the first of five messages, which ends when the path exists."""
+    finish = tmp_path / "finish"
+    pipeline = raw.pipeline()
+    for do in [f"wait:{finish}", *["ok"] * (BATCH - 1)]:
+        pipeline.xadd("orders", {"do": do})
+    pipeline.execute()
+    worker = fleet.start("--shutdown-timeout", "20")
+    wait_until(lambda: fleet.noted("began"))
+    return worker, finish
+
+
+def assert_handed_back(raw: Raw, count: int) -> None:
+    """So many are claimable by anybody, now, as if they had never been delivered."""
+    pending = raw.xpending_range("orders", "billing", "-", "+", 10)
+    assert [(each["consumer"], each["times_delivered"]) for each in pending] == [("returned", 0)] * count
+    assert all(each["time_since_delivered"] >= 60_000 for each in pending)
+
+
+# ---------------------------------------------------------------- stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_worker_stops_at_once(raw: Raw, fleet: Fleet, number: signal.Signals) -> None:
+    """In under a second, however long it would have waited for a message; a terminal signals all of its processes."""
+    worker = fleet.start("--processes", "2", TEST_BLOCK_MS="5000")
+    wait_until(lambda: consuming(raw, 2))
+    began = time.monotonic()
+    os.killpg(worker.pid, number)
+    said = fleet.finish(worker)
+    assert time.monotonic() - began < 2, "a second, and one more for a machine that has much to do"
+    assert "Traceback" not in said
+    assert {each["name"] for each in raw.xinfo_consumers("orders", "billing")} <= {"returned"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_busy_worker_finishes_what_it_runs_and_hands_back_the_rest(
+    raw: Raw, fleet: Fleet, busy: Any, number: signal.Signals
+) -> None:
+    """The message that is being run is acknowledged; the others are run once, by the next worker, without a wait."""
+    worker, finish = busy
+    os.killpg(worker.pid, number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(0.3)
+    finish.touch()
+    fleet.finish(worker)
+    assert totals(raw) == {"acknowledged": 1}
+    assert_handed_back(raw, BATCH - 1)
+    fleet.drain()
+    assert books(raw).acknowledged == BATCH
+    assert len(fleet.noted("began")) == BATCH
+
+
+def test_a_second_signal_ends_a_busy_worker_now(raw: Raw, fleet: Fleet, busy: Any) -> None:
+    """What it was running is handed back too, and the exit code tells that it didn't end well."""
+    worker, _ = busy
+    worker.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(0.3)
+    worker.terminate()
+    assert "didn't end well" in fleet.finish(worker, code=1)
+    assert_handed_back(raw, BATCH)
+
+
+def test_a_handler_that_takes_too_long_at_a_stop_is_ended(raw: Raw, fleet: Fleet) -> None:
+    """After --shutdown-timeout its process is killed, and what it held is handed back."""
+    raw.xadd("orders", {"do": "sleep:60"})
+    worker = fleet.start("--shutdown-timeout", "0.3")
+    wait_until(lambda: fleet.noted("began"))
+    worker.terminate()
+    said = fleet.finish(worker, code=1)
+    assert said.count("didn't finish in time") == 1
+    assert_handed_back(raw, 1)
+
+
+# ---------------------------------------------------------------- processes that die
+
+
+def test_a_process_that_dies_is_replaced_ever_later_until_a_message_is_settled(raw: Raw, fleet: Fleet) -> None:
+    """So a worker that dies at its start doesn't spin, and one that works is replaced at once."""
+    worker = fleet.start()
+    for _ in range(3):
+        wait_until(lambda: consuming(raw))
+        (own,) = fleet.children(worker)
+        os.kill(own, signal.SIGKILL)
+        wait_until(lambda own=own: fleet.children(worker) not in ([], [own]))
+    wait_until(lambda: consuming(raw))
+    raw.xadd("orders", {"do": "ok"})
+    wait_until(lambda: totals(raw) == {"acknowledged": 1})
+    (own,) = fleet.children(worker)
+    os.kill(own, signal.SIGKILL)
+    wait_until(lambda: fleet.children(worker) not in ([], [own]))
+    worker.terminate()
+    waits = [float(each) for each in re.findall(r"SIGKILL; another starts in ([\d.]+) s", fleet.finish(worker))]
+    first, second, third, last = waits
+    assert first < 0.15 < second < 0.3 < third
+    assert last < 0.15
+
+
+@pytest.mark.parametrize("do", ["die", "exit-hard:0", "exit-hard:1"])
+def test_what_a_dead_process_held_is_handed_back_at_once(raw: Raw, fleet: Fleet, tmp_path: Path, do: str) -> None:
+    """However it died, nobody waits for CLAIM_IDLE: the next process claims it, and the others are settled."""
+    pipeline = raw.pipeline()
+    for each in ["ok", "ok", do, "ok", "ok"]:
+        pipeline.xadd("orders", {"do": each})
+    poison = pipeline.execute()[2]
+    worker = fleet.start()
+    wait_until(lambda: totals(raw) == {"acknowledged": 4}, deadline=20)
+    wait_until(lambda: len([each for each in fleet.noted("began") if each[2] == do]) > 1)
+    raw.xack("orders", "billing", poison)
+    raw.xdel("orders", poison)
+    worker.terminate()
+    assert "What it held is handed back" in fleet.finish(worker)
+
+
+def test_a_message_that_ends_its_worker_lets_the_others_through(raw: Raw, fleet: Fleet) -> None:
+    """The first of all that are claimed isn't the first to be run each time, and what was run is settled first."""
+    pipeline = raw.pipeline()
+    for each in ["die", *["ok"] * 30]:
+        pipeline.xadd("orders", {"do": each})
+    pipeline.execute()
+    worker = fleet.start()
+    wait_until(lambda: totals(raw) == {"acknowledged": 30}, deadline=30)
+    assert worker.poll() is None
+
+
+def test_processes_whose_supervisor_is_killed_drain_and_end(raw: Raw, fleet: Fleet) -> None:
+    """They finish what they run, hand back the rest, and don't stay behind."""
+    pipeline = raw.pipeline()
+    for _ in range(BATCH):
+        pipeline.xadd("orders", {"do": "sleep:1"})
+    pipeline.execute()
+    worker = fleet.start()
+    wait_until(lambda: fleet.noted("began"))
+    (own,) = fleet.children(worker)
+    worker.kill()
+    worker.wait()
+    wait_until(lambda: not alive(own))
+    handled = len(fleet.noted("began"))
+    assert handled < BATCH
+    assert totals(raw) == {"acknowledged": handled}
+    assert_handed_back(raw, BATCH - handled)
+
+
+def test_a_signal_between_fork_and_handler_is_not_lost() -> None:
+    """A process that is told to stop before it has done anything stops, cleanly."""
+    program = """
+import os, signal
+from django_redis_streams.worker.signals import Signals
+from django_redis_streams.worker.supervisor import _NOTED, _forked
+
+def work():
+    with Signals(signal.SIGTERM) as signals:
+        return 0 if signals.wait(10) == [signal.SIGTERM] else 1
+
+with Signals(*_NOTED):
+    for _ in range(100):
+        pid = _forked(work)
+        os.kill(pid, signal.SIGTERM)
+        _, status = os.waitpid(pid, 0)
+        assert status == 0, status
+"""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, timeout=50)
