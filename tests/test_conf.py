@@ -243,6 +243,15 @@ def test_repr_of_a_connection_shows_no_password(declare):
     assert "s3cret" not in repr(conf.get())
 
 
+@pytest.mark.parametrize("prefix", ["staging:", None, 5])
+def test_prefix_is_text_without_its_colon(declare, prefix):
+    """The colon is added, so that nobody writes it twice."""
+    declare(CONNECTIONS={"default": {"URL": "redis://localhost", "KEY_PREFIX": prefix}})
+    ((identity, sentence),) = problems()
+    assert identity == "E002"
+    assert "expected text without the colon at its end, which is added" in sentence
+
+
 def test_unknown_connection_of_a_stream(declare):
     """A stream can only be where a connection leads."""
     declare({"orders": {"CONNECTION": "defualt"}})

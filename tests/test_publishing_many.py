@@ -45,6 +45,14 @@ def test_nothing_to_publish_is_nothing(published, chunk_size):
     assert published() == []
 
 
+@pytest.mark.django_db
+def test_nothing_to_publish_waits_for_no_commit(streams, django_capture_on_commit_callbacks):
+    """In a transaction an empty iterable registers nothing either."""
+    with django_capture_on_commit_callbacks() as callbacks:
+        assert publish_many("orders", []) == 0
+    assert callbacks == []
+
+
 def test_few_sends_carry_many(streams, proxy, published):
     """A thousand messages are four sends, not a thousand round trips."""
     streams(URL=proxy.url)
