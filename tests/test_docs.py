@@ -12,7 +12,7 @@ from dataclasses import MISSING
 from dataclasses import fields as fields_of
 from importlib import import_module
 from inspect import signature
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from django.apps import apps
@@ -49,6 +49,7 @@ CHECKS = {
 }
 # Words in capitals that are neither settings nor commands of the server nor signals of the system.
 WORDS = {"BASE_DIR", "CONN_MAX_AGE", "DATABASES", "IMMEDIATE", "UUID"}
+WORDS |= set(re.findall(r"\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
 
 
 def arguments_of(function: Callable[..., Any], *without: str) -> set[str]:
@@ -58,7 +59,7 @@ def arguments_of(function: Callable[..., Any], *without: str) -> set[str]:
 
 def attributes() -> set[str]:
     """What a handler reads of a message."""
-    return {"time", *(name for name in Message.__annotations__ if not name.startswith("_"))} - {"asked"}
+    return {name for name in dir(Message) if not name.startswith("_")} - {"asked", "reject", "retry"}
 
 
 def options() -> set[str]:
