@@ -16,8 +16,9 @@ from typing import Any
 
 from django.core.management import get_commands, load_command_class
 from django.db import connection, models
+from django.dispatch import Signal
 
-from django_redis_streams import handlers, model_events
+from django_redis_streams import handlers, model_events, signals
 from django_redis_streams.checks import check_settings
 
 from .documents import ROOT
@@ -61,6 +62,7 @@ class Snippets:
         self.server, self.settings = server, settings
         self.names = {"__name__": MODULE, "server": server, "drain": drain, "handlers": handlers, **names}
         self.models: list[type[models.Model]] = []
+        self.receivers = {each: list(each.receivers) for each in vars(signals).values() if isinstance(each, Signal)}
 
     def check(self, text: str) -> None:
         """Run Python."""
@@ -120,6 +122,9 @@ class Snippets:
 
     def close(self) -> None:
         """Leave nothing behind."""
+        for each, receivers in self.receivers.items():
+            each.receivers = receivers
+            each.sender_receivers_cache.clear()
         for declaration in [each for each in model_events._by_decorator if each.model in self.models]:
             declaration.disconnect()
             model_events._by_decorator.remove(declaration)
