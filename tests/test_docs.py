@@ -48,7 +48,7 @@ CHECKS = {
     found for path in PACKAGE.glob("c*/*.py") for found in re.findall(r"""[."]([EW]0\d\d)"[,)]""", path.read_text())
 }
 # Words in capitals that are neither settings nor commands of the server nor signals of the system.
-WORDS = {"BASE_DIR", "CONN_MAX_AGE", "DATABASES", "IMMEDIATE", "UUID"}
+WORDS = {"BASE_DIR", "CONN_MAX_AGE", "DATABASES", "IMMEDIATE", "NAME", "UUID", "VALUE"}
 WORDS |= set(re.findall(r"\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
 
 
