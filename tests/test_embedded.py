@@ -427,7 +427,7 @@ def test_missing_base_dir_is_told(settings):
     del settings.BASE_DIR
     assert embedded.directory("default", "embedded:///var/queue") == Path("/var/queue")
     for url in ("embedded://", "embedded://queue"):
-        with pytest.raises(ConfigurationError, match=r"\['default'\].*no BASE_DIR.*embedded:///absolute/path"):
+        with pytest.raises(ConfigurationError, match=r"\['default'\].*under BASE_DIR.*embedded:///absolute/path"):
             embedded.directory("default", url)
 
 

@@ -1,7 +1,8 @@
 """Links to the servers of `REDIS_STREAMS['CONNECTIONS']`: one kept for each thread, or one of the caller's own.
 
-`link` is what is said and heard on one, `endpoint` where it leads. What a reply means is for `store` to say,
-when to come back after an error for the worker.
+`link` is what is said and heard on one, `refusals` which replies end it; `endpoint` is where it leads,
+`arguments` how URL and OPTIONS are read, `transport` what is taken from redis-py. What a reply means is for
+`store` to say, when to come back after an error for the worker.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ out once; where its fate is unknown, `ServerUnreachable` says so and the caller 
 from __future__ import annotations
 
 import os
-import re
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -20,25 +19,13 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..exceptions import ServerUnreachable
-from .endpoint import Endpoint, Wire
+from .endpoint import Endpoint
+from .refusals import cannot_serve
+from .transport import Transport
 
 __all__ = ["Command", "KeptLink", "Link"]
 
 Command = Sequence[str | int | float | bytes]
-
-# Error replies by which a server says that it can't serve anybody now, rather than that this command is wrong.
-# All of them are mended by connecting again, later or to whom the address leads by then:
-# - READONLY, UNBLOCKED: it was a master and is a replica now (a blocked read is told the second).
-# - MASTERDOWN, CLUSTERDOWN, TRYAGAIN: it waits for its master, its cluster, the end of a slot's move.
-# - BUSY: a script runs for too long. (BUSYGROUP and BUSYKEY are other words, and about one command.)
-# LOADING, NOAUTH, WRONGPASS and "max number of clients" are connection errors in redis-py already.
-# Not here: NOPERM, OOM, MISCONF, NOREPLICAS, MOVED. Those who send them serve; a new connection hears the same.
-_CANNOT_SERVE: Final = r"READONLY|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY"
-# Redis before 7.0 wraps what a script's command was answered: "ERR Error running script (call to f_…):
-# @user_script:1: @user_script: 1: -READONLY You can't write …".
-_REFUSAL: Final = re.compile(rf"(?:.*@user_script: ?\d+: ?-)?(?:{_CANNOT_SERVE})\b")
-# redis-py cuts the first word off where it has a class for it, from 6.4 on for more of them.
-_REFUSAL_CLASSES: Final = {"ReadOnlyError", "MasterDownError", "ClusterDownError", "TryAgainError"}
 
 # Its stub takes tuples of one word only.
 _pack: Final[Callable[[Any], bytes]] = hiredis.pack_command
@@ -56,7 +43,7 @@ class Link:
     def __init__(self, endpoint: Endpoint, timeout: float | None) -> None:
         self._endpoint = endpoint
         self._timeout = timeout
-        self._connection: Wire | None = None
+        self._connection: Transport | None = None
         self._owed = 0
         _links.add(self)
 
@@ -105,7 +92,7 @@ class Link:
             self._lost(error)
         self._owed -= count
         for reply in replies:
-            if isinstance(reply, ResponseError) and _cannot_serve(reply):
+            if isinstance(reply, ResponseError) and cannot_serve(reply):
                 self.close()
                 raise self._endpoint.unreachable(f"refuses: {reply}") from reply
         return replies
@@ -133,12 +120,12 @@ class Link:
         except BaseException as error:  # noqa: BLE001  as above
             self._lost(error)
 
-    def _ready(self) -> Wire:
+    def _ready(self) -> Transport:
         if self._connection is None:
             raise self._closed()
         return self._connection
 
-    def _connected(self, pauses: Iterable[float] = ()) -> Wire:
+    def _connected(self, pauses: Iterable[float] = ()) -> Transport:
         """A new connection, tried for once more after each pause where the server may be restarting."""
         waits = iter(pauses)
         while True:
@@ -187,7 +174,7 @@ class KeptLink(Link):
         if self._connection is None:
             self._connection = self._connected(self.PAUSES)
 
-    def _ready(self) -> Wire:
+    def _ready(self) -> Transport:
         now = time.monotonic()
         if now - self._used > self.IDLE and not self._owed and _stale(self._connection):
             self.close()
@@ -209,7 +196,7 @@ def _encoded(word: str | float | bytes) -> int | float | bytes:
     return word.encode("utf-8", "surrogateescape") if isinstance(word, str) else word
 
 
-def _reply(connection: Wire) -> Any:
+def _reply(connection: Transport) -> Any:
     try:
         return connection.read_response()
     except ResponseError as error:
@@ -217,11 +204,7 @@ def _reply(connection: Wire) -> Any:
         return error.with_traceback(None)
 
 
-def _cannot_serve(error: ResponseError) -> bool:
-    return type(error).__name__ in _REFUSAL_CLASSES or _REFUSAL.match(str(error)) is not None
-
-
-def _stale(connection: Wire | None) -> bool:
+def _stale(connection: Transport | None) -> bool:
     """Whether an idle connection was closed by the server, or holds what nobody waits for."""
     if connection is None:
         return False

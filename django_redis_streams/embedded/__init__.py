@@ -42,8 +42,8 @@ def directory(alias: str, url: str) -> Path:
     base = getattr(settings, "BASE_DIR", None)
     if base is None:
         raise ConfigurationError(
-            f"REDIS_STREAMS['CONNECTIONS'][{alias!r}]['URL'] is {url!r}, a directory under BASE_DIR, and the "
-            "settings have no BASE_DIR. Define it, or name a directory: 'embedded:///absolute/path'."
+            f"REDIS_STREAMS['CONNECTIONS'][{alias!r}]['URL'] names a directory under BASE_DIR, and the "
+            "settings have none. Define BASE_DIR, or name a directory: 'embedded:///absolute/path'."
         )
     return Path(base).absolute() / (named or DEFAULT_NAME)
 

@@ -1,0 +1,28 @@
+"""Error replies by which a server says that it can't serve anybody now, rather than that a command is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from redis.exceptions import ClusterDownError, MasterDownError, ReadOnlyError, ResponseError, TryAgainError
+
+__all__ = ["cannot_serve"]
+
+# All of these are mended by connecting again, later or to whom the address leads by then:
+# - READONLY, UNBLOCKED: it was a master and is a replica now (a blocked read is told the second).
+# - MASTERDOWN, CLUSTERDOWN, TRYAGAIN: it waits for its master, its cluster, the end of a slot's move.
+# - BUSY: a script runs for too long. (BUSYGROUP and BUSYKEY are other words, and about one command.)
+# LOADING, NOAUTH, WRONGPASS and "max number of clients" are connection errors in redis-py already.
+# Not here: NOPERM, OOM, MISCONF, NOREPLICAS, MOVED. Those who send them serve; a new connection hears the same.
+_CANNOT_SERVE: Final = r"READONLY|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY"
+# Redis before 7.0 wraps what a script's command was answered: "ERR Error running script (call to f_…):
+# @user_script:1: @user_script: 1: -READONLY You can't write …".
+_REFUSAL: Final = re.compile(rf"(?:.*@user_script: ?\d+: ?-)?(?:{_CANNOT_SERVE})\b")
+# redis-py cuts the first word off where it has a class for it, from 6.4 on for more of them.
+_CLASSES: Final = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
+
+
+def cannot_serve(error: ResponseError) -> bool:
+    """Whether an error reply is reason to leave this connection for a new one."""
+    return isinstance(error, _CLASSES) or _REFUSAL.match(str(error)) is not None

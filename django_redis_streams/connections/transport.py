@@ -1,0 +1,50 @@
+"""redis-py's connection classes: which one for which scheme, and what is used of them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
+
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+
+__all__ = ["CLASSES", "Transport"]
+
+
+class Transport(Protocol):
+    """What is used of redis-py's connections, and is alike from 5.0 to 8."""
+
+    def send_packed_command(self, command: Iterable[bytes], check_health: bool) -> None:
+        """Send bytes; connects first where there is no connection."""
+
+    def read_response(self) -> Any:
+        """The next reply; raises an error reply."""
+
+    def can_read(self, timeout: float) -> bool:
+        """Whether something has come; raises where it is the end."""
+
+    def disconnect(self) -> None:
+        """Close."""
+
+
+class _UnixConnection(UnixDomainSocketConnection):
+    """redis-py's, but closing the socket where connecting fails: 5.0 leaves it to the collector's warning."""
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(self.socket_connect_timeout)
+            sock.connect(self.path)
+            sock.settimeout(self.socket_timeout)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+CLASSES: Final[Mapping[str, type[Any]]] = {
+    "redis": Connection,
+    "rediss": SSLConnection,
+    "unix": _UnixConnection,
+    "embedded": _UnixConnection,
+}
