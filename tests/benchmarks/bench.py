@@ -76,21 +76,19 @@ class Bench:
         return *found, foreign.most
 
     def stock(self, count: int, *, ours: bool) -> None:
-        """Nothing on the server but a stream with `count` messages, published as that side publishes."""
-        self.client.flushdb()
-        self.put(_STREAM, count, ours=ours)
+        """Nothing on the server but a stream with `count` messages, published as that side publishes.
 
-    def put(self, key: str, count: int, *, ours: bool) -> None:
-        """The same stream at some key. It is published once, and copied from then on."""
+        It is published once, and copied from then on.
+        """
+        self.client.flushdb()
         name = f"{'ours' if ours else 'bare'}:{count}"
         if name not in self._stocks:
-            self.client.delete(_STREAM)
             self.publisher("ours" if ours else "bare", "fill", str(count), cores=None)
             self.client.copy(_STREAM, name, destination_db=_STORE)
             self.client.delete(_STREAM)
             self._stocks.add(name)
         with redis.Redis(unix_socket_path=str(self._server.socket), db=_STORE) as store:
-            store.copy(name, key, destination_db=0)
+            store.copy(name, _STREAM, destination_db=0)
 
     def publisher(self, side: str, *arguments: str, cores: set[int] | None) -> str:
         """What a program of a side prints: `bare` or `ours`, run to its end."""
