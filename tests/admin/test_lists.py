@@ -200,6 +200,24 @@ def test_times_are_in_the_readers_zone(keys: dict[str, str], browser: Client, se
     assert "JST" in site.text(browser.get(site.url("deadletter")))
 
 
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles"])
+def test_no_time_is_beyond_what_can_be_shown(raw: Any, browser: Client, zone: str) -> None:
+    """Ids that anybody may give, at both ends, in time zones on both sides."""
+    raw.xadd("{orders}:dlq", {"a": "1"}, id="0-1")
+    raw.xadd("{orders}:dlq", {"a": "1"}, id="18446744073709551615-1")
+    raw.zadd("{orders}:retry:billing", {"orders/1-1": "inf", "orders/1-2": "-inf"})
+    with timezone.override(zone):
+        assert len(rows(site.text(browser.get(site.url("deadletter"))))) == 2
+        assert len(rows(site.text(browser.get(site.url("retryingmessage"))))) == 2
+
+
+def test_a_group_that_no_url_can_name_is_left_out_of_the_filter(raw: Any, browser: Client) -> None:
+    """What it holds is listed all the same."""
+    raw.hset("{orders}:groups", b"\xff", "0")
+    raw.zadd(b"{orders}:retry:\xff", {"orders/1-1": 5})
+    assert [row[2] for row in rows(site.text(browser.get(site.url("retryingmessage"))))] == [r"\xff"]
+
+
 def test_lists_are_shown_in_the_readers_language(keys: dict[str, str], browser: Client, settings: Any) -> None:
     """Columns, filters, actions and reasons are translated."""
     settings.LANGUAGE_CODE = "de"

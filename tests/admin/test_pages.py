@@ -116,6 +116,12 @@ def test_raw_fields_are_in_their_order_duplicates_too(browser: Client) -> None:
     assert places == sorted(places)
 
 
+def test_bytes_that_are_not_utf8_are_written_out(browser: Client) -> None:
+    """As Python would write them."""
+    bury_fields("a", "\udcff\udc80ü\x00")
+    assert r"<code>\xff\x80ü\x00</code>" in newest(browser)
+
+
 def test_an_envelope_is_shown_as_indented_json(browser: Client) -> None:
     """As it would be at the handler."""
     bury_fields("id", "00000000-0000-0000-0000-000000000000", "data", json.dumps({"größe": [1, 2]}))
@@ -145,6 +151,12 @@ def test_the_history_of_a_message_outlives_it(keys: dict[str, str], browser: Cli
     html = site.text(browser.get(response.url))
     assert "root" in html
     assert "Replayed." in html
+
+
+def test_what_names_no_message_has_no_history(browser: Client) -> None:
+    """No text that isn't a key goes to the database: PostgreSQL would refuse some."""
+    for key in ("nonsense", "orders/1-1/x", "a\0/b", "orders/%ff%2f/1-1"):
+        assert browser.get(site.url("deadletter", "history", quote(key))).status_code == 302
 
 
 def test_a_history_needs_no_server(keys: dict[str, str], browser: Client, streams: Any) -> None:

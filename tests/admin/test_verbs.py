@@ -1,6 +1,7 @@
 """What is done from the admin: asked, confirmed, done once, told, and on record."""
 
 import re
+from dataclasses import replace
 from html import unescape
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.test import Client
 from django.utils import translation
 
 from django_redis_streams import connections, inspection
+from django_redis_streams.admin import verbs
+from django_redis_streams.admin.kinds import DEAD_LETTERS
 from django_redis_streams.admin.listing import Listing
 from django_redis_streams.wire import uncarry
 from tests import states
@@ -175,6 +178,16 @@ def test_a_lost_answer_is_told_and_on_record(
     )
     assert "answer for 1 message was lost" in site.told(answer)
     assert "answer was lost" in LogEntry.objects.get().change_message
+
+
+def test_a_stream_that_is_gone_from_the_settings_refuses_its_own_alone(keys: dict[str, str], streams: Any) -> None:
+    """What fails for one stream holds up no other."""
+    streams({"orders": {"GROUPS": {"billing": {}}}, "mail": {}})
+    ours, other = DEAD_LETTERS.instance(inspection.dead_letters().rows[0]), DEAD_LETTERS.model(id="mail/1-1")
+    other.row = replace(ours.row, stream="elsewhere")
+    result = verbs.REPLAY.carry_out([other, ours], "ann")
+    assert result.done == [ours]
+    assert [(message, "isn't declared" in why) for message, why in result.refused] == [(other, True)]
 
 
 def test_verbs_speak_the_users_language(keys: dict[str, str], browser: Client, settings: Any) -> None:
