@@ -53,6 +53,8 @@ class Supervisor:
         self._places = [_Place(index) for index in range(plan.processes)]
         self._wardens: dict[int, list[Membership]] = {}
         self._owed: list[list[Membership]] = []
+        # A warden tries by itself until it is done; this is for one that fails in an unforeseen way.
+        self._wardens_patience = Patience(least=0.1, most=30.0)
         self._deadline: float | None = None
         self._killed = False
         self._wardens_deadline: float | None = None
@@ -95,7 +97,7 @@ class Supervisor:
             if self._may_start(place) and place.patience.over:
                 self._start(place)
         supervisor = os.getpid()
-        while self._owed:
+        while self._owed and self._wardens_patience.over:
             dead = self._owed.pop()
             self._wardens[_forked(lambda dead=dead: hand_back_all(dead, supervisor))] = dead  # type: ignore[misc]
 
@@ -153,7 +155,10 @@ class Supervisor:
     def _ended(self, pid: int, code: int) -> None:
         if pid in self._wardens:
             dead = self._wardens.pop(pid)
-            if code != 0 and self._wardens_deadline is None:
+            if code == 0:
+                self._wardens_patience.reset()
+            elif self._wardens_deadline is None:
+                self._wardens_patience.more()
                 self._owed.append(dead)
             return
         for place in self._places:
