@@ -122,6 +122,7 @@ def test_the_snippets_of_a_page_run(shown: Page, server: Any, streams: Callable[
         snippets.close()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda each: each.name)
 def test_a_tutorial_can_be_followed(tutorial: Page, tmp_path: Any) -> None:
     """Whoever types what the page shows sees what the page shows."""
