@@ -26,12 +26,6 @@ def _empty(streams: Callable[..., None]) -> None:
     """Begin with an empty server."""
 
 
-@pytest.fixture
-def raw(server: Server) -> Raw:
-    """An ordinary client."""
-    return server.raw()
-
-
 def entries(key: str) -> list[tuple[str, list[str]]]:
     """The entries of a stream with their fields as they are, duplicates too."""
     return [(entry_id, fields) for entry_id, fields in connections.get().call("XRANGE", key, "-", "+")]

@@ -25,12 +25,6 @@ def _empty(streams: Callable[..., None]) -> None:
     """Begin with an empty server."""
 
 
-@pytest.fixture
-def raw(server: Server) -> Raw:
-    """An ordinary client."""
-    return server.raw()
-
-
 def all_pages(listing: Callable[..., Any], **asked: Any) -> list[Any]:
     """The rows of all pages, read one after another."""
     rows, page = [], listing(**asked)

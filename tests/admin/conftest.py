@@ -9,7 +9,6 @@ from django.test import Client
 
 from django_redis_streams import inspection
 from tests import states
-from tests.servers import Server
 
 from . import site
 
@@ -17,12 +16,6 @@ from . import site
 @pytest.fixture(autouse=True)
 def _empty(db: None, streams: Callable[..., None]) -> None:
     """Begin with an empty server and database."""
-
-
-@pytest.fixture
-def raw(server: Server) -> Any:
-    """An ordinary client of the server."""
-    return server.raw()
 
 
 @pytest.fixture
