@@ -174,10 +174,9 @@ def test_first_user_starts_it_and_the_last_stops_it(base, user):
     one.leave()
     assert two.call("GET", "a") == "1"
     assert two.server_pid() == pid
-    began = time.monotonic()
     two.leave()
-    wait_until(lambda: not processes(base), "server and guardian have left", deadline=5)
-    assert time.monotonic() - began < 1.5  # of which the waiting's own `ps` takes some
+    # A quarter of a second on an idle machine; the rest is for one that is busy with other tests.
+    wait_until(lambda: not processes(base), "server and guardian have left", deadline=2)
     assert user().call("GET", "a") == "1"
 
 
