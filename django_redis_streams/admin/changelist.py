@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.contrib.admin.utils import model_ngettext
@@ -10,7 +11,7 @@ from django.http import HttpRequest
 
 from ..inspection import Cursor, Page
 from .listing import Listing
-from .problems import EXPECTED, told
+from .problems import EXPECTED, told, told_of
 
 __all__ = ["AFTER", "MessageList"]
 
@@ -22,7 +23,7 @@ class MessageList(ChangeList):
     """The list; `page` is what `inspection` told of it, `problems` what couldn't be shown, as sentences."""
 
     page: Page[Any] = Page(())
-    problems: tuple[str, ...] = ()
+    problems: Sequence[str] = ()
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:  # noqa: ARG002
         """What is asked for by filters, search and cursor."""
@@ -41,9 +42,9 @@ class MessageList(ChangeList):
         self.result_list: list[Any] = []
         try:
             self.page, self.result_list = self.queryset.page(self.list_per_page)
-            self.problems = tuple(dict.fromkeys(told(each.error, each.stream) for each in self.page.problems))
+            self.problems = told_of(self.page.problems)
         except EXPECTED as error:
-            self.problems = (told(error),)
+            self.problems = [told(error)]
         self.result_count = self.full_result_count = self.page.total
         self.show_full_result_count = self.show_admin_actions = bool(self.result_list)
         self.can_show_all, self.multi_page, self.paginator = False, False, None

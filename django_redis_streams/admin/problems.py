@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from redis.exceptions import ResponseError
 
 from ..exceptions import StreamsError
+from ..inspection import Problem
 from .text import visible
 
-__all__ = ["EXPECTED", "told"]
+__all__ = ["EXPECTED", "told", "told_of"]
 
 # A server that is down, loading or locked to us; a command that an ACL or a key's type refuses; broken settings.
 EXPECTED = (StreamsError, ResponseError)
 
 
-def told(error: Exception, stream: str = "") -> str:
+def told(error: Exception) -> str:
     """The sentence for an error."""
     text = visible(str(error))
-    if isinstance(error, ResponseError):
-        text = _("The server refuses: %(error)s") % {"error": text}
-    return _("Stream %(stream)s: %(text)s") % {"stream": visible(stream), "text": text} if stream else text
+    return _("The server refuses: %(error)s") % {"error": text} if isinstance(error, ResponseError) else text
+
+
+def told_of(problems: Iterable[Problem]) -> list[str]:
+    """The sentences for what a page couldn't show, one for each error, with the streams that it is about."""
+    streams: dict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        streams[told(problem.error)].append(visible(problem.stream))
+    return [
+        ngettext("Stream %(streams)s: %(text)s", "Streams %(streams)s: %(text)s", len(set(names)))
+        % {"streams": ", ".join(dict.fromkeys(names)), "text": text}
+        for text, names in streams.items()
+    ]

@@ -114,7 +114,9 @@ DISCARD = Verb(
     button=gettext_lazy("Discard"),
     action=gettext_lazy("Discard selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Discard %(count)d dead letter?", "Discard %(count)d dead letters?", count),
-    consequence=gettext_lazy("They are deleted for good, with all that is known of them. Nothing brings them back."),
+    consequence=gettext_lazy(
+        "What is discarded is deleted for good, with all that is known of it. Nothing brings it back."
+    ),
     tell=lambda count: ngettext(
         "%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", count
     ),
@@ -134,8 +136,8 @@ DISCARD_RETRY = Verb(
         "Discard %(count)d retrying message?", "Discard %(count)d retrying messages?", count
     ),
     consequence=gettext_lazy(
-        "They are deleted for good and never run again by this group, though it didn't handle them. Nothing brings "
-        "them back."
+        "What is discarded is deleted for good and never run again by this group, though it wasn't handled. Nothing "
+        "brings it back."
     ),
     tell=lambda count: ngettext(
         "%(count)d retrying message was discarded.", "%(count)d retrying messages were discarded.", count
