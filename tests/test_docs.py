@@ -12,7 +12,7 @@ from dataclasses import MISSING
 from dataclasses import fields as fields_of
 from importlib import import_module
 from inspect import signature
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from django.apps import apps
