@@ -103,10 +103,10 @@ def test_drain_waits_for_what_another_process_is_running(raw: Raw, fleet: Fleet,
     """It may fail, and be retried at once."""
     finish = tmp_path / "finish"
     publish(raw, f"wait:{finish}")
-    other = fleet.start("--name", "other")
+    other = fleet.start()
     wait_until(lambda: fleet.noted("began"))
-    drain = fleet.start("--drain", "--name", "drain")
-    wait_until(lambda: [each for each in raw.xinfo_consumers("orders", "billing") if each["name"].startswith("drain")])
+    drain = fleet.start("--drain")
+    wait_until(lambda: raw.info("clients")["blocked_clients"] == 1, "it reads")
     assert drain.poll() is None
     finish.touch()
     fleet.finish(drain)
@@ -133,13 +133,18 @@ def test_max_messages_counts_over_all_threads(raw: Raw, fleet: Fleet) -> None:
     assert len(fleet.noted("began")) == books(raw).acknowledged == 20
 
 
-def test_name_goes_before_the_names_of_consumers(raw: Raw, fleet: Fleet) -> None:
-    """They stay unique: two workers of one name are two."""
+def test_name_goes_before_the_names_of_consumers(raw: Raw, fleet: Fleet, tmp_path: Any) -> None:
+    """They stay unique: two workers of one name, of two threads each, are four."""
+    finish = tmp_path / "finish"
     workers = [fleet.start("--name", "box a", "--threads", "2") for _ in range(2)]
-    names = wait_until(
-        lambda: raw.exists("orders") and len(rows := raw.xinfo_consumers("orders", "billing")) == 4 and rows
-    )
-    assert all(each["name"].startswith("box a-") for each in names)
+    wait_until(lambda: raw.info("clients")["blocked_clients"] == 4)
+    for count in range(1, 5):
+        publish(raw, f"wait:{finish}")
+        wait_until(lambda count=count: len(fleet.noted("began")) == count)
+    names = {each["consumer"] for each in raw.xpending_range("orders", "billing", "-", "+", 10)}
+    assert len(names) == 4
+    assert all(each.startswith("box a-") for each in names)
+    finish.touch()
     for each in workers:
         each.terminate()
         fleet.finish(each)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,6 @@ from django.db import connections as databases
 from django_redis_streams import conf, connections, handlers
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.store.membership import Membership
-from django_redis_streams.store.session import unblock
 from django_redis_streams.worker.consumer import Consumer
 from django_redis_streams.worker.executor import Executor
 from django_redis_streams.worker.keeper import Keeper
@@ -80,9 +80,10 @@ class Worker:
     def end(self) -> None:
         """Stop it cleanly, at once: a blocked read is ended, as a process does it."""
         self.stop.set()
-        while self.threads[0].is_alive() and self.consumer.session.client_id is not None:
+        until = time.monotonic() + 5
+        while self.threads[0].is_alive() and time.monotonic() < until:
             with suppress(ServerUnreachable):
-                unblock(connections.get(self.consumer.membership.stream.connection), self.consumer.session.client_id)
+                self.consumer.session.wake(connections.get(self.consumer.membership.stream.connection))
             self.threads[0].join(0.02)
         self.join()
 

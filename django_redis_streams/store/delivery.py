@@ -32,7 +32,8 @@ class Delivery:
     """One entry in a consumer's hand.
 
     `key` and `entry_id` say where it is pending; `fields` are the original ones; `carried` is set where it
-    came by the redelivery stream, which is ours: there an entry is deleted when it is settled.
+    came by the redelivery stream, which is ours: there an entry is deleted when it is settled. `since` is when
+    it was last known to be pending for this consumer, on the monotonic clock.
     """
 
     origin: Origin
@@ -41,6 +42,7 @@ class Delivery:
     fields: Fields
     carried: Carried | None = None
     token: str = field(init=False)
+    since: float = 0.0
     # What running it was like, where somebody wants to hear of it.
     run: Run | None = None
 

@@ -22,6 +22,7 @@ from contextlib import suppress
 from redis.exceptions import ResponseError
 
 from ..connections import Link
+from ..exceptions import ServerUnreachable
 from ..outcomes import Ack
 from ..store.delivery import Delivery
 from ..store.drained import is_drained
@@ -41,6 +42,8 @@ from .tell import about, logger, signal, tell, tell_vanished
 __all__ = ["Consumer"]
 
 _DRAIN_BLOCK_MS = 100
+# In seconds: how often what others left is claimed while there is new work too.
+_CLAIM_EACH = 1.0
 # By then the server has given up on a blocked read of the connection before.
 _LOOK_AGAIN = 1.5 * BLOCK_MS / 1_000
 
@@ -76,6 +79,7 @@ class Consumer:
         self._reader = Reader(membership, self._answered, self._in_hand)
         self._pace = Pace(membership.group.batch_size)
         self._looks: list[float] = []
+        self._claim_at = time.monotonic() + _CLAIM_EACH
         self._nothing_left = False
         self._drained = False
 
@@ -97,7 +101,7 @@ class Consumer:
                 self._executor.close()
 
     def _turn(self, link: Link) -> None:
-        if not self._reader.ahead:
+        if self._ledger.full or not self._reader.ahead:
             self._attend(link)
         if self._ledger.full:
             self._stop.wait(BLOCK_MS / 1_000)
@@ -109,28 +113,41 @@ class Consumer:
 
     def _attend(self, link: Link) -> None:
         """What comes before reading on: what was refused, what is pending unseen, what others left."""
+        self._reader.free(link)
         if self._ledger.again:
             self._settle(link, list(self._ledger.refused.values()))
         if unseen := self._unseen(link):
             self._handle(unseen)
-        if self.stale.is_set():
+        if self._may_claim_now:
             self._handle_claimed(link)
 
     def _read(self, link: Link) -> list[Delivery]:
         """The next batch, for which the last was settled; and where batches come full and fast, ask for one more."""
         if not self._reader.ahead:
-            block = _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
-            self._reader.ask(link, self._ledger.send(), self._pace.count, block)
+            self._reader.ask(link, self._ledger.send(), self._pace.count, self._block_ms)
         batch = self._reader.take(link)
         self.session.has_read = True
         if self._reader.full and self._pace.fast and not self._needs_attention:
-            self._reader.ask(link, self._ledger.send(), self._pace.count, None)
+            # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
+            # next who needs it reports that, connects again, and sends the outcomes again.
+            with suppress(ServerUnreachable):
+                self._reader.ask(link, self._ledger.send(), self._pace.count, None)
         return batch
 
     @property
     def _needs_attention(self) -> bool:
         looks = bool(self._looks) and time.monotonic() >= self._looks[0]
-        return looks or self.stale.is_set() or self._ledger.again or self._ledger.full or self._stop.is_set()
+        return looks or self._may_claim_now or self._ledger.again or self._ledger.full or self._stop.is_set()
+
+    @property
+    def _may_claim_now(self) -> bool:
+        return self.stale.is_set() and time.monotonic() >= self._claim_at
+
+    @property
+    def _block_ms(self) -> int | None:
+        if self.stale.is_set():
+            return None  # there is something to do
+        return _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
 
     def _handle(self, batch: list[Delivery]) -> None:
         began, ran = time.monotonic(), 0
@@ -146,9 +163,11 @@ class Consumer:
         """Claim what nobody runs, where maintenance saw some, and run it one by one.
 
         One of these may be what ended its last worker. So nothing is unsettled while one of them runs, and
-        their order is another each time: the others get through, whoever is the first of them.
+        their order is another each time: the others get through, whoever is the first of them. So does what
+        was never delivered: while there is such, this is done once a second, and not as a worker's first.
         """
         self.stale.clear()
+        self._claim_at = time.monotonic() + _CLAIM_EACH
         self._nothing_left = False
         deliveries = self._claimed(link)
         random.shuffle(deliveries)
@@ -158,7 +177,7 @@ class Consumer:
 
     def _may_run(self, delivery: Delivery) -> bool:
         """Asked right before each message: whether it is still ours to run, and one more may be begun."""
-        if self.holdings.doubtful(self.membership.group.claim_idle / 2):
+        if time.monotonic() - delivery.since > self.membership.group.claim_idle / 2:
             self._make_sure(delivery)
         if self._stop.is_set() or delivery.token not in self.holdings:
             return False
@@ -185,7 +204,8 @@ class Consumer:
             self.session.attempt(ask)
 
     def _idle(self, link: Link) -> None:
-        """Nothing came: a moment to look for what an old connection may have been given."""
+        """Nothing came: a moment to look for what an old connection may have been given, and for others'."""
+        self._claim_at = 0.0
         self._handle(self._look(link))
         if self._drain and not len(self._ledger):
             # Drained is what was found so and then read once more in vain: see is_drained.
@@ -194,6 +214,8 @@ class Consumer:
     # ------------------------------------------------------------ settling
 
     def _settle_fresh(self, link: Link) -> None:
+        # First, or its error would leave these on a way that they were never sent.
+        self._reader.free(link)
         self._settle(link, self._ledger.send())
 
     def _settle(self, link: Link, settled: list[Settled]) -> None:
@@ -246,19 +268,20 @@ class Consumer:
         """Renew what is in hand, and drop what is lost. The keeper calls it too, from its thread, on its link."""
         since = time.monotonic()
         refused: ResponseError | None = None
-        for key, ids in self.holdings.ids_by_key().items():
+        for key, held in self.holdings.by_key().items():
             try:
-                lost, vanished = renew(link, self.membership, key, ids)
+                lost, vanished = renew(link, self.membership, key, [each.entry_id for each in held])
             except ResponseError as error:
                 # What is held in the other stream is renewed nevertheless.
                 refused = error
                 continue
+            for delivery in held:
+                delivery.since = since
             for token in (*lost, *vanished):
                 self.holdings.release(token)
             tell_vanished(self.membership, vanished)
         if refused is not None:
             raise refused
-        self.holdings.confirm(since)
 
     def _resume(self, link: Link) -> None:
         """On a new connection: settle again what may not have arrived, and see what is still ours."""
@@ -293,9 +316,7 @@ class Consumer:
         return self._in_hand(found.deliveries, since)
 
     def _in_hand(self, deliveries: list[Delivery], since: float) -> list[Delivery]:
-        if not len(self.holdings):
-            self.holdings.confirm(since)
-        self.holdings.take(deliveries)
+        self.holdings.take(deliveries, since)
         return deliveries
 
     def _leave(self, link: Link) -> None:

@@ -73,8 +73,9 @@ class Maintenance(Service):
     def _look_in(self, link: Link, consumer: Consumer) -> None:
         if has_stale(link, consumer.membership, returned_only=not consumer.may_claim):
             for each in self._consumers:
-                if each.membership.place == consumer.membership.place:
+                if each.membership.place == consumer.membership.place and not each.stale.is_set():
                     each.stale.set()
+                    each.session.wake(link)
 
     def _trim(self, link: Link, stream: StreamConfig) -> None:
         # A declared group that is missing needs all that it was never given: make it, then look. The consumer of one

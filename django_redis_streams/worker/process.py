@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from .. import connections, handlers
 from ..exceptions import ServerUnreachable
 from ..store.membership import Membership
-from ..store.session import unblock
 from .board import Board
 from .consumer import Consumer
 from .executor import Executor
@@ -68,12 +67,10 @@ class Process:
 
     def _end_blocked_reads(self) -> None:
         for consumer in self._consumers:
-            client_id = consumer.session.client_id
-            if client_id is not None:
-                try:
-                    unblock(connections.get(consumer.membership.stream.connection), client_id)
-                except ServerUnreachable:
-                    continue  # then no read is blocked on it for long either
+            try:
+                consumer.session.wake(connections.get(consumer.membership.stream.connection))
+            except ServerUnreachable:
+                continue  # then no read is blocked on it for long either
 
     def _consumer(self, place: Membership, index: int, number: int, board: Board) -> Consumer:
         def settled(count: int) -> None:

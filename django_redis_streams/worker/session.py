@@ -18,7 +18,7 @@ from ..exceptions import ServerUnreachable
 from ..store.groups import make_group
 from ..store.membership import Membership
 from ..store.refusals import group_is_gone
-from ..store.session import Client, begin_session
+from ..store.session import Client, begin_session, unblock
 from .patience import Patience
 from .tell import about, logger
 
@@ -50,10 +50,11 @@ class Session:
         """Whether there is a link, as far as is known."""
         return self._link is not None and self._link.connected
 
-    @property
-    def client_id(self) -> int | None:
-        """The server's number for the connection, where there is one and it may be known."""
-        return self._client.id if self._client is not None and self.connected else None
+    def wake(self, link: Link) -> None:
+        """End this connection's blocked read, if it waits in one, by another link; for any thread."""
+        client = self._client
+        if client is not None and client.id is not None and self.connected:
+            unblock(link, client.id)
 
     def link(self) -> Link:
         """The link; connected now if there is none. Raises `ServerUnreachable`."""
