@@ -14,7 +14,8 @@ from ..inspection import DeadLetter
 from ..models import DeadLetter as DeadLetterModel
 from .filters import REASONS, GroupFilter, ReasonFilter, StreamFilter
 from .kinds import DEAD_LETTERS
-from .message_admin import Fact, MessageAdmin, as_action
+from .message_admin import MessageAdmin, as_action
+from .message_page import Fact, common_facts
 from .moments import ago, exact
 from .text import shortened
 from .verbs import DISCARD, REPLAY
@@ -46,7 +47,7 @@ class DeadLetterAdmin(MessageAdmin):
         """Why it died, and where it came from."""
         yield _("Reason"), _told(row)
         yield _("Dead-lettered"), exact(row.buried)
-        yield from self.common_facts(row)
+        yield from common_facts(row)
         yield _("Dead letter"), row.entry_id
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.contrib import admin
 from django.contrib import messages as notes
-from django.contrib.admin import helpers
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import get_content_type_for_model
 from django.contrib.admin.utils import quote, unquote
@@ -18,22 +17,19 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
-from ..inspection import Row
-from ..keys import DEFAULT_LANE
 from ..models import StreamMessage
 from .changelist import AFTER, MessageList
 from .confirmation import ask_or_do
 from .kinds import Kind
 from .listing import Listing
-from .moments import exact
+from .message_page import Fact, message_page
 from .problems import EXPECTED, told
-from .text import breakable, visible
+from .text import breakable
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -41,14 +37,9 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin  # takes no type when it runs
 
-__all__ = ["Fact", "MessageAdmin", "as_action"]
-
-# A line of a message's page: what it is, and its text.
-Fact = tuple[Any, str]
+__all__ = ["MessageAdmin", "as_action"]
 
 _VIEWS: Final = ("_changelist", "_history", "_change")
-# Longer texts are cut on a message's page, and it says so.
-_LONGEST: Final = 100_000
 
 
 def as_action(verb: Verb) -> Any:
@@ -90,20 +81,6 @@ class MessageAdmin(ModelAdmin):
         """The message's type."""
         return breakable(message.row.type)
 
-    def common_facts(self, row: Row) -> Iterator[Fact]:
-        """What is told of every kind."""
-        yield _("Stream"), row.stream
-        yield _("Group"), row.group
-        yield _("Lane"), row.lane if row.lane != DEFAULT_LANE else ""
-        yield _("Type"), row.type
-        yield _("Attempts"), str(row.attempts)
-        yield _("Handler"), row.handler
-        yield _("Error"), row.error
-        yield _("First failed"), exact(row.first_failed)
-        yield _("Last failed"), exact(row.last_failed)
-        yield _("Replays"), _replays(row)
-        yield _("Published as"), f"{row.key} {row.published_id}"
-
     def get_queryset(self, request: HttpRequest) -> Any:  # noqa: ARG002
         """All messages of the kind."""
         return Listing(self.kind)
@@ -143,10 +120,10 @@ class MessageAdmin(ModelAdmin):
         key = unquote(object_id)
         try:
             rows = self.kind.rows([key])
-            return self._page(request, self.kind.instance(rows[0])) if rows else self._gone(request, key)
+            return message_page(self, request, self.kind.instance(rows[0])) if rows else self._gone(request, key)
         except EXPECTED as error:
             notes.error(request, told(error))
-            return HttpResponseRedirect(self._url("changelist"))
+            return HttpResponseRedirect(self.url_of("changelist"))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> StreamMessage | None:  # noqa: ARG002
         """What the page of a history needs: it outlives the message, so nothing is asked of the server."""
@@ -166,23 +143,24 @@ class MessageAdmin(ModelAdmin):
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         """Whether this user may replay."""
-        return self._may(request, "replay")
+        return self.may(request, "replay")
 
     def has_discard_permission(self, request: HttpRequest) -> bool:
         """Whether this user may discard."""
-        return self._may(request, "discard")
+        return self.may(request, "discard")
 
     def has_claim_permission(self, request: HttpRequest) -> bool:
         """Whether this user may hand back."""
-        return self._may(request, "claim")
+        return self.may(request, "claim")
 
-    def _may(self, request: HttpRequest, verb: str) -> bool:
+    def may(self, request: HttpRequest, verb: str) -> bool:
+        """Whether this user has the permission of a verb's name."""
         return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(verb, self.opts)}")
 
     def _check_permitted(self, request: HttpRequest) -> None:
         """Say no to a verb that this user may not use; Django would only say that no action was selected."""
         asked = request.POST.getlist("action")
-        if any(verb.name in asked and not self._may(request, verb.name) for verb in self.verbs):
+        if any(verb.name in asked and not self.may(request, verb.name) for verb in self.verbs):
             raise PermissionDenied
 
     def _known(self, parameters: QueryDict) -> QueryDict:
@@ -192,57 +170,16 @@ class MessageAdmin(ModelAdmin):
         known.update({name: parameters[name] for name in names if name in parameters})
         return known
 
-    def _page(self, request: HttpRequest, message: StreamMessage) -> HttpResponse:
-        row = message.row
-        context = {
-            **self.admin_site.each_context(request),
-            "title": capfirst(self.opts.verbose_name),
-            "subtitle": message.message_id,
-            "opts": self.opts,
-            "original": message,
-            "change": True,
-            "has_view_permission": True,
-            "media": self.media,
-            "preserved_filters": self.get_preserved_filters(request),
-            "list_url": self._url("changelist"),
-            "verbs": [(verb, self._why_not(verb, row)) for verb in self.verbs if self._may(request, verb.name)],
-            "action_checkbox_name": helpers.ACTION_CHECKBOX_NAME,
-            "facts": [(label, visible(text)) for label, text in self.facts(row) if text],
-            "payload": _cut(row.payload),
-            "fields": [(_cut(name), _cut(value)) for name, value in row.pairs],
-            "no_body": row.fields is None,
-            "traceback": _cut(row.traceback),
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/django_redis_streams/message.html", context)
-
-    def _why_not(self, verb: Verb, row: Any) -> str:
-        why = verb.why_not(row)
-        return told(why) if why else ""
-
     def _gone(self, request: HttpRequest, key: str) -> HttpResponse:
         """To its history, where it has one; else to the list."""
         text = _("This %(kind)s isn't there any more: settled, replayed, discarded or trimmed.")
         notes.warning(request, text % {"kind": self.opts.verbose_name})
         known = LogEntry.objects.filter(content_type=get_content_type_for_model(self.model), object_id=key)
         if self.kind.is_key(key) and known.exists():
-            return HttpResponseRedirect(self._url("history", quote(key)))
-        return HttpResponseRedirect(self._url("changelist"))
+            return HttpResponseRedirect(self.url_of("history", quote(key)))
+        return HttpResponseRedirect(self.url_of("changelist"))
 
-    def _url(self, view: str, *arguments: str) -> str:
+    def url_of(self, view: str, *arguments: str) -> str:
+        """Where a view of this admin is."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
         return reverse(name, args=arguments, current_app=self.admin_site.name)
-
-
-def _replays(row: Row) -> str:
-    if not row.replays:
-        return ""
-    text = ngettext("%(count)d, by %(user)s", "%(count)d, the last by %(user)s", row.replays)
-    return text % {"count": row.replays, "user": row.replayed_by}
-
-
-def _cut(text: str) -> str:
-    """A text for a page: visible, and not without end."""
-    if len(text) <= _LONGEST:
-        return visible(text)
-    return visible(text[:_LONGEST]) + "\n" + _("… (%(count)d characters more)") % {"count": len(text) - _LONGEST}

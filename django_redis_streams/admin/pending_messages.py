@@ -14,7 +14,8 @@ from ..inspection import PendingMessage
 from ..models import PendingMessage as PendingMessageModel
 from .filters import GroupFilter, StreamFilter
 from .kinds import PENDING
-from .message_admin import Fact, MessageAdmin, as_action
+from .message_admin import MessageAdmin, as_action
+from .message_page import Fact, common_facts
 from .moments import duration
 from .text import breakable
 from .verbs import CLAIM
@@ -53,7 +54,7 @@ class PendingMessageAdmin(MessageAdmin):
         yield _("Consumer"), row.consumer
         yield _("Silent for"), duration(timedelta(seconds=row.idle))
         yield _("Deliveries"), str(row.deliveries)
-        yield from self.common_facts(row)
+        yield from common_facts(row)
         yield _("Pending as"), f"{row.place} {row.entry_id}"
 
 

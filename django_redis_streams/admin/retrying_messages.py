@@ -12,7 +12,8 @@ from django.utils.translation import gettext_lazy
 from ..models import RetryingMessage
 from .filters import GroupFilter, StreamFilter
 from .kinds import RETRYING
-from .message_admin import Fact, MessageAdmin, as_action
+from .message_admin import MessageAdmin, as_action
+from .message_page import Fact, common_facts
 from .moments import exact, until
 from .text import shortened
 from .verbs import DISCARD_RETRY
@@ -43,4 +44,4 @@ class RetryingMessageAdmin(MessageAdmin):
     def facts(self, row: Any) -> Iterator[Fact]:
         """When it comes again, and where it came from."""
         yield _("Due"), exact(row.due)
-        yield from self.common_facts(row)
+        yield from common_facts(row)

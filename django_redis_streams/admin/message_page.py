@@ -1,0 +1,89 @@
+"""The page of one message: what is known of it, its payload and fields, and what can be done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from django.contrib.admin import helpers
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..inspection import Row
+from ..keys import DEFAULT_LANE
+from ..models import StreamMessage
+from .moments import exact
+from .problems import told
+from .text import visible
+from .verbs import Verb
+
+__all__ = ["Fact", "common_facts", "message_page"]
+
+# What it is, and its text; without a text it isn't shown.
+Fact = tuple[Any, str]
+
+# Longer texts are cut, and the page says so.
+_LONGEST: Final = 100_000
+
+
+def common_facts(row: Row) -> Iterator[Fact]:
+    """What is told of every kind of message."""
+    yield _("Stream"), row.stream
+    yield _("Group"), row.group
+    yield _("Lane"), row.lane if row.lane != DEFAULT_LANE else ""
+    yield _("Type"), row.type
+    yield _("Attempts"), str(row.attempts)
+    yield _("Handler"), row.handler
+    yield _("Error"), row.error
+    yield _("First failed"), exact(row.first_failed)
+    yield _("Last failed"), exact(row.last_failed)
+    yield _("Replays"), _replays(row)
+    yield _("Published as"), f"{row.key} {row.published_id}"
+
+
+def message_page(model_admin: Any, request: HttpRequest, message: StreamMessage) -> HttpResponse:
+    """The page, in Django's own frame for a changed object: its breadcrumbs, its link to the history."""
+    row = message.row
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": capfirst(model_admin.opts.verbose_name),
+        "subtitle": message.message_id,
+        "opts": model_admin.opts,
+        "original": message,
+        "change": True,
+        "has_view_permission": True,
+        "media": model_admin.media,
+        "preserved_filters": model_admin.get_preserved_filters(request),
+        "list_url": model_admin.url_of("changelist"),
+        "verbs": [(verb, _why_not(verb, row)) for verb in model_admin.verbs if model_admin.may(request, verb.name)],
+        "action_checkbox_name": helpers.ACTION_CHECKBOX_NAME,
+        "facts": [(label, _shown(text)) for label, text in model_admin.facts(row) if text],
+        "payload": _shown(row.payload),
+        "fields": [(_shown(name), _shown(value)) for name, value in row.pairs],
+        "no_body": row.fields is None,
+        "traceback": _shown(row.traceback),
+    }
+    request.current_app = model_admin.admin_site.name
+    return TemplateResponse(request, "admin/django_redis_streams/message.html", context)
+
+
+def _why_not(verb: Verb, row: Any) -> str:
+    why = verb.why_not(row)
+    return told(why) if why else ""
+
+
+def _replays(row: Row) -> str:
+    if not row.replays:
+        return ""
+    text = ngettext("%(count)d, by %(user)s", "%(count)d, the last by %(user)s", row.replays)
+    return text % {"count": row.replays, "user": row.replayed_by}
+
+
+def _shown(text: str) -> str:
+    """A text made visible, and not without end."""
+    if len(text) <= _LONGEST:
+        return visible(text)
+    return visible(text[:_LONGEST]) + "\n" + _("… (%(count)d characters more)") % {"count": len(text) - _LONGEST}
