@@ -43,9 +43,10 @@ def main() -> int:
         done = list(_measured(bench, figures))
     finally:
         server.stop()
+    missing = [each.name for each in figures if each.name not in {found["name"] for found in done}]
     if done:
-        _tell({"machine": machine, "figures": done}, options.into)
-    return 0 if len(done) == len(figures) else 1
+        _tell({"machine": machine, "figures": done, "not_measured": missing}, options.into)
+    return 1 if missing else 0
 
 
 def _options() -> argparse.Namespace:
@@ -89,6 +90,8 @@ def _tell(report: dict[str, Any], into: Path) -> None:
         before, _, rest = page.read_text().partition(_BEGIN)
         page.write_text(f"{before}{_BEGIN}\n{markdown(report)}\n\n{_END}{rest.partition(_END)[2]}")
     sys.stdout.write(f"{table(report['figures'])}\n\nWritten: {into}/benchmarks.json and benchmarks.svg\n")
+    if report["not_measured"]:
+        sys.stdout.write(f"Not measured, for the reasons above: {', '.join(report['not_measured'])}\n")
     for each in report["figures"]:
         sys.stdout.write(f"{ratio_line(each)}\n")
 

@@ -63,7 +63,9 @@ def markdown(report: Measured) -> str:
         for each in report["figures"]
     ]
     head = ["| figure | what against what | | | ratio |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *rows, "", f"Measured on: {on}."])
+    missing = ", ".join(f"`{each}`" for each in report["not_measured"])
+    foot = f"Measured on: {on}.{f' Could not be measured: {missing}.' if missing else ''}"
+    return "\n".join([*head, *rows, "", foot])
 
 
 def _side(figure: Measured, index: int) -> str:

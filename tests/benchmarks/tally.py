@@ -67,7 +67,10 @@ class Tally:
             if now.handled > moved.handled:
                 moved = now
             if now.at - moved.at > _STALLED_AFTER or now.at - began.at > _DEADLINE:
-                raise CannotMeasure(f"{now.handled:,} of {count:,} messages were handled, then no more in time")
+                raise CannotMeasure(
+                    f"{now.handled:,} of {count:,} messages were handled in {now.at - began.at:.0f} s, "
+                    f"none in the last {now.at - moved.at:.0f} s"
+                )
             last = now
             time.sleep(_LOOK_EACH)
         return last
