@@ -32,8 +32,8 @@ def main() -> int:
     options = _options()
     figures = [FIGURES[name] for name in options.figures] or list(FIGURES.values())
     try:
-        # Neither file nor fork: nothing but the messages.
-        server = Server(appendonly="no")
+        # Nothing but messages: no file, and what was emptied isn't freed beside the next run.
+        server = Server(appendonly="no", lazyfree_lazy_user_flush="no", lazyfree_lazy_user_del="no")
     except ServerMissing as error:
         sys.stderr.write(f"Nothing can be measured: {error}\n")
         return 1
