@@ -1,0 +1,138 @@
+"""What goes wrong while a batch is read ahead: it was asked for, the one before it is being run."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from django_redis_streams.connections import Link
+from django_redis_streams.exceptions import Reject
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+from django_redis_streams.worker import ledger
+from django_redis_streams.worker.reader import Reader
+
+from ..books import totals
+from ..waiting import wait_until
+from ..workers import Worker, working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams", "hasty")
+
+Raw = Any
+COUNT = 2_000
+
+
+def publish(raw: Raw, count: int = COUNT, **fields: str) -> None:
+    """So many at once that reading ahead begins."""
+    pipeline = raw.pipeline()
+    for n in range(count):
+        pipeline.xadd("orders", {"n": n, **fields})
+    pipeline.execute()
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]], list[int]]:
+    """Has something done, once, right when a batch was asked for ahead; whether it was."""
+    done: list[int] = []
+
+    def when_ahead(do: Callable[[Link], None]) -> list[int]:
+        ask = Reader.ask
+
+        def asked(self: Reader, link: Link, fresh: Any, count: int, block_ms: int | None) -> None:
+            if block_ms is None and not done:
+                done.append(1)
+                do(link)
+            ask(self, link, fresh, count, block_ms)
+
+        monkeypatch.setattr(Reader, "ask", asked)
+        return done
+
+    return when_ahead
+
+
+def test_a_connection_that_is_lost_between_two_batches_loses_neither(raw: Raw, ahead: Any) -> None:
+    """The batch that was taken is run, though the next couldn't be asked for."""
+    runs: Counter[str] = Counter()
+    handler("orders", group="billing")(lambda message: runs.update([message.payload["n"]]))
+    publish(raw)
+    lost = ahead(Link.close)
+    with working():
+        wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
+    assert lost
+    assert set(runs.values()) == {1}
+
+
+def dawdle() -> None:
+    """Take so long that outcomes are settled apart from a read."""
+    time.sleep(0.06)
+
+
+def test_a_read_ahead_that_is_refused_leaves_nothing_behind(raw: Raw, ahead: Any) -> None:
+    """What was handled before is settled, though it was to be sent right after that."""
+    redelivery, aside = "{orders}:redelivery:billing", "{orders}:aside"
+    refused = ahead(lambda _: raw.pipeline().rename(redelivery, aside).lpush(redelivery, "x").execute())
+    slow = iter(range(3))
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        if refused and next(slow, None) is not None:
+            dawdle()
+        elif refused and raw.exists(aside):
+            raw.rename(aside, redelivery)
+
+    publish(raw)
+    worker = Worker(drain=True).start()
+    worker.join()
+    assert refused
+    assert totals(raw) == {"acknowledged": COUNT}
+    assert len(worker.consumer._ledger) == len(worker.consumer.holdings) == 0
+
+
+def test_a_worker_whose_refused_outcomes_fill_its_memory_settles_them_when_it_can(
+    raw: Raw, ahead: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it had asked for one more batch."""
+    monkeypatch.setattr(ledger, "_MOST_REFUSED", 1)
+    broken = ahead(lambda _: raw.lpush("{orders}:dlq", "of a wrong type"))
+    slow = iter(range(3))
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        if broken and next(slow, None) is not None:
+            dawdle()
+            raise Reject("told to")
+
+    publish(raw)
+    with working() as worker:
+        wait_until(lambda: worker.consumer._ledger.full)
+        raw.delete("{orders}:dlq")
+        wait_until(lambda: sum(totals(raw).values()) == COUNT)
+    assert totals(raw)["dead-lettered"] == 3
+
+
+def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, streams: Any, ahead: Any) -> None:
+    """Others may have claimed it meanwhile: the heartbeat renews what is in hand, not what is on its way."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.5}}}})
+    runs: Counter[str] = Counter()
+    waiting = ahead(lambda _: None)
+    finish = threading.Event()
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        runs[message.payload["n"]] += 1
+        if waiting and threading.current_thread() is slow.threads[0]:
+            finish.wait(20)
+
+    publish(raw)
+    slow = Worker(name="slow").start()
+    wait_until(lambda: waiting)
+    with working(name="other"):
+        # All but what the slow one has in hand: one that it runs, and what waits behind that.
+        wait_until(lambda: raw.xpending("orders", "billing")["pending"] == len(slow.consumer.holdings) > 0)
+        finish.set()
+        wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
+        slow.end()
+    assert set(runs.values()) == {1}
