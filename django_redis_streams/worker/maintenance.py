@@ -71,7 +71,13 @@ class Maintenance(Service):
         self._took = time.monotonic() - began
 
     def _look_in(self, link: Link, consumer: Consumer) -> None:
-        if has_stale(link, consumer.membership, returned_only=not consumer.may_claim):
+        began = time.monotonic()
+        stale = has_stale(link, consumer.membership, returned_only=not consumer.may_claim)
+        if time.monotonic() - began > consumer.membership.group.claim_idle / 6:
+            # The server stood still, for all: what seems idle may be a heartbeat that had to wait as long.
+            for each in self._consumers:
+                each.session.doubt()
+        elif stale:
             for each in self._consumers:
                 if each.membership.place == consumer.membership.place and not each.stale.is_set():
                     each.stale.set()

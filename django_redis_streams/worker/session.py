@@ -50,6 +50,11 @@ class Session:
         """Whether there is a link, as far as is known."""
         return self._link is not None and self._link.connected
 
+    def doubt(self) -> None:
+        """The connection has been good since now only; for any thread."""
+        if self.since is not None:
+            self.since = time.monotonic()
+
     def wake(self, link: Link) -> None:
         """End this connection's blocked read, if it waits in one, by another link; for any thread."""
         client = self._client

@@ -1,5 +1,6 @@
 """The server is gone for a while in the middle of the work: all that was published is handled."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -109,3 +110,29 @@ def test_a_worker_that_starts_before_its_server_waits_for_it(
         wait_until(lambda: "lost its connection" in caplog.text)
         own_server.start()
         wait_until(lambda: books(own_server.raw()).acknowledged == 1)
+
+
+def test_after_a_standstill_nothing_is_claimed_from_the_living(own_server: Server, streams: Any) -> None:
+    """A heartbeat that had to wait for the server comes as late as anything else: the first to ask doesn't win."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}}, URL=own_server.url)
+    runs: list[str] = []
+    finish = threading.Event()
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        runs.append(threading.current_thread().name)
+        finish.wait(20)
+
+    own_server.raw().xadd("orders", {"n": 1})
+    with working(name="living"):
+        wait_until(lambda: runs)
+        with working(name="other") as other:
+            wait_until(lambda: other.consumer.may_claim)
+            for _ in range(2):
+                own_server.pause()
+                time.sleep(1.2)  # this is the fault
+                own_server.cont()
+                wait_until(lambda: other.consumer.may_claim)
+            finish.set()
+            wait_until(lambda: books(own_server.raw()).acknowledged == 1)
+    assert len(runs) == 1

@@ -1,0 +1,163 @@
+"""What a worker does beside handling: promote, claim, tidy up, and otherwise next to nothing."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_redis_streams import conf, connections
+from django_redis_streams.exceptions import Retry
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+from django_redis_streams.store.groups import make_group
+from django_redis_streams.store.hold import hand_back
+from django_redis_streams.store.membership import Membership
+from django_redis_streams.worker import consumer, maintenance
+
+from .books import totals
+from .waiting import wait_until
+from .workers import Fleet, Worker, working
+
+Raw = Any
+
+
+@pytest.fixture
+def runs(isolated_handlers: None, streams: Callable[..., None]) -> Counter[str]:
+    """Counts the runs of each message of billing, which is run at once."""
+    counted: Counter[str] = Counter()
+    handler("orders", group="billing")(lambda message: counted.update([message.payload["n"]]))
+    return counted
+
+
+def publish(raw: Raw, count: int) -> None:
+    """So many messages, numbered."""
+    pipeline = raw.pipeline()
+    for n in range(count):
+        pipeline.xadd("orders", {"n": n})
+    pipeline.execute()
+
+
+def later(group: str) -> None:
+    """A handler that asks for each message's retry at once."""
+
+    @handler("orders", group=group)
+    def run(message: Message) -> None:
+        if message.attempt == 1:
+            raise Retry(delay=0)
+
+
+@pytest.mark.usefixtures("isolated_handlers", "streams")
+def test_one_promoter_serves_all_groups_of_its_stream(raw: Raw) -> None:
+    """Those of workers that are elsewhere too, and one whose retries can't be moved holds up no other."""
+    for group in ("billing", "loyalty"):
+        later(group)
+    publish(raw, 250)
+    elsewhere = Worker(group="loyalty")
+    elsewhere.services = []
+    elsewhere.start()
+    wait_until(lambda: totals(raw, "loyalty") == {"retried": 250})
+    raw.lpush("{orders}:retry:analytics", "of a wrong type")
+    with working(group="billing"):
+        wait_until(lambda: totals(raw, "billing") == totals(raw, "loyalty") == {"retried": 250, "acknowledged": 250})
+    elsewhere.end()
+
+
+@pytest.mark.usefixtures("isolated_handlers")
+def test_due_retries_of_a_group_that_is_no_more_declared_are_promoted(raw: Raw, streams: Any) -> None:
+    """Another version of the project may know it: it is on record."""
+    later("billing")
+    later("former")
+    streams({"orders": {"GROUPS": {"billing": {}, "former": {}}}})
+    publish(raw, 3)
+    former = Worker(group="former")
+    former.services = []
+    former.start()
+    wait_until(lambda: totals(raw, "former") == {"retried": 3})
+    streams({"orders": {"GROUPS": {"billing": {}}}})
+    with working(group="billing"):
+        wait_until(lambda: totals(raw, "former").get("acknowledged") == 3)
+    former.end()
+
+
+def test_very_much_that_was_handed_back_is_claimed_in_one_go(raw: Raw, runs: Counter[str]) -> None:
+    """Batch after batch, without a wait between two, and in among what is new."""
+    gone = Membership(conf.stream("orders"), conf.group("orders", "billing"), "gone")
+    link = connections.get()
+    make_group(link, gone, "0")
+    publish(raw, 500)
+    raw.xreadgroup("billing", "gone", {"orders": ">"}, count=500)
+    assert hand_back(link, gone)[0] == 500
+    publish(raw, 500)
+    began = time.monotonic()
+    with working():
+        wait_until(lambda: totals(raw) == {"acknowledged": 1_000})
+    assert time.monotonic() - began < 5
+    assert sum(runs.values()) == 1_000
+
+
+def test_what_is_handed_back_wakes_a_worker_that_waits(
+    raw: Raw, runs: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is run long before the worker's read would have ended."""
+    monkeypatch.setattr(consumer, "BLOCK_MS", 5_000)
+    gone = Membership(conf.stream("orders"), conf.group("orders", "billing"), "gone")
+    link = connections.get()
+    make_group(link, gone, "0")
+    publish(raw, 1)
+    raw.xreadgroup("billing", "gone", {"orders": ">"})
+    with working():
+        wait_until(lambda: raw.info("clients")["blocked_clients"] == 1)
+        hand_back(link, gone)
+        wait_until(lambda: totals(raw) == {"acknowledged": 1}, deadline=3)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_consumer_that_is_long_gone_and_holds_nothing_is_removed(
+    raw: Raw, runs: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that holds something stays, and so does the name of what was handed back."""
+    monkeypatch.setattr(maintenance, "_RETIRE_EACH", 0)
+    monkeypatch.setattr(maintenance, "_RETIRED_AFTER_MS", 300)
+    publish(raw, 1)
+    raw.xgroup_create("orders", "billing", "0")
+    raw.xreadgroup("billing", "holds something", {"orders": ">"})
+    for name in ("holds nothing", "returned"):
+        raw.xgroup_createconsumer("orders", "billing", name)
+    with working():
+        wait_until(lambda: "holds nothing" not in consumers(raw))
+        assert consumers(raw) >= {"holds something", "returned"}
+
+
+def consumers(raw: Raw) -> set[str]:
+    """The names of the group's consumers."""
+    return {each["name"] for each in raw.xinfo_consumers("orders", "billing")}
+
+
+def test_an_idle_worker_costs_next_to_nothing(raw: Raw, fleet: Fleet) -> None:
+    """Of the server a few dozen requests a second, of the machine a few hundredths of a processor."""
+    worker = fleet.start()
+    wait_until(lambda: raw.info("clients")["blocked_clients"] == 1)
+    (own,) = fleet.children(worker)
+    before, ticks = calls(raw), processor(own)
+    wait_until(lambda: calls(raw)["xreadgroup"] >= before["xreadgroup"] + 2)
+    spent = calls(raw) - before
+    turns = spent["xreadgroup"]
+    assert sum(spent[each] for each in ("evalsha", "eval", "xpending", "hkeys", "xinfo", "client")) / turns < 45
+    assert processor(own) - ticks < 0.15 * turns
+    worker.terminate()
+    fleet.finish(worker)
+
+
+def calls(raw: Raw) -> Counter[str]:
+    """How often each command was given, by anybody, in scripts too."""
+    return Counter({name.removeprefix("cmdstat_"): row["calls"] for name, row in raw.info("commandstats").items()})
+
+
+def processor(pid: int) -> float:
+    """The seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
