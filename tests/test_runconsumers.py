@@ -94,7 +94,9 @@ def test_drain_ends_when_nothing_is_left_and_counts_what_waits(raw: Raw, fleet: 
     said = fleet.drain()
     assert books(raw)._asdict() == {
         **dict.fromkeys(("skipped", "vanished", "discarded", "unread", "pending"), 0),
-        "acknowledged": 2, "dead_lettered": 1, "retrying": 2,
+        "acknowledged": 2,
+        "dead_lettered": 1,
+        "retrying": 2,
     }
     assert said.strip().splitlines()[-2:] == ["orders:billing: 2 waiting for a later retry.", "Stopped."]
 
