@@ -3,7 +3,7 @@
 | signal | when | arguments beside `message` |
 |---|---|---|
 | `message_published` | an entry is on the server | |
-| `publish_failed` | after a commit, a message couldn't be sent: it is on no stream | `error` |
+| `publish_failed` | after a commit, a message couldn't be sent: it is on no stream, or nobody knows | `error` |
 | `message_processed` | a handler returned, and the message is acknowledged | `handler`, `duration` |
 | `message_failed` | a handler raised, or asked for a retry | `handler`, `duration`, `error`, `outcome` |
 | `message_dead_lettered` | a message is in the dead letter queue | `handler`, `reason`, `error` |

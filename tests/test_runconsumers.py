@@ -70,8 +70,8 @@ def test_it_says_what_it_serves_and_how_many_database_connections_that_may_open(
     """In its first line, before it works."""
     said = fleet.drain("--processes", "2", "--threads", "3")
     first, *_, last = said.strip().splitlines()
-    assert first.startswith("Consuming orders:billing in 2 process(es), 3 thread(s) each.")
-    assert "up to 6 connections to each database ('default')" in first
+    assert first.startswith("Consuming orders:billing with processes: 2, threads in each: 3;")
+    assert "connections to each database ('default'): 6 at most" in first
     assert last == "Stopped."
 
 
@@ -83,7 +83,7 @@ def test_it_serves_what_it_is_told_to(raw: Raw, fleet: Fleet) -> None:
     }
     publish(raw, "ok")
     publish(raw, "ok", stream="tasks")
-    assert "Consuming orders:loyalty, tasks:workers in" in fleet.drain("orders:loyalty", "tasks", "orders:loyalty")
+    assert "Consuming orders:loyalty, tasks:workers with" in fleet.drain("orders:loyalty", "tasks", "orders:loyalty")
     assert totals(raw, "loyalty") == totals(raw, "workers", "tasks") == {"acknowledged": 1}
     assert not raw.exists("{orders}:totals:billing")
 

@@ -71,9 +71,9 @@ def whole(value: Any) -> int:
 
 def positive(value: Any) -> int:
     """An int of 1 or more."""
-    if whole(value) == 0:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError("expected a whole number, 1 or more")
-    return int(value)
+    return value
 
 
 def duration(value: Any) -> float:

@@ -49,5 +49,5 @@ def _handed_back(place: Membership) -> bool:
         return False
     tell_vanished(place, vanished)
     if count:
-        logger.warning("Handed back %d messages that a dead process held.", count, extra=about(place))
+        logger.warning("Messages handed back that a dead process held: %d.", count, extra=about(place))
     return True

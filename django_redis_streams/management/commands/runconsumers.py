@@ -104,8 +104,8 @@ def _opening(plan: Plan) -> str:
     threads = plan.processes * plan.consumers
     aliases = ", ".join(map(repr, databases)) or "none"
     return (
-        f"Consuming {groups} in {plan.processes} process(es), {plan.consumers} thread(s) each. They can open up to "
-        f"{threads} connections to each database ({aliases}). Stop with Ctrl-C."
+        f"Consuming {groups} with processes: {plan.processes}, threads in each: {plan.consumers}; connections to each "
+        f"database ({aliases}): {threads} at most. Stop with Ctrl-C."
     )
 
 
