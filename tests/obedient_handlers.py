@@ -16,7 +16,7 @@ from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store import redeliver
-from django_redis_streams.worker import consumer
+from django_redis_streams.worker import consumer, promoter
 
 
 def note(what: str, message: Message) -> None:
@@ -87,6 +87,7 @@ def _declare(stream: str, group: str) -> None:
 
 # A promoter's lease outlives it: for less time than usual, so that tests are quick.
 redeliver.LEASE_MS = 200
+promoter._SELDOM = 0.1
 # Longer than usual, it shows whether a blocked read is ended by a stop.
 consumer.BLOCK_MS = int(os.environ.get("TEST_BLOCK_MS", consumer.BLOCK_MS))
 

@@ -154,8 +154,9 @@ def test_name_goes_before_the_names_of_consumers(raw: Raw, fleet: Fleet, tmp_pat
 
 def test_the_exit_code_of_a_clean_end_is_0_and_of_any_other_isn_t(raw: Raw, fleet: Fleet) -> None:
     """A supervisor of services can tell."""
-    fleet.drain()
-    worker = fleet.start("--processes", "0")
-    assert "expected a whole number" in fleet.finish(worker, code=2)
+    refused = fleet.start("--processes", "0")
+    drained = fleet.start("--drain")
+    assert "expected a whole number" in fleet.finish(refused, code=2)
+    assert "Stopped." in fleet.finish(drained, code=0)
     fleet.streams = {"orders": {"GROUPS": {"nobody": {}}}}
     assert "No group has a handler" in fleet.finish(fleet.start(), code=1)

@@ -47,7 +47,7 @@ class Worker:
     def start(self) -> "Worker":
         """Start all threads."""
         for run in (self._consume, *(each.run for each in self.services)):
-            thread = threading.Thread(target=self._guarded(run), daemon=True)
+            thread = threading.Thread(target=self._guarded(run), daemon=True, name=self.consumer.membership.consumer)
             thread.start()
             self.threads.append(thread)
         return self

@@ -12,6 +12,7 @@ import pytest
 
 from ..books import books, letters, totals
 from ..workers import Fleet
+from . import row
 
 Raw = Any
 PUBLISHED = ["ok", "ok", "fail-once", "reject", "ok"]
@@ -38,7 +39,10 @@ AGAIN: dict[str, set[str]] = {
 }
 
 
-@pytest.mark.parametrize("step", AGAIN)
+OFTEN = ("read", "handled", "before:ack", "after:ack", "after:retry", "before:bury", "after:bury", "after:promote")
+
+
+@pytest.mark.parametrize("step", row(AGAIN, often=OFTEN))
 def test_a_worker_that_is_killed_loses_and_doubles_nothing(raw: Raw, fleet: Fleet, tmp_path: Path, step: str) -> None:
     """Each message is settled once: one dead letter, one retry."""
     ids = {raw.xadd("orders", {"do": do}): do for do in PUBLISHED}

@@ -123,16 +123,15 @@ def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, strea
     @handler("orders", group="billing")
     def run(message: Message) -> None:
         runs[message.payload["n"]] += 1
-        if waiting and threading.current_thread() is slow.threads[0]:
+        if waiting and threading.current_thread().name == "slow":
             finish.wait(20)
 
     publish(raw)
-    slow = Worker(name="slow").start()
-    wait_until(lambda: waiting)
-    with working(name="other"):
-        # All but what the slow one has in hand: one that it runs, and what waits behind that.
-        wait_until(lambda: raw.xpending("orders", "billing")["pending"] == len(slow.consumer.holdings) > 0)
-        finish.set()
-        wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
-        slow.end()
+    with working(name="slow") as slow:
+        wait_until(lambda: waiting)
+        with working(name="other"):
+            # All but what the slow one has in hand: one that it runs, and what waits behind that.
+            wait_until(lambda: raw.xpending("orders", "billing")["pending"] == len(slow.consumer.holdings) > 0)
+            finish.set()
+            wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
     assert set(runs.values()) == {1}

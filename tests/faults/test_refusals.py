@@ -15,6 +15,7 @@ from ..books import books, letters, totals
 from ..servers import Server
 from ..waiting import wait_until
 from ..workers import working
+from . import row
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 
@@ -91,7 +92,7 @@ REFUSED: dict[str, dict[str, int]] = {
 }
 
 
-@pytest.mark.parametrize("command", REFUSED)
+@pytest.mark.parametrize("command", row(REFUSED, often=("xadd", "zadd", "zrem", "xclaim", "xack", "evalsha")))
 def test_a_worker_goes_on_while_a_command_is_refused(
     raw: Raw,
     limit: Callable[[str], None],
@@ -136,7 +137,7 @@ WRONG: dict[str, dict[str, int]] = {
 }
 
 
-@pytest.mark.parametrize("key", WRONG)
+@pytest.mark.parametrize("key", row(WRONG, often=("{orders}:dlq", "{orders}:groups", "{orders}:redelivery:billing")))
 def test_a_worker_goes_on_while_a_key_is_of_a_wrong_type(
     raw: Raw, streams: Any, runs: Counter[str], caplog: pytest.LogCaptureFixture, key: str
 ) -> None:

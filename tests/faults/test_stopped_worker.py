@@ -16,6 +16,7 @@ from django_redis_streams.message import Message
 from ..books import books, letters, totals
 from ..waiting import wait_until
 from ..workers import Fleet, working
+from . import row
 
 Raw = Any
 # What the stopped worker does with the message that it was running, once it is woken.
@@ -23,15 +24,15 @@ AWAKE = {"return": "ok", "fail": "fail", "reject": "reject"}
 SETTLED = {"acknowledged": 4, "retried": 1, "dead-lettered": 1}
 
 
-@pytest.mark.parametrize("do", AWAKE.values(), ids=AWAKE)
+@pytest.mark.parametrize("awake", row(AWAKE, often=("reject",)))
 def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
-    raw: Raw, fleet: Fleet, tmp_path: Path, do: str
+    raw: Raw, fleet: Fleet, tmp_path: Path, awake: str
 ) -> None:
     """What it was running is run twice, the rest of its batch once, and everything is settled once, by the other."""
     fleet.streams = {"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02), "CLAIM_IDLE": 0.6}}}}
-    awake = tmp_path / "awake"
+    woken = tmp_path / "woken"
     pipeline = raw.pipeline()
-    for each in [f"first-waits:{awake}:{do}", "ok", "reject", "fail-once", "ok"]:
+    for each in [f"first-waits:{woken}:{AWAKE[awake]}", "ok", "reject", "fail-once", "ok"]:
         pipeline.xadd("orders", {"do": each})
     first, *rest = pipeline.execute()
     sleeper = fleet.start()
@@ -39,7 +40,7 @@ def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
     os.killpg(sleeper.pid, signal.SIGSTOP)
     fleet.start()
     wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}", deadline=20)
-    awake.touch()
+    woken.touch()
     os.killpg(sleeper.pid, signal.SIGCONT)
     # Woken, it works again: of what is published from now on it gets some.
     (own,) = fleet.children(sleeper)
