@@ -69,7 +69,7 @@ def obey(do: str, message: Message) -> None:  # noqa: C901  one line for each th
             raise Reject("told to")
         case ["exit"]:
             sys.exit(3)
-        case ["exit-hard", code]:
+        case ["exit-hard-once", path, code] if once(path):
             os._exit(int(code))
         case ["die"]:
             die()
