@@ -16,7 +16,7 @@ from django_redis_streams.store.consumers import retire_dead
 from django_redis_streams.store.groups import make_group
 from django_redis_streams.store.hold import claim, hand_back, pending_of, renew
 from django_redis_streams.store.membership import Membership
-from django_redis_streams.store.redeliver import promote
+from django_redis_streams.store.redeliver import Promotion, promote
 from django_redis_streams.store.scripts import all_scripts, run, script
 from django_redis_streams.store.settle import settle_commands
 from django_redis_streams.store.trim import trim
@@ -353,6 +353,25 @@ def test_what_is_handed_back_is_claimable_at_once_and_counted_as_never_delivered
     assert [each.entry_id for each in found.deliveries] == ["1-1"]
     ((_, owner, _, times),) = link.call("XPENDING", MAIN, "billing", "-", "+", 1)
     assert (owner, times) == ("d", 1)
+
+
+def test_one_promoter_at_a_time(raw: Raw, link: Link) -> None:
+    """While one has the stream's lease, the others move nothing; it outlives its holder for a moment."""
+    a_retry(raw, link)
+    raw.set(PROMOTER, "another", px=60_000)
+    assert promote(link, member().keys, ["billing"], "me") is None
+    assert raw.zcard(RETRY) == 1
+    raw.delete(PROMOTER)
+    assert promote(link, member().keys, ["billing"], "me") == Promotion(1, 0, more=False, problems=[])
+    assert raw.get(PROMOTER) == "me"
+    assert 0 < raw.pttl(PROMOTER) <= 2_000
+
+
+def test_a_consumer_that_holds_something_is_not_removed(raw: Raw, link: Link) -> None:
+    """Whoever looked before: the script looks again, or what was delivered in between would be thrown away."""
+    deliver(raw, link)
+    assert run(link, script("retire")([MAIN], "billing", "c", 0)) == 0
+    assert _pending(raw, MAIN)
 
 
 def test_very_much_is_handed_back_in_parts(raw: Raw, link: Link) -> None:

@@ -150,6 +150,16 @@ def test_ids_beyond_what_numbers_hold_exactly_are_told_apart(raw: Raw, keep: Kee
     assert unread in [entry_id for entry_id, _ in raw.xrange("orders")]
 
 
+def test_of_two_ids_beyond_what_numbers_hold_exactly_the_lesser_is_found(raw: Raw, keep: Keep) -> None:
+    """The group that is behind by one decides, though as numbers both are at the same place."""
+    for entry_id in ("9007199254740992-5", "9007199254740992-6", "9007199254740993-0"):
+        raw.xadd("orders", {"n": 1}, id=entry_id)
+    raw.xgroup_create("orders", "behind", "9007199254740992-5")
+    raw.xgroup_create("orders", "billing", "9007199254740993-0")
+    keep(maxlen=0, exact_trim=True)
+    assert "9007199254740992-6" in [entry_id for entry_id, _ in raw.xrange("orders")]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happened_before_nothing_that_is_needed_goes(raw: Raw, keep: Keep, seed: int) -> None:
     """Some groups, reads, acknowledgements and deletions at random: trimming leaves what any group needs, no more."""

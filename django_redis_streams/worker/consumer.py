@@ -150,12 +150,15 @@ class Consumer:
         return _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
 
     def _handle(self, batch: list[Delivery]) -> None:
-        began, ran = time.monotonic(), 0
+        began = then = time.monotonic()
+        ran = 0
         for settled in self._executor.run(batch, self._may_run):
-            self._ledger.add(settled)
+            now = time.monotonic()
+            self._ledger.add(settled, then)
             ran += 1
-            if self._ledger.late and self.session.connected:
+            if self._ledger.late(now) and self.session.connected:
                 self.session.attempt(self._settle_fresh)
+            then = now
         if ran:
             self._pace.ran(ran, time.monotonic() - began)
 

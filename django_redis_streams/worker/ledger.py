@@ -7,7 +7,6 @@ stays too, and is tried again, alone and ever less often, while the rest goes on
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from ..store.settle import Settled
@@ -40,20 +39,19 @@ class Ledger:
         """Whether so much was refused that no more may be read."""
         return len(self.refused) >= _MOST_REFUSED
 
-    @property
-    def late(self) -> bool:
+    def late(self, now: float) -> bool:
         """Whether what waits should be settled now, and not with the next read."""
-        return bool(self.fresh) and (len(self.fresh) >= _MOST or time.monotonic() - self._since > _LATEST)
+        return bool(self.fresh) and (len(self.fresh) >= _MOST or now - self._since > _LATEST)
 
     @property
     def again(self) -> bool:
         """Whether what was refused may be tried again now."""
         return bool(self.refused) and self._patience.over
 
-    def add(self, settled: Settled) -> None:
-        """Remember an outcome."""
+    def add(self, settled: Settled, since: float) -> None:
+        """Remember an outcome, of a run that began at `since`: after a slow run it is late at once."""
         if not self.fresh:
-            self._since = time.monotonic()
+            self._since = since
         self.fresh[settled[0].token] = settled
 
     def send(self) -> list[Settled]:

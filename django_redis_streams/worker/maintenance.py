@@ -55,6 +55,11 @@ class Maintenance(Service):
         """One round."""
         self.each(self._due(), lambda job: job(link))
 
+    def connected(self) -> None:
+        """A new connection. Others may have lost theirs too: what seems idle may be a heartbeat that isn't back yet."""
+        for each in self._consumers:
+            each.session.doubt()
+
     def _due(self) -> Iterator[Callable[[Link], None]]:
         yield self._look_for_stale
         now = time.monotonic()
@@ -71,13 +76,7 @@ class Maintenance(Service):
         self._took = time.monotonic() - began
 
     def _look_in(self, link: Link, consumer: Consumer) -> None:
-        began = time.monotonic()
-        stale = has_stale(link, consumer.membership, returned_only=not consumer.may_claim)
-        if time.monotonic() - began > consumer.membership.group.claim_idle / 6:
-            # The server stood still, for all: what seems idle may be a heartbeat that had to wait as long.
-            for each in self._consumers:
-                each.session.doubt()
-        elif stale:
+        if has_stale(link, consumer.membership, returned_only=not consumer.may_claim):
             for each in self._consumers:
                 if each.membership.place == consumer.membership.place and not each.stale.is_set():
                     each.stale.set()

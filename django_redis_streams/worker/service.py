@@ -46,6 +46,9 @@ class Service(ABC):
     def step(self, link: Link) -> None:
         """The small thing; safe when done twice, and when another process does it at the same time."""
 
+    def connected(self) -> None:  # noqa: B027  most have nothing to do then
+        """Called after each connecting."""
+
     def run(self) -> None:
         """Do the step again and again until told to stop."""
         while not self._stop.wait(self._guarded_step()):
@@ -83,4 +86,5 @@ class Service(ABC):
     def _connected(self) -> Link:
         if self._link is None or not self._link.connected:
             self._link = connections.open(self._alias, timeout=_TIMEOUT)
+            self.connected()
         return self._link

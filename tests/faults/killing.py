@@ -37,10 +37,10 @@ def kill_at(step: str, path: str) -> None:
 def _before(owner: type, name: str, path: str, concerned: Callable[[Any], bool]) -> None:
     original = getattr(owner, name)
 
-    def patched(self: Any, argument: Any) -> Any:
+    def patched(self: Any, argument: Any, *further: Any) -> Any:
         if concerned(argument) and once(path):
             die()
-        return original(self, argument)
+        return original(self, argument, *further)
 
     setattr(owner, name, patched)
 

@@ -61,3 +61,18 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(raw: Raw, fleet: Flee
         usual = 2 if do == "fail-once" else 1
         assert usual <= runs[entry] <= usual + (do in AGAIN[step]), do
     assert raw.xlen("{orders}:redelivery:billing") == raw.hlen("{orders}:retry:billing:entries") == 0
+
+
+def test_what_took_long_is_settled_before_the_next_begins(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:
+    """A worker that dies in the next message of the batch has the one before run no second time."""
+    publish = raw.pipeline()
+    for do in ("sleep:0.2", f"die-once:{tmp_path / 'died'}", "ok"):
+        publish.xadd("orders", {"do": do})
+    publish.execute()
+    fleet.drain()
+    assert totals(raw) == {"acknowledged": 3}
+    assert Counter(do.partition(":")[0] for _, _, do, *_ in fleet.noted("began")) == {
+        "sleep": 1,
+        "die-once": 2,
+        "ok": 1,
+    }

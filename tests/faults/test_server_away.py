@@ -11,12 +11,13 @@ import pytest
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker import session
+from django_redis_streams.worker import service, session
+from django_redis_streams.worker.service import Service
 
 from ..books import Books, books, letters
 from ..servers import Server
 from ..waiting import wait_until
-from ..workers import working
+from ..workers import Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 
@@ -112,27 +113,56 @@ def test_a_worker_that_starts_before_its_server_waits_for_it(
         wait_until(lambda: books(own_server.raw()).acknowledged == 1)
 
 
-def test_after_a_standstill_nothing_is_claimed_from_the_living(own_server: Server, streams: Any) -> None:
-    """A heartbeat that had to wait for the server comes as late as anything else: the first to ask doesn't win."""
-    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}}, URL=own_server.url)
+def go_down(server: Server) -> None:
+    """Idle times go on while the server doesn't run."""
+    server.end()
+    time.sleep(3.1)  # this is the fault
+    server.start()
+
+
+def stand_still(server: Server) -> None:
+    """No consumer loses its connection; those who wait less for a reply do."""
+    server.pause()
+    time.sleep(3.1)  # this is the fault
+    server.cont()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away", [go_down, stand_still])
+def test_after_an_outage_nothing_is_claimed_from_the_living(
+    own_server: Server, streams: Any, monkeypatch: pytest.MonkeyPatch, away: Callable[[Server], None]
+) -> None:
+    """Their heartbeats may be back later than others: whoever comes first has to wait for them."""
+    monkeypatch.setattr(service, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(session, "_TIMEOUT", 10)
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 3}}}}, URL=own_server.url)
     runs: list[str] = []
-    finish = threading.Event()
+    finish, back = threading.Event(), threading.Event()
 
     @handler("orders", group="billing")
     def run(message: Message) -> None:
         runs.append(threading.current_thread().name)
-        finish.wait(20)
+        finish.wait(30)
 
     own_server.raw().xadd("orders", {"n": 1})
-    with working(name="living"):
-        wait_until(lambda: runs)
-        with working(name="other") as other:
-            wait_until(lambda: other.consumer.may_claim)
-            for _ in range(2):
-                own_server.pause()
-                time.sleep(1.2)  # this is the fault
-                own_server.cont()
-                wait_until(lambda: other.consumer.may_claim)
-            finish.set()
-            wait_until(lambda: books(own_server.raw()).acknowledged == 1)
-    assert len(runs) == 1
+    living = Worker(name="living").start()
+    wait_until(lambda: runs)
+    with working(name="other") as other:
+        wait_until(lambda: other.consumer.may_claim)
+        monkeypatch.setattr(
+            living.services[0], "_connected", lambda: back.wait(30) and Service._connected(living.services[0])
+        )
+        away(own_server)
+        looks = xpendings(own_server)
+        wait_until(lambda: xpendings(own_server) > looks + 20, "the other has looked for what it may claim")
+        back.set()
+        wait_until(lambda: other.consumer.may_claim)
+        finish.set()
+        wait_until(lambda: books(own_server.raw()).acknowledged == 1)
+    living.end()
+    assert runs == ["living"]
+
+
+def xpendings(server: Server) -> int:
+    """How often anybody has looked at what is pending."""
+    return server.raw().info("commandstats").get("cmdstat_xpending", {"calls": 0})["calls"]
