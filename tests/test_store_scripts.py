@@ -355,6 +355,20 @@ def test_what_is_handed_back_is_claimable_at_once_and_counted_as_never_delivered
     assert (owner, times) == ("d", 1)
 
 
+@pytest.mark.parametrize("refused", [MAIN, REDELIVERY])
+def test_what_is_held_in_one_stream_is_handed_back_where_the_other_is_refused(
+    raw: Raw, link: Link, refused: str
+) -> None:
+    """And the refusal is raised."""
+    other = MAIN if refused == REDELIVERY else REDELIVERY
+    deliver(raw, link, other)
+    raw.delete(refused)
+    raw.lpush(refused, "of a wrong type")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        hand_back(link, member())
+    assert [each["consumer"] for each in _pending(raw, other) or ()] == ["returned"]
+
+
 def test_one_promoter_at_a_time(raw: Raw, link: Link) -> None:
     """While one has the stream's lease, the others move nothing; it outlives its holder for a moment."""
     a_retry(raw, link)

@@ -44,7 +44,7 @@ def busy(raw: Raw, fleet: Fleet, tmp_path: Path) -> tuple[subprocess.Popen[str],
     for do in [f"wait:{finish}", *["ok"] * (BATCH - 1)]:
         pipeline.xadd("orders", {"do": do})
     pipeline.execute()
-    worker = fleet.start("--shutdown-timeout", "20")
+    worker = fleet.start("--shutdown-timeout", "60")
     wait_until(lambda: fleet.noted("began"))
     return worker, finish
 
@@ -97,7 +97,7 @@ def test_a_second_signal_ends_a_busy_worker_now(raw: Raw, fleet: Fleet, busy: An
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(0.3)
     worker.terminate()
-    assert "didn't end well" in fleet.finish(worker, code=1)
+    assert "didn't end well" in fleet.finish(worker, deadline=20, code=1)
     assert_handed_back(raw, BATCH)
 
 

@@ -11,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.worker import databases
 from django_redis_streams.worker.databases import Databases
 
 from .books import letters, totals
@@ -85,6 +86,13 @@ def acknowledged(raw: Any) -> int:
     return totals(raw).get("acknowledged", 0)
 
 
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a batch takes, its connections are looked at once, unless they failed."""
+    monkeypatch.setattr(databases, "_TRUSTED_FOR", 60)
+
+
+@pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, streams, postgresql, database, is_async):
     """No handler meets the connection that went stale: with one try for each message, nothing is dead-lettered."""
@@ -108,6 +116,7 @@ def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, stream
     assert written() == ["0", "1", "2"]
 
 
+@pytest.mark.usefixtures("trusting")
 def test_a_connection_that_broke_is_met_once(raw, streams, postgresql, database):
     """Where it breaks in the middle of a batch, one message fails, and the next has a new connection."""
     streams(ONE_TRY)
@@ -180,13 +189,13 @@ def test_a_raw_begin_is_rolled_back_on_sqlite_too(tmp_path):
     before = connections.settings[DEFAULT_DB_ALIAS]
     connections.settings["other"] = {**before, "NAME": tmp_path / "other.sqlite3"}
     try:
-        databases, other = Databases(), connections["other"]
-        databases.before_message()
+        looked_after, other = Databases(), connections["other"]
+        looked_after.before_message()
         with other.cursor() as cursor:
             cursor.execute("CREATE TABLE done (n text)")
             cursor.execute("BEGIN")
             cursor.execute("INSERT INTO done VALUES ('1')")
-        databases.after_message()
+        looked_after.after_message()
         with connections["other"].cursor() as cursor:
             cursor.execute("SELECT count(*) FROM done")
             assert cursor.fetchone() == (0,)

@@ -171,6 +171,25 @@ def test_a_worker_does_all_its_work_at_full_memory(raw: Raw, streams: Any, runs:
         raw.config_set("maxmemory", "0")
 
 
+def test_a_worker_that_may_not_renew_comes_back_nevertheless(
+    raw: Raw, limit: Callable[[str], None], runs: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With something in hand that can't be settled either: it connects again and handles the rest."""
+    limit("-xadd")
+    raw.xadd("orders", {"do": "reject"})
+    with working():
+        wait_until(lambda: refusals(caplog))
+        limit("-xclaim")
+        raw.client_kill_filter(_type="normal", skipme=True)
+        wait_until(lambda: "lost its connection" in caplog.text)
+        for _ in range(3):
+            raw.xadd("orders", {"do": "ok"})
+        wait_until(lambda: totals(raw) == {"acknowledged": 3})
+        limit("+@all")
+        wait_until(lambda: totals(raw) == {"acknowledged": 3, "dead-lettered": 1})
+    assert set(runs.values()) == {1}
+
+
 def test_what_was_refused_is_tried_ever_less_often(
     raw: Raw, limit: Callable[[str], None], runs: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
