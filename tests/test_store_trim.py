@@ -154,8 +154,9 @@ def test_of_two_ids_beyond_what_numbers_hold_exactly_the_lesser_is_found(raw: Ra
     """The group that is behind by one decides, though as numbers both are at the same place."""
     for entry_id in ("9007199254740992-5", "9007199254740992-6", "9007199254740993-0"):
         raw.xadd("orders", {"n": 1}, id=entry_id)
+    # The server tells of groups in the order of their names.
+    raw.xgroup_create("orders", "ahead", "9007199254740993-0")
     raw.xgroup_create("orders", "behind", "9007199254740992-5")
-    raw.xgroup_create("orders", "billing", "9007199254740993-0")
     keep(maxlen=0, exact_trim=True)
     assert "9007199254740992-6" in [entry_id for entry_id, _ in raw.xrange("orders")]
 
