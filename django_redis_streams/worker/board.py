@@ -1,39 +1,69 @@
-"""What the supervisor reads of its processes: memory shared with them, without a lock or a system call.
+"""What the supervisor reads of a process: memory shared with it, without a lock or a system call.
 
-A process that is killed at any moment leaves nothing locked, and the last figures stay readable.
+A process that is killed at any moment leaves nothing locked, and what it wrote last stays readable: which
+messages it was running, by when each must have ended, and how many it has settled.
 """
 
 from __future__ import annotations
 
 import mmap
-import struct
+from collections.abc import Iterable, Sequence
 
-__all__ = ["Board"]
+from ..conf import GroupConfig, StreamConfig
+from ..store.membership import Membership
 
-_COUNT = struct.Struct("=Q")
+__all__ = ["Board", "Slots"]
+
+_DOUBLE = 8
+# Two numbers of up to 20 digits, and what parts them from each other and from the key.
+_ENTRY_ID = 42
+
+
+class Slots:
+    """What one consumer runs: rows, each of an entry, in memory shared with the supervisor. One writer.
+
+    A row whose deadline isn't 0 runs. `deadlines` is written to directly, right before a handler is called: by
+    when it must have ended on the monotonic clock, which all processes share (`inf` for never); and 0 after it.
+    """
+
+    def __init__(self, stream: StreamConfig, group: GroupConfig) -> None:
+        self.rows = rows = group.batch_size
+        self._width = max(len(key.encode()) for key in Membership(stream, group, "").sources) + _ENTRY_ID
+        self._memory = mmap.mmap(-1, rows * (_DOUBLE + self._width) + _DOUBLE)
+        doubles = memoryview(self._memory)[: (rows + 1) * _DOUBLE].cast("d")
+        self.deadlines = doubles[:rows]
+        self._settled = doubles[rows:]
+        self._names = memoryview(self._memory)[(rows + 1) * _DOUBLE :]
+
+    def name(self, tokens: Sequence[str], first: int = 0) -> None:
+        """Say which entries the rows from `first` on stand for. None of these rows may be running."""
+        names = b"".join([token.encode().ljust(self._width) for token in tokens])
+        self._names[first * self._width : first * self._width + len(names)] = names
+
+    def running(self) -> list[tuple[str, float]]:
+        """For the supervisor: the token and the deadline of each row that runs."""
+        return [(self._named(row), deadline) for row, deadline in enumerate(self.deadlines) if deadline]
+
+    def settle(self, count: int) -> None:
+        """The consumer has settled `count` more messages."""
+        self._settled[0] += count
+
+    @property
+    def settled(self) -> int:
+        """How many messages the consumer has settled."""
+        return int(self._settled[0])
+
+    def _named(self, row: int) -> str:
+        return bytes(self._names[row * self._width : (row + 1) * self._width]).rstrip(b" ").decode()
 
 
 class Board:
-    """For each process and each of its consumers, how many messages it has settled. One writer a slot."""
+    """The slots of all consumers of one process, in their order; made before the process is forked."""
 
-    def __init__(self, processes: int, consumers: int) -> None:
-        self._consumers = consumers
-        self._memory = mmap.mmap(-1, max(1, processes * consumers) * _COUNT.size)
+    def __init__(self, places: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
+        self.slots = [Slots(*each) for each in places]
 
-    def add(self, process: int, consumer: int, count: int) -> None:
-        """A consumer has settled `count` more."""
-        place = self._place(process, consumer)
-        _COUNT.pack_into(self._memory, place, _COUNT.unpack_from(self._memory, place)[0] + count)
-
-    def settled(self, process: int) -> int:
-        """How many messages a process has settled since it was cleared."""
-        places = (self._place(process, each) for each in range(self._consumers))
-        return sum(_COUNT.unpack_from(self._memory, place)[0] for place in places)
-
-    def clear(self, process: int) -> None:
-        """A new process takes the place."""
-        for each in range(self._consumers):
-            _COUNT.pack_into(self._memory, self._place(process, each), 0)
-
-    def _place(self, process: int, consumer: int) -> int:
-        return (process * self._consumers + consumer) * _COUNT.size
+    @property
+    def settled(self) -> int:
+        """How many messages the process has settled."""
+        return sum(each.settled for each in self.slots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..conf import GroupConfig, StreamConfig
@@ -36,9 +36,9 @@ class Plan:
         return self.drain or self.max_messages is not None
 
     @property
-    def consumers(self) -> int:
-        """How many consumers, and so threads that run handlers, one process has."""
-        return len(self.groups) * self.threads
+    def places(self) -> Sequence[tuple[StreamConfig, GroupConfig]]:
+        """The stream and group of each consumer, and so of each thread that runs handlers, of one process."""
+        return [each for each in self.groups for _ in range(self.threads)]
 
 
 def new_random_part() -> str:
@@ -50,13 +50,4 @@ def memberships(plan: Plan, pid: int, random_part: str) -> list[Membership]:
     """The consumers of one process. The supervisor knows them too: for what they held when the process died."""
     prefix = f"{plan.name}-" if plan.name else ""
     first = f"{prefix}{socket.gethostname()}-{pid}-{random_part}"
-    return [
-        Membership(stream, group, f"{first}-{number}")
-        for number, (stream, group) in enumerate(_repeated(plan.groups, plan.threads))
-    ]
-
-
-def _repeated(
-    groups: Iterable[tuple[StreamConfig, GroupConfig]], threads: int
-) -> Iterable[tuple[StreamConfig, GroupConfig]]:
-    return (each for each in groups for _ in range(threads))
+    return [Membership(stream, group, f"{first}-{number}") for number, (stream, group) in enumerate(plan.places)]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from .. import connections, handlers
 from ..exceptions import ServerUnreachable
 from ..store.membership import Membership
-from .board import Board
+from .board import Board, Slots
 from .consumer import Consumer
 from .executor import Executor
 from .keeper import Keeper
@@ -34,9 +34,9 @@ _TICK_STOPPING = 0.05
 
 
 class Process:
-    """The child number `index` of a supervisor, built after the fork."""
+    """A child of a supervisor, built after the fork."""
 
-    def __init__(self, plan: Plan, index: int, random_part: str, board: Board, supervisor: int) -> None:
+    def __init__(self, plan: Plan, random_part: str, board: Board, supervisor: int) -> None:
         self._plan = plan
         self._supervisor = supervisor
         self._stop = threading.Event()
@@ -44,7 +44,7 @@ class Process:
         self._unclean = False
         self._quota = Quota(plan.max_messages, self._stop)
         places = memberships(plan, os.getpid(), random_part)
-        self._consumers = [self._consumer(place, index, number, board) for number, place in enumerate(places)]
+        self._consumers = [self._consumer(*each) for each in zip(places, board.slots, strict=True)]
 
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
@@ -72,9 +72,9 @@ class Process:
             except ServerUnreachable:
                 continue  # then no read is blocked on it for long either
 
-    def _consumer(self, place: Membership, index: int, number: int, board: Board) -> Consumer:
+    def _consumer(self, place: Membership, slots: Slots) -> Consumer:
         def settled(count: int) -> None:
-            board.add(index, number, count)
+            slots.settle(count)
             self._quota.settled(count)
 
         return Consumer(

@@ -41,6 +41,7 @@ class _Place:
     patience: Patience = field(default_factory=lambda: Patience(least=0.1, most=30.0))
     pid: int | None = None
     consumers: list[Membership] = field(default_factory=list)
+    board: Board | None = None
     done: bool = False
 
 
@@ -49,7 +50,6 @@ class Supervisor:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._board = Board(plan.processes, plan.consumers)
         self._places = [_Place(index) for index in range(plan.processes)]
         self._wardens: dict[int, list[Membership]] = {}
         self._owed: list[list[Membership]] = []
@@ -103,8 +103,8 @@ class Supervisor:
 
     def _start(self, place: _Place) -> None:
         random_part, supervisor = new_random_part(), os.getpid()
-        self._board.clear(place.index)
-        place.pid = _forked(lambda: Process(self._plan, place.index, random_part, self._board, supervisor).run())
+        place.board = board = Board(self._plan.places)
+        place.pid = _forked(lambda: Process(self._plan, random_part, board, supervisor).run())
         place.consumers = memberships(self._plan, place.pid, random_part)
 
     # ------------------------------------------------------------ ending
@@ -173,7 +173,7 @@ class Supervisor:
         # One that is replaced is mended; one that didn't end well at the stop isn't.
         self._clean = self._clean and not self._stopping
         self._owed.append(place.consumers)
-        if self._board.settled(place.index):
+        if place.board and place.board.settled:
             place.patience.reset()
         wait = place.patience.more()
         again = "" if self._stopping else f"; another starts in {wait:.1f} s"

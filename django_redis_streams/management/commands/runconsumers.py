@@ -101,10 +101,11 @@ def _groups(streams: Iterable[StreamConfig]) -> list[Served]:
 
 def _opening(plan: Plan) -> str:
     groups = ", ".join(f"{stream.name}:{group.name}" for stream, group in plan.groups)
-    threads = plan.processes * plan.consumers
+    consumers = len(plan.places)
+    threads = plan.processes * consumers
     aliases = ", ".join(map(repr, databases)) or "none"
     return (
-        f"Consuming {groups} with processes: {plan.processes}, threads in each: {plan.consumers}; connections to each "
+        f"Consuming {groups} with processes: {plan.processes}, threads in each: {consumers}; connections to each "
         f"database ({aliases}): {threads} at most. Stop with Ctrl-C."
     )
 
