@@ -1,0 +1,123 @@
+"""A worker that has much to do is stopped, at any moment: nothing is lost, nothing is run twice.
+
+The moments are drawn at random; the output of a test that fails says of what seed, and `TEST_SEED` draws the same.
+"""
+
+import os
+import random
+import secrets
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from ..books import books, totals
+from ..waiting import wait_until
+from ..workers import Fleet
+
+Raw = Any
+# In seconds: from the first message on.
+LATEST = 0.2
+
+
+def fast(chance: random.Random) -> str:
+    """Take no time."""
+    return "ok"
+
+
+def slow(chance: random.Random) -> str:
+    """Take 10 ms or so."""
+    return f"sleep:{chance.uniform(0, 0.02):.4f}"
+
+
+def mixed(chance: random.Random) -> str:
+    """Take no time, and now and then some."""
+    return chance.choice([fast, fast, fast, fast, slow])(chance)
+
+
+class Shape(NamedTuple):
+    """A load and those that run it: the messages' type, what each asks for, and how many wait at each stop.
+
+    They are more than are run until then.
+    """
+
+    kind: str
+    load: Callable[[random.Random], str]
+    waiting: int
+    arguments: Sequence[str] = ()
+
+
+SHAPES = {
+    "fast": Shape("sync", fast, 10_000),
+    "fast, many consumers": Shape("sync", fast, 10_000, ("--processes", "2", "--threads", "4")),
+    "slow": Shape("sync", slow, 200),
+    "slow, many consumers": Shape("sync", slow, 1_000, ("--processes", "2", "--threads", "4")),
+    "mixed": Shape("sync", mixed, 2_000, ("--threads", "2")),
+    "batches": Shape("batched", mixed, 2_000, ("--threads", "2")),
+    "coroutines": Shape("async", mixed, 5_000, ("--threads", "2")),
+}
+
+
+@pytest.fixture
+def chance() -> Iterator[random.Random]:
+    """What draws the moments."""
+    seed = os.environ.get("TEST_SEED") or secrets.token_hex(4)
+    print(f"TEST_SEED={seed}")  # noqa: T201  pytest shows it where the test fails
+    return random.Random(seed)
+
+
+def publish(raw: Raw, shape: Shape, chance: random.Random, count: int) -> None:
+    """Append messages of that shape."""
+    pipeline = raw.pipeline()
+    for _ in range(count):
+        pipeline.xadd("orders", {"do": shape.load(chance), "type": shape.kind})
+    pipeline.execute()
+
+
+def written(fleet: Fleet) -> int:
+    """How much was noted."""
+    return fleet.runs.stat().st_size if fleet.runs.exists() else 0
+
+
+def stop_amid_work(fleet: Fleet, chance: random.Random, *arguments: str) -> None:
+    """Start a worker and signal it at any moment after its first message, its supervisor alone or all processes."""
+    before = written(fleet)
+    worker = fleet.start(*arguments, TEST_HANDLERS="tests.faults.stopping")
+    wait_until(lambda: written(fleet) > before, "a message is run", deadline=30)
+    time.sleep(chance.uniform(0, LATEST))
+    chance.choice([os.kill, os.killpg])(worker.pid, signal.SIGTERM)
+    fleet.finish(worker)
+
+
+def noted(fleet: Fleet, what: str) -> Counter[str]:
+    """How often each message was noted so."""
+    return Counter(message for _, message, *_ in fleet.noted(what))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("stops", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_stop_under_load_loses_and_doubles_nothing(
+    raw: Raw, fleet: Fleet, chance: random.Random, name: str, stops: int
+) -> None:
+    """What was begun ends and is acknowledged; the rest is there for anybody, as if it had never been delivered."""
+    shape = SHAPES[name]
+    published = 0
+    for _ in range(stops):
+        published += (missing := shape.waiting - published + len(noted(fleet, "ended")))
+        publish(raw, shape, chance, missing)
+        stop_amid_work(fleet, chance, *shape.arguments)
+        ended = noted(fleet, "ended")
+        assert noted(fleet, "began") == ended
+        assert set(ended.values()) == {1}
+        assert totals(raw) == {"acknowledged": len(ended)}
+        assert published - len(ended) > 0, "it had finished before it was stopped"
+        assert books(raw).all == published
+        pending = raw.xpending_range("orders", "billing", "-", "+", published)
+        assert {(each["consumer"], each["times_delivered"]) for each in pending} <= {("returned", 0)}
+    fleet.drain("--threads", "16", TEST_HANDLERS="tests.faults.stopping")
+    assert len(noted(fleet, "ended")) == len(fleet.noted("began")) == published
+    assert totals(raw) == {"acknowledged": published}
