@@ -18,6 +18,9 @@ from django_redis_streams.message import Message
 from django_redis_streams.store import redeliver
 from django_redis_streams.worker import consumer, promoter
 
+# What handlers have leaked.
+kept: list[bytes] = []
+
 
 def note(what: str, message: Message) -> None:
     """Append a line to the file of runs."""
@@ -47,13 +50,15 @@ def wait_for(path: str) -> None:
         time.sleep(0.005)
 
 
-def obey(do: str, message: Message) -> None:  # noqa: C901  one line for each thing that can be asked
+def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line for each thing that can be asked
     """Do what the message says."""
     match do.split(":"):
         case ["sleep", seconds]:
             time.sleep(float(seconds))
         case ["wait", path]:
             wait_for(path)
+        case ["keep", mebibytes]:
+            kept.append(b"x" * (int(mebibytes) << 20))
         case ["first-waits", path, then] if once(f"{path}.first"):
             wait_for(path)
             obey(then, message)

@@ -62,6 +62,16 @@ class Board:
 
     def __init__(self, places: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
         self.slots = [Slots(*each) for each in places]
+        self._marks = mmap.mmap(-1, 1)
+
+    @property
+    def left_full(self) -> bool:
+        """Whether the process has ended for its memory's sake, and held nothing any more."""
+        return self._marks[0] == 1
+
+    def leave_full(self) -> None:
+        """The process has run all that it began, settled it, handed back the rest, and ends for its memory's sake."""
+        self._marks[0] = 1
 
     @property
     def settled(self) -> int:

@@ -19,6 +19,7 @@ from .consumer import Consumer
 from .executor import Executor
 from .keeper import Keeper
 from .maintenance import Maintenance
+from .memory import resident, told
 from .plan import Plan, memberships
 from .promoter import Promoter
 from .quota import Quota
@@ -39,6 +40,8 @@ class Process:
     def __init__(self, plan: Plan, random_part: str, board: Board, supervisor: int) -> None:
         self._plan = plan
         self._supervisor = supervisor
+        self._board = board
+        self._full = False
         self._stop = threading.Event()
         self._services_stop = threading.Event()
         self._unclean = False
@@ -55,6 +58,8 @@ class Process:
             self._services_stop.set()
             for thread in services:
                 thread.join(timeout=1)
+        if self._full and not self._unclean:
+            self._board.leave_full()
         return 1 if self._unclean else 0
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
@@ -62,8 +67,22 @@ class Process:
             stopping = self._stop.is_set()
             if signals.wait(_TICK_STOPPING if stopping else _TICK) or os.getppid() != self._supervisor:
                 self._stop.set()
+            if not self._stop.is_set():
+                self._look_at_memory()
             if self._stop.is_set():
                 self._end_blocked_reads()
+
+    def _look_at_memory(self) -> None:
+        """A process that has settled nothing goes on: the one that replaces it would get no further."""
+        most = self._plan.max_memory
+        if most is None or not self._board.settled or (used := resident()) <= most:
+            return
+        logger.warning(
+            "Process %d uses %s, more than --max-memory (%s): it finishes what it runs, and another replaces it.",
+            os.getpid(), told(used), told(most),
+        )  # fmt: skip
+        self._full = True
+        self._stop.set()
 
     def _end_blocked_reads(self) -> None:
         for consumer in self._consumers:

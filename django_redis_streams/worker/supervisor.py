@@ -167,6 +167,9 @@ class Supervisor:
 
     def _process_ended(self, place: _Place, code: int) -> None:
         pid, place.pid = place.pid, None
+        if code == 0 and not self._stopping and place.board and place.board.left_full:
+            place.patience.reset()
+            return
         if code == 0 and (self._stopping or self._plan.ends_by_itself):
             place.done = self._plan.ends_by_itself
             return

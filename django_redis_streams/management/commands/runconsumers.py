@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from ... import conf, connections, handlers
 from ...conf import GroupConfig, StreamConfig
 from ...exceptions import StreamsError
 from ...store.redeliver import waiting_retries
+from ...worker.memory import resident, told
 from ...worker.plan import Plan
 from ...worker.supervisor import Supervisor
 
@@ -37,6 +39,8 @@ class Command(BaseCommand):
         add("--max-messages", type=_at_least_one, metavar="N", help="End each process after N messages.")
         timeout_help = "How long handlers may take to finish at a stop (default: 30)."
         add("--shutdown-timeout", type=_seconds, default=30.0, metavar="SECONDS", help=timeout_help)
+        memory_help = "Replace a process that has more than this in memory, such as 512M or 2G (default: no limit)."
+        add("--max-memory", type=_size, metavar="SIZE", help=memory_help)
         add("--name", default="", help="Goes before the consumers' names, which stay unique.")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -67,6 +71,7 @@ def _plan(options: dict[str, Any]) -> Plan:
         raise CommandError("No group has a handler. Write one with @handler in an app's stream_handlers.py.")
     for stream, _ in served:
         connections.address(stream.connection)  # raises what is wrong with the connection's settings
+    _check_memory(options["max_memory"])
     return Plan(
         groups=tuple({(stream.name, group.name): (stream, group) for stream, group in served}.values()),
         processes=options["processes"],
@@ -75,7 +80,17 @@ def _plan(options: dict[str, Any]) -> Plan:
         max_messages=options["max_messages"],
         shutdown_timeout=options["shutdown_timeout"],
         name=options["name"],
+        max_memory=options["max_memory"],
     )
+
+
+def _check_memory(most: int | None) -> None:
+    """A process begins with what this one has: if that is too much, each would be replaced after a message."""
+    used = resident()
+    if most is not None and used >= most:
+        raise CommandError(
+            f"--max-memory: {told(most)} is less than the {told(used)} that this project uses before its first message."
+        )
 
 
 def _named(name: str) -> list[Served]:
@@ -137,3 +152,10 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, 0 or more")
     return seconds
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"([1-9][0-9]*)([MG])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a size in mebibytes or gibibytes, such as 512M or 2G")
+    return int(found[1]) << {"M": 20, "G": 30}[found[2]]
