@@ -32,10 +32,8 @@ class GroupConfig:
 
     `start` is where a group that never was begins: "0", "$" or an entry id. `max_retries` runs follow the
     first. `backoff` is base and cap of the exponential. Entries idle for `claim_idle` seconds are claimed.
-    A handler that runs for `timeout` seconds is ended; never with None. A message that ended its worker in
-    `max_crashes` runs, each of it alone, is dead-lettered. At most `batch_size` entries are read at once.
-    `unmatched` says what becomes of a message that no handler takes: "dead-letter" or "skip";
-    `unmatched_given` whether the settings chose one.
+    At most `batch_size` entries are read at once. `unmatched` says what becomes of a message that no
+    handler takes: "dead-letter" or "skip"; `unmatched_given` whether the settings chose one.
     """
 
     name: str
@@ -43,8 +41,6 @@ class GroupConfig:
     max_retries: int = 3
     backoff: tuple[float, float] = (1.0, 600.0)
     claim_idle: float = 60.0
-    timeout: float | None = 600.0
-    max_crashes: int = 2
     batch_size: int = 100
     unmatched: str = "dead-letter"
     unmatched_given: bool = False

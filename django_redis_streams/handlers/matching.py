@@ -35,7 +35,6 @@ class Handler:
     backoff: tuple[float, float] | None = None
     retry_on: tuple[type[Exception], ...] | None = None
     reject_on: tuple[type[Exception], ...] = ()
-    timeout: float | None = None
 
     @property
     def name(self) -> str:
