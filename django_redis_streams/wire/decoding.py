@@ -15,8 +15,8 @@ from .names import ENVELOPE, FLAT_ID, UUID, Fields
 
 __all__ = ["Origin", "Undecodable", "decode", "decode_as_foreign", "message_id"]
 
-
-_USUAL = ["id", "type", "data"]
+# What publish() writes where no option but a type was given: nearly all that ever comes.
+_USUAL = (["id", "data"], ["id", "type", "data"])
 
 
 class Undecodable(ValueError):
@@ -38,9 +38,8 @@ def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | Non
 
     `fields` are the original ones, `entry_id` the id they were published with. Raises `Undecodable`.
     """
-    if carried is None and fields[::2] == _USUAL and UUID.fullmatch(fields[1]):
-        # What publish() writes where no option was given, read for the first time: nearly all that ever comes.
-        payload, type_ = _json(fields[5], "data"), _utf8(fields[3], "type")
+    if carried is None and fields[::2] in _USUAL and UUID.fullmatch(fields[1]):
+        payload, type_ = _json(fields[-1], "data"), _utf8(fields[3], "type") if fields[2] == "type" else ""
         return made(fields[1], origin.stream, payload, type_, origin.group, origin.lane, 1, entry_id)
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     opened = _opened(values) if _is_envelope(fields, values) else None

@@ -13,6 +13,7 @@ lost:
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -238,13 +239,17 @@ class Consumer:
 
     def _done(self, batch: list[Settled], reply: object) -> None:
         self._ledger.settled(batch)
+        # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before. Where the group is
+        # gone nothing is pending; made again, it delivers these once more. Acknowledgements come by the hundred.
+        acknowledged = isinstance(batch[0][1], Ack)
+        done = not isinstance(reply, Exception) and (acknowledged or bool(reply))
+        told = not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG)
         for settled in batch:
-            self.holdings.release(settled[0].token)
-            # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before. Where the
-            # group is gone nothing is pending; made again, it delivers these once more.
-            done = not isinstance(reply, Exception) and (bool(reply) or isinstance(settled[1], Ack))
-            tell(self.membership, settled, done=done)
-            if done:
+            delivery = settled[0]
+            self.holdings.release(delivery.token)
+            if told:
+                tell(self.membership, settled, done=done)
+            if done and delivery.run is not None:
                 signal(settled)
         self._on_settled(len(batch))
 

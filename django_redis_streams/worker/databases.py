@@ -44,9 +44,12 @@ class Databases:
         """Trust nothing: there may have been a wait."""
         self._checked = float("-inf")
 
+    def watch(self) -> None:
+        """Notice, from now on, when a connection is opened in the calling thread."""
+        _here.databases = self
+
     def before_message(self) -> None:
         """Drop what is unusable, unless it was looked at a moment ago in this batch and has served well since."""
-        _here.databases = self
         if not self.any_open:
             return
         now = time.monotonic()

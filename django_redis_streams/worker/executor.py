@@ -56,6 +56,7 @@ class Executor:
         batch handler are collected and run together, at the end.
         """
         self._heard = signals.worker_heard()
+        self._databases.watch()
         self._databases.before_batch()
         if self._loop_databases is not None:
             self._loop_databases.before_batch()
@@ -143,19 +144,23 @@ class Executor:
         return judge(error, message.attempt, handler.policy(self._group), failure)
 
     def _call(self, handler: Handler, argument: Message | list[Message]) -> None:
-        self._databases.before_message()
+        databases = self._databases
+        if databases.any_open:
+            databases.before_message()
         try:
             result = self._functions[handler](argument)
             if result is not None and asyncio.iscoroutine(result):
                 # In a context of its own: what one message sets, the next must not find.
                 self._runner.run(self._awaited(result), context=copy_context())
         finally:
-            self._databases.after_message()
+            if databases.any_open:
+                databases.after_message()
 
     async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         if self._loop_databases is None:
             self._loop_databases = Databases()
         try:
+            await sync_to_async(self._loop_databases.watch)()
             await sync_to_async(self._loop_databases.before_message)()
             await coroutine
         finally:

@@ -6,9 +6,7 @@
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
 if ARGV[2] == '1' then redis.call('XDEL', KEYS[1], '0-0') end
 redis.call('HINCRBY', KEYS[2], ARGV[3], 0)
-local ids = {}
-for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
-local acknowledged = redis.call('XACK', KEYS[1], ARGV[1], unpack(ids))
-if ARGV[2] == '1' then redis.call('XDEL', KEYS[1], unpack(ids)) end
+local acknowledged = redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 4))
+if ARGV[2] == '1' then redis.call('XDEL', KEYS[1], unpack(ARGV, 4)) end
 if acknowledged > 0 then redis.call('HINCRBY', KEYS[2], ARGV[3], acknowledged) end
 return acknowledged
