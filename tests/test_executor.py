@@ -200,6 +200,14 @@ def test_a_batch_handler_gets_all_at_once(execute):
     assert calls == [["1", "2", "3"]]
 
 
+def test_a_batch_is_never_larger_than_batch_size(execute):
+    """What was read beyond it, because retries came due, is a batch of its own."""
+    calls: list[int] = []
+    handler("orders", group="billing", batch=True)(lambda messages: calls.append(len(messages)))
+    assert execute(numbered(5), batch_size=2) == [Ack()] * 5
+    assert calls == [2, 2, 1]
+
+
 def test_a_batch_that_raises_is_run_one_by_one(execute):
     """Only the guilty message is retried."""
     calls: list[list[str]] = []

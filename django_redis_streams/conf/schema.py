@@ -32,7 +32,7 @@ class GroupConfig:
 
     `start` is where a group that never was begins: "0", "$" or an entry id. `max_retries` runs follow the
     first. `backoff` is base and cap of the exponential. Entries idle for `claim_idle` seconds are claimed.
-    At most `batch_size` entries are read at once. `unmatched` says what becomes of a message that no
+    At most `batch_size` entries of a source are read at once. `unmatched` says what becomes of a message that no
     handler takes: "dead-letter" or "skip"; `unmatched_given` whether the settings chose one.
     """
 

@@ -12,14 +12,14 @@ __all__ = ["delivered", "read_command"]
 
 
 def read_command(membership: Membership, count: int, block_ms: int | None) -> Command:
-    """Read about `count` entries; wait for the first one up to `block_ms`, or not at all with None.
+    """Read up to `count` entries of each source; wait for the first one up to `block_ms`, or not at all with None.
 
-    COUNT is per stream (https://redis.io/docs/latest/commands/xreadgroup/): each gets half, at least one.
+    COUNT is per stream (https://redis.io/docs/latest/commands/xreadgroup/).
     """
     waiting: list[str | int] = [] if block_ms is None else ["BLOCK", block_ms]
     return [
         "XREADGROUP", "GROUP", membership.group.name, membership.consumer,
-        "COUNT", max(1, (count + 1) // 2), *waiting,
+        "COUNT", count, *waiting,
         "STREAMS", *membership.sources, *(">" for _ in membership.sources),
     ]  # fmt: skip
 

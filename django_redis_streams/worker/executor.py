@@ -53,7 +53,7 @@ class Executor:
         """Run these, one by one, and tell the outcome of each as it is known.
 
         `may_run` is asked right before each: what it refuses isn't run and has no outcome. Messages for a
-        batch handler are collected and run together, at the end.
+        batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once.
         """
         self._heard = signals.worker_heard()
         self._databases.watch()
@@ -67,8 +67,10 @@ class Executor:
                 batches.setdefault(found[1], []).append((delivery, found[0]))
             elif may_run(delivery):
                 yield delivery, self._run(found[1], delivery, found[0]) if isinstance(found, tuple) else found
+        most = self._group.batch_size
         for handler, batch in batches.items():
-            yield from self._run_batch(handler, [each for each in batch if may_run(each[0])])
+            for first in range(0, len(batch), most):
+                yield from self._run_batch(handler, [each for each in batch[first : first + most] if may_run(each[0])])
         self._after_batch()
 
     def close(self) -> None:

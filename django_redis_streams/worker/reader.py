@@ -22,7 +22,7 @@ __all__ = ["Reader"]
 
 @dataclass(slots=True)
 class _Asked:
-    """What was sent: the commands that settle, and then a read, at `since` on the monotonic clock."""
+    """What was sent, at `since` on the monotonic clock: the commands that settle, then a read of `count` a source."""
 
     commands: SettleCommands
     since: float
@@ -47,6 +47,8 @@ class Reader:
         self._taken = taken
         self._asked: _Asked | None = None
         self._early: list[Delivery] = []
+        # Whether the last read found redelivered entries: then each source is asked for half of what is wanted.
+        self._redelivered = True
         self.full = False
 
     @property
@@ -57,8 +59,9 @@ class Reader:
     def ask(self, link: Link, fresh: Iterable[Settled], count: int, block_ms: int | None) -> None:
         """Send: settle these, and read about `count` entries, waiting for the first up to `block_ms`."""
         commands, since = settle_commands(self._membership, fresh), time.monotonic()
-        link.send([*(command for command, _ in commands), read_command(self._membership, count, block_ms)])
-        self._asked = _Asked(commands, since, count)
+        each = max(1, (count + 1) // 2) if self._redelivered else count
+        link.send([*(command for command, _ in commands), read_command(self._membership, each, block_ms)])
+        self._asked = _Asked(commands, since, each)
 
     def take(self, link: Link) -> list[Delivery]:
         """The batch that was asked for; raises the server's error if it refused to read."""
@@ -77,8 +80,9 @@ class Reader:
         if isinstance(reply, Exception):
             raise reply
         batch = delivered(self._membership, reply)
-        # COUNT is per stream, so half of what was wanted may be all that one stream was asked for.
-        self.full = 2 * len(batch) >= asked.count
+        self.full = len(batch) >= asked.count
+        # What was redelivered is read first.
+        self._redelivered = bool(batch) and batch[0].ours
         self._early += self._taken(batch, asked.since)
 
     def forget(self) -> None:
