@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, Self, cast
 
 from .exceptions import Reject, Retry
 
-__all__ = ["Message", "made", "new_id"]
+__all__ = ["Message", "made", "made_at", "new_id", "new_ids"]
 
 _NO_HEADERS: Final[Mapping[str, Any]] = MappingProxyType({})
 # Entry ids may be given by any client and lie beyond what a datetime can hold: 9999-12-31T23:59:59.999.
 _LATEST_MS: Final = 253_402_300_799_999
+# The digit of a UUID that says its variant: two bits fixed, two random.
+_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+# Ids whose random bits are asked for at once.
+_AT_ONCE: Final = 100
 
 
 class _Writable:
@@ -137,10 +141,29 @@ def made(  # noqa: PLR0917  keywords would cost as much as all the rest
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562): 48 bits of Unix time in ms, the version and variant, 74 random bits."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF000 << 64) | 0x7000 << 64
-    digits = f"{value & ~(0xC000 << 48) | 0x8000 << 48:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return _id(os.urandom(10).hex())
+
+
+def new_ids() -> Iterator[str]:
+    """UUIDv7s without end, for one call: what is random is asked for by the hundred, the time for each.
+
+    Not to be kept for another call: after a fork, two processes would go on with the same ids.
+    """
+    while True:
+        digits = os.urandom(10 * _AT_ONCE).hex()
+        for start in range(0, 20 * _AT_ONCE, 20):
+            yield _id(digits[start : start + 20])
+
+
+def made_at(identity: str) -> datetime:
+    """When an id of `new_id` was made."""
+    return _time_of(str(int(identity[:8] + identity[9:13], 16)))
+
+
+def _id(digits: str) -> str:
+    """The id that is made now of 20 random hexadecimal digits, of which one gives but two bits."""
+    now = f"{time.time_ns() // 1_000_000:012x}"
+    return f"{now[:8]}-{now[8:]}-7{digits[:3]}-{_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
 
 
 def _time_of(entry_id: str) -> datetime:

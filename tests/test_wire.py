@@ -10,10 +10,9 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_redis_streams import Message
 from django_redis_streams.exceptions import InvalidMessage, PayloadTooLarge
 from django_redis_streams.message import new_id
-from django_redis_streams.wire import Carried, Origin, Undecodable, carry, decode, encode, message_id, uncarry
+from django_redis_streams.wire import Carried, Form, Origin, Undecodable, carry, decode, message_id, uncarry
 
 ID = "0190163d-8694-7a9a-8f2b-3c7a5e1d9f00"
 ENTRY = "1700000000123-4"
@@ -22,8 +21,7 @@ ORIGIN = Origin(stream="orders", group="billing", key="staging:orders")
 
 def encoded(payload, *, format="json", max_payload=1_000_000, **given):  # noqa: A002  the setting's word
     """The fields of a message with this payload."""
-    made = Message(id=ID, stream="orders", payload=payload, **given)
-    return encode(made, format=format, max_payload=max_payload)
+    return Form(stream="orders", format=format, max_payload=max_payload, **given).fields(ID, payload)
 
 
 def decoded(*fields, carried=None):

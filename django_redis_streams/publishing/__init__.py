@@ -15,10 +15,11 @@ from django.db import connections as databases
 from django.db import transaction
 
 from .. import conf, connections
-from ..conf import StreamConfig, values
+from ..conf import values
 from ..exceptions import InvalidMessage, StreamsError, TransactionError
 from ..message import Message
-from .encoded import Encoded, encode, encode_each
+from ..wire import Fields
+from .encoded import Call
 from .sending import publish_after_commit, publish_now
 
 __all__ = ["apublish", "publish", "publish_many"]
@@ -45,13 +46,13 @@ def publish(
     Raises `UnknownStream`, `InvalidMessage` and its `PayloadTooLarge` before anything is sent; `TransactionError`
     in a transaction that Django doesn't manage; outside one `ServerUnreachable` and `ServerRefused`.
     """
-    config = conf.stream(stream)
-    encoded = encode(config, payload, type, key, headers)
+    call = Call(conf.stream(stream), type, key, headers)
+    message, entry = call.one(payload)
     if _in_transaction(using):
-        _on_commit(config, [encoded], using)
+        _on_commit(call, [entry], using)
     else:
-        publish_now(config, [encoded])
-    return encoded.message
+        publish_now(call, [entry])
+    return message
 
 
 async def apublish(
@@ -87,18 +88,18 @@ def publish_many(
     Raises as `publish` does, with the index of a bad payload; `sent` of the error is how many are on the stream.
     Where the connection was lost, some of those sent last may be there too.
     """
-    config = conf.stream(stream)
-    encoded = encode_each(config, _checked(payloads), type, key, headers)
+    call = Call(conf.stream(stream), type, key, headers)
+    entries = call.each(_checked(payloads))
     if chunk_size is not None:
-        return _publish_by_chunks(config, encoded, chunk_size, using)
-    whole = list(encoded)
+        return _publish_by_chunks(call, entries, chunk_size, using)
+    whole = list(entries)
     if not _in_transaction(using):
         try:
-            return publish_now(config, whole)
+            return publish_now(call, whole)
         except StreamsError as error:
             raise _having_sent(error, error.sent) from error
     if whole:
-        _on_commit(config, whole, using)
+        _on_commit(call, whole, using)
     return len(whole)
 
 
@@ -127,13 +128,13 @@ def _in_transaction(using: str) -> bool:
     return False
 
 
-def _on_commit(config: StreamConfig, whole: Sequence[Encoded], using: str) -> None:
+def _on_commit(call: Call, whole: Sequence[Fields], using: str) -> None:
     # A URL or an option that can't work is the caller's to hear of, while it still can be heard.
-    connections.get(config.connection)
-    transaction.on_commit(partial(publish_after_commit, config, whole), using=using, robust=True)
+    connections.get(call.config.connection)
+    transaction.on_commit(partial(publish_after_commit, call, whole), using=using, robust=True)
 
 
-def _publish_by_chunks(config: StreamConfig, encoded: Iterator[Encoded], chunk_size: int, using: str) -> int:
+def _publish_by_chunks(call: Call, entries: Iterator[Fields], chunk_size: int, using: str) -> int:
     try:
         values.positive(chunk_size)
     except ValueError as error:
@@ -145,8 +146,8 @@ def _publish_by_chunks(config: StreamConfig, encoded: Iterator[Encoded], chunk_s
         )
     sent = 0
     try:
-        while chunk := list(islice(encoded, chunk_size)):
-            sent += publish_now(config, chunk)
+        while chunk := list(islice(entries, chunk_size)):
+            sent += publish_now(call, chunk)
     except StreamsError as error:
         raise _having_sent(error, sent + error.sent) from error
     return sent

@@ -1,73 +1,83 @@
-"""A message with its entry's fields, made at the call: what happens to the payload afterwards changes nothing."""
+"""The entries of one call, made at the call: what happens to a payload afterwards changes nothing.
+
+A message is made of an entry only where somebody gets to see it: a `Message` costs as much as its encoding.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from .. import wire
 from ..conf import StreamConfig
 from ..exceptions import InvalidMessage
-from ..message import Message, new_id
+from ..message import Message, made_at, new_id, new_ids
+from ..wire import Fields
 
-__all__ = ["Encoded", "encode", "encode_each"]
+__all__ = ["Call"]
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A message and the fields of its entry: whatever its payload's owner does to it now."""
+class Call:
+    """One call of `publish` or `publish_many`: its stream, and the type, key and headers of all its messages.
 
-    message: Message
-    fields: list[str]
+    Raises `InvalidMessage` for a type, key or headers that can't be.
+    """
 
-    def as_sent(self, entry_id: str = "") -> Message:
-        """The message as it is on the wire: its payload and headers may have been changed since."""
-        message = self.message
-        sent = wire.decode(wire.Origin(stream=message.stream, group="", key=message.stream), "0-0", self.fields)
-        return Message(
-            id=message.id,
-            stream=message.stream,
-            type=message.type,
-            payload=sent.payload,
-            key=message.key,
-            headers=sent.headers,
-            time=message.time,
-            entry_id=entry_id,
+    def __init__(
+        self,
+        config: StreamConfig,
+        type: str | None,  # noqa: A002  the message's own word for it
+        key: str | None,
+        headers: Mapping[str, Any] | None,
+    ) -> None:
+        _check_headers(headers)
+        self.config = config
+        self._type, self._key, self._headers = type or "", key, headers
+        self._form = wire.Form(
+            stream=config.name,
+            format=config.format,
+            max_payload=config.max_payload,
+            type=type,
+            key=key,
+            headers=headers,
         )
 
+    def one(self, payload: Any) -> tuple[Message, Fields]:
+        """The message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
+        fields = self._form.fields(new_id(), payload)
+        return self._message(fields, payload, self._headers), fields
 
-def encode(
-    config: StreamConfig,
-    payload: Any,
-    type: str | None,  # noqa: A002  as above
-    key: str | None,
-    headers: Mapping[str, Any] | None,
-) -> Encoded:
-    """The message for one payload. Raises `InvalidMessage` or `PayloadTooLarge`."""
-    _check_headers(headers)
-    message = Message(
-        id=new_id(),
-        stream=config.name,
-        type="" if type is None else type,
-        payload=payload,
-        key=key,
-        headers=headers,
-    )
-    return Encoded(message, wire.encode(message, format=config.format, max_payload=config.max_payload))
+    def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
+        """The entries for some payloads. The errors name the index of the payload."""
+        encode = self._form.fields
+        for index, (payload, identity) in enumerate(zip(payloads, new_ids(), strict=False)):
+            try:
+                fields = encode(identity, payload)
+            except InvalidMessage as error:
+                raise type(error)(f"payloads[{index}]: {error}") from error
+            yield fields
+
+    def as_sent(self, fields: Fields, entry_id: str = "") -> Message:
+        """The message as it is on the wire: its payload and headers may have been changed since."""
+        name = self.config.name
+        sent = wire.decode(wire.Origin(stream=name, group="", key=name), "0-0", fields)
+        return self._message(fields, sent.payload, sent.headers, entry_id)
+
+    def _message(self, fields: Fields, payload: Any, headers: Mapping[str, Any] | None, entry_id: str = "") -> Message:
+        identity = fields[1]
+        return Message(
+            id=identity,
+            stream=self.config.name,
+            type=self._type,
+            payload=payload,
+            key=self._key,
+            headers=headers,
+            time=made_at(identity),
+            entry_id=entry_id,
+        )
 
 
 def _check_headers(headers: object) -> None:
     if headers is None or (isinstance(headers, Mapping) and all(isinstance(name, str) for name in headers)):
         return
     raise InvalidMessage(f"headers={headers!r}: expected a dict with texts as its keys.")
-
-
-def encode_each(config: StreamConfig, payloads: Iterable[Any], *arguments: Any) -> Iterator[Encoded]:
-    """The messages for some payloads. The errors name the index of the payload."""
-    for index, payload in enumerate(payloads):
-        try:
-            encoded = encode(config, payload, *arguments)
-        except InvalidMessage as error:
-            raise type(error)(f"payloads[{index}]: {error}") from error
-        yield encoded

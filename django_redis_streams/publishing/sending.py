@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from .. import conf, connections, signals
-from ..conf import StreamConfig
 from ..exceptions import ServerUnreachable, StreamsError
 from ..store.append import append
-from .encoded import Encoded
+from ..wire import Fields
+from .encoded import Call
 
 __all__ = ["publish_after_commit", "publish_now"]
 
@@ -32,72 +32,69 @@ _BELIEVED: Final = 0.5
 _unreachable = threading.local()
 
 
-def publish_now(config: StreamConfig, whole: Sequence[Encoded]) -> int:
+def publish_now(call: Call, whole: Sequence[Fields]) -> int:
     """How many were published: all. Raises the first error, which says how many are on the stream nevertheless."""
-    replies = _append(config, whole)
+    replies = _append(call, whole)
     failed = [reply for reply in replies if isinstance(reply, StreamsError)]
-    for encoded, reply in zip(whole, replies, strict=True):
-        if isinstance(reply, str):
-            _tell_published(encoded, reply)
+    if signals.heard(signals.message_published):
+        for fields, reply in zip(whole, replies, strict=True):
+            if isinstance(reply, str):
+                signals.send(signals.message_published, call.as_sent(fields, reply))
     if failed:
         failed[0].sent = len(whole) - len(failed)
         raise failed[0]
     return len(whole)
 
 
-def publish_after_commit(config: StreamConfig, whole: Sequence[Encoded]) -> None:
+def publish_after_commit(call: Call, whole: Sequence[Fields]) -> None:
     """Send all. Raises nothing: what can't be sent is logged, and `publish_failed` tells of it."""
     replies: Sequence[str | Exception]
     try:
-        replies = _append_unless_hopeless(config, whole)
+        replies = _append_unless_hopeless(call, whole)
     except Exception as error:  # noqa: BLE001  whatever it is, nobody else is left to hear of it
         replies = [error] * len(whole)
-    for encoded, reply in zip(whole, replies, strict=True):
-        if isinstance(reply, str):
-            _tell_published(encoded, reply)
-        else:
-            _tell_failed(encoded, reply)
+    heard = signals.heard(signals.message_published)
+    for fields, reply in zip(whole, replies, strict=True):
+        if not isinstance(reply, str):
+            _tell_failed(call, fields, reply)
+        elif heard:
+            signals.send(signals.message_published, call.as_sent(fields, reply))
 
 
-def _append(config: StreamConfig, whole: Sequence[Encoded]) -> list[str | StreamsError]:
+def _append(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
     """For each its entry's id, or why it has none."""
-    link = connections.get(config.connection)
+    link = connections.get(call.config.connection)
     replies: list[str | StreamsError] = []
     for start in range(0, len(whole), _SEND):
         try:
-            replies += append(link, config.keys.main, [each.fields for each in whole[start : start + _SEND]])
+            replies += append(link, call.config.keys.main, whole[start : start + _SEND])
         except ServerUnreachable as error:
             replies += [error] * (len(whole) - start)
             break
     return replies
 
 
-def _append_unless_hopeless(config: StreamConfig, whole: Sequence[Encoded]) -> list[str | StreamsError]:
+def _append_unless_hopeless(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
     """As `_append`, but without trying where this thread has just found the server unreachable."""
-    connection = conf.connection(config.connection)
+    connection = conf.connection(call.config.connection)
     failed, until, error = _unreachable.__dict__.get(connection.alias, (None, 0.0, None))
     if failed is connection and time.monotonic() < until:
         return [error] * len(whole)
-    replies = _append(config, whole)
+    replies = _append(call, whole)
     if isinstance(replies[-1], ServerUnreachable):
         _unreachable.__dict__[connection.alias] = connection, time.monotonic() + _BELIEVED, replies[-1]
     return replies
 
 
-def _tell_published(encoded: Encoded, entry_id: str) -> None:
-    if signals.heard(signals.message_published):
-        signals.send(signals.message_published, encoded.as_sent(entry_id))
-
-
-def _tell_failed(encoded: Encoded, error: Exception) -> None:
-    message = encoded.message
+def _tell_failed(call: Call, fields: Fields, error: Exception) -> None:
+    identity, stream = fields[1], call.config.name
     logger.error(
         "Message %s of stream %r is committed but not published: %s",
-        message.id,
-        message.stream,
+        identity,
+        stream,
         error,
         exc_info=None if isinstance(error, StreamsError) else error,
-        extra={"stream": message.stream, "message_id": message.id},
+        extra={"stream": stream, "message_id": identity},
     )
     if signals.heard(signals.publish_failed):
-        signals.send(signals.publish_failed, encoded.as_sent(), error=error)
+        signals.send(signals.publish_failed, call.as_sent(fields), error=error)

@@ -13,18 +13,18 @@ unpickled, and nothing is imported by a name that came in a message.
 
 from .carried import Carried, carry, uncarry
 from .decoding import Origin, Undecodable, decode, decode_as_foreign, message_id
-from .encoding import encode
+from .encoding import Form
 from .names import Fields
 
 __all__ = [
     "Carried",
     "Fields",
+    "Form",
     "Origin",
     "Undecodable",
     "carry",
     "decode",
     "decode_as_foreign",
-    "encode",
     "message_id",
     "uncarry",
 ]

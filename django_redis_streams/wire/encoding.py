@@ -11,52 +11,72 @@ from typing import Any, Final
 from django.core.serializers.json import DjangoJSONEncoder
 
 from ..exceptions import InvalidMessage, PayloadTooLarge
-from ..message import Message
 from .names import FLAT_ID
 
-__all__ = ["encode"]
+__all__ = ["Form"]
 
 # Compact, since each byte is paid for in memory.
 _encoder: Final = DjangoJSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-def encode(message: Message, *, format: str = "json", max_payload: int) -> list[str]:  # noqa: A002
-    """The fields of a message's entry, in `format` "json" (an envelope) or "flat".
+class Form:
+    """What the entries of one call have in common: format, type, key and headers, checked and encoded once.
 
-    Raises `InvalidMessage` for what the format can't hold, `PayloadTooLarge` above `max_payload` bytes.
+    Raises `InvalidMessage` for what the format can't hold.
     """
-    for name, value in (("type", message.type), ("key", message.key)):
-        if value is not None and not isinstance(value, str):
-            raise InvalidMessage(f"{name}={value!r}: expected text.")
-    fields = _flat(message) if format == "flat" else _envelope(message)
-    _check_size(fields, max_payload, message.stream)
-    return fields
+
+    def __init__(
+        self,
+        *,
+        stream: str,
+        format: str = "json",  # noqa: A002  the setting's word
+        max_payload: int,
+        type: str | None = None,  # noqa: A002  the message's word
+        key: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> None:
+        for name, value in (("type", type), ("key", key)):
+            if value is not None and not isinstance(value, str):
+                raise InvalidMessage(f"{name}={value!r}: expected text.")
+        if format == "flat" and (key is not None or headers):
+            raise InvalidMessage("FORMAT 'flat' has no field for key= and headers=; use FORMAT 'json'.")
+        self._stream = stream
+        self._flat = format == "flat"
+        self._limit = max_payload
+        self._type = ["type", _utf8(type, "type")] if type else []
+        self._rest = [] if key is None else ["key", _utf8(key, "key")]
+        if headers:
+            self._rest += ["headers", _json(dict(headers), "headers")]
+        self._size = _size(["id", "data", *self._type, *self._rest])
+
+    def fields(self, identity: str, payload: Any) -> list[str]:
+        """The fields of one entry; the second is `identity`.
+
+        Raises `InvalidMessage` for a payload that the format can't hold, `PayloadTooLarge` above `max_payload` bytes.
+        """
+        if self._flat:
+            fields = [FLAT_ID, identity, *self._type, *_flat(payload, typed=bool(self._type))]
+            self._check(_size(fields))
+            return fields
+        text = _json(payload, "payload")
+        self._check(self._size + len(identity) + (len(text) if text.isascii() else len(text.encode())))
+        return ["id", identity, *self._type, "data", text, *self._rest]
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise PayloadTooLarge(
+                f"The message takes {size:,} bytes, above MAX_PAYLOAD of stream {self._stream!r} ({self._limit:,}). "
+                "Publish a reference to what is stored elsewhere, or raise MAX_PAYLOAD."
+            )
 
 
-def _envelope(message: Message) -> list[str]:
-    fields = ["id", message.id]
-    if message.type:
-        fields += ["type", _utf8(message.type, "type")]
-    fields += ["data", _json(message.payload, "payload")]
-    if message.key is not None:
-        fields += ["key", _utf8(message.key, "key")]
-    if message.headers:
-        fields += ["headers", _json(dict(message.headers), "headers")]
-    return fields
-
-
-def _flat(message: Message) -> list[str]:
-    payload = message.payload
+def _flat(payload: Any, *, typed: bool) -> list[str]:
     if not isinstance(payload, Mapping) or not payload:
         raise InvalidMessage(f"payload={payload!r}: FORMAT 'flat' takes a mapping with at least one key.")
-    if message.key is not None or message.headers:
-        raise InvalidMessage("FORMAT 'flat' has no field for key= and headers=; use FORMAT 'json'.")
-    reserved = {FLAT_ID, "type"} if message.type else {FLAT_ID}
+    reserved = {FLAT_ID, "type"} if typed else {FLAT_ID}
     if taken := reserved & set(payload):
         raise InvalidMessage(f"The payload's keys {sorted(taken)} are fields that FORMAT 'flat' sets itself.")
-    fields = [FLAT_ID, message.id]
-    if message.type:
-        fields += ["type", _utf8(message.type, "type")]
+    fields = []
     for name, value in payload.items():
         fields += [_flat_name(name), _flat_value(name, value)]
     return fields
@@ -118,11 +138,5 @@ def _utf8(text: str, what: str) -> str:
     return text
 
 
-def _check_size(fields: Sequence[str], limit: int, stream: str) -> None:
-    whole = "".join(fields)
-    size = len(whole) if whole.isascii() else len(whole.encode())
-    if size > limit:
-        raise PayloadTooLarge(
-            f"The message takes {size:,} bytes, above MAX_PAYLOAD of stream {stream!r} ({limit:,}). Publish a "
-            "reference to what is stored elsewhere, or raise MAX_PAYLOAD."
-        )
+def _size(fields: Sequence[str]) -> int:
+    return len("".join(fields).encode())
