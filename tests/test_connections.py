@@ -98,6 +98,38 @@ def test_halves_of_call_many(link):
     assert link.receive(2) == [2, 3]
 
 
+def test_calls_in_turns_have_their_replies_batch_by_batch(link):
+    """A batch is made while the server is at the one before, and sent when that is answered: errors in their places."""
+    seen = []
+
+    def batches():
+        for number in range(3):
+            seen.append((number, link._owed))
+            yield [("RPUSH", "a", number), ("INCR", "a")]
+
+    pushed = [(length, str(error)) for length, error in link.call_in_turns(batches())]
+    assert [length for length, _ in pushed] == [1, 2, 3]
+    assert all("wrong kind of value" in error for _, error in pushed)
+    assert seen == [(0, 0), (1, 2), (2, 2)]
+    assert list(link.call_in_turns([])) == []
+
+
+def test_calls_in_turns_that_are_given_up_leave_no_reply_for_the_next(link):
+    """Whether the caller stops or the next batch can't be made: what was sent is answered to nobody else."""
+
+    def batches():
+        yield [("ECHO", "first")]
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        list(link.call_in_turns(batches()))
+    assert link.call("ECHO", "mine") == "mine"
+    turns = link.call_in_turns([("ECHO", str(number))] for number in range(3))
+    assert next(turns) == ["0"]
+    turns.close()
+    assert link.call("ECHO", "mine") == "mine"
+
+
 def test_replies_still_owed_are_not_taken_for_a_lost_server(link, monkeypatch):
     """Sending again after an idle second, with replies waiting to be received, loses none of them."""
     link.send([("ECHO", "first")])
@@ -112,6 +144,8 @@ def test_call_refuses_to_take_replies_owed_to_another(link):
     link.send([("ECHO", "first")])
     with pytest.raises(RuntimeError, match="owes 1 replies"):
         link.call("ECHO", "second")
+    with pytest.raises(RuntimeError, match="owes 1 replies"):
+        next(link.call_in_turns([[("ECHO", "second")]]))
     with pytest.raises(RuntimeError, match="owes 1 replies, not 2"):
         link.receive(2)
     assert link.receive(1) == ["first"]

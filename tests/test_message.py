@@ -7,7 +7,7 @@ from uuid import RFC_4122, UUID
 import pytest
 
 from django_redis_streams import Message, Reject, Retry
-from django_redis_streams.message import new_id
+from django_redis_streams.message import made_at, new_id, new_ids
 
 
 def message(**given):
@@ -30,6 +30,21 @@ def test_ids_hold_the_time_in_milliseconds():
 def test_no_two_ids_are_equal():
     """Many ids of one millisecond differ in their random bits."""
     assert len({new_id() for _ in range(10_000)}) == 10_000
+
+
+def test_ids_made_one_after_the_other_are_like_those_made_singly():
+    """Each is a UUIDv7 of its own, with the time at which it was asked for."""
+    ids = new_ids()
+    first = [UUID(next(ids)) for _ in range(1_000)]
+    assert {(made.version, made.variant) for made in first} == {(7, RFC_4122)}
+    assert len(set(first)) == 1_000
+    before = time.time_ns() // 1_000_000
+    assert before <= UUID(next(ids)).int >> 80 <= time.time_ns() // 1_000_000
+
+
+def test_an_id_tells_when_it_was_made():
+    """To the millisecond, in UTC."""
+    assert made_at("0190163d-8694-7a9a-8f2b-3c7a5e1d9f00") == datetime(2024, 6, 14, 10, 14, 9, 300_000, UTC)
 
 
 @pytest.mark.parametrize("name", ["payload", "id", "attempt", "headers", "time", "anything"])

@@ -1,6 +1,7 @@
 """`publish_many`: all or an error that says how far it came."""
 
 import json
+import tracemalloc
 from decimal import Decimal
 
 import pytest
@@ -120,6 +121,27 @@ def test_chunks_are_sent_as_they_come(published):
     assert publish_many("orders", watching(), chunk_size=3) == 7
     assert seen == [0, 3, 6]
     assert published() == list(range(7))
+
+
+def test_chunks_are_of_bounded_memory(streams, server):
+    """However many payloads a generator has, no more than a chunk of them is held."""
+    publish_many("orders", ["warm-up"], chunk_size=100)
+    tracemalloc.start()
+    try:
+        assert publish_many("orders", ({"n": n, "text": "x" * 1_000} for n in range(5_000)), chunk_size=100) == 5_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_500_000  # all together they are 5 MB
+    assert server.raw().xlen("orders") == 5_001
+
+
+@pytest.mark.parametrize("given", [{"type": 5}, {"key": b"k"}, {"headers": ["a"]}])
+def test_what_is_given_for_all_is_checked_once(published, given):
+    """Its error names no payload, and comes also where there is none."""
+    with pytest.raises(InvalidMessage) as raised:
+        publish_many("orders", [], **given)
+    assert "payloads[" not in str(raised.value)
 
 
 def test_bad_payload_of_a_later_chunk_says_how_many_were_sent(published):

@@ -132,6 +132,13 @@ def test_what_json_cannot_hold_is_refused(payload):
         encoded(payload)
 
 
+def test_a_list_that_holds_itself_is_named_as_that():
+    """The error says what is wrong with the payload, and harms no later one."""
+    with pytest.raises(InvalidMessage, match=r"payload: .*Circular reference detected"):
+        encoded(Endless().inner)
+    assert encoded([[]])[-1] == "[[]]"
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
@@ -65,14 +65,34 @@ class Link:
 
     def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to some commands, sent at once; an error reply stands in its place, as an exception."""
-        if self._owed:
-            raise RuntimeError(f"{self!r} owes {self._owed} replies: receive them before the next call.")
+        self._check_owed()
         data = _packed(commands)
         try:
             self._send(data, len(commands))
             return self.receive(len(commands))
         except BaseException:
             # Ended between the halves, by Ctrl-C say, the next call would take these replies for its own.
+            self.close()
+            raise
+
+    def call_in_turns(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
+        """As `call_many` for each of some batches, none of them empty: their replies, batch by batch.
+
+        The next batch is made and packed while the server is at the one before, but not sent before all replies to
+        that are here: where the connection is lost, the fate of one batch alone is unknown.
+        """
+        self._check_owed()
+        sent = 0
+        try:
+            for commands in batches:
+                data = _packed(commands)
+                if sent:
+                    yield self.receive(sent)
+                self._send(data, sent := len(commands))
+            if sent:
+                yield self.receive(sent)
+        except BaseException:
+            # As above; also where the caller takes no more of them.
             self.close()
             raise
 
@@ -111,6 +131,10 @@ class Link:
         connection, self._connection, self._owed = self._connection, None, 0
         if connection is not None:
             connection.disconnect()
+
+    def _check_owed(self) -> None:
+        if self._owed:
+            raise RuntimeError(f"{self!r} owes {self._owed} replies: receive them before the next call.")
 
     def _send(self, data: bytes, count: int) -> None:
         connection = self._ready()

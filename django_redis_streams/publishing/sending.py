@@ -23,8 +23,6 @@ __all__ = ["publish_after_commit", "publish_now"]
 
 logger = logging.getLogger("django_redis_streams")
 
-# Entries in one send. More saves little, and the server holds all replies of a send in memory.
-_SEND: Final = 250
 # How long after a commit found the server unreachable the next ones believe it, in seconds. A thousand messages of
 # one transaction would else try, and wait, a thousand times, and an impatient process manager ends that unlogged.
 _BELIEVED: Final = 0.5
@@ -63,15 +61,7 @@ def publish_after_commit(call: Call, whole: Sequence[Fields]) -> None:
 
 def _append(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
     """For each its entry's id, or why it has none."""
-    link = connections.get(call.config.connection)
-    replies: list[str | StreamsError] = []
-    for start in range(0, len(whole), _SEND):
-        try:
-            replies += append(link, call.config.keys.main, whole[start : start + _SEND])
-        except ServerUnreachable as error:
-            replies += [error] * (len(whole) - start)
-            break
-    return replies
+    return append(connections.get(call.config.connection), call.config.keys.main, whole)
 
 
 def _append_unless_hopeless(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from redis.exceptions import ResponseError
 
 from ..connections import Link
-from ..exceptions import ServerRefused
+from ..exceptions import ServerRefused, ServerUnreachable, StreamsError
 from ..wire import Fields
 
 __all__ = ["append"]
 
+# Entries in one send. More saves little, and the server holds all replies of a send in memory.
+_SEND: Final = 250
 
-def append(link: Link, key: str, entries: Sequence[Fields]) -> list[str | ServerRefused]:
-    """The ids of the new entries, in order; in place of one that the server refuses, the error that says why.
 
-    All are sent at once. Raises `ServerUnreachable`; then it is unknown which of them are on the stream.
+def append(link: Link, key: str, entries: Sequence[Fields]) -> list[str | StreamsError]:
+    """The ids of the new entries, in order; in place of one that isn't there, the error that says why.
+
+    `ServerRefused` is of one entry. `ServerUnreachable` is of all from one on: of the first 250 of these it is
+    unknown whether they are on the stream.
     """
-    replies = link.call_many([("XADD", key, "*", *fields) for fields in entries])
-    return [_refused(key, reply) if isinstance(reply, ResponseError) else reply for reply in replies]
+    replies: list[str | StreamsError] = []
+    starts = range(0, len(entries), _SEND)
+    batches = ([("XADD", key, "*", *fields) for fields in entries[start : start + _SEND]] for start in starts)
+    try:
+        for batch in link.call_in_turns(batches):
+            replies += [_refused(key, reply) if isinstance(reply, ResponseError) else reply for reply in batch]
+    except ServerUnreachable as error:
+        replies += [error] * (len(entries) - len(replies))
+    return replies
 
 
 def _refused(key: str, error: ResponseError) -> ServerRefused:
