@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from . import conf, connections, wire
 from .conf import StreamConfig
 from .exceptions import NotReplayable, StreamsError
+from .keys import DEFAULT_LANE
 from .store import dead_letters
 from .store.answers import Answers, gather
 from .wire import Fields
@@ -70,8 +71,11 @@ def why_not_replayable(stream: StreamConfig, group: str, *, ours: bool) -> NotRe
 
 def _replayed(
     stream: StreamConfig, entry_id: str, fields: Fields | None, by: str
-) -> tuple[str, str, str] | StreamsError:
-    """What the script needs: the entry's id, its group and its new metadata."""
+) -> tuple[str, str, str, str] | StreamsError:
+    """What the script needs: the entry's id, its group, its lane and its new metadata.
+
+    Where its lane isn't declared any more, nobody reads that: then it is the default one.
+    """
     if fields is None:
         return StreamsError(_gone())
     ours = wire.uncarry(fields)
@@ -80,7 +84,8 @@ def _replayed(
     if why or carried is None:
         return why or NotReplayable()
     new = replace(carried, attempt=0, reason="", replays=carried.replays + 1, replayed_by=by)
-    return entry_id, carried.group, wire.carry(new, [])[1]
+    lane = carried.lane if carried.lane in stream.lane_names else DEFAULT_LANE
+    return entry_id, carried.group, lane, wire.carry(new, [])[1]
 
 
 def _counted_for(fields: Fields) -> str:

@@ -38,6 +38,15 @@ class StreamKeys:
         """String: the lease of the one process that promotes due messages."""
         return self._side("promoter")
 
+    @property
+    def lanes(self) -> str:
+        """Hash: `group:lane` of every lane ever read, to the id that the group began at there."""
+        return self._side("lanes")
+
+    def lane(self, name: str) -> str:
+        """Stream of one lane; the default lane is the main stream, so declaring lanes strands nothing."""
+        return self.main if name == DEFAULT_LANE else self._side("lane", name)
+
     def redelivery(self, group: str, lane: str = DEFAULT_LANE) -> str:
         """Stream of one group's due retries and replays."""
         return self._side("redelivery", group, *([] if lane == DEFAULT_LANE else [lane]))

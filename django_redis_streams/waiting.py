@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 
 from . import conf, connections
+from .conf import StreamConfig
 from .exceptions import StreamsError, UnknownStream
-from .keys import StreamKeys
 from .store import waiting
 from .store.answers import Answers, gather
-from .store.inspect import MAIN, is_entry_id
+from .store.inspect import Pending, is_entry_id, places
 from .store.membership import RETURNED
 
 __all__ = ["discard_retries", "release"]
@@ -40,7 +40,7 @@ def discard_retries(stream: str, group: str, tokens: Sequence[str]) -> Answers[s
 
 
 def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]:
-    """Hand back pending entries, each ("main" or "redelivery", entry id, consumer that holds it).
+    """Hand back pending entries, each (its `place`, entry id, consumer that holds it).
 
     The next free worker takes them at once; the delivery counts as the first. Refused for a consumer that
     was heard of within the group's CLAIM_IDLE: it may be running the message now. A message whose body is
@@ -51,7 +51,7 @@ def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]
     link = connections.get(config.connection)
 
     def located(some: Sequence[Entry]) -> list[Entry | StreamsError]:
-        return [_located(config.keys, group, *each) for each in some]
+        return [_located(config, group, *each) for each in some]
 
     return gather(
         entries,
@@ -61,9 +61,11 @@ def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]
     )
 
 
-def _located(keys: StreamKeys, group: str, place: str, entry_id: str, consumer: str) -> Entry | StreamsError:
+def _located(stream: StreamConfig, group: str, place: str, entry_id: str, consumer: str) -> Entry | StreamsError:
     if consumer == RETURNED:
         return StreamsError(_("It was handed back before: the next free worker takes it."))
     if not is_entry_id(entry_id):
         return StreamsError(_("%(id)r isn't an entry's id.") % {"id": entry_id})
-    return keys.main if place == MAIN else keys.redelivery(group), entry_id, consumer
+    if place not in places(stream):
+        return StreamsError(_("%(place)r is none of the streams that the group reads.") % {"place": place})
+    return Pending(stream, group, place).key, entry_id, consumer

@@ -119,7 +119,7 @@ def test_settings_are_read_again_when_they_change(declare):
         ({"STREAMS": {"orders": {"MODELS": {"shop.Order": {"field": ["id"]}}}}}, "Did you mean 'fields'?"),
         ({"zzz": 1}, "Declared: 'CONNECTIONS', 'STREAMS', 'HANDLER_MODULES'."),
         # What a later version brings has no effect in this one, and no silent one either.
-        ({"STREAMS": {"orders": {"LANES": ["default"]}}}, "unknown key 'LANES'"),
+        ({"STREAMS": {"orders": {"HARD_MAXLEN": 1}}}, "unknown key 'HARD_MAXLEN'"),
         ({"STREAMS": {"orders": {"GROUPS": {"billing": {"TIMEOUT": 5}}}}}, "unknown key 'TIMEOUT'"),
     ],
 )

@@ -118,9 +118,8 @@ def test_a_replay_that_comes_second_copies_nothing(raw: Raw) -> None:
     """Though both have seen the dead letter before either moved it."""
     (entry_id,) = buried(raw)
     ((_, fields),) = entries(DLQ)
-    replies = [
-        store.replay(connections.get(), conf.stream("orders"), [(entry_id, "billing", fields[1])]) for _ in range(2)
-    ]
+    letter = (entry_id, "billing", "default", fields[1])
+    replies = [store.replay(connections.get(), conf.stream("orders"), [letter]) for _ in range(2)]
     assert replies == [[entries(REDELIVERY)[0][0]], [None]]
     assert raw.xlen(REDELIVERY) == totals(raw)["replayed"] == 1
 

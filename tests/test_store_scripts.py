@@ -105,7 +105,7 @@ def a_retry_without_a_row(raw: Raw, link: Link) -> Act:
 
 
 def _promote(link: Link) -> None:
-    promotion = promote(link, member().keys, ["billing"], "me")
+    promotion = promote(link, member().stream, ["billing"], "me")
     assert promotion is not None
     if promotion.problems:
         raise ResponseError(*promotion.problems)
@@ -136,6 +136,13 @@ def a_pending_entry_without_a_body(raw: Raw, link: Link) -> Act:
     raw.xdel(MAIN, "1-1")
     wait_until(lambda: raw.xpending_range(MAIN, "billing", "-", "+", 1, idle=1))
     return lambda link: claim(link, member("d"), 10, returned_only=False)
+
+
+def an_unread_entry(raw: Raw, link: Link) -> Act:
+    """Read it by the script that reads lanes."""
+    make_group(link, member(), "0")
+    raw.xadd(MAIN, {"n": "1"}, id="1-1")
+    return lambda link: run(link, script("read")([REDELIVERY, MAIN], "billing", "c", 10, 0, 0))
 
 
 def a_missing_group(raw: Raw, _: Link) -> Act:
@@ -177,6 +184,7 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "claim": an_entry_that_was_handed_back,
     "claim what vanished": a_pending_entry_without_a_body,
     "make_group": a_missing_group,
+    "read": an_unread_entry,
     "trim": a_long_stream,
     "retire": a_silent_consumer,
 }
@@ -373,10 +381,10 @@ def test_one_promoter_at_a_time(raw: Raw, link: Link) -> None:
     """While one has the stream's lease, the others move nothing; it outlives its holder for a moment."""
     a_retry(raw, link)
     raw.set(PROMOTER, "another", px=60_000)
-    assert promote(link, member().keys, ["billing"], "me") is None
+    assert promote(link, member().stream, ["billing"], "me") is None
     assert raw.zcard(RETRY) == 1
     raw.delete(PROMOTER)
-    assert promote(link, member().keys, ["billing"], "me") == Promotion(1, 0, more=False, problems=[])
+    assert promote(link, member().stream, ["billing"], "me") == Promotion(1, 0, more=False, problems=[])
     assert raw.get(PROMOTER) == "me"
     assert 0 < raw.pttl(PROMOTER) <= 2_000
 

@@ -37,6 +37,8 @@ _STREAM: Final[Table] = {
     "MAX_AGE": ("max_age", values.optional(values.duration)),
     "EXACT_TRIM": ("exact_trim", values.boolean),
     "DEAD_LETTER_STREAM": ("dead_letter_stream", values.optional(values.text)),
+    "LANES": ("lanes", values.optional(values.lanes)),
+    "LANE_WEIGHTS": ("lane_weights", values.optional(values.weights)),
     "MAX_PAYLOAD": ("max_payload", values.positive),
     "FORMAT": ("format", values.choice("json", "flat")),
     "MODELS": ("models", values.mapping),
@@ -53,6 +55,7 @@ _MODEL: Final[Table] = {
     "on": ("on", values.events),
     "fields": ("fields", values.optional(values.some)),
     "type": ("type", values.optional(values.text)),
+    "lane": ("lane", values.optional(values.text)),
 }
 
 
@@ -115,6 +118,7 @@ class _Reader:
         if alias not in connections:
             self.report("E004", f"{where} uses the unknown connection {alias!r}.", nearest(alias, connections).strip())
         prefix = connections[alias].key_prefix if alias in connections else ""
+        self.lanes(where, found)
         dlq = found.pop("dead_letter_stream", None)
         return StreamConfig(
             name=name,
@@ -122,6 +126,21 @@ class _Reader:
             groups=MappingProxyType(dict(self.groups(where, found.pop("groups", {})))),
             models=tuple(self.models(where, found.pop("models", {}))),
             **found,
+        )
+
+    def lanes(self, where: str, found: dict[str, Any]) -> None:
+        """Each lane with a name that may be part of a key, each weight for one of them; wrong ones are left out."""
+        lanes, weights = found.get("lanes"), found.get("lane_weights")
+        sound = [name for name in lanes or () if self.named("lane", name, "{}:")]
+        if len(sound) < len(lanes or ()):
+            lanes = found["lanes"] = None
+        elif weights and not lanes:
+            self.report("E002", f"{where} has 'LANE_WEIGHTS' without 'LANES'.", "Declare LANES, or remove the weights.")
+        for name in set(weights or ()) - set(lanes or weights or ()):
+            message = f"{where}['LANE_WEIGHTS'] names {name!r}, which is none of its LANES."
+            self.report("E002", message, nearest(name, lanes or ()).strip())
+        found["lane_weights"] = (
+            MappingProxyType({name: weights.get(name, 1) for name in lanes}) if weights and lanes else None
         )
 
     def groups(self, where: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, GroupConfig]]:

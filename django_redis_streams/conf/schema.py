@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from ..keys import StreamKeys
+from ..keys import DEFAULT_LANE, StreamKeys
 
 __all__ = ["Config", "ConnectionConfig", "GroupConfig", "ModelEvents", "StreamConfig"]
 
@@ -54,6 +54,7 @@ class ModelEvents:
     on: tuple[str, ...] = ("created", "updated", "deleted")
     fields: tuple[str, ...] | None = None
     type: str | None = None
+    lane: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,8 @@ class StreamConfig:
     """One stream.
 
     Trimmed to about `maxlen` entries and `max_age` seconds, exactly with `exact_trim`, never below what a
-    group still needs. `max_payload` is in bytes, `format` is "json" or "flat".
+    group still needs. `max_payload` is in bytes, `format` is "json" or "flat". `lanes` are its priorities, the
+    most urgent first; with `lane_weights`, one number for each of them, they share what is read.
     """
 
     name: str
@@ -71,9 +73,16 @@ class StreamConfig:
     maxlen: int | None = None
     max_age: float | None = None
     exact_trim: bool = False
+    lanes: tuple[str, ...] | None = None
+    lane_weights: Mapping[str, int] | None = None
     max_payload: int = 1024 * 1024
     format: str = "json"
     models: tuple[ModelEvents, ...] = ()
+
+    @property
+    def lane_names(self) -> tuple[str, ...]:
+        """Its lanes, the most urgent first; without LANES the default one alone."""
+        return self.lanes or (DEFAULT_LANE,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
+from ..keys import DEFAULT_LANE
+
 __all__ = [
-    "boolean", "choice", "duration", "entry_position", "events", "mapping", "optional", "pair", "positive", "prefix",
-    "some", "text", "texts", "url", "whole",
+    "boolean", "choice", "duration", "entry_position", "events", "lanes", "mapping", "optional", "pair", "positive",
+    "prefix", "some", "text", "texts", "url", "weights", "whole",
 ]  # fmt: skip
 
 _ENTRY_ID = re.compile(r"\d+(-\d+)?")
@@ -115,6 +118,26 @@ def mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
         raise ValueError("expected a dict with names as its keys")
     return value
+
+
+def lanes(value: Any) -> tuple[str, ...]:
+    """Names of lanes, the most urgent first: two or more, one of them the plain stream's."""
+    expected = f"expected a list of two or more different names, one of them {DEFAULT_LANE!r}, the most urgent first"
+    try:
+        names = texts(value)
+    except ValueError:
+        raise ValueError(expected) from None
+    if names == (DEFAULT_LANE,) or len(set(names)) < len(names) or DEFAULT_LANE not in names:
+        raise ValueError(expected)
+    return names
+
+
+def weights(value: Any) -> Mapping[str, int]:
+    """A dict of names of lanes to positive numbers."""
+    try:
+        return MappingProxyType({name: positive(weight) for name, weight in mapping(value).items()})
+    except ValueError:
+        raise ValueError("expected a dict with lanes as its keys, and whole numbers of 1 or more") from None
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:

@@ -7,15 +7,17 @@ the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .. import conf, connections
-from ..store.counters import GroupCounters, counters, totals
+from ..conf import StreamConfig
+from ..connections import Link
+from ..store.counters import GroupCounters, LaneCounters, counters, totals, undeclared_lanes
 from ..store.inspect import group_names
 
-__all__ = ["Books", "books", "group_totals"]
+__all__ = ["Books", "books", "group_totals", "left_in_lanes"]
 
 # A group that began here was meant to get everything.
 _FROM_THE_START = ("0", "0-0")
@@ -90,27 +92,55 @@ def group_totals(stream: str, group: str) -> Mapping[str, int]:
     return totals(connections.get(config.connection), config, group)
 
 
+def left_in_lanes(link: Link, stream: StreamConfig) -> list[tuple[str, str, int]]:
+    """What waits in lanes that LANES no longer names, so that nobody reads it: (lane, group, how many at most)."""
+    if not undeclared_lanes(link, stream):
+        return []
+    groups = group_names(link, [stream])[0]
+    found = []
+    for group, counted in zip(groups, counters(link, stream, groups), strict=True):
+        for name, lane in counted.lanes.items():
+            if name not in stream.lane_names and lane.on_main:
+                waiting = _waiting(lane)
+                pending = lane.on_main["pending"] + lane.on_redelivery.get("pending", 0)
+                # Where the server can't tell what is unread, it may be all that is there.
+                there = lane.main.get("length", 0) + lane.redelivered
+                found.append((name, group, there if waiting is None else waiting + pending))
+    return [each for each in found if each[2]]
+
+
 def _books(stream: str, group: str, counted: GroupCounters) -> Books:
-    pending = counted.on_redelivery.get("pending", 0)
-    unread = _unread(counted.main, counted.on_main)
+    lanes = counted.lanes.values()
+    pending = sum(each.on_main.get("pending", 0) + each.on_redelivery.get("pending", 0) for each in lanes)
     ever = {name.replace("-", "_"): count for name, count in counted.totals.items()}
     return Books(
         stream=stream,
         group=group,
         published=_published(counted),
-        # What is settled there is deleted, so what isn't pending is unread.
-        unread=None if unread is None else unread + max(0, counted.redelivered - pending),
-        pending=counted.on_main.get("pending", 0) + pending,
+        unread=_sum(_waiting(each) for each in lanes),
+        pending=pending,
         retrying=counted.retrying,
         **{name: count for name, count in ever.items() if name in _COUNTED},
     )
 
 
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = list(counts)
+    return None if None in known else sum(filter(None, known))
+
+
+def _waiting(lane: LaneCounters) -> int | None:
+    unread = _unread(lane.main, lane.on_main)
+    # What is settled in redelivery is deleted, so what isn't pending is unread.
+    return None if unread is None else unread + max(0, lane.redelivered - lane.on_redelivery.get("pending", 0))
+
+
 def _published(counted: GroupCounters) -> int | None:
-    if not counted.main:
-        return 0
-    began_at_first = counted.start is None or counted.start in _FROM_THE_START
-    return counted.main.get("entries-added") if began_at_first else None
+    if not (counted.start is None or counted.start in _FROM_THE_START) and any(
+        each.main for each in counted.lanes.values()
+    ):
+        return None
+    return _sum(each.main.get("entries-added") if each.main else 0 for each in counted.lanes.values())
 
 
 def _unread(main: Mapping[str, Any], group: Mapping[str, Any]) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from .. import wire
 from ..keys import DEFAULT_LANE
-from ..store.inspect import MAIN, DeadLetters, Found, Pending, Retries
+from ..store.inspect import DeadLetters, Found, Pending, Retries
 from ..store.membership import RETURNED
 from ..wire import Carried, Fields, Origin
 
@@ -108,9 +108,10 @@ class RetryingMessage(Row):
 class PendingMessage(Row):
     """A message that was delivered and isn't acknowledged.
 
-    `place` is "main" or "redelivery", `entry_id` its id there. `idle` is in seconds since `consumer` got or
-    renewed it. With `stale`, that is `claim_idle` seconds or more, so another consumer may have it;
-    `claim_idle` is None for a group that isn't declared here. With `body_gone`, it can't be run by anybody.
+    `place` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` its id there. `idle` is in
+    seconds since `consumer` got or renewed it. With `stale`, that is `claim_idle` seconds or more,
+    so another consumer may have it; `claim_idle` is None for a group that isn't declared here. With `body_gone`, it
+    can't be run by anybody.
     """
 
     place: str
@@ -160,7 +161,7 @@ def retrying(source: Retries, found: Found) -> RetryingMessage:
 def pending(source: Pending, found: Found) -> PendingMessage:
     """The row of a pending entry with its body, if it has one."""
     declared = source.stream.groups.get(source.group)
-    ours = wire.uncarry(found.fields or ()) if source.place != MAIN else None
+    ours = wire.uncarry(found.fields or ()) if source.ours else None
     return PendingMessage(
         stream=source.stream.name,
         group=source.group,
@@ -171,7 +172,7 @@ def pending(source: Pending, found: Found) -> PendingMessage:
         deliveries=found.deliveries,
         claim_idle=declared.claim_idle if declared else None,
         body_gone=found.fields is None,
-        **(_known(*ours) if ours else _foreign(source.key, found)),
+        **(_known(*ours) if ours else {**_foreign(source.key, found), "lane": source.lane}),
     )
 
 

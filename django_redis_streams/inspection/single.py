@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 from .. import conf, connections
 from ..connections import Link
 from ..store.inspect import (
-    MAIN,
-    REDELIVERY,
     DeadLetters,
     Found,
     Pending,
@@ -22,6 +20,7 @@ from ..store.inspect import (
     bodies,
     group_names,
     is_entry_id,
+    places,
 )
 from ..store.scripts import exchange
 from . import rows
@@ -54,13 +53,13 @@ def find_retrying(stream: str, tokens: Sequence[tuple[str, str]]) -> list[Retryi
 
 
 def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[PendingMessage | None]:
-    """Pending messages of a stream, each by (group, "main" or "redelivery", entry id)."""
+    """Pending messages of a stream, each by (group, place, entry id)."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
     groups = group_names(link, [config])[0]
     wanted = [
         (Pending(config, group, place), entry_id)
-        if group in groups and place in (MAIN, REDELIVERY) and is_entry_id(entry_id)
+        if group in groups and place in places(config) and is_entry_id(entry_id)
         else None
         for group, place, entry_id in entries
     ]

@@ -38,12 +38,13 @@ def publishes(
     on: Sequence[str] = _EVENTS,
     fields: Sequence[str] | None = None,
     type: str | None = None,  # noqa: A002  the message's own word for it
+    lane: str | None = None,
 ) -> Callable[[Class], Class]:
     """Decorate a model: its saves and deletions are published to `stream`. May be stacked.
 
     `on`: which of "created", "updated", "deleted". `fields`: the payload, as `{attname: value}` (a foreign key
     `customer` gives `customer_id`); without it the primary key alone. `type`: of all these events; without it
-    "app_label.model.created" and so on.
+    "app_label.model.created" and so on. `lane`: one of the stream's LANES.
 
     Published like `publish(…, using=<the database of the save>)`, with the values of that moment. A save with
     `update_fields` that names none of `fields` is no event. Proxies and subclasses publish as this model.
@@ -55,6 +56,7 @@ def publishes(
         "on": _accepted("on", values.events, on),
         "fields": _accepted("fields", values.optional(values.some), fields),
         "type": _accepted("type", values.optional(values.text), type),
+        "lane": _accepted("lane", values.optional(values.text), lane),
     }
     _accepted("stream", values.text, stream)
 

@@ -109,7 +109,7 @@ class Declaration:
         return any({column.name, column.attname} & update_fields for column in self.columns)
 
     def _publish(self, event: str, payload: dict[str, Any], using: str) -> None:
-        publish(self.stream, payload, type=self.type_of(event), using=using)
+        publish(self.stream, payload, type=self.type_of(event), lane=self.events.lane, using=using)
 
 
 def _family(model: type[Model]) -> Iterator[type[Model]]:

@@ -32,12 +32,14 @@ def publish(
     type: str | None = None,  # noqa: A002  the message's own word for it
     key: str | None = None,
     headers: Mapping[str, Any] | None = None,
+    lane: str | None = None,
     using: str = "default",
 ) -> Message:
     """The message, which is published when the transaction of the database `using` commits; outside one, now.
 
     `payload` is any JSON value that `DjangoJSONEncoder` takes; it is encoded at once. `type` selects handlers;
-    `key` and `headers` travel along. The message's `id` is known at once and stays.
+    `key` and `headers` travel along; `lane` is one of the stream's LANES, without it "default". The message's
+    `id` is known at once and stays.
 
     Where the transaction or its savepoint is rolled back, nothing is published. When a message can't be sent
     after a commit, it is logged as an error of "django_redis_streams" and the signal `publish_failed` is sent.
@@ -46,7 +48,7 @@ def publish(
     Raises `UnknownStream`, `InvalidMessage` and its `PayloadTooLarge` before anything is sent; `TransactionError`
     in a transaction that Django doesn't manage; outside one `ServerUnreachable` and `ServerRefused`.
     """
-    call = Call(conf.stream(stream), type, key, headers)
+    call = Call(conf.stream(stream), type, key, headers, lane)
     message, entry = call.one(payload)
     if _in_transaction(using):
         _on_commit(call, [entry], using)
@@ -62,11 +64,12 @@ async def apublish(
     type: str | None = None,  # noqa: A002  as above
     key: str | None = None,
     headers: Mapping[str, Any] | None = None,
+    lane: str | None = None,
     using: str = "default",
 ) -> Message:
     """As `publish`, from a coroutine: in the thread that the coroutine's transactions are in."""
     in_thread = sync_to_async(publish, thread_sensitive=True)
-    return await in_thread(stream, payload, type=type, key=key, headers=headers, using=using)
+    return await in_thread(stream, payload, type=type, key=key, headers=headers, lane=lane, using=using)
 
 
 def publish_many(
@@ -77,18 +80,19 @@ def publish_many(
     type: str | None = None,  # noqa: A002  as above
     key: str | None = None,
     headers: Mapping[str, Any] | None = None,
+    lane: str | None = None,
     using: str = "default",
 ) -> int:
     """How many messages were published, or will be on commit: one for each of the payloads, in their order.
 
-    `type`, `key` and `headers` are those of all. All payloads are encoded before the first is sent, so a bad
+    `type`, `key`, `headers` and `lane` are those of all. All payloads are encoded before the first is sent, so a bad
     one publishes nothing. With `chunk_size`, outside a transaction only, that many are encoded and sent at a
     time: memory stays bounded, and what was sent before a bad one stays.
 
     Raises as `publish` does, with the index of a bad payload; `sent` of the error is how many are on the stream.
     Where the connection was lost, some of those sent last may be there too.
     """
-    call = Call(conf.stream(stream), type, key, headers)
+    call = Call(conf.stream(stream), type, key, headers, lane)
     entries = call.each(_checked(payloads))
     if chunk_size is not None:
         return _publish_by_chunks(call, entries, chunk_size, using)

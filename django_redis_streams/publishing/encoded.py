@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import wire
-from ..conf import StreamConfig
+from ..conf import StreamConfig, nearest
 from ..exceptions import InvalidMessage
+from ..keys import DEFAULT_LANE
 from ..message import Message, made_at, new_id, new_ids
 from ..wire import Fields
 
@@ -18,9 +19,9 @@ __all__ = ["Call"]
 
 
 class Call:
-    """One call of `publish` or `publish_many`: its stream, and the type, key and headers of all its messages.
+    """One call of `publish` or `publish_many`: its stream and lane, and the type, key and headers of all its messages.
 
-    Raises `InvalidMessage` for a type, key or headers that can't be.
+    Raises `InvalidMessage` for a lane, type, key or headers that can't be.
     """
 
     def __init__(
@@ -29,9 +30,11 @@ class Call:
         type: str | None,  # noqa: A002  the message's own word for it
         key: str | None,
         headers: Mapping[str, Any] | None,
+        lane: str | None = None,
     ) -> None:
         _check_headers(headers)
         self.config = config
+        self.lane = DEFAULT_LANE if lane is None else _declared(config, lane)
         self._type, self._key, self._headers = type or "", key, headers
         self._form = wire.Form(
             stream=config.name,
@@ -72,9 +75,19 @@ class Call:
             payload=payload,
             key=self._key,
             headers=headers,
+            lane=self.lane,
             time=made_at(identity),
             entry_id=entry_id,
         )
+
+
+def _declared(config: StreamConfig, lane: object) -> str:
+    for name in config.lane_names:
+        if name == lane:
+            return name
+    raise InvalidMessage(
+        f"lane={lane!r}: expected one of the LANES of stream {config.name!r}.{nearest(lane, config.lane_names)}"
+    )
 
 
 def _check_headers(headers: object) -> None:

@@ -61,7 +61,8 @@ def publish_after_commit(call: Call, whole: Sequence[Fields]) -> None:
 
 def _append(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
     """For each its entry's id, or why it has none."""
-    return append(connections.get(call.config.connection), call.config.keys.main, whole)
+    config = call.config
+    return append(connections.get(config.connection), config.keys.lane(call.lane), whole)
 
 
 def _append_unless_hopeless(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:

@@ -10,55 +10,76 @@ from redis.exceptions import ResponseError
 from ..conf import StreamConfig
 from ..connections import Link
 from .inspect import pairs
+from .scripts import Command
 
-__all__ = ["GroupCounters", "counters", "totals"]
+__all__ = ["GroupCounters", "LaneCounters", "counters", "totals", "undeclared_lanes"]
 
 
-class GroupCounters(NamedTuple):
-    """One group's figures.
+class LaneCounters(NamedTuple):
+    """One group's figures of one lane.
 
-    `main` is XINFO STREAM of the main stream, `on_main` and `on_redelivery` the group's rows of XINFO GROUPS on
-    the main and on its redelivery stream: each {} where it isn't there. `redelivered` is the length of the
-    latter, `retrying` how many retries wait, `start` the id that START stood for, None where that isn't known.
+    `main` is XINFO STREAM of the lane's stream, `on_main` and `on_redelivery` the group's rows of XINFO GROUPS on it
+    and on its redelivery stream: each {} where it isn't there. `redelivered` is the length of the latter.
     """
 
     main: Mapping[str, Any]
     on_main: Mapping[str, Any]
     on_redelivery: Mapping[str, Any]
     redelivered: int
+
+
+class GroupCounters(NamedTuple):
+    """One group's figures: of each lane, and `retrying`, how many retries wait.
+
+    `start` is the id that START stood for, None where that isn't known.
+    """
+
+    lanes: Mapping[str, LaneCounters]
     retrying: int
     start: str | None
     totals: Mapping[str, int]
 
 
+def undeclared_lanes(link: Link, stream: StreamConfig) -> list[str]:
+    """The lanes that were ever read and that LANES doesn't name, or no longer."""
+    recorded = {field.partition(":")[2] for field in link.call("HKEYS", stream.keys.lanes)}
+    return sorted(recorded - {*stream.lane_names})
+
+
 def counters(link: Link, stream: StreamConfig, groups: Sequence[str]) -> list[GroupCounters]:
-    """The figures of some groups, asked for in one round trip.
+    """The figures of some groups, of all lanes that are declared or were ever read.
 
     The server reads one after another: while workers work, they may be off by what moved in between.
     """
     keys = stream.keys
-    asked = [["XINFO", "STREAM", keys.main], ["XINFO", "GROUPS", keys.main], ["HGETALL", keys.groups]]
-    for group in groups:
-        redelivery = keys.redelivery(group)
-        asked += [
-            ["XINFO", "GROUPS", redelivery],
-            ["XLEN", redelivery],
-            ["ZCARD", keys.retry(group)],
-            ["HGETALL", keys.totals(group)],
-        ]
-    main, on_main, recorded, *rest = [_nothing_if_missing(reply) for reply in link.call_many(asked)]
-    return [
-        GroupCounters(
-            main=pairs(main),
-            on_main=_row_of(group, on_main),
-            on_redelivery=_row_of(group, rest[4 * index]),
-            redelivered=rest[4 * index + 1],
-            retrying=rest[4 * index + 2],
-            start=pairs(recorded).get(group),
-            totals=_counts(rest[4 * index + 3]),
-        )
-        for index, group in enumerate(groups)
+    (recorded,) = _all(link, [["HGETALL", keys.groups]])
+    names = [*stream.lane_names, *undeclared_lanes(link, stream)]
+    ask: list[Command] = [
+        command
+        for each in names
+        for command in (["XINFO", "STREAM", keys.lane(each)], ["XINFO", "GROUPS", keys.lane(each)])
     ]
+    for group in groups:
+        ask += [["ZCARD", keys.retry(group)], ["HGETALL", keys.totals(group)]]
+        for each in names:
+            redelivery = keys.redelivery(group, each)
+            ask += [["XINFO", "GROUPS", redelivery], ["XLEN", redelivery]]
+    replies = iter(_all(link, ask))
+    mains = {each: (pairs(next(replies)), next(replies)) for each in names}
+
+    def of_group(group: str) -> GroupCounters:
+        retrying, counts = next(replies), next(replies)
+        lanes = {
+            each: LaneCounters(main, _row_of(group, on_main), _row_of(group, next(replies)), next(replies))
+            for each, (main, on_main) in mains.items()
+        }
+        return GroupCounters(lanes, retrying, pairs(recorded).get(group), _counts(counts))
+
+    return [of_group(group) for group in groups]
+
+
+def _all(link: Link, commands: Sequence[Command]) -> list[Any]:
+    return [_nothing_if_missing(reply) for reply in link.call_many(commands)]
 
 
 def totals(link: Link, stream: StreamConfig, group: str) -> Mapping[str, int]:

@@ -26,8 +26,8 @@ def read(link: Link, stream: StreamConfig, entry_ids: Sequence[str]) -> list[Fie
     return [found.get(each) for each in entry_ids]
 
 
-def replay(link: Link, stream: StreamConfig, letters: Sequence[tuple[str, str, str]]) -> list[Any]:
-    """Move dead letters, each (entry id, group, new metadata), to the redelivery streams of their groups.
+def replay(link: Link, stream: StreamConfig, letters: Sequence[tuple[str, str, str, str]]) -> list[Any]:
+    """Move dead letters, each (entry id, group, lane, new metadata), to the redelivery streams of their groups.
 
     For each its id there, None where it was gone, or the server's error: then it stayed where it is.
     """
@@ -35,8 +35,8 @@ def replay(link: Link, stream: StreamConfig, letters: Sequence[tuple[str, str, s
     return exchange(
         link,
         [
-            script("replay")([keys.dlq, keys.redelivery(group), keys.totals(group)], group, entry_id, metadata)
-            for entry_id, group, metadata in letters
+            script("replay")([keys.dlq, keys.redelivery(group, lane), keys.totals(group)], group, entry_id, metadata)
+            for entry_id, group, lane, metadata in letters
         ],
     )
 

@@ -82,8 +82,8 @@ class Delivery:
 
 def deliveries(membership: Membership, key: str, entries: Entries) -> Iterator[Delivery]:
     """What a reply's entries of one stream are, in their order."""
-    origin = Origin(stream=membership.stream.name, group=membership.group.name, key=membership.main)
-    ours = key != membership.main
+    origin = membership.origins[key]
+    ours = key != origin.key
     for entry_id, fields in entries:
         carried = uncarry(fields) if ours else None
         if carried:

@@ -15,17 +15,18 @@ def is_drained(link: Link, membership: Membership) -> bool:
     nothing can be on its way to redelivery. What is due later doesn't count.
     """
     keys, group = membership.keys, membership.group.name
-    main, redelivery, due, time, redelivered = link.call_many(
+    replies = link.call_many(
         [
-            ["XPENDING", membership.main, group],
-            ["XPENDING", membership.redelivery, group],
+            *(["XPENDING", key, group] for key in membership.sources),
             ["ZRANGE", keys.retry(group), 0, 0, "WITHSCORES"],
             ["TIME"],
-            ["XLEN", membership.redelivery],
+            *(["XLEN", key] for key in membership.sources if membership.is_ours(key)),
         ]
     )
-    for reply in (main, redelivery, due, time, redelivered):
+    for reply in replies:
         if isinstance(reply, Exception):
             raise reply
+    streams = len(membership.sources)
+    pending, due, time, redelivered = replies[:streams], replies[streams], replies[streams + 1], replies[streams + 2 :]
     now = int(time[0]) * 1000 + int(time[1]) // 1000
-    return not (main[0] or redelivery[0] or redelivered) and (not due or float(due[1]) > now)
+    return not (any(each[0] for each in pending) or any(redelivered)) and (not due or float(due[1]) > now)

@@ -12,12 +12,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..keys import DEFAULT_LANE
 from ..wire import Fields
 from .scripts import Command, script
 
 __all__ = [
     "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Found", "Pending", "Place", "Retries", "Source", "bodies",
-    "group_names", "is_entry_id", "pairs",
+    "group_names", "is_entry_id", "pairs", "places",
 ]  # fmt: skip
 
 MAIN: Final = "main"
@@ -161,12 +162,15 @@ class Pending:
         self.stream = stream
         self.group = group
         self.place = place
-        self.key = stream.keys.main if place == MAIN else stream.keys.redelivery(group)
+        kind, _, lane = place.partition(":")
+        self.lane = lane or DEFAULT_LANE
+        self.ours = kind != MAIN
+        self.key = stream.keys.redelivery(group, self.lane) if self.ours else stream.keys.lane(self.lane)
 
     @classmethod
     def of(cls, stream: StreamConfig, group: str) -> list[Pending]:
-        """All lists of a group."""
-        return [cls(stream, group, place) for place in (MAIN, REDELIVERY)]
+        """All lists of a group, lane by lane."""
+        return [cls(stream, group, place) for place in places(stream)]
 
     @property
     def name(self) -> str:
@@ -196,6 +200,12 @@ class Pending:
     def some_command(self, identity: str) -> Command:
         """One pending entry by its id."""
         return ["XPENDING", self.key, self.group, identity, identity, 1]
+
+
+def places(stream: StreamConfig) -> list[str]:
+    """What a group may have pending entries in: "main", "redelivery", and of other lanes "main:high" and so on."""
+    suffixes = ["" if lane == DEFAULT_LANE else f":{lane}" for lane in stream.lane_names]
+    return [kind + suffix for suffix in suffixes for kind in (MAIN, REDELIVERY)]
 
 
 def bodies(link: Link, wanted: Sequence[tuple[Pending, str]]) -> list[Fields | None]:

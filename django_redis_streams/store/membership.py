@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..conf import GroupConfig, StreamConfig
 from ..keys import StreamKeys
+from ..wire import Origin
 
 __all__ = ["RETURNED", "Membership"]
 
@@ -13,7 +16,7 @@ __all__ = ["RETURNED", "Membership"]
 RETURNED = "returned"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Membership:
     """A consumer's place; `consumer` is its name, unique for ever."""
 
@@ -38,13 +41,27 @@ class Membership:
 
     @property
     def redelivery(self) -> str:
-        """The stream of the group's own due retries and replays."""
+        """The stream of the group's own due retries and replays, of the default lane."""
         return self.keys.redelivery(self.group.name)
 
-    @property
-    def sources(self) -> tuple[str, str]:
-        """The streams it reads, in the order of reading."""
-        return self.redelivery, self.main
+    @cached_property
+    def origins(self) -> Mapping[str, Origin]:
+        """The streams it reads, in the order of reading: of each lane its redelivery, then the lane itself."""
+        found = {}
+        for lane in self.stream.lane_names:
+            key = self.keys.lane(lane)
+            origin = Origin(stream=self.stream.name, group=self.group.name, key=key, lane=lane)
+            found[self.keys.redelivery(self.group.name, lane)] = found[key] = origin
+        return found
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The keys of the streams it reads, in the order of reading."""
+        return tuple(self.origins)
+
+    def is_ours(self, key: str) -> bool:
+        """Whether a stream that it reads is a redelivery stream, where nobody else reads."""
+        return self.origins[key].key != key
 
     @property
     def claim_idle_ms(self) -> int:

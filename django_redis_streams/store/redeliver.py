@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..conf import StreamConfig
 from ..connections import Link
 from ..keys import StreamKeys
 from .scripts import run, script
@@ -31,13 +32,23 @@ def recorded_groups(link: Link, keys: StreamKeys) -> list[str]:
     return list(link.call("HKEYS", keys.groups))
 
 
-def promote(link: Link, keys: StreamKeys, groups: Sequence[str], holder: str) -> Promotion | None:
-    """Move what is due for these groups; None where another process holds the lease."""
+def promote(link: Link, stream: StreamConfig, groups: Sequence[str], holder: str) -> Promotion | None:
+    """Move what is due for these groups, each to its lane; None where another process holds the lease."""
+    keys, lanes = stream.keys, stream.lane_names
     per_group = [key for group in groups for key in (keys.retry(group), keys.retry_entries(group), keys.totals(group))]
     prefix = keys.redelivery("")
     reply = run(
         link,
-        script("promote")([keys.promoter, keys.main, *per_group], holder, LEASE_MS, _MOST_AT_ONCE, prefix, *groups),
+        script("promote")(
+            [keys.promoter, keys.main, *per_group],
+            holder,
+            LEASE_MS,
+            _MOST_AT_ONCE,
+            prefix,
+            len(lanes),
+            *lanes,
+            *groups,
+        ),
     )
     if reply[0] < 0:
         return None

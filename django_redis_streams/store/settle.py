@@ -67,7 +67,7 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
 
 
 def _ours(membership: Membership, key: str) -> str:
-    return "0" if key == membership.main else "1"
+    return "1" if membership.is_ours(key) else "0"
 
 
 def _failed(history: Carried, outcome: RetryLater | DeadLetter) -> Carried:

@@ -13,10 +13,14 @@ _MOST_AT_ONCE = 10_000
 
 
 def trim(link: Link, stream: StreamConfig) -> int:
-    """Trim a stream by its MAXLEN and MAX_AGE, a bounded step; how many entries were removed: 0 when it is done."""
+    """Trim each lane of a stream by its MAXLEN and MAX_AGE, a bounded step; how many entries were removed.
+
+    It is done when that is 0.
+    """
     if stream.maxlen is None and stream.max_age is None:
         return 0
     age = "" if stream.max_age is None else round(stream.max_age * 1000)
     length = "" if stream.maxlen is None else stream.maxlen
     exactly = "1" if stream.exact_trim else "0"
-    return int(run(link, script("trim")([stream.keys.main], length, age, exactly, _MOST_AT_ONCE)))
+    keys = map(stream.keys.lane, stream.lane_names)
+    return sum(int(run(link, script("trim")([key], length, age, exactly, _MOST_AT_ONCE))) for key in keys)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..inspection.books import left_in_lanes
 from ..store.consumers import retire_dead
 from ..store.groups import make_group
 from ..store.hold import has_stale
@@ -28,6 +29,7 @@ _INTERVAL = 0.5
 _SHARE = 0.05
 _TRIM_EACH = 1.0
 _RETIRE_EACH = 60.0
+_LEFT_EACH = 60.0
 # A consumer of ours reads each second; one of another client may be silent for longer.
 _RETIRED_AFTER_MS = 3_600_000
 
@@ -42,7 +44,9 @@ class Maintenance(Service):
         self._consumers = consumers
         self._one_a_group = list({each.membership.place: each for each in consumers}.values())
         self._trimmed_streams = [each for each in streams if each.maxlen is not None or each.max_age is not None]
+        self._streams = streams
         self._took = 0.0
+        self._left = -_LEFT_EACH
         self._trimmed = 0.0
         self._retired = time.monotonic()
 
@@ -66,6 +70,9 @@ class Maintenance(Service):
         if now - self._trimmed > _TRIM_EACH:
             self._trimmed = now
             yield lambda link: self.each(self._trimmed_streams, lambda stream: self._trim(link, stream))
+        if now - self._left > _LEFT_EACH:
+            self._left = now
+            yield lambda link: self.each(self._streams, lambda stream: self._tell_left(link, stream))
         if now - self._retired > _RETIRE_EACH:
             self._retired = now
             yield lambda link: self.each(self._one_a_group, lambda consumer: self._retire(link, consumer.membership))
@@ -93,6 +100,13 @@ class Maintenance(Service):
                 make_group(link, Membership(stream, group, ""), group.start)
         while trim(link, stream) and not self._stop.is_set():
             pass
+
+    def _tell_left(self, link: Link, stream: StreamConfig) -> None:
+        for lane, group, count in left_in_lanes(link, stream):
+            logger.warning(
+                "%s:%s: up to %d messages wait in the lane %r, which nobody reads: put it back into LANES for now.",
+                stream.name, group, count, lane, extra={"stream": stream.name, "group": group},
+            )  # fmt: skip
 
     def _retire(self, link: Link, place: Membership) -> None:
         for name in retire_dead(link, place, _RETIRED_AFTER_MS):

@@ -48,7 +48,7 @@ class Promoter(Service):
     def _promote(self, link: Link, stream: StreamConfig) -> None:
         # Not before this, unless it goes well.
         self._ask_again[stream.name] = time.monotonic() + _SELDOM
-        promotion = promote(link, stream.keys, self._known_groups(link, stream), self._holder)
+        promotion = promote(link, stream, self._known_groups(link, stream), self._holder)
         if promotion is None:
             return
         for problem in promotion.problems:

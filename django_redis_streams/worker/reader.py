@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from redis.exceptions import NoScriptError
+
 from ..connections import Link
 from ..store.delivery import Delivery
 from ..store.membership import Membership
-from ..store.read import delivered, read_command
+from ..store.read import delivered, read_command, refused
+from ..store.scripts import Command, exchange
 from ..store.settle import SettleCommands, Settled, settle_commands
 
 __all__ = ["Reader"]
@@ -27,6 +30,7 @@ class _Asked:
     commands: SettleCommands
     since: float
     count: int
+    read: Command
 
 
 class Reader:
@@ -49,6 +53,7 @@ class Reader:
         self._early: list[Delivery] = []
         # Whether the last read found redelivered entries: then each source is asked for half of what is wanted.
         self._redelivered = True
+        self._empty = False
         self.full = False
 
     @property
@@ -57,11 +62,19 @@ class Reader:
         return self._asked is not None or bool(self._early)
 
     def ask(self, link: Link, fresh: Iterable[Settled], count: int, block_ms: int | None) -> None:
-        """Send: settle these, and read about `count` entries, waiting for the first up to `block_ms`."""
+        """Send: settle these, and read about `count` entries, waiting for the first up to `block_ms`.
+
+        With lanes it waits only once their script has found nothing in them.
+        """
+        if self._membership.stream.lanes and not self._empty:
+            block_ms = None
         commands, since = settle_commands(self._membership, fresh), time.monotonic()
-        each = max(1, (count + 1) // 2) if self._redelivered else count
-        link.send([*(command for command, _ in commands), read_command(self._membership, each, block_ms)])
-        self._asked = _Asked(commands, since, each)
+        # The script that reads lanes shares among them by itself.
+        halved = self._redelivered and not self._membership.stream.lanes
+        each = max(1, (count + 1) // 2) if halved else count
+        read = read_command(self._membership, each, block_ms)
+        link.send([*(command for command, _ in commands), read])
+        self._asked = _Asked(commands, since, each, read)
 
     def take(self, link: Link) -> list[Delivery]:
         """The batch that was asked for; raises the server's error if it refused to read."""
@@ -77,13 +90,18 @@ class Reader:
         self._answered(asked.commands, link.receive(len(asked.commands)))
         (reply,) = link.receive(1)
         self._asked = None
+        if isinstance(reply, NoScriptError):  # the scripts were flushed: it has read nothing
+            (reply,) = exchange(link, [asked.read])
         if isinstance(reply, Exception):
             raise reply
         batch = delivered(self._membership, reply)
+        self._empty = not batch
         self.full = len(batch) >= asked.count
         # What was redelivered is read first.
         self._redelivered = bool(batch) and batch[0].ours
         self._early += self._taken(batch, asked.since)
+        if error := refused(reply):
+            raise error
 
     def forget(self) -> None:
         """The link is gone, and with it what it owed."""

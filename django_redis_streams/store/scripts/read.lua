@@ -1,0 +1,47 @@
+-- Read what is new in all lanes: by priority, or by weight; what is redelivered beside what was never delivered.
+-- KEYS for each lane, the most urgent first: its redelivery stream of the group, its stream
+-- ARGV 1 group   2 consumer   3 most to read   4, 5 two numbers from 0 to below 1, drawn by who asks
+--   6… weights of the lanes, in the order of KEYS; none: a lane is read when those before it have nothing unread
+-- Returns what XREADGROUP would, {{key, entries}, …}; a stream may come twice. For a stream that can't be read its error
+-- stands in place of the entries: what others had to deliver is pending by then, and must reach who asked.
+-- Of each share at most half is redelivered as long as any lane has something that was never delivered: replays don't
+-- hold up live traffic. Shares are whole numbers: the two draws round them, so that none is always rounded down to
+-- nothing.
+redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+local most = tonumber(ARGV[3])
+local left = most
+local replies, emptied = {}, {}
+
+local function read(key, count)
+  count = math.min(count, left)
+  if count < 1 or emptied[key] then return 0 end
+  local reply = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', count, 'STREAMS', key, '>')
+  local got = 0
+  if reply and reply.err then
+    replies[#replies + 1] = {key, reply}
+  elseif reply then
+    got = #reply[1][2]
+    replies[#replies + 1] = reply[1]
+  end
+  emptied[key] = got < count
+  left = left - got
+  return got
+end
+
+local all = 0
+for i = 6, #ARGV do all = all + ARGV[i] end
+local before = 0
+for at = 1, #KEYS, 2 do
+  local share = left
+  if all > 0 then
+    local upto = before + ARGV[6 + (at - 1) / 2]
+    share = math.floor(most * upto / all + ARGV[4]) - math.floor(most * before / all + ARGV[4])
+    before = upto
+  end
+  local again = read(KEYS[at], math.floor(share / 2 + ARGV[5]))
+  read(KEYS[at + 1], share - again)
+end
+-- What a lane didn't use goes to the others, and only what none of them needs to more of what is redelivered.
+for at = 2, #KEYS, 2 do read(KEYS[at], left) end
+for at = 1, #KEYS, 2 do read(KEYS[at], left) end
+return replies
