@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_LANE", "StreamKeys", "split_token", "token"]
+__all__ = ["DEFAULT_LANE", "StreamKeys", "group_of_field", "paused_field", "split_token", "token"]
 
 DEFAULT_LANE = "default"
 
@@ -30,7 +30,7 @@ class StreamKeys:
 
     @property
     def groups(self) -> str:
-        """Hash: every group ever seen here, to the id that its START was resolved to."""
+        """Hash: every group ever seen here, to the id that its START was resolved to; and those that are paused."""
         return self._side("groups")
 
     @property
@@ -62,6 +62,16 @@ class StreamKeys:
     def totals(self, group: str) -> str:
         """Hash: what became of the group's messages since ever."""
         return self._side("totals", group)
+
+
+def paused_field(group: str) -> str:
+    """The field of the hash of groups that says since when a group is paused. No group's name holds a colon."""
+    return f"{group}:paused"
+
+
+def group_of_field(field: str) -> str | None:
+    """The group that a field of the hash of groups records; None for a field that says something else of one."""
+    return None if ":" in field else field
 
 
 def token(key: str, entry_id: str) -> str:

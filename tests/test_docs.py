@@ -62,11 +62,17 @@ def attributes() -> set[str]:
     return {name for name in dir(Message) if not name.startswith("_")} - {"asked", "reject", "retry"}
 
 
-def options() -> set[str]:
-    """The options of runconsumers that aren't those of every command."""
+def options(parser: Any) -> set[str]:
+    """The options of a command that aren't those of every command."""
     every = {action.dest for action in BaseCommand().create_parser("", "")._actions}
-    actions = [action for action in parser_of("runconsumers")._actions if action.dest not in every]
+    actions = [action for action in parser._actions if action.dest not in every]
     return {action.option_strings[0] if action.option_strings else action.dest for action in actions}
+
+
+def below(command: str, name: str) -> Any:
+    """The parser of a sub-command."""
+    (names,) = [each for each in parser_of(command)._actions if each.dest == "subcommand"]
+    return names.choices[name]
 
 
 def counters() -> set[str]:
@@ -92,7 +98,8 @@ def refusals(accept: Callable[[Any], Any]) -> Iterator[str]:
 
 
 TABLES: list[tuple[str, str, Iterable[str]]] = [
-    ("docs/worker.md", "The worker", options()),
+    ("docs/worker.md", "The worker", options(parser_of("runconsumers"))),
+    *(("docs/worker.md", "Pause", options(below("streams", name))) for name in ("pause", "resume")),
     ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
     ("docs/handlers.md", "The message", attributes()),
     ("docs/handlers.md", "Options", arguments_of(handler, "stream")),

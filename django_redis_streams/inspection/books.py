@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from .. import conf, connections
@@ -16,6 +17,7 @@ from ..conf import StreamConfig
 from ..connections import Link
 from ..store.counters import GroupCounters, LaneCounters, counters, totals, undeclared_lanes
 from ..store.inspect import group_names
+from .rows import moment
 
 __all__ = ["Books", "books", "group_totals", "left_in_lanes"]
 
@@ -36,7 +38,7 @@ class Books:
     Redis 7.0) or the group didn't begin at the first. `unread` (undelivered, redelivery included) is None
     where the server can't tell, as after deletions. `retrying` waits for a later run, `pending` is delivered
     and not settled. `discarded` were discarded from retry; `discarded_dead_letters` after they were
-    dead-lettered, so they count there too. `retried` and `replayed` count each time.
+    dead-lettered, so they count there too. `retried` and `replayed` count each time. `paused` is since when.
     """
 
     stream: str
@@ -45,6 +47,7 @@ class Books:
     unread: int | None
     pending: int
     retrying: int
+    paused: datetime | None = None
     acknowledged: int = 0
     skipped: int = 0
     dead_lettered: int = 0
@@ -120,6 +123,7 @@ def _books(stream: str, group: str, counted: GroupCounters) -> Books:
         unread=_sum(_waiting(each) for each in lanes),
         pending=pending,
         retrying=counted.retrying,
+        paused=None if counted.paused is None else moment(counted.paused),
         **{name: count for name, count in ever.items() if name in _COUNTED},
     )
 

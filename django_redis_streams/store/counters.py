@@ -9,6 +9,8 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..keys import paused_field
+from .groups import paused_since
 from .inspect import pairs
 from .scripts import Command
 
@@ -31,12 +33,14 @@ class LaneCounters(NamedTuple):
 class GroupCounters(NamedTuple):
     """One group's figures: of each lane, and `retrying`, how many retries wait.
 
-    `start` is the id that START stood for, None where that isn't known.
+    `start` is the id that START stood for, None where that isn't known; `paused` since when it is paused, in ms since
+    1970, None where it isn't.
     """
 
     lanes: Mapping[str, LaneCounters]
     retrying: int
     start: str | None
+    paused: int | None
     totals: Mapping[str, int]
 
 
@@ -53,6 +57,7 @@ def counters(link: Link, stream: StreamConfig, groups: Sequence[str]) -> list[Gr
     """
     keys = stream.keys
     (recorded,) = _all(link, [["HGETALL", keys.groups]])
+    known = pairs(recorded)
     names = [*stream.lane_names, *undeclared_lanes(link, stream)]
     ask: list[Command] = [
         command
@@ -73,7 +78,8 @@ def counters(link: Link, stream: StreamConfig, groups: Sequence[str]) -> list[Gr
             each: LaneCounters(main, _row_of(group, on_main), _row_of(group, next(replies)), next(replies))
             for each, (main, on_main) in mains.items()
         }
-        return GroupCounters(lanes, retrying, pairs(recorded).get(group), _counts(counts))
+        since = paused_since(known.get(paused_field(group)))
+        return GroupCounters(lanes, retrying, known.get(group), since, _counts(counts))
 
     return [of_group(group) for group in groups]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ..conf import StreamConfig
 from ..connections import Link
-from ..keys import DEFAULT_LANE
+from ..keys import DEFAULT_LANE, group_of_field
 from ..wire import Fields
 from .scripts import Command, script
 
@@ -229,7 +229,7 @@ def group_names(link: Link, streams: Sequence[StreamConfig]) -> list[list[str]]:
     names = []
     for stream, recorded, there in zip(streams, replies[::2], replies[1::2], strict=True):
         found = dict.fromkeys(stream.groups)
-        found.update(dict.fromkeys(_listed(recorded)))
+        found.update(dict.fromkeys(each for each in _listed(recorded) if group_of_field(each) is not None))
         found.update(dict.fromkeys(pairs(each)["name"] for each in _listed(there)))
         names.append(list(found))
     return names

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..conf import StreamConfig
 from ..connections import Link
-from ..keys import StreamKeys
+from ..keys import StreamKeys, group_of_field
 from .scripts import run, script
 
 __all__ = ["LEASE_MS", "Promotion", "promote", "recorded_groups", "waiting_retries"]
@@ -29,7 +29,7 @@ class Promotion:
 
 def recorded_groups(link: Link, keys: StreamKeys) -> list[str]:
     """Every group ever seen on the stream: this process' code may not know them all."""
-    return list(link.call("HKEYS", keys.groups))
+    return [group for group in map(group_of_field, link.call("HKEYS", keys.groups)) if group is not None]
 
 
 def promote(link: Link, stream: StreamConfig, groups: Sequence[str], holder: str) -> Promotion | None:

@@ -38,13 +38,15 @@ from .ledger import Ledger
 from .pace import Pace
 from .reader import Reader
 from .session import BLOCK_MS, Session
-from .tell import about, logger, signal, tell, tell_vanished
+from .tell import about, logger, signal, tell, tell_paused, tell_vanished
 
 __all__ = ["Consumer"]
 
 _DRAIN_BLOCK_MS = 100
 # In seconds: how often what others left is claimed while there is new work too.
 _CLAIM_EACH = 1.0
+# In seconds: how often a paused group is looked at.
+_LOOK_PAUSED = 0.25
 # By then the server has given up on a blocked read of the connection before.
 _LOOK_AGAIN = 1.5 * BLOCK_MS / 1_000
 
@@ -83,6 +85,7 @@ class Consumer:
         self._claim_at = time.monotonic() + _CLAIM_EACH
         self._nothing_left = False
         self._drained = False
+        self._resting = False
 
     def run(self) -> None:
         """Consume until stopped or drained; then settle, hand back and leave.
@@ -106,6 +109,8 @@ class Consumer:
             self._attend(link)
         if self._ledger.full:
             self._stop.wait(BLOCK_MS / 1_000)
+        elif self._reader.paused and not self._reader.ahead:
+            self._rest(link)
         elif batch := self._read(link):
             self._nothing_left = False
             self._handle(batch)
@@ -138,11 +143,12 @@ class Consumer:
     @property
     def _needs_attention(self) -> bool:
         looks = bool(self._looks) and time.monotonic() >= self._looks[0]
-        return looks or self._may_claim_now or self._ledger.again or self._ledger.full or self._stop.is_set()
+        held_up = self._ledger.again or self._ledger.full or self._reader.paused
+        return looks or self._may_claim_now or held_up or self._stop.is_set()
 
     @property
     def _may_claim_now(self) -> bool:
-        return self.stale.is_set() and time.monotonic() >= self._claim_at
+        return self.stale.is_set() and not self._reader.paused and time.monotonic() >= self._claim_at
 
     @property
     def _block_ms(self) -> int | None:
@@ -214,6 +220,21 @@ class Consumer:
         if self._drain and not len(self._ledger):
             # Drained is what was found so and then read once more in vain: see is_drained.
             self._drained, self._nothing_left = self._nothing_left, is_drained(link, self.membership)
+
+    def _rest(self, link: Link) -> None:
+        """The group is paused: settle what is left, read and claim nothing, and ask again soon."""
+        self._settle_fresh(link)
+        if not self._resting:
+            self._resting = True
+            tell_paused(self.membership, paused=True)
+        if self._drain and not len(self._ledger):
+            self._drained = True
+            return
+        self._stop.wait(_LOOK_PAUSED)
+        self._reader.look(link)
+        if not self._reader.paused:
+            self._resting = False
+            tell_paused(self.membership, paused=False)
 
     # ------------------------------------------------------------ settling
 
@@ -294,6 +315,8 @@ class Consumer:
     def _resume(self, link: Link) -> None:
         """On a new connection: settle again what may not have arrived, and see what is still ours."""
         self._reader.forget()
+        # Before the first read: a new worker reads nothing of a paused group.
+        self._reader.look(link)
         self._settle(link, self._ledger.everything())
         # Refused, it is reported by the keeper, and each message is looked at before it is run.
         with suppress(ResponseError):

@@ -30,7 +30,8 @@ _SHARE = 0.05
 _TRIM_EACH = 1.0
 _RETIRE_EACH = 60.0
 _LEFT_EACH = 60.0
-# A consumer of ours reads each second; one of another client may be silent for longer.
+# A consumer of ours reads each second, but for one whose group is paused: removed, it comes back with its next read.
+# One of another client may be silent for longer.
 _RETIRED_AFTER_MS = 3_600_000
 
 

@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError
 
 from ..connections import Link
 from ..store.delivery import Delivery
+from ..store.groups import paused_command
 from ..store.membership import Membership
 from ..store.read import delivered, read_command, refused
 from ..store.scripts import Command, exchange
@@ -36,8 +37,8 @@ class _Asked:
 class Reader:
     """Reads for one consumer.
 
-    `answered` is called with the commands that settle and their replies, `taken` with what was read and
-    since when it is certainly this consumer's.
+    `paused` is what the server last said of its group. `answered` is called with the commands that settle and
+    their replies, `taken` with what was read and since when it is certainly this consumer's.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Reader:
         self._membership = membership
         self._answered = answered
         self._taken = taken
+        self._paused_command = paused_command(membership.keys, membership.group.name)
         self._asked: _Asked | None = None
         self._early: list[Delivery] = []
         # Whether the last read found redelivered entries: then each source is asked for half of what is wanted.
         self._redelivered = True
         self._empty = False
         self.full = False
+        self.paused = False
 
     @property
     def ahead(self) -> bool:
@@ -73,7 +76,8 @@ class Reader:
         halved = self._redelivered and not self._membership.stream.lanes
         each = max(1, (count + 1) // 2) if halved else count
         read = read_command(self._membership, each, block_ms)
-        link.send([*(command for command, _ in commands), read])
+        # Asked last, it is answered after the wait: what it says rules the next turn.
+        link.send([*(command for command, _ in commands), read, self._paused_command])
         self._asked = _Asked(commands, since, each, read)
 
     def take(self, link: Link) -> list[Delivery]:
@@ -88,8 +92,9 @@ class Reader:
         if asked is None:
             return
         self._answered(asked.commands, link.receive(len(asked.commands)))
-        (reply,) = link.receive(1)
+        reply, paused = link.receive(2)
         self._asked = None
+        self._heard(paused)
         if isinstance(reply, NoScriptError):  # the scripts were flushed: it has read nothing
             (reply,) = exchange(link, [asked.read])
         if isinstance(reply, Exception):
@@ -102,6 +107,19 @@ class Reader:
         self._early += self._taken(batch, asked.since)
         if error := refused(reply):
             raise error
+
+    def look(self, link: Link) -> None:
+        """Ask whether the group is paused, without reading."""
+        self.free(link)
+        (reply,) = link.call_many([self._paused_command])
+        self._heard(reply)
+        # What came meanwhile is to be read in the order of the lanes.
+        self._empty = False
+
+    def _heard(self, reply: object) -> None:
+        # Where the server refuses to say, what it last said still holds.
+        if not isinstance(reply, Exception):
+            self.paused = reply is not None
 
     def forget(self) -> None:
         """The link is gone, and with it what it owed."""

@@ -15,7 +15,7 @@ from ..store.delivery import Delivery
 from ..store.membership import Membership
 from ..store.settle import Settled
 
-__all__ = ["about", "logger", "signal", "tell", "tell_vanished"]
+__all__ = ["about", "logger", "signal", "tell", "tell_paused", "tell_vanished"]
 
 logger = logging.getLogger("django_redis_streams.worker")
 
@@ -87,3 +87,12 @@ def tell_vanished(membership: Membership, tokens: Iterable[str]) -> None:
             "%s: the entry %r was deleted while it was pending; it can't be handled any more.",
             membership.place, token, extra=about(membership),
         )  # fmt: skip
+
+
+def tell_paused(membership: Membership, *, paused: bool) -> None:
+    """Log that a consumer stops reading because its group is paused, or reads again."""
+    if paused:
+        text = "%s is paused: nothing more is read until `manage.py streams resume %s`."
+        logger.warning(text, membership.place, membership.place, extra=about(membership))
+    else:
+        logger.info("%s was resumed: its messages are read again.", membership.place, extra=about(membership))

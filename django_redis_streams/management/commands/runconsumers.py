@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections as databases
 from redis.exceptions import ResponseError
 
-from ... import conf, connections, handlers
+from ... import conf, connections, groups, handlers, inspection
 from ...conf import GroupConfig, StreamConfig
 from ...exceptions import StreamsError
 from ...store.redeliver import waiting_retries
@@ -115,27 +115,37 @@ def _groups(streams: Iterable[StreamConfig]) -> list[Served]:
 
 
 def _opening(plan: Plan) -> str:
-    groups = ", ".join(f"{stream.name}:{group.name}" for stream, group in plan.groups)
+    served = ", ".join(f"{stream.name}:{group.name}" for stream, group in plan.groups)
     consumers = len(plan.places)
     threads = plan.processes * consumers
     aliases = ", ".join(map(repr, databases)) or "none"
     return (
-        f"Consuming {groups} with processes: {plan.processes}, threads in each: {consumers}; connections to each "
+        f"Consuming {served} with processes: {plan.processes}, threads in each: {consumers}; connections to each "
         f"database ({aliases}): {threads} at most. Stop with Ctrl-C."
     )
 
 
 def _closing(plan: Plan) -> list[str]:
-    """What waits for a later retry: a drained worker leaves it, and says so."""
+    """What is left behind: what waits for a later retry, and all of a group that is paused."""
     lines: list[str] = []
     for stream, group in plan.groups:
+        place = f"{stream.name}:{group.name}"
         try:
             waiting = waiting_retries(connections.get(stream.connection), stream.keys, group.name)
+            left = _left_in_paused(stream.name, group.name) if groups.is_paused(stream.name, group.name) else ""
         except (StreamsError, ResponseError) as error:
             return [*lines, f"Stopped. {error}"]
+        if left:
+            lines.append(f"{place} is paused: {left} unread or pending.")
         if waiting:
-            lines.append(f"{stream.name}:{group.name}: {waiting} waiting for a later retry.")
+            lines.append(f"{place}: {waiting} waiting for a later retry.")
     return [*lines, "Stopped."]
+
+
+def _left_in_paused(stream: str, group: str) -> str:
+    """How many messages of a group nobody reads now."""
+    books = next(each for each in inspection.books(stream) if each.group == group)
+    return "an unknown number" if books.unread is None else str(books.unread + books.pending)
 
 
 def _at_least_one(text: str) -> int:

@@ -1,0 +1,49 @@
+"""`manage.py streams …`: what an operator does with streams. Each sub-command is a module of `management.streams`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from redis.exceptions import ResponseError
+
+from ...exceptions import StreamsError, UnknownStream
+from ..streams import SUBCOMMANDS
+
+__all__ = ["Command"]
+
+
+class Command(BaseCommand):
+    """Operate streams: one sub-command for each thing to do."""
+
+    help = "Operates streams and their consumer groups."
+    # A project that isn't in order is when this is needed.
+    requires_system_checks = []  # noqa: RUF012  as Django declares it
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Each sub-command takes Django's own options too, so that they may stand on both sides of it."""
+        names = parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")
+        for each in SUBCOMMANDS:
+            below = names.add_parser(each.name, help=each.help, description=each.help, parents=[_base_options()])
+            below.add_argument("--json", action="store_true", help="Write JSON.")
+            each.add_arguments(below)
+            below.set_defaults(run=each.run)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Do what is asked for. Raises `CommandError` for what can't be done: with 2 for a name that isn't declared."""
+        try:
+            result = options["run"](options)
+        except (StreamsError, ResponseError) as error:
+            raise CommandError(str(error), returncode=2 if isinstance(error, UnknownStream) else 1) from error
+        for line in [json.dumps(result.told)] if options["json"] else result.lines:
+            self.stdout.write(line)
+
+
+def _base_options() -> CommandParser:
+    """Django's own options, which leave what was said before the sub-command as it is."""
+    parser = BaseCommand().create_parser("", "", add_help=False)
+    for action in parser._actions:  # noqa: SLF001  argparse has no other way to them
+        action.default = argparse.SUPPRESS
+    return parser
