@@ -30,7 +30,7 @@ def deliver(
     place = Membership(conf.stream(stream), conf.group(stream, group), consumer)
     link = connections.get(place.stream.connection)
     make_group(link, place, "0")
-    return delivered(place, link.call(*read_command(place, 2 * count, None)))
+    return delivered(place, run(link, read_command(place, 2 * count, None)))
 
 
 def settle(deliveries: list[Delivery], outcome: Outcome, *, consumer: str = "tested") -> None:

@@ -1,19 +1,20 @@
 """Looking at what went wrong and what waits: dead letters, retries, pending messages, and the books.
 
-For the admin and for commands. Nothing here changes anything. `rows` is what is seen, `listing` and `paging`
-how it is read, searched and paged, `single` one by its id, `books` the sums. Of a listing, a server that
-can't be asked is a `Problem` of the page, beside what other servers said. A setting that can't work raises
-`ConfigurationError`, a stream that isn't declared `UnknownStream`.
+For the admin, for commands and for metrics. Nothing here changes anything. `rows` is what is seen, `listing` and
+`paging` how it is read, searched and paged, `single` one by its id, `books` the sums, `overview` all at a glance. Of a
+listing, a server that can't be asked is a `Problem` of the page, beside what other servers said. A setting that can't
+work raises `ConfigurationError`, a stream that isn't declared `UnknownStream`.
 """
 
 from .books import Books, books, group_totals
 from .listing import dead_letters, pending, retrying
+from .overview import GroupState, Overview, StreamState, overview
 from .paging import Cursor, Page, Problem
 from .rows import DeadLetter, PendingMessage, RetryingMessage, Row
 from .single import find_dead_letters, find_pending, find_retrying
 
 __all__ = [
-    "Books", "Cursor", "DeadLetter", "Page", "PendingMessage", "Problem", "RetryingMessage", "Row",
-    "books", "dead_letters", "find_dead_letters", "find_pending", "find_retrying", "group_totals", "pending",
-    "retrying",
+    "Books", "Cursor", "DeadLetter", "GroupState", "Overview", "Page", "PendingMessage", "Problem", "RetryingMessage",
+    "Row", "StreamState", "books", "dead_letters", "find_dead_letters", "find_pending", "find_retrying", "group_totals",
+    "overview", "pending", "retrying",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from ..store.counters import GroupCounters, LaneCounters, counters, totals, unde
 from ..store.inspect import group_names
 from .rows import moment
 
-__all__ = ["Books", "books", "group_totals", "left_in_lanes"]
+__all__ = ["Books", "books", "group_totals", "left_in_lanes", "unread"]
 
 # A group that began here was meant to get everything.
 _FROM_THE_START = ("0", "0-0")
@@ -148,16 +148,18 @@ def _published(counted: GroupCounters) -> int | None:
 
 
 def _unread(main: Mapping[str, Any], group: Mapping[str, Any]) -> int | None:
-    """What the server says, or what it must be at either end of the stream."""
     if not main or not group:
         return int(main.get("length", 0))
-    delivered = _number(group["last-delivered-id"])
-    if delivered >= _number(main["last-generated-id"]):
+    first = main["first-entry"][0] if main["first-entry"] else None
+    return unread(main["length"], first, main["last-generated-id"], group["last-delivered-id"], group.get("lag"))
+
+
+def unread(length: int, first: str | None, last_generated: str, last_delivered: str, lag: int | None) -> int | None:
+    """How much a group wasn't given yet: what the server says, or what it must be at either end of the stream."""
+    delivered = _number(last_delivered)
+    if delivered >= _number(last_generated):
         return 0
-    if main["first-entry"] and _number(main["first-entry"][0]) > delivered:
-        return int(main["length"])
-    lag = group.get("lag")
-    return None if lag is None else int(lag)
+    return length if first is not None and _number(first) > delivered else lag
 
 
 def _number(entry_id: str) -> tuple[int, int]:
