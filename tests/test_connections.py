@@ -285,10 +285,12 @@ def test_silent_server_costs_one_timeout(leading):
     """A connection that isn't answered isn't tried again: that would multiply the wait."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         leading(f"redis://127.0.0.1:{listener.getsockname()[1]}", socket_timeout=0.3)
-        began = time.monotonic()
         with pytest.raises(ServerUnreachable):
             connections.get().call("PING")
-        assert time.monotonic() - began < 0.6
+        listener.accept()[0].close()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_loading_server_is_unreachable(make_server, leading, monkeypatch):
@@ -429,14 +431,14 @@ def test_open_connects_at_once(streams, make_server, leading):
 def test_open_takes_the_timeout_given(make_server, leading):
     """The time-out of a reader stands above its BLOCK, whatever OPTIONS says of short requests."""
     server = make_server()
-    leading(server.url, socket_timeout=0.05)
+    leading(server.url, socket_timeout=30)
     assert connections.open(timeout=5).call("BLPOP", "nothing", 0.2) is None
     link = connections.open(timeout=0.2)
     server.pause()
     began = time.monotonic()
     with pytest.raises(ServerUnreachable):
         link.call("PING")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
     server.cont()
 
 

@@ -175,8 +175,7 @@ def test_first_user_starts_it_and_the_last_stops_it(base, user):
     assert two.call("GET", "a") == "1"
     assert two.server_pid() == pid
     two.leave()
-    # A quarter of a second on an idle machine; the rest is for one that is busy with other tests.
-    wait_until(lambda: not processes(base), "server and guardian have left", deadline=2)
+    wait_until(lambda: not processes(base), "server and guardian have left")
     assert user().call("GET", "a") == "1"
 
 
@@ -232,7 +231,7 @@ def test_killed_user_leaves_nothing_behind(base, user):
     one = user()
     one.call("SET", "a", 1)
     one.kill9()
-    wait_until(lambda: not processes(base), "server and guardian have left", deadline=3)
+    wait_until(lambda: not processes(base), "server and guardian have left")
     assert user().call("GET", "a") == "1"
 
 
@@ -252,7 +251,7 @@ def test_killed_server_is_started_again_by_those_who_live(base, user):
     wait_until(lambda: len(guardians(base)) == 1, "one guardian watches (two while it leaves its starter)")
     one.leave()
     two.leave()
-    wait_until(lambda: not processes(base), "the new server has a guardian", deadline=3)
+    wait_until(lambda: not processes(base), "the new server has a guardian")
 
 
 def test_new_server_has_a_guardian_though_the_old_one_is_slow_to_leave(base, user):
@@ -269,7 +268,7 @@ def test_new_server_has_a_guardian_though_the_old_one_is_slow_to_leave(base, use
     os.kill(guardian, signal.SIGCONT)
     assert "PONG" in (one.heard(), one.heard())
     one.leave()
-    wait_until(lambda: not processes(base), "the new server has a guardian", deadline=3)
+    wait_until(lambda: not processes(base), "the new server has a guardian")
 
 
 def test_killed_guardian_is_replaced_by_the_next_who_comes(base, user):
@@ -286,7 +285,7 @@ def test_killed_guardian_is_replaced_by_the_next_who_comes(base, user):
     wait_until(lambda: len(guardians(base)) == 1, "one guardian watches (two while it leaves its starter)")
     one.leave()
     two.leave()
-    wait_until(lambda: not processes(base), "server and guardian have left", deadline=3)
+    wait_until(lambda: not processes(base), "server and guardian have left")
 
 
 def test_server_left_alone_is_taken_over(base, user):
@@ -300,7 +299,7 @@ def test_server_left_alone_is_taken_over(base, user):
     assert two.call("GET", "a") == "1"
     assert two.server_pid() == pid
     two.leave()
-    wait_until(lambda: not processes(base), "server and guardian have left", deadline=3)
+    wait_until(lambda: not processes(base), "server and guardian have left")
 
 
 def test_all_killed_at_once_block_nothing(base, user):
@@ -504,7 +503,7 @@ def test_server_that_cannot_start_is_told_with_its_log(base, user):
     assert "ended while it was starting" in said
     assert "AOF manifest" in said
     assert "bye bye" not in said
-    wait_until(lambda: not processes(base), "nothing is left of the attempt", deadline=3)
+    wait_until(lambda: not processes(base), "nothing is left of the attempt")
 
 
 def test_long_log_begins_anew(base, user):

@@ -61,15 +61,24 @@ def assert_handed_back(raw: Raw, count: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_worker_stops_at_once(raw: Raw, fleet: Fleet, number: signal.Signals) -> None:
-    """In under a second, however long it would have waited for a message; a terminal signals all of its processes."""
+    """In under a second, however long it would have waited for a message; a terminal signals all of its processes.
+
+    Unless the machine has something else to do just then: so it may try again.
+    """
+    assert any(seconds_to_stop(raw, fleet, number) < 1 for _ in range(5))
+
+
+def seconds_to_stop(raw: Raw, fleet: Fleet, number: signal.Signals) -> float:
+    """How long an idle worker takes, which leaves nothing behind."""
     worker = fleet.start("--processes", "2", TEST_BLOCK_MS="5000")
     wait_until(lambda: consuming(raw, 2))
     began = time.monotonic()
     os.killpg(worker.pid, number)
     said = fleet.finish(worker)
-    assert time.monotonic() - began < 2, "a second, and one more for a machine that has much to do"
+    taken = time.monotonic() - began
     assert "Traceback" not in said
     assert {each["name"] for each in raw.xinfo_consumers("orders", "billing")} <= {"returned"}
+    return taken
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,7 +1,6 @@
 """What a worker does beside handling: promote, claim, tidy up, and otherwise next to nothing."""
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -83,8 +82,11 @@ def test_due_retries_of_a_group_that_is_no_more_declared_are_promoted(raw: Raw, 
     former.end()
 
 
-def test_very_much_that_was_handed_back_is_claimed_in_one_go(raw: Raw, runs: Counter[str]) -> None:
-    """Batch after batch, without a wait between two, and in among what is new."""
+def test_very_much_that_was_handed_back_is_claimed_in_one_go(
+    raw: Raw, runs: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch after batch, without another look between two, and in among what is new."""
+    monkeypatch.setattr(maintenance, "_INTERVAL", 60)
     gone = Membership(conf.stream("orders"), conf.group("orders", "billing"), "gone")
     link = connections.get()
     make_group(link, gone, "0")
@@ -92,10 +94,8 @@ def test_very_much_that_was_handed_back_is_claimed_in_one_go(raw: Raw, runs: Cou
     raw.xreadgroup("billing", "gone", {"orders": ">"}, count=500)
     assert hand_back(link, gone)[0] == 500
     publish(raw, 500)
-    began = time.monotonic()
     with working():
         wait_until(lambda: totals(raw) == {"acknowledged": 1_000})
-    assert time.monotonic() - began < 5
     assert sum(runs.values()) == 1_000
 
 
@@ -121,7 +121,7 @@ def test_what_is_handed_back_wakes_a_worker_that_waits(
     raw: Raw, runs: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is run long before the worker's read would have ended."""
-    monkeypatch.setattr(consumer, "BLOCK_MS", 5_000)
+    monkeypatch.setattr(consumer, "BLOCK_MS", 60_000)
     gone = Membership(conf.stream("orders"), conf.group("orders", "billing"), "gone")
     link = connections.get()
     make_group(link, gone, "0")
@@ -130,7 +130,7 @@ def test_what_is_handed_back_wakes_a_worker_that_waits(
     with working():
         wait_until(lambda: raw.info("clients")["blocked_clients"] == 1)
         hand_back(link, gone)
-        wait_until(lambda: totals(raw) == {"acknowledged": 1}, deadline=3)
+        wait_until(lambda: totals(raw) == {"acknowledged": 1})
 
 
 @pytest.mark.usefixtures("hasty")

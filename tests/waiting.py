@@ -9,10 +9,10 @@ import pytest
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str = "", *, deadline: float = 10.0) -> T:
+def wait_until(condition: Callable[[], T], what: str = "", *, deadline: float = 30.0) -> T:
     """What `condition()` returns once that is true; the test fails when it isn't within `deadline` seconds.
 
-    `what` completes the sentence "Not within 10 s: …".
+    `what` completes the sentence "Not within 30 s: …".
     """
     until = time.monotonic() + deadline
     while not (found := condition()):

@@ -1,13 +1,13 @@
 """A worker that has much to do is stopped, at any moment: nothing is lost, nothing is run twice.
 
-The moments are drawn at random; the output of a test that fails says of what seed, and `TEST_SEED` draws the same.
+The moments are drawn at random, as a count of messages that are done; the output of a test that fails says of what
+seed, and `TEST_SEED` draws the same.
 """
 
 import os
 import random
 import secrets
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from ..waiting import wait_until
 from ..workers import Fleet
 
 Raw = Any
-# In seconds: from the first message on.
-LATEST = 0.2
+# The share of the messages that are done at the latest moment. The rest is for what a worker does until it has heard.
+LATEST = 1 / 4
 
 
 def fast(chance: random.Random) -> str:
@@ -39,10 +39,7 @@ def mixed(chance: random.Random) -> str:
 
 
 class Shape(NamedTuple):
-    """A load and those that run it: the messages' type, what each asks for, and how many wait at each stop.
-
-    They are more than are run until then.
-    """
+    """A load and those that run it: the messages' type, what each asks for, and how many wait at each stop."""
 
     kind: str
     load: Callable[[random.Random], str]
@@ -77,17 +74,19 @@ def publish(raw: Raw, shape: Shape, chance: random.Random, count: int) -> None:
     pipeline.execute()
 
 
-def written(fleet: Fleet) -> int:
-    """How much was noted."""
-    return fleet.runs.stat().st_size if fleet.runs.exists() else 0
+def begun(fleet: Fleet, offset: int) -> int:
+    """How many messages were begun, by what was noted from there on."""
+    with fleet.runs.open("rb") as notes:
+        notes.seek(offset)
+        return notes.read().count(b"began ")
 
 
-def stop_amid_work(fleet: Fleet, chance: random.Random, *arguments: str) -> None:
-    """Start a worker and signal it at any moment after its first message, its supervisor alone or all processes."""
-    before = written(fleet)
+def stop_amid_work(fleet: Fleet, chance: random.Random, waiting: int, *arguments: str) -> None:
+    """Start a worker and signal it after any count of messages, its supervisor alone or all processes."""
+    fleet.runs.touch()
+    before, count = fleet.runs.stat().st_size, chance.randint(1, int(waiting * LATEST))
     worker = fleet.start(*arguments, TEST_HANDLERS="tests.faults.stopping")
-    wait_until(lambda: written(fleet) > before, "a message is run", deadline=30)
-    time.sleep(chance.uniform(0, LATEST))
+    wait_until(lambda: begun(fleet, before) >= count, f"{count} messages are begun", deadline=60)
     chance.choice([os.kill, os.killpg])(worker.pid, signal.SIGTERM)
     fleet.finish(worker)
 
@@ -105,19 +104,22 @@ def test_a_stop_under_load_loses_and_doubles_nothing(
 ) -> None:
     """What was begun ends and is acknowledged; the rest is there for anybody, as if it had never been delivered."""
     shape = SHAPES[name]
-    published = 0
-    for _ in range(stops):
-        published += (missing := shape.waiting - published + len(noted(fleet, "ended")))
+    published, waiting = 0, shape.waiting
+    while stops:
+        published += (missing := waiting - published + len(noted(fleet, "ended")))
         publish(raw, shape, chance, missing)
-        stop_amid_work(fleet, chance, *shape.arguments)
+        stop_amid_work(fleet, chance, waiting, *shape.arguments)
         ended = noted(fleet, "ended")
         assert noted(fleet, "began") == ended
         assert set(ended.values()) == {1}
         assert totals(raw) == {"acknowledged": len(ended)}
-        assert published - len(ended) > 0, "it had finished before it was stopped"
         assert books(raw).all == published
         pending = raw.xpending_range("orders", "billing", "-", "+", published)
         assert {(each["consumer"], each["times_delivered"]) for each in pending} <= {("returned", 0)}
+        if len(ended) < published:
+            stops -= 1
+        else:  # It had finished before it heard of the stop, which tells nothing: it gets more to do.
+            waiting *= 2
     fleet.drain("--threads", "16", TEST_HANDLERS="tests.faults.stopping")
     assert len(noted(fleet, "ended")) == len(fleet.noted("began")) == published
     assert totals(raw) == {"acknowledged": published}

@@ -1,0 +1,88 @@
+"""What .ci/steps makes of tests that fail."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+Done = subprocess.CompletedProcess[str]
+CI = Callable[..., Done]
+
+FLAKY = """
+    def test_flaky():
+        first = not Path("ran").exists()
+        Path("ran").touch()
+        assert not first
+"""
+BROKEN = """
+    def test_broken():
+        Path("broken").open("a").write("again ")
+        assert False
+"""
+STEADY = """
+    def test_steady():
+        Path("steady").open("x")
+"""
+
+
+@pytest.fixture
+def ci(tmp_path: Path) -> CI:
+    """What a run says whose one step is these tests, in a directory of their own."""
+
+    def run(*tests: str) -> Done:
+        (tmp_path / "pytest.ini").write_text("[pytest]\n")
+        body = "".join(f"{each}\n" for each in tests)
+        (tmp_path / "test_some.py").write_text(f"from pathlib import Path\nif True:\n{body}")
+        pytest_there = f"bash -c 'cd {tmp_path} && {sys.executable} -m pytest -q'"
+        program = f"set -euo pipefail; source .ci/steps; step some tested {pytest_there}; closing_line"
+        return subprocess.run(
+            ["bash", "-c", program],
+            cwd=ROOT,
+            env={**os.environ, "WORK": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_what_fails_once_is_told_and_fails_nothing(ci: CI) -> None:
+    """It is run again by itself, and counts once."""
+    done = ci(FLAKY, STEADY)
+    assert done.returncode == 0, done.stdout
+    assert "=== flaked: test_some.py::test_flaky\n" in done.stdout
+    said = done.stdout.split("=== some: exit code 0")[1]
+    assert "passed when run once more:\n=== flaked: test_some.py::test_flaky\n" in said
+    assert said.endswith("\n2 passed, 0 failed\n")
+
+
+def test_what_fails_twice_fails_the_run(ci: CI, tmp_path: Path) -> None:
+    """Beside one that failed by chance too."""
+    done = ci(FLAKY, BROKEN, STEADY)
+    assert done.returncode == 1
+    assert "=== flaked: test_some.py::test_flaky\n" in done.stdout
+    assert "=== failed twice: test_some.py::test_broken\n" in done.stdout
+    assert done.stdout.endswith("\n2 passed, 1 failed\n")
+    assert (tmp_path / "broken").read_text() == "again again "
+
+
+def test_what_cannot_be_run_fails_the_run(ci: CI) -> None:
+    """Tests that can't be imported, or that end pytest itself."""
+    unimportable = ci("    import no_such_module")
+    assert (unimportable.returncode, unimportable.stdout[-19:]) == (1, "0 passed, 1 failed\n")
+    ended = ci("    def test_some():\n        __import__('os')._exit(1)")
+    assert (ended.returncode, ended.stdout[-19:]) == (1, "0 passed, 1 failed\n")
+    assert "once more" not in ended.stdout
+
+
+def test_what_passes_is_run_once(ci: CI) -> None:
+    """And nothing is said of a second run."""
+    done = ci(STEADY)
+    assert done.returncode == 0
+    assert "once more" not in done.stdout
+    assert done.stdout.endswith("\n1 passed, 0 failed\n")
