@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 __all__ = [
     "ConfigurationError",
+    "ExtraMissing",
     "HandlerError",
     "InvalidMessage",
     "NotReplayable",
@@ -37,6 +38,10 @@ class StreamsError(Exception):
 
 class ConfigurationError(StreamsError, ImproperlyConfigured):
     """`REDIS_STREAMS` or `@publishes` says something that can't work; the message names it and the mend."""
+
+
+class ExtraMissing(StreamsError, ImportError):
+    """What was asked for needs a package that isn't installed; the message says how to install it."""
 
 
 class UnknownStream(StreamsError, LookupError):

@@ -107,6 +107,12 @@ class Snippets:
         if node := shutil.which("node"):
             subprocess.run([node, "--input-type=module", "--check"], input=text, text=True, check=True)
 
+    def yaml(self, text: str) -> None:
+        """Prometheus takes it as its configuration, where there is one."""
+        if promtool := shutil.which("promtool"):
+            command = [promtool, "check", "config", "--syntax-only", "/dev/stdin"]
+            subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+
     def mermaid(self, text: str) -> None:
         """A diagram of states, each declared by a name that may be read."""
         head, *lines = text.splitlines()

@@ -24,6 +24,7 @@ from django.utils.module_loading import import_string
 
 from django_redis_streams import Message, handler, handlers, publish, publishes, signals
 from django_redis_streams.conf import schema
+from django_redis_streams.metrics import names
 from django_redis_streams.outcomes import Reason
 from django_redis_streams.wire import Carried
 from django_redis_streams.wire.names import ENVELOPE
@@ -48,7 +49,7 @@ CHECKS = {
     found for path in PACKAGE.glob("c*/*.py") for found in re.findall(r"""[."]([EW]0\d\d)"[,)]""", path.read_text())
 }
 # Words in capitals that are neither settings nor commands of the server nor signals of the system.
-WORDS = {"BASE_DIR", "CONN_MAX_AGE", "DATABASES", "IMMEDIATE", "NAME", "UUID", "VALUE"}
+WORDS = {"BASE_DIR", "CONN_MAX_AGE", "DATABASES", "IMMEDIATE", "METRICS_TOKEN", "NAME", "UUID", "VALUE"}
 WORDS |= set(re.findall(r"\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
 
 
@@ -109,6 +110,7 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/wire-format.md", "The envelope", ENVELOPE),
     ("docs/wire-format.md", "Carried entries", {field.name for field in fields_of(Carried)}),
     ("docs/admin.md", "Reasons", list(Reason)),
+    ("docs/monitoring.md", "What waits: the web process", {each.name for each in names.GAUGES}),
     ("docs/admin.md", "Permissions", permissions()),
     *(("docs/settings.md", heading, table) for heading, (table, _) in LEVELS.items()),
 ]

@@ -1,0 +1,49 @@
+"""The names of everything that is exported, and its labels: nothing makes a series by message, type or process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = [
+    "CONSUMERS", "DEAD", "GAUGES", "LAG", "LENGTH", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING", "RETRYING",
+    "STRANGERS", "UP", "Metric",
+]  # fmt: skip
+
+_STREAM: Final = ("stream",)
+_GROUP: Final = ("stream", "group")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A name, what it tells, and its labels."""
+
+    name: str
+    told: str
+    labels: tuple[str, ...] = _GROUP
+
+
+UP: Final = Metric("redis_streams_up", "1 where the stream's figures could be read from its server, else 0.", _STREAM)
+LENGTH: Final = Metric("redis_streams_length", "Entries in the stream, all its lanes together.", _STREAM)
+DEAD: Final = Metric("redis_streams_dead_letters", "Dead letters that nobody has replayed or discarded.", _STREAM)
+STRANGERS: Final = Metric(
+    "redis_streams_undeclared_groups", "Groups on the server that the settings don't declare.", _STREAM
+)
+LAG: Final = Metric(
+    "redis_streams_lag", "Messages not yet delivered to the group; missing where the server can't tell how many."
+)
+OLDEST_UNREAD: Final = Metric(
+    "redis_streams_oldest_unread_age_seconds",
+    "Age of the oldest message not yet delivered to the group, 0 without one.",
+)
+PENDING: Final = Metric("redis_streams_pending", "Messages that were delivered and aren't settled.")
+OLDEST_PENDING: Final = Metric(
+    "redis_streams_oldest_pending_age_seconds", "Age of the oldest message that isn't settled, 0 without one."
+)
+RETRYING: Final = Metric("redis_streams_retrying", "Messages that failed and wait for their next run.")
+CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that the server heard of within CLAIM_IDLE.")
+PAUSED: Final = Metric("redis_streams_paused", "1 while the group is paused, else 0.")
+
+GAUGES: Final = (
+    UP, LENGTH, DEAD, STRANGERS, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING, CONSUMERS, PAUSED,
+)  # fmt: skip

@@ -1,0 +1,195 @@
+"""Metrics of what is on the servers, as a web process tells them."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from prometheus_client import CollectorRegistry, generate_latest
+
+from django_redis_streams import groups, metrics
+from django_redis_streams.metrics import names
+
+from . import states
+from .documents import ROOT
+from .samples import families, samples
+from .servers import Server
+
+Raw = Any
+OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+
+
+@pytest.fixture(autouse=True)
+def _empty(streams: Callable[..., None]) -> None:
+    """Begin with an empty server."""
+
+
+@pytest.fixture
+def missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra isn't installed."""
+    for name in [each for each in sys.modules if each.partition(".")[0] == "prometheus_client"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+
+
+def scraped(accept: str = "") -> dict[tuple[str, ...], float]:
+    """The samples that the view answers."""
+    response = Client().get("/metrics", headers={"accept": accept})
+    assert response.status_code == 200
+    return samples(response.content.decode(), response["Content-Type"])
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])
+def test_the_state_of_each_stream_and_group_is_told(raw: Raw, accept: str) -> None:
+    """By gauges, in either format that Prometheus reads."""
+    states.publish(raw, {"a": "1"})
+    states.bury()
+    states.publish(raw, {"a": "2"})
+    states.retry()
+    states.publish(raw, {"a": "3"}, {"a": "4"}, {"a": "5"})
+    states.deliver(count=1)
+    states.publish(raw, {"a": "6"})
+    groups.pause("orders", "billing", by="tests")
+    raw.xgroup_create("orders", "stranger")
+    found = scraped(accept)
+    assert found["redis_streams_up", "orders"] == 1
+    assert found["redis_streams_length", "orders"] == 6
+    assert found["redis_streams_dead_letters", "orders"] == 1
+    assert found["redis_streams_undeclared_groups", "orders"] == 1
+    of_billing = {name: value for (name, *labels), value in found.items() if labels == ["billing", "orders"]}
+    assert 0 <= of_billing.pop("redis_streams_oldest_unread_age_seconds") < 10
+    assert 0 <= of_billing.pop("redis_streams_oldest_pending_age_seconds") < 10
+    # Redis 6.2 doesn't count what a group has read: it can't tell.
+    assert of_billing.pop("redis_streams_lag", None) == (2 if "lag" in raw.xinfo_groups("orders")[0] else None)
+    assert of_billing == {
+        "redis_streams_pending": 2,
+        "redis_streams_retrying": 1,
+        "redis_streams_consumers": 1,
+        "redis_streams_paused": 1,
+    }
+    assert found["redis_streams_lag", "loyalty", "orders"] == 6
+
+
+def test_each_gauge_is_exported_with_its_labels_and_help() -> None:
+    """What the table of names says is what a scrape brings."""
+    text = Client().get("/metrics").content.decode()
+    told = {each.name: each for each in families(text, "text/plain")}
+    assert set(told) == {each.name for each in names.GAUGES}
+    for each in names.GAUGES:
+        assert told[each.name].type == "gauge"
+        assert told[each.name].documentation == each.told
+        assert {frozenset(sample.labels) for sample in told[each.name].samples} == {frozenset(each.labels)}
+
+
+def test_what_the_server_cannot_know_is_missing(raw: Raw) -> None:
+    """Unknown is no number, and least of all 0."""
+    entries = states.publish(raw, {"a": "1"}, {"a": "2"}, {"a": "3"}, {"a": "4"})
+    states.deliver(count=1)
+    raw.xdel("orders", entries[2])
+    raw.xgroup_setid("orders", "billing", entries[0])
+    found = scraped()
+    assert ("redis_streams_lag", "billing", "orders") not in found
+    assert found["redis_streams_pending", "billing", "orders"] == 2
+
+
+def test_a_server_that_is_down_hides_no_other(
+    raw: Raw, server: Server, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its streams are not up, and the log says why."""
+    settings.REDIS_STREAMS = {
+        "CONNECTIONS": {"default": {"URL": server.url}, "down": {"URL": "unix:///nowhere/at.all"}},
+        "STREAMS": {"orders": {"GROUPS": {"billing": {}}}, "lost": {"CONNECTION": "down", "GROUPS": {"billing": {}}}},
+    }
+    found = scraped()
+    assert found["redis_streams_up", "lost"] == 0
+    assert found["redis_streams_up", "orders"] == 1
+    assert ("redis_streams_length", "lost") not in found
+    assert "No metrics of stream 'lost'" in caplog.text
+
+
+def test_a_project_may_have_a_registry_of_its_own(raw: Raw) -> None:
+    """Registering asks no server; collecting does."""
+    states.publish(raw, {"a": "1"})
+    raw.config_resetstat()
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(metrics.Collector())
+    assert "cmdstat_evalsha" not in raw.info("commandstats")
+    assert samples(generate_latest(registry).decode())["redis_streams_length", "orders"] == 1
+
+
+def test_the_view_only_tells() -> None:
+    """It takes no POST, opens no transaction, and no cache may keep what it tells."""
+    assert Client().post("/metrics").status_code == 405
+    assert "no-store" in Client().get("/metrics")["Cache-Control"]
+    assert Client().head("/metrics").content == b""
+
+
+@pytest.mark.usefixtures("missing")
+def test_without_the_extra_the_view_says_what_to_install() -> None:
+    """Anybody who scrapes it reads the command."""
+    response = Client().get("/metrics")
+    assert response.status_code == 501
+    assert 'pip install "django-redis-streams[prometheus]"' in response.content.decode()
+
+
+def shown() -> str:
+    """What the dashboard's panels and menus ask Prometheus for."""
+    dashboard = json.loads((ROOT / "docs/grafana-dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    return "\n".join(asked + [each["definition"] for each in dashboard["templating"]["list"] if "definition" in each])
+
+
+def alerted() -> str:
+    """What the alert rules look at."""
+    return (ROOT / "docs/prometheus-alerts.yml").read_text()
+
+
+def named_in(text: str) -> set[str]:
+    """The metrics that these expressions name."""
+    return set(re.findall(r"\bredis_streams_\w+", text))
+
+
+def test_the_dashboard_shows_all_that_is_exported() -> None:
+    """And nothing that isn't."""
+    assert named_in(shown()) == {each.name for each in names.GAUGES}
+
+
+def test_alerts_look_at_what_is_exported() -> None:
+    """A rule on a name that nobody exports never fires."""
+    assert named_in(alerted()) <= {each.name for each in names.GAUGES}
+    assert len(named_in(alerted())) > 5
+
+
+@pytest.mark.parametrize("text", [shown(), alerted()], ids=["dashboard", "alerts"])
+def test_sums_and_filters_go_by_labels_that_there_are(text: str) -> None:
+    """A label that isn't exported would make one series of all, or none."""
+    labels = {each for found in re.findall(r"by \(([\w, ]+)\)", text) for each in found.split(", ")}
+    labels |= set(re.findall(r'(\w+)=~?"', text)) | set(re.findall(r"\$labels\.(\w+)", text))
+    assert labels == {"stream", "group"}
+
+
+_FILL = """
+for n = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'type', 'order.created', 'data', '{"order_id":"ord_123"}') end
+"""
+
+
+@pytest.mark.slow
+def test_a_scrape_costs_the_same_however_much_there_is(raw: Raw) -> None:
+    """A million entries, 100,000 pending and 10,000 dead letters: told in well under half a second."""
+    for key, thousands in (("orders", 1_000), ("{orders}:dlq", 10)):
+        for _ in range(thousands // 10):
+            raw.eval(_FILL, 1, key, 10_000)
+    states.deliver(count=1)
+    for number in range(100):
+        raw.xreadgroup("billing", f"consumer-{number}", {"orders": ">"}, count=1_000)
+    began = time.perf_counter()
+    found = scraped()
+    took = time.perf_counter() - began
+    assert found["redis_streams_length", "orders"] == 1_000_000
+    assert found["redis_streams_dead_letters", "orders"] == 10_000
+    assert found["redis_streams_pending", "billing", "orders"] >= 100_000
+    assert took < 0.5
