@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from django_redis_streams.worker.forking import ended_how
 from django_redis_streams.worker.plan import Plan
 from django_redis_streams.worker.supervisor import Supervisor
 
@@ -177,6 +178,15 @@ def test_a_message_that_ends_its_worker_lets_the_others_through(raw: Raw, fleet:
     assert worker.poll() is None
 
 
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [(-11, "was ended by SIGSEGV"), (-signal.SIGRTMIN - 3, "was ended by signal 37"), (3, "ended with exit code 3")],
+)
+def test_how_a_process_ended_is_told(code: int, how: str) -> None:
+    """Also where the signal has no name, as most of the real-time ones: the supervisor outlives that."""
+    assert ended_how(code) == how
+
+
 def test_a_warden_that_fails_is_not_tried_again_at_once() -> None:
     """A warden tries until it is done; one that fails all the same is started again after a wait."""
     supervisor = Supervisor(Plan(groups=()))
@@ -210,15 +220,15 @@ def test_a_signal_between_fork_and_handler_is_not_lost() -> None:
     program = """
 import os, signal
 from django_redis_streams.worker.signals import Signals
-from django_redis_streams.worker.supervisor import _NOTED, _forked
+from django_redis_streams.worker.forking import NOTED, forked
 
 def work():
     with Signals(signal.SIGTERM) as signals:
         return 0 if signals.wait(10) == [signal.SIGTERM] else 1
 
-with Signals(*_NOTED):
+with Signals(*NOTED):
     for _ in range(100):
-        pid = _forked(work)
+        pid = forked(work)
         os.kill(pid, signal.SIGTERM)
         _, status = os.waitpid(pid, 0)
         assert status == 0, status

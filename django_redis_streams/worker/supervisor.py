@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from django.db import connections as databases
 
 from ..store.membership import Membership
 from .board import Board
+from .forking import NOTED, ended_how, forked
 from .patience import Patience
 from .plan import Plan, memberships, new_random_part
 from .process import Process
@@ -27,7 +25,6 @@ from .warden import hand_back_all
 
 __all__ = ["Supervisor"]
 
-_NOTED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _TICK = 0.5
 # After the last process has ended, wardens have this long to hand back what those held.
 _WARDENS_GRACE = 10.0
@@ -64,7 +61,7 @@ class Supervisor:
         """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop."""
         # A forked process must not share a database connection with its parent.
         databases.close_all()
-        with Signals(*_NOTED) as signals:
+        with Signals(*NOTED) as signals:
             while not self._finished():
                 self._start_missing()
                 for number in signals.wait(self._pause()):
@@ -99,12 +96,12 @@ class Supervisor:
         supervisor = os.getpid()
         while self._owed and self._wardens_patience.over:
             dead = self._owed.pop()
-            self._wardens[_forked(lambda dead=dead: hand_back_all(dead, supervisor))] = dead  # type: ignore[misc]
+            self._wardens[forked(lambda dead=dead: hand_back_all(dead, supervisor))] = dead  # type: ignore[misc]
 
     def _start(self, place: _Place) -> None:
         random_part, supervisor = new_random_part(), os.getpid()
         place.board = board = Board(self._plan.places)
-        place.pid = _forked(lambda: Process(self._plan, random_part, board, supervisor).run())
+        place.pid = forked(lambda: Process(self._plan, random_part, board, supervisor).run())
         place.consumers = memberships(self._plan, place.pid, random_part)
 
     # ------------------------------------------------------------ ending
@@ -180,37 +177,4 @@ class Supervisor:
             place.patience.reset()
         wait = place.patience.more()
         again = "" if self._stopping else f"; another starts in {wait:.1f} s"
-        logger.error("Process %d %s%s. What it held is handed back.", pid, _how(code), again)
-
-
-def _how(code: int) -> str:
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
-def _forked(work: Callable[[], int]) -> int:
-    """The pid of a child that does the work and ends with the exit code it returns.
-
-    A signal that comes before the child has handlers of its own would be noted by a copy of the
-    supervisor's, and lost. So SIGTERM is blocked in the child until it enters `Signals`; a warden never does.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOTED)
-    pid = os.fork()
-    if pid:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return pid
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor forwards it as SIGTERM
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGINT})
-        code = work()
-    except BaseException:  # noqa: BLE001  nothing of the supervisor's may run in a child
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        logger.error("Process %d %s%s. What it held is handed back.", pid, ended_how(code), again)

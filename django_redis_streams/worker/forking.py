@@ -1,0 +1,56 @@
+"""Forking the processes of a supervisor, which has neither threads nor connections: so it can fork at any time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["NOTED", "ended_how", "forked"]
+
+# What the supervisor waits for.
+NOTED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+def ended_how(code: int) -> str:
+    """How a process ended: `was ended by SIGSEGV`, `ended with exit code 1`."""
+    return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal, most of which have no name
+        return f"signal {number}"
+
+
+def forked(work: Callable[[], int]) -> int:
+    """The pid of a child that does the work and ends with the exit code it returns.
+
+    A signal that comes before the child has handlers of its own would be noted by a copy of the
+    supervisor's, and lost. So SIGTERM is blocked in the child until it enters `Signals`; a warden never does.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NOTED)
+    pid = os.fork()
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor forwards it as SIGTERM
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGINT})
+        code = work()
+    except BaseException:  # noqa: BLE001  nothing of the supervisor's may run in a child
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
