@@ -19,7 +19,7 @@ endif
 # The demo has a directory of its own, and takes no other shop's database or server from the environment.
 SHOP := env -u DATABASE_URL -u REDIS_URL SHOP_DIR=.demo $(RUN) testproject/manage.py
 
-.PHONY: demo admin worker test faults lint bench clean anew
+.PHONY: demo admin worker test faults lint bench docs clean anew
 
 demo: $(VENV)/testproject@$(DJANGO)
 	@rm -rf .demo && mkdir .demo
@@ -47,6 +47,10 @@ lint: $(VENV)/lint@$(DJANGO)
 # FIGURES="drain.message latency.p50" measures these alone; INTO=docs redraws the docs' picture and table.
 bench: $(VENV)/bench@$(DJANGO)
 	@$(RUN) -m tests.benchmarks $(FIGURES) $(if $(INTO),--into $(INTO))
+
+# The pages of docs/ as a site: build/docs/index.html.
+docs: $(VENV)/docs@$(DJANGO)
+	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
 
 clean:
 	rm -rf $(VENV) .demo build dist .coverage .coverage.* htmlcov
