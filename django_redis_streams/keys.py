@@ -63,6 +63,10 @@ class StreamKeys:
         """Hash: what became of the group's messages since ever."""
         return self._side("totals", group)
 
+    def stats(self, group: str, minute: int) -> str:
+        """Hash: what the group's workers did in one minute, counted since 1970; expires."""
+        return self._side("stats", group, str(minute))
+
 
 def paused_field(group: str) -> str:
     """The field of the hash of groups that says since when a group is paused. No group's name holds a colon."""

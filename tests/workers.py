@@ -22,12 +22,13 @@ from django_redis_streams.worker.executor import Executor
 from django_redis_streams.worker.keeper import Keeper
 from django_redis_streams.worker.maintenance import Maintenance
 from django_redis_streams.worker.promoter import Promoter
+from django_redis_streams.worker.statistics import Statistics
 
 ROOT = Path(__file__).parent.parent
 
 
 class Worker:
-    """One consumer with a keeper, maintenance and a promoter, in threads of this process."""
+    """One consumer with a keeper, maintenance, a promoter and statistics, in threads of this process."""
 
     def __init__(self, stream: str = "orders", group: str = "billing", name: str = "tested", **options: Any) -> None:
         self.stop = threading.Event()
@@ -40,6 +41,7 @@ class Worker:
             Keeper(alias, self.services_stop, [self.consumer]),
             Maintenance(alias, self.services_stop, [self.consumer], [place.stream]),
             Promoter(alias, self.services_stop, [place.stream]),
+            Statistics(alias, self.services_stop, [self.consumer]),
         ]
         self.error: BaseException | None = None
         self.threads: list[threading.Thread] = []

@@ -1,11 +1,13 @@
 """Looking at what went wrong and what waits: dead letters, retries, pending messages, and the books.
 
 For the admin, for commands and for metrics. Nothing here changes anything. `rows` is what is seen, `listing` and
-`paging` how it is read, searched and paged, `single` one by its id, `books` the sums, `overview` all at a glance. Of a
-listing, a server that can't be asked is a `Problem` of the page, beside what other servers said. A setting that can't
-work raises `ConfigurationError`, a stream that isn't declared `UnknownStream`.
+`paging` how it is read, searched and paged, `single` one by its id, `books` the sums, `overview` all at a glance,
+`activity` what was done lately. Of a listing, a server that can't be asked is a `Problem` of the page, beside what
+other servers said. A setting that can't work raises `ConfigurationError`, a stream that isn't declared
+`UnknownStream`.
 """
 
+from .activity import Activities, Activity, GroupActivity, activity
 from .books import Books, books, group_totals
 from .listing import dead_letters, pending, retrying
 from .overview import GroupState, Overview, StreamState, overview
@@ -14,7 +16,7 @@ from .rows import DeadLetter, PendingMessage, RetryingMessage, Row
 from .single import find_dead_letters, find_pending, find_retrying
 
 __all__ = [
-    "Books", "Cursor", "DeadLetter", "GroupState", "Overview", "Page", "PendingMessage", "Problem", "RetryingMessage",
-    "Row", "StreamState", "books", "dead_letters", "find_dead_letters", "find_pending", "find_retrying", "group_totals",
-    "overview", "pending", "retrying",
+    "Activities", "Activity", "Books", "Cursor", "DeadLetter", "GroupActivity", "GroupState", "Overview", "Page",
+    "PendingMessage", "Problem", "RetryingMessage", "Row", "StreamState", "activity", "books", "dead_letters",
+    "find_dead_letters", "find_pending", "find_retrying", "group_totals", "overview", "pending", "retrying",
 ]  # fmt: skip

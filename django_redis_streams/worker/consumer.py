@@ -38,6 +38,7 @@ from .ledger import Ledger
 from .pace import Pace
 from .reader import Reader
 from .session import BLOCK_MS, Session
+from .tallies import Tally
 from .tell import about, logger, signal, tell, tell_paused, tell_vanished
 
 __all__ = ["Consumer"]
@@ -72,6 +73,7 @@ class Consumer:
         self.membership = membership
         self.holdings = Holdings()
         self.stale = threading.Event()
+        self.tally = Tally()
         self.session = Session(membership, stop, self._resume)
         self._executor = executor
         self._stop = stop
@@ -158,16 +160,18 @@ class Consumer:
 
     def _handle(self, batch: list[Delivery]) -> None:
         began = then = time.monotonic()
-        ran = 0
+        durations: list[float] = []
         for settled in self._executor.run(batch, self._may_run):
             now = time.monotonic()
             self._ledger.add(settled, then)
-            ran += 1
+            durations.append(now - then)
             if self._ledger.late(now) and self.session.connected:
                 self.session.attempt(self._settle_fresh)
+                now = time.monotonic()
             then = now
-        if ran:
-            self._pace.ran(ran, time.monotonic() - began)
+        if durations:
+            self._pace.ran(len(durations), time.monotonic() - began)
+            self.tally.ran(durations)
 
     def _handle_claimed(self, link: Link) -> None:
         """Claim what nobody runs, where maintenance saw some, and run it one by one.
@@ -264,6 +268,8 @@ class Consumer:
         # gone nothing is pending; made again, it delivers these once more. Acknowledgements come by the hundred.
         acknowledged = isinstance(batch[0][1], Ack)
         done = not isinstance(reply, Exception) and (acknowledged or bool(reply))
+        if done:
+            self.tally.settled(batch[0][1], int(str(reply)) if acknowledged else 1)
         told = not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG)
         for settled in batch:
             delivery = settled[0]
@@ -344,6 +350,7 @@ class Consumer:
         if len(found.deliveries) + len(found.vanished) >= count:
             self.stale.set()
         tell_vanished(self.membership, found.vanished)
+        self.tally.claimed(len(found.deliveries))
         return self._in_hand(found.deliveries, since)
 
     def _in_hand(self, deliveries: list[Delivery], since: float) -> list[Delivery]:

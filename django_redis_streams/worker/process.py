@@ -25,6 +25,7 @@ from .promoter import Promoter
 from .quota import Quota
 from .service import Service
 from .signals import Signals
+from .statistics import Statistics
 from .tell import about, logger
 
 __all__ = ["Process"]
@@ -112,6 +113,7 @@ class Process:
             yield Keeper(alias, self._services_stop, consumers)
             yield Maintenance(alias, self._services_stop, consumers, streams)
             yield Promoter(alias, self._services_stop, streams)
+            yield Statistics(alias, self._services_stop, consumers)
 
     def _started(self, run: Callable[[], None], place: Membership | None = None) -> threading.Thread:
         """A thread whose unforeseen end is the end of the process: a worker never goes on as a part of itself."""

@@ -49,14 +49,19 @@ class Service(ABC):
     def connected(self) -> None:  # noqa: B027  most have nothing to do then
         """Called after each connecting."""
 
+    def end(self) -> None:  # noqa: B027  as above
+        """Called once, when it was told to stop."""
+
     def run(self) -> None:
         """Do the step again and again until told to stop."""
-        while not self._stop.wait(self._guarded_step()):
+        while not self._stop.wait(self.guarded_step()):
             pass
+        self.end()
         if self._link is not None:
             self._link.close()
 
-    def _guarded_step(self) -> float:
+    def guarded_step(self) -> float:
+        """Do the step, and report what goes wrong; how many seconds to wait for the next."""
         try:
             self.step(self._connected())
         except (ServerUnreachable, ResponseError) as error:

@@ -1,0 +1,162 @@
+"""What the workers of each group did lately, minute by minute: how much, how fast, and how often in vain.
+
+Each worker process adds to it about once a second. It is for charts and rates; the books are what is exact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+
+from redis.exceptions import ResponseError
+
+from .. import conf, connections
+from ..conf import StreamConfig
+from ..exceptions import StreamsError
+from ..store.statistics import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
+from .paging import Problem
+from .rows import moment
+
+__all__ = ["Activities", "Activity", "GroupActivity", "activity"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What was done in so many `seconds` from `since` on.
+
+    `acknowledged`, `skipped`, `retried`, `dead_lettered` and `claimed` count messages, `runs` the times that one
+    was run. `running` is how many seconds all runs took together, `longest` the longest of them; of a batch handler's
+    messages, the first is given the time of all.
+    """
+
+    since: datetime
+    seconds: float
+    acknowledged: int = 0
+    skipped: int = 0
+    retried: int = 0
+    dead_lettered: int = 0
+    claimed: int = 0
+    runs: int = 0
+    running: float = 0.0
+    longest: float = 0.0
+
+    @property
+    def settled(self) -> int:
+        """How many messages were done with."""
+        return self.acknowledged + self.skipped + self.dead_lettered
+
+    @property
+    def failures(self) -> int:
+        """How many runs came to a retry or a dead letter."""
+        return self.retried + self.dead_lettered
+
+    @property
+    def rate(self) -> float:
+        """How many messages were done with in a second."""
+        return self.settled / self.seconds
+
+    @property
+    def mean_duration(self) -> float | None:
+        """How many seconds a message took; None where none was run."""
+        return self.running / self.runs if self.runs else None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupActivity:
+    """One group's minutes, the oldest first; the last is the one that isn't over yet."""
+
+    stream: str
+    group: str
+    minutes: Sequence[Activity]
+
+    def last(self, minutes: int) -> Activity:
+        """The last minutes as one; the running one counts, with the seconds that it has lasted."""
+        some = self.minutes[-minutes:]
+        return Activity(
+            since=some[0].since,
+            seconds=sum(each.seconds for each in some),
+            acknowledged=sum(each.acknowledged for each in some),
+            skipped=sum(each.skipped for each in some),
+            retried=sum(each.retried for each in some),
+            dead_lettered=sum(each.dead_lettered for each in some),
+            claimed=sum(each.claimed for each in some),
+            runs=sum(each.runs for each in some),
+            running=sum(each.running for each in some),
+            longest=max(each.longest for each in some),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Activities:
+    """The declared groups whose figures could be read, in the order of the settings; and why others couldn't."""
+
+    groups: Sequence[GroupActivity]
+    problems: Sequence[Problem]
+
+    def of(self, stream: str, group: str) -> GroupActivity | None:
+        """The activity of one group, None where it isn't among these."""
+        return next((each for each in self.groups if (each.stream, each.group) == (stream, group)), None)
+
+
+def activity(*streams: str, minutes: int = 60) -> Activities:
+    """What the workers of each declared group did in the last minutes; of these streams, by default of all.
+
+    One round trip for each server. Raises `UnknownStream`, `ConfigurationError` for settings that can't work, and
+    `ValueError` for minutes that aren't kept.
+    """
+    if not 1 <= minutes <= KEPT_MINUTES:
+        raise ValueError(f"minutes={minutes!r}: expected 1 to {KEPT_MINUTES}, for so long they are kept.")
+    declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
+    now = time.time()
+    asked = range(int(now // 60) - minutes + 1, int(now // 60) + 1)
+    found: dict[str, list[GroupActivity]] = {}
+    problems: list[Problem] = []
+    alias = attrgetter("connection")
+    for _, theirs in groupby(sorted(declared, key=alias), alias):
+        some = list(theirs)
+        try:
+            found.update(_of_one_server(some, asked, now))
+        except (StreamsError, ResponseError) as error:
+            problems += [Problem(each.name, error) for each in some]
+    return Activities([each for stream in declared for each in found.get(stream.name, ())], problems)
+
+
+def _of_one_server(streams: Iterable[StreamConfig], asked: range, now: float) -> dict[str, list[GroupActivity]]:
+    places = [(stream, group) for stream in streams for group in stream.groups]
+    commands = [command for stream, group in places for command in minute_commands(stream, group, asked)]
+    if not commands:
+        return {}
+    replies = iter(connections.get(places[0][0].connection).call_many(commands))
+    found: dict[str, list[GroupActivity]] = {}
+    for stream, group in places:
+        of_group = GroupActivity(stream.name, group, list(_minutes(asked, replies, now)))
+        found.setdefault(stream.name, []).append(of_group)
+    return found
+
+
+def _minutes(asked: range, replies: Iterator[object], now: float) -> Iterator[Activity]:
+    for minute in asked:
+        reply = next(replies)
+        if isinstance(reply, Exception):
+            raise reply
+        yield _minute(minute * 60, counted(reply), now)
+
+
+def _minute(begun: int, figures: Mapping[str, int], now: float) -> Activity:
+    return Activity(
+        since=moment(begun * 1000),
+        # Of one that has just begun, a rate would be anything.
+        seconds=min(60.0, max(1.0, now - begun)),
+        acknowledged=figures.get("acknowledged", 0),
+        skipped=figures.get("skipped", 0),
+        retried=figures.get("retried", 0),
+        dead_lettered=figures.get("dead-lettered", 0),
+        claimed=figures.get("claimed", 0),
+        runs=figures.get(RUNS, 0),
+        running=figures.get(MICROSECONDS, 0) / 1_000_000,
+        longest=figures.get(LONGEST, 0) / 1_000_000,
+    )
