@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
@@ -12,18 +14,21 @@ from django.contrib.auth.models import Group
 from django.db import connection
 
 from django_redis_streams import handlers
-from django_redis_streams.conf import GroupConfig
+from django_redis_streams.conf import GroupConfig, StreamConfig
 from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
+from django_redis_streams.keys import StreamKeys
 from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
 from django_redis_streams.store.delivery import Delivery
 from django_redis_streams.wire import Origin
+from django_redis_streams.worker.board import Slots
 from django_redis_streams.worker.executor import Executor
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 
 ORIGIN = Origin(stream="orders", group="billing", key="orders")
+STREAM = StreamConfig(name="orders", keys=StreamKeys("orders"))
 bill = handler("orders", group="billing")
 
 
@@ -44,7 +49,8 @@ def execute() -> Iterator[Callable[..., list[Outcome]]]:
 
     def run(batch: list[Delivery], may_run: Callable[[Delivery], bool] = lambda _: True, **group: Any) -> list[Outcome]:
         if not made:
-            made.append(Executor(handlers.of("orders", "billing"), GroupConfig(name="billing", **group)))
+            place = GroupConfig(name="billing", **group)
+            made.append(Executor(handlers.of("orders", "billing"), place, Slots(STREAM, place)))
         found = {delivery.entry_id: outcome for delivery, outcome in made[0].run(batch, may_run)}
         return [found[each.entry_id] for each in batch if each.entry_id in found]
 
@@ -410,3 +416,59 @@ def test_an_atomic_batch_is_one_transaction(execute):
     execute(numbered(3))
     assert sorted(each.name for each in Group.objects.all()) == ["1", "2"]
     assert not connection.in_atomic_block
+
+
+@pytest.mark.parametrize("batch_size", [100, 2])
+def test_what_runs_stands_on_the_slots_while_it_runs(batch_size):
+    """Also where more is to be run than there are rows; and nothing stands there before or after it."""
+    seen: list[list[str]] = []
+    group = GroupConfig(name="billing", batch_size=batch_size)
+    slots = Slots(STREAM, group)
+
+    @bill
+    def run(message: Message) -> None:
+        seen.append([token for token, _ in slots.running()])
+        if message.payload["n"] == "2":
+            raise SystemExit
+
+    with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
+        for _ in executor.run(numbered(5), lambda _: True):
+            assert slots.running() == []
+    assert seen == [[f"orders/{number}-0"] for number in range(1, 6)]
+
+
+def test_a_batch_stands_on_the_slots_as_a_whole_and_then_one_by_one():
+    """All of it runs in the call for all; the call for each, where that raised, is of one."""
+    seen: list[list[str]] = []
+    group = GroupConfig(name="billing")
+    slots = Slots(STREAM, group)
+
+    @handler("orders", group="billing", batch=True)
+    def run(messages: list[Message]) -> None:
+        seen.append([token for token, _ in slots.running()])
+        raise RuntimeError
+
+    with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
+        assert len(list(executor.run(numbered(2), lambda _: True))) == 2
+    assert seen == [["orders/1-0", "orders/2-0"], ["orders/1-0"], ["orders/2-0"]]
+    assert slots.running() == []
+
+
+def test_each_run_of_a_batch_is_told_with_its_seconds():
+    """Once, when the batch is over; what isn't run, for it isn't allowed to or has no handler, is not among them."""
+    told: list[list[float]] = []
+    group = GroupConfig(name="billing", unmatched="skip")
+
+    @handler("orders", group="billing", type="slow")
+    def run(message: Message) -> None:
+        time.sleep(0.01)
+
+    with closing(
+        Executor(handlers.of("orders", "billing"), group, Slots(STREAM, group), lambda ran: told.append(list(ran)))
+    ) as executor:
+        entries = deliveries(["type", "slow"], ["type", "slow"], ["type", "slow"], ["type", "other"])
+        list(executor.run(entries, lambda each: each.entry_id != "2-0"))
+        list(executor.run(deliveries(["type", "other"]), lambda _: True))
+    (durations,) = told
+    assert len(durations) == 2
+    assert all(0.01 <= each < 5 for each in durations)

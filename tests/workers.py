@@ -17,6 +17,7 @@ from django.db import connections as databases
 from django_redis_streams import conf, connections, handlers
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.store.membership import Membership
+from django_redis_streams.worker.board import Slots
 from django_redis_streams.worker.consumer import Consumer
 from django_redis_streams.worker.executor import Executor
 from django_redis_streams.worker.keeper import Keeper
@@ -33,7 +34,7 @@ class Worker:
     def __init__(self, stream: str = "orders", group: str = "billing", name: str = "tested", **options: Any) -> None:
         self.stop = threading.Event()
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
-        executor = Executor(handlers.of(stream, group), place.group)
+        executor = Executor(handlers.of(stream, group), place.group, Slots(place.stream, place.group))
         self.consumer = Consumer(place, executor, stop=self.stop, **options)
         self.services_stop = threading.Event()
         alias = place.stream.connection

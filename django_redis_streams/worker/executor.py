@@ -1,6 +1,7 @@
 """From a delivery to its outcome: find the handler, run it, judge what it did. No Redis in here.
 
-Whatever a handler raises, and whatever an entry holds, ends in an outcome.
+Whatever a handler raises, and whatever an entry holds, ends in an outcome. What runs is written on the slots
+before it runs: should it end the process, the supervisor reads there what did.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import copy_context
+from math import inf
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -25,6 +27,7 @@ from ..retry import judge
 from ..store.delivery import Delivery, Run
 from ..store.settle import Settled
 from ..wire import Undecodable, decode, decode_as_foreign
+from .board import Slots
 from .databases import Databases
 
 __all__ = ["Executor"]
@@ -36,42 +39,72 @@ _HANDLED = Ack()
 _SKIPPED = Ack(skipped=True)
 
 
-class Executor:
-    """Runs the handlers of one group in the calling thread."""
+# A delivery for a batch handler, with its row on the slots and its message.
+_Collected = tuple[int, Delivery, Message]
 
-    def __init__(self, handlers: HandlerSet, group: GroupConfig) -> None:
+
+class Executor:
+    """Runs the handlers of one group in the calling thread, and writes on `slots` what it runs.
+
+    `ran` is the hook of who counts: called after each batch with the seconds that each of its runs took, in their
+    order, each from the end of the run before it. The list is the executor's own: it is emptied afterwards.
+    """
+
+    def __init__(
+        self,
+        handlers: HandlerSet,
+        group: GroupConfig,
+        slots: Slots,
+        ran: Callable[[Sequence[float]], None] = lambda _: None,
+    ) -> None:
         self._handlers = handlers
         self._functions = {each: _in_transaction(each) for each in handlers}
         self._group = group
+        self._slots = slots
+        self._ran = ran
+        self._durations: list[float] = []
         self._databases = Databases()
         # Coroutines reach databases in the one thread that asgiref has for that, never in this one.
         self._loop_databases: Databases | None = None
         self._runner = asyncio.Runner()
         self._heard = False
 
-    def run(self, deliveries: Iterable[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
+    def run(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
         """Run these, one by one, and tell the outcome of each as it is known.
 
         `may_run` is asked right before each: what it refuses isn't run and has no outcome. Messages for a
         batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once.
         """
-        self._heard = signals.worker_heard()
-        self._databases.watch()
-        self._databases.before_batch()
-        if self._loop_databases is not None:
-            self._loop_databases.before_batch()
-        batches: dict[Handler, list[tuple[Delivery, Message]]] = {}
-        for delivery in deliveries:
-            found = self._prepare(delivery)
-            if isinstance(found, tuple) and found[1].batch:
-                batches.setdefault(found[1], []).append((delivery, found[0]))
-            elif may_run(delivery):
-                yield delivery, self._run(found[1], delivery, found[0]) if isinstance(found, tuple) else found
-        most = self._group.batch_size
-        for handler, batch in batches.items():
-            for first in range(0, len(batch), most):
-                yield from self._run_batch(handler, [each for each in batch[first : first + most] if may_run(each[0])])
+        self._before_batch()
+        # What was claimed or looked for may be more than there are rows.
+        for first in range(0, len(deliveries), self._slots.rows):
+            yield from self._run_part(deliveries[first : first + self._slots.rows], may_run)
         self._after_batch()
+
+    def _run_part(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
+        """As many as there are rows: each stands on one."""
+        self._slots.name([each.token for each in deliveries])
+        deadlines, done, clock = self._slots.deadlines, self._durations.append, time.perf_counter
+        batches: dict[Handler, list[_Collected]] = {}
+        then = clock()
+        for row, delivery in enumerate(deliveries):
+            found = self._prepare(delivery)
+            if not isinstance(found, tuple):
+                if may_run(delivery):
+                    yield delivery, found
+            elif found[1].batch:
+                batches.setdefault(found[1], []).append((row, delivery, found[0]))
+            elif may_run(delivery):
+                message, handler = found
+                deadlines[row] = inf
+                outcome = self._run(handler, delivery, message)
+                deadlines[row] = 0.0
+                now = clock()
+                done(now - then)
+                then = now
+                yield delivery, outcome
+        for handler, batch in batches.items():
+            yield from self._run_batch(handler, [each for each in batch if may_run(each[1])])
 
     def close(self) -> None:
         """Let go of the thread's database connections and event loop, and of those that its coroutines used."""
@@ -80,7 +113,17 @@ class Executor:
             self._runner.run(sync_to_async(self._loop_databases.close)())
         self._runner.close()
 
+    def _before_batch(self) -> None:
+        self._heard = signals.worker_heard()
+        self._databases.watch()
+        self._databases.before_batch()
+        if self._loop_databases is not None:
+            self._loop_databases.before_batch()
+
     def _after_batch(self) -> None:
+        if self._durations:
+            self._ran(self._durations)
+            self._durations.clear()
         self._databases.after_batch()
         if self._loop_databases is not None:
             self._runner.run(sync_to_async(self._loop_databases.after_batch)())
@@ -115,24 +158,35 @@ class Executor:
             return _HANDLED
         return self._outcome(handler, delivery, message, message.asked, began)
 
-    def _run_batch(self, handler: Handler, batch: list[tuple[Delivery, Message]]) -> Iterator[Settled]:
+    def _run_batch(self, handler: Handler, batch: list[_Collected]) -> Iterator[Settled]:
         """One call for all; where it raises, one call each, so that the guilty one is found."""
         if not batch:
             return
         began = time.perf_counter()
-        try:
-            self._call(handler, [message for _, message in batch])
-        except BaseException as error:  # noqa: BLE001  as above
-            if len(batch) == 1:
-                ((delivery, message),) = batch
-                yield delivery, self._outcome(handler, delivery, message, error, began)
-                return
-            for delivery, _ in batch:
+        error = self._failure_of_batch(handler, batch)
+        self._durations.append(time.perf_counter() - began)
+        if error is None:
+            for _, delivery, message in batch:
+                yield delivery, self._outcome(handler, delivery, message, message.asked, began)
+        elif len(batch) == 1:
+            ((_, delivery, message),) = batch
+            yield delivery, self._outcome(handler, delivery, message, error, began)
+        else:
+            for row, delivery, _ in batch:
                 # Decoded anew: the call that failed may have marked or changed it.
-                yield from self._run_batch(handler, [(delivery, _decoded(delivery))])
-            return
-        for delivery, message in batch:
-            yield delivery, self._outcome(handler, delivery, message, message.asked, began)
+                yield from self._run_batch(handler, [(row, delivery, _decoded(delivery))])
+
+    def _failure_of_batch(self, handler: Handler, batch: list[_Collected]) -> BaseException | None:
+        for row, _, _ in batch:
+            self._slots.deadlines[row] = inf
+        try:
+            self._call(handler, [message for _, _, message in batch])
+        except BaseException as error:  # noqa: BLE001  as above
+            return error
+        finally:
+            for row, _, _ in batch:
+                self._slots.deadlines[row] = 0.0
+        return None
 
     def _outcome(
         self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | None, began: float

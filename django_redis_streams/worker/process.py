@@ -99,7 +99,7 @@ class Process:
 
         return Consumer(
             place,
-            Executor(handlers.of(place.stream.name, place.group.name), place.group),
+            Executor(handlers.of(place.stream.name, place.group.name), place.group, slots),
             stop=self._stop,
             drain=self._plan.drain,
             begin=self._quota.begin,
