@@ -59,6 +59,14 @@ class StreamKeys:
         """Hash: token to what the retry will be when due."""
         return self._side("retry", group, "entries")
 
+    def rate(self, group: str) -> str:
+        """String: when the group's next message would be due at an even pace, in microseconds since 1970."""
+        return self._side("limits", group, "rate")
+
+    def slots(self, group: str) -> str:
+        """ZSET: token of each message that the group's workers have in hand, to when that lease ends, in ms."""
+        return self._side("limits", group, "slots")
+
     def totals(self, group: str) -> str:
         """Hash: what became of the group's messages since ever."""
         return self._side("totals", group)

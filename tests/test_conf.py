@@ -180,6 +180,11 @@ def test_bad_value_of_a_stream(declare, key, value, said):
         ("CLAIM_IDLE", None, "expected seconds above 0"),
         ("BATCH_SIZE", 0, "expected a whole number, 1 or more"),
         ("UNMATCHED", "ignore", "expected 'dead-letter' or 'skip'"),
+        ("RATE", 100, "such as '100/s', '30/m', '9/h'"),
+        ("RATE", "0/s", "expected a whole number, 1 or more, a second, minute or hour"),
+        ("RATE", "100/d", "such as '100/s'"),
+        ("RATE", "1.5/s", "such as '100/s'"),
+        ("GROUP_CONCURRENCY", 0, "expected a whole number, 1 or more"),
     ],
 )
 def test_bad_value_of_a_group(declare, key, value, said):

@@ -50,7 +50,7 @@ def test_wheel_holds_every_file_of_the_package(wheel):
     "pattern",
     [
         r"/py\.typed$",
-        r"/store/scripts/\w+\.lua$",
+        r"/store/scripts/(parts/)?\w+\.lua$",
         r"/migrations/0001_initial\.py$",
         r"/templates/.+\.html$",
         r"/management/commands/runconsumers\.py$",

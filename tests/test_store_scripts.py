@@ -15,6 +15,7 @@ from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Rea
 from django_redis_streams.store.consumers import retire_dead
 from django_redis_streams.store.groups import make_group
 from django_redis_streams.store.hold import claim, hand_back, pending_of, renew
+from django_redis_streams.store.limits import hold
 from django_redis_streams.store.membership import Membership
 from django_redis_streams.store.redeliver import Promotion, promote
 from django_redis_streams.store.scripts import all_scripts, run, script
@@ -35,6 +36,9 @@ TOTALS = "{orders}:totals:billing"
 DLQ = "{orders}:dlq"
 GROUPS = "{orders}:groups"
 PROMOTER = "{orders}:promoter"
+RATE = "{orders}:limits:billing:rate"
+SLOTS = "{orders}:limits:billing:slots"
+UNLIMITED = ("", "", "", 1000)
 STREAMS = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}, "MAXLEN": 1, "EXACT_TRIM": True}}
 
 
@@ -142,7 +146,20 @@ def an_unread_entry(raw: Raw, link: Link) -> Act:
     """Read it by the script that reads lanes."""
     make_group(link, member(), "0")
     raw.xadd(MAIN, {"n": "1"}, id="1-1")
-    return lambda link: run(link, script("read")([REDELIVERY, MAIN], "billing", "c", 10, 0, 0))
+    return lambda link: run(link, script("read")([RATE, SLOTS, REDELIVERY, MAIN], "billing", "c", 10, 0, 0, *UNLIMITED))
+
+
+def an_unread_entry_of_a_limited_group(raw: Raw, link: Link) -> Act:
+    """Read it, and take what its limits give."""
+    an_unread_entry(raw, link)
+    limits = (1, 10, 10, 1000)
+    return lambda link: run(link, script("read")([RATE, SLOTS, REDELIVERY, MAIN], "billing", "c", 10, 0, 0, *limits))
+
+
+def a_lease(raw: Raw, link: Link) -> Act:
+    """Renew the lease of a message that is in hand."""
+    deliver(raw, link)
+    return lambda link: hold(link, member(), ["orders/1-1"])
 
 
 def a_missing_group(raw: Raw, _: Link) -> Act:
@@ -185,6 +202,8 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "claim what vanished": a_pending_entry_without_a_body,
     "make_group": a_missing_group,
     "read": an_unread_entry,
+    "read by limits": an_unread_entry_of_a_limited_group,
+    "lease": a_lease,
     "trim": a_long_stream,
     "retire": a_silent_consumer,
 }
@@ -206,6 +225,7 @@ def state(raw: Raw) -> dict[str, Any]:
         "retries": (raw.zrange(RETRY, 0, -1), raw.hkeys(ENTRIES)),
         "totals": {name: value for name, value in raw.hgetall(TOTALS).items() if value != "0"},
         "groups": raw.hgetall(GROUPS),
+        "slots": raw.zrange(SLOTS, 0, -1),
     }
 
 
@@ -268,7 +288,7 @@ def test_a_step_that_an_acl_refuses_changes_nothing(
     assert state(raw) == wanted
 
 
-@pytest.mark.parametrize("key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER])
+@pytest.mark.parametrize("key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, RATE, SLOTS])
 @pytest.mark.parametrize("case", CASES)
 def test_a_key_of_a_wrong_type_changes_nothing(raw: Raw, link: Link, case: str, key: str) -> None:
     """However often it is tried, nothing is lost and nothing copied twice; mended, it does all that it does."""

@@ -49,6 +49,8 @@ _GROUP: Final[Table] = {
     "BACKOFF": ("backoff", values.pair),
     "CLAIM_IDLE": ("claim_idle", values.duration),
     "BATCH_SIZE": ("batch_size", values.positive),
+    "RATE": ("rate", values.optional(values.rate)),
+    "GROUP_CONCURRENCY": ("group_concurrency", values.optional(values.positive)),
     "UNMATCHED": ("unmatched", values.choice("dead-letter", "skip")),
 }
 _MODEL: Final[Table] = {

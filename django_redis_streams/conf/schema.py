@@ -33,7 +33,8 @@ class GroupConfig:
     `start` is where a group that never was begins: "0", "$" or an entry id. `max_retries` runs follow the
     first. `backoff` is base and cap of the exponential. Entries idle for `claim_idle` seconds are claimed.
     At most `batch_size` entries of a source are read at once. `unmatched` says what becomes of a message that no
-    handler takes: "dead-letter" or "skip"; `unmatched_given` whether the settings chose one.
+    handler takes: "dead-letter" or "skip"; `unmatched_given` whether the settings chose one. Over all workers, at most
+    `rate` messages a second are begun, and at most `group_concurrency` are being run.
     """
 
     name: str
@@ -44,6 +45,13 @@ class GroupConfig:
     batch_size: int = 100
     unmatched: str = "dead-letter"
     unmatched_given: bool = False
+    rate: float | None = None
+    group_concurrency: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether its workers share a limit."""
+        return self.rate is not None or self.group_concurrency is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,12 @@ from ..keys import DEFAULT_LANE
 
 __all__ = [
     "boolean", "choice", "duration", "entry_position", "events", "lanes", "mapping", "optional", "pair", "positive",
-    "prefix", "some", "text", "texts", "url", "weights", "whole",
+    "prefix", "rate", "some", "text", "texts", "url", "weights", "whole",
 ]  # fmt: skip
 
 _ENTRY_ID = re.compile(r"\d+(-\d+)?")
+_RATE = re.compile(r"(\d+)/([smh])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _SCHEMES = ("redis://", "rediss://", "unix://", "embedded://")
 _EVENTS = ("created", "updated", "deleted")
 
@@ -138,6 +140,14 @@ def weights(value: Any) -> Mapping[str, int]:
         return MappingProxyType({name: positive(weight) for name, weight in mapping(value).items()})
     except ValueError:
         raise ValueError("expected a dict with lanes as its keys, and whole numbers of 1 or more") from None
+
+
+def rate(value: Any) -> float:
+    """How many a second, of a text such as "100/s", "30/m" or "1000/h"."""
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not int(found[1]):
+        raise ValueError("expected a whole number, 1 or more, a second, minute or hour, such as '100/s', '30/m', '9/h'")
+    return int(found[1]) / _SECONDS[found[2]]
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:

@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from ..connections import Link
 from ..keys import token
 from .delivery import Delivery, deliveries
+from .limits import hold, limit_keys, limit_words
 from .membership import RETURNED, Membership
 from .refusals import group_is_gone
 from .scripts import run, script
@@ -43,6 +44,7 @@ def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple
         others, gone = run(link, script("renew")(keys, membership.group.name, membership.consumer, *part))
         lost += (token(key, each) for each in others)
         vanished += (token(key, each) for each in gone)
+        hold(link, membership, [token(key, each) for each in part if each not in {*others, *gone}])
     return lost, vanished
 
 
@@ -102,8 +104,8 @@ def claim(link: Link, membership: Membership, count: int, *, returned_only: bool
             claimed, vanished = run(
                 link,
                 script("claim")(
-                    [key, totals], membership.group.name, membership.consumer,
-                    membership.claim_idle_ms, wanted, owner,
+                    [key, totals, *limit_keys(membership)], membership.group.name, membership.consumer,
+                    membership.claim_idle_ms, wanted, owner, *limit_words(membership),
                 ),
             )  # fmt: skip
             found.deliveries += deliveries(membership, key, claimed)
@@ -132,7 +134,7 @@ def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:
 
 def _hand_back(link: Link, membership: Membership, key: str) -> Iterator[tuple[int, list[str]]]:
     command = script("hand_back")(
-        [key, membership.keys.totals(membership.group.name)],
+        [key, membership.keys.totals(membership.group.name), membership.keys.slots(membership.group.name)],
         membership.group.name, membership.consumer, membership.claim_idle_ms, _HANDED_BACK_AT_ONCE,
     )  # fmt: skip
     left = 0

@@ -1,5 +1,7 @@
 """The Lua scripts, each a file in `scripts/` that opens with a map of its keys and arguments.
 
+A script may name a part, in a line `--! NAME`: it stands there as `scripts/parts/NAME.lua` has it.
+
 A script runs by its digest (https://redis.io/docs/latest/commands/evalsha/). A server that doesn't know it
 (new, restarted, flushed) answers NOSCRIPT and has changed nothing: it gets the source, once.
 """
@@ -7,6 +9,7 @@ A script runs by its digest (https://redis.io/docs/latest/commands/evalsha/). A 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -19,12 +22,19 @@ from ..connections.link import Command, Link
 __all__ = ["Command", "Script", "all_scripts", "exchange", "run", "script"]
 
 
+_PART = re.compile(r"^--! (\w+)\n", re.MULTILINE)
+
+
+def _text(*path: str) -> str:
+    return resources.files(__package__).joinpath("scripts", *path).read_text("utf-8")
+
+
 class Script:
     """One script by its file's name, without `.lua`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text("utf-8")
+        self.source = _PART.sub(lambda found: _text("parts", f"{found[1]}.lua"), _text(f"{name}.lua"))
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | float) -> Command:

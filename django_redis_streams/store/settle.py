@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
 from ..wire import Carried, carry
 from .delivery import Delivery
+from .limits import slots_key
 from .membership import Membership
 from .scripts import Command, script
 
@@ -48,7 +49,7 @@ def vanish_command(membership: Membership, key: str, entry_id: str) -> Command:
 
 def _ack(membership: Membership, key: str, total: str, ids: list[str]) -> Command:
     return script("ack")(
-        [key, membership.keys.totals(membership.group.name)],
+        [key, membership.keys.totals(membership.group.name), *slots_key(membership)],
         membership.group.name, _ours(membership, key), total, *ids,
     )  # fmt: skip
 
@@ -59,9 +60,9 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
     place = [group, membership.consumer, delivery.entry_id, _ours(membership, delivery.key)]
     fields = carry(_failed(delivery.history(), outcome), delivery.fields)
     if isinstance(outcome, DeadLetter):
-        return script("bury")([*names, keys.dlq], *place, *fields)
+        return script("bury")([*names, keys.dlq, *slots_key(membership)], *place, *fields)
     return script("retry")(
-        [*names, keys.retry(group), keys.retry_entries(group)],
+        [*names, keys.retry(group), keys.retry_entries(group), *slots_key(membership)],
         *place, delivery.token, round(outcome.delay * 1000), delivery.origin.lane, *fields,
     )  # fmt: skip
 

@@ -116,7 +116,7 @@ class Consumer:
         elif batch := self._read(link):
             self._nothing_left = False
             self._handle(batch)
-        else:
+        elif not self._reader.waited:
             self._idle(link)
 
     def _attend(self, link: Link) -> None:
@@ -132,7 +132,7 @@ class Consumer:
     def _read(self, link: Link) -> list[Delivery]:
         """The next batch, for which the last was settled; and where batches come full and fast, ask for one more."""
         if not self._reader.ahead:
-            self._reader.ask(link, self._ledger.send(), self._pace.count, self._block_ms)
+            self._reader.ask(link, self._ledger.send(), self._count, self._block_ms)
         batch = self._reader.take(link)
         self.session.has_read = True
         if self._reader.full and self._pace.fast and not self._needs_attention:
@@ -157,6 +157,12 @@ class Consumer:
         if self.stale.is_set():
             return None  # there is something to do
         return _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
+
+    @property
+    def _count(self) -> int:
+        """How many to read or claim now. Where the group's workers share slots, no more than can be run at once."""
+        count = self._pace.count
+        return count if self.membership.group.group_concurrency is None else min(count, self._executor.at_once)
 
     def _handle(self, batch: list[Delivery]) -> None:
         began = then = time.monotonic()
@@ -221,7 +227,12 @@ class Consumer:
         """Nothing came: a moment to look for what an old connection may have been given, and for others'."""
         self._claim_at = 0.0
         self._handle(self._look(link))
-        if self._drain and not len(self._ledger):
+        wait_ms = self._reader.held_back.wait_ms if self._reader.held_back else 0
+        if wait_ms:
+            # A limit leaves no room: what nobody read tells nothing.
+            self._nothing_left = False
+            self._stop.wait(min(wait_ms, BLOCK_MS) / 1_000)
+        elif self._drain and not len(self._ledger):
             # Drained is what was found so and then read once more in vain: see is_drained.
             self._drained, self._nothing_left = self._nothing_left, is_drained(link, self.membership)
 
@@ -345,7 +356,7 @@ class Consumer:
 
     def _claimed(self, link: Link) -> list[Delivery]:
         """What was handed back, and what is idle for long if we may claim that; where there is more, `stale` stays."""
-        since, count = time.monotonic(), self._pace.count
+        since, count = time.monotonic(), self._count
         found = claim(link, self.membership, count, returned_only=not self.may_claim)
         if len(found.deliveries) + len(found.vanished) >= count:
             self.stale.set()

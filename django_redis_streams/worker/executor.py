@@ -69,6 +69,11 @@ class Executor:
         self._runner = asyncio.Runner()
         self._heard = False
 
+    @property
+    def at_once(self) -> int:
+        """How many messages it can run at the same time."""
+        return self._group.batch_size if any(each.batch for each in self._handlers) else 1
+
     def run(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
         """Run these, one by one, and tell the outcome of each as it is known.
 

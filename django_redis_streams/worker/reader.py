@@ -17,7 +17,7 @@ from ..connections import Link
 from ..store.delivery import Delivery
 from ..store.groups import paused_command
 from ..store.membership import Membership
-from ..store.read import delivered, read_command, refused
+from ..store.read import HeldBack, await_command, delivered, held_back, read_command, refused
 from ..store.scripts import Command, exchange
 from ..store.settle import SettleCommands, Settled, settle_commands
 
@@ -26,18 +26,23 @@ __all__ = ["Reader"]
 
 @dataclass(slots=True)
 class _Asked:
-    """What was sent, at `since` on the monotonic clock: the commands that settle, then a read of `count` a source."""
+    """What was sent, at `since` on the monotonic clock: the commands that settle, then a read of `count` a source.
+
+    With `waits` it doesn't read: it waits until there is something.
+    """
 
     commands: SettleCommands
     since: float
     count: int
     read: Command
+    waits: bool
 
 
 class Reader:
     """Reads for one consumer.
 
-    `paused` is what the server last said of its group. `answered` is called with the commands that settle and
+    `paused` is what the server last said of its group; `held_back`, of a limited group that got nothing, why; `waited`
+    that the last turn only waited for something to read. `answered` is called with the commands that settle and
     their replies, `taken` with what was read and since when it is certainly this consumer's.
     """
 
@@ -58,6 +63,8 @@ class Reader:
         self._empty = False
         self.full = False
         self.paused = False
+        self.held_back: HeldBack | None = None
+        self.waited = False
 
     @property
     def ahead(self) -> bool:
@@ -67,18 +74,24 @@ class Reader:
     def ask(self, link: Link, fresh: Iterable[Settled], count: int, block_ms: int | None) -> None:
         """Send: settle these, and read about `count` entries, waiting for the first up to `block_ms`.
 
-        With lanes it waits only once their script has found nothing in them.
+        With lanes it waits only once their script has found nothing in them. A limited group's consumer waits without
+        reading, and reads in its next turn.
         """
-        if self._membership.stream.lanes and not self._empty:
+        by_script = self._membership.group.limited or bool(self._membership.stream.lanes)
+        if by_script and not self._empty:
             block_ms = None
         commands, since = settle_commands(self._membership, fresh), time.monotonic()
-        # The script that reads lanes shares among them by itself.
-        halved = self._redelivered and not self._membership.stream.lanes
-        each = max(1, (count + 1) // 2) if halved else count
-        read = read_command(self._membership, each, block_ms)
+        # The script shares among the sources by itself.
+        each = max(1, (count + 1) // 2) if self._redelivered and not by_script else count
+        held = self.held_back
+        waits = block_ms is not None and held is not None and not held.wait_ms
+        if block_ms is not None and held is not None and waits:
+            read = await_command(self._membership, held.last_ids, block_ms)
+        else:
+            read = read_command(self._membership, each, block_ms)
         # Asked last, it is answered after the wait: what it says rules the next turn.
         link.send([*(command for command, _ in commands), read, self._paused_command])
-        self._asked = _Asked(commands, since, each, read)
+        self._asked = _Asked(commands, since, each, read, waits)
 
     def take(self, link: Link) -> list[Delivery]:
         """The batch that was asked for; raises the server's error if it refused to read."""
@@ -99,13 +112,16 @@ class Reader:
             (reply,) = exchange(link, [asked.read])
         if isinstance(reply, Exception):
             raise reply
-        batch = delivered(self._membership, reply)
-        self._empty = not batch
-        self.full = len(batch) >= asked.count
+        self.waited = asked.waits
+        batch = [] if asked.waits else delivered(self._membership, reply)
+        self.held_back = None if asked.waits else held_back(reply)
+        self._empty = not (batch or asked.waits)
+        # What is read ahead takes a share of the limits before it can be run.
+        self.full = len(batch) >= asked.count and not self._membership.group.limited
         # What was redelivered is read first.
         self._redelivered = bool(batch) and batch[0].ours
         self._early += self._taken(batch, asked.since)
-        if error := refused(reply):
+        if not asked.waits and (error := refused(reply)):
             raise error
 
     def look(self, link: Link) -> None:
