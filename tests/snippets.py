@@ -114,10 +114,12 @@ class Snippets:
         look_at(shlex.join(json.loads(command)))
 
     def yaml(self, text: str) -> None:
-        """Kubernetes is to run a command of ours; or Prometheus takes it as its configuration, where there is one."""
+        """Kubernetes is to run a command of ours, or ask its probes; or it is a configuration of Prometheus."""
         if text.startswith("apiVersion:"):
             (command,) = re.findall(r"^ +command: (.+)$", text, re.MULTILINE)
             look_at(shlex.join(json.loads(command)))
+        elif text.startswith("livenessProbe:"):
+            assert re.findall(r"path: (\S+),", text) == ["/healthz", "/readyz"]
         elif promtool := shutil.which("promtool"):
             command = [promtool, "check", "config", "--syntax-only", "/dev/stdin"]
             subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
