@@ -1,13 +1,16 @@
 """What a worker tells at its own port: metrics of all its processes, and probes."""
 
+import io
 import json
 import os
 import re
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -25,6 +28,7 @@ from django_redis_streams.worker.tallies import Histogram, Tallies, _shared
 from django_redis_streams.worker.waits import note_waits
 
 from .samples import samples
+from .servers import Server
 from .waiting import wait_until
 from .workers import Fleet
 
@@ -211,6 +215,58 @@ def test_after_a_kill_of_the_supervisor_the_port_is_free(fleet: Fleet, raw: Raw,
         return True
 
     wait_until(is_free)
+
+
+# ---------------------------------------------------------------- `manage.py streams health`
+
+
+def health(port: int, *options: str) -> tuple[int, str]:
+    """The exit code, and what the command said."""
+    out = io.StringIO()
+    try:
+        call_command("streams", "health", "--port", str(port), *options, stdout=out)
+    except SystemExit as left:
+        return int(str(left.code)), out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_a_command_asks_the_worker(fleet: Fleet, make_server: Callable[..., Any], port: int) -> None:
+    """For a probe that runs a command: by its exit code, and in words or JSON."""
+    server = make_server()
+    fleet.url = server.url
+    fleet.start("--health-port", str(port))
+    wait_until(lambda: ready(port))
+    assert health(port) == (0, "The worker is alive.\n")
+    assert health(port, "--ready") == (0, "The worker is ready.\n")
+    server.stop()
+    wait_until(lambda: not ready(port))
+    code, told = health(port, "--ready", "--json")
+    assert (code, json.loads(told)["ok"]) == (1, False)
+    assert health(port)[0] == 0
+
+
+def test_the_command_fails_where_no_worker_answers(port: int, server: Server) -> None:
+    """It says what is needed."""
+    with pytest.raises(CommandError, match=f"runconsumers --health-port {port}") as failed:
+        health(port)
+    assert failed.value.returncode == 1
+
+
+def test_the_command_knows_what_is_no_worker() -> None:
+    """Another service has this port."""
+    other = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    thread = threading.Thread(target=other.handle_request)
+    thread.start()
+    with other, pytest.raises(CommandError, match="is no worker"):
+        health(other.server_port)
+    thread.join()
+
+
+@pytest.mark.parametrize("options", [[], ["--port", "http"]], ids=["no port", "no number"])
+def test_the_command_needs_a_port(options: list[str]) -> None:
+    """Nobody can guess it."""
+    with pytest.raises(CommandError, match=r"--port"):
+        call_command("streams", "health", *options)
 
 
 # ---------------------------------------------------------------- what is written down, and what it means
