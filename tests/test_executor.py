@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from contextvars import ContextVar
@@ -452,23 +451,3 @@ def test_a_batch_stands_on_the_slots_as_a_whole_and_then_one_by_one():
         assert len(list(executor.run(numbered(2), lambda _: True))) == 2
     assert seen == [["orders/1-0", "orders/2-0"], ["orders/1-0"], ["orders/2-0"]]
     assert slots.running() == []
-
-
-def test_each_run_of_a_batch_is_told_with_its_seconds():
-    """Once, when the batch is over; what isn't run, for it isn't allowed to or has no handler, is not among them."""
-    told: list[list[float]] = []
-    group = GroupConfig(name="billing", unmatched="skip")
-
-    @handler("orders", group="billing", type="slow")
-    def run(message: Message) -> None:
-        time.sleep(0.01)
-
-    with closing(
-        Executor(handlers.of("orders", "billing"), group, Slots(STREAM, group), lambda ran: told.append(list(ran)))
-    ) as executor:
-        entries = deliveries(["type", "slow"], ["type", "slow"], ["type", "slow"], ["type", "other"])
-        list(executor.run(entries, lambda each: each.entry_id != "2-0"))
-        list(executor.run(deliveries(["type", "other"]), lambda _: True))
-    (durations,) = told
-    assert len(durations) == 2
-    assert all(0.01 <= each < 5 for each in durations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,13 +80,14 @@ class Delivery:
         )
 
 
-def deliveries(membership: Membership, key: str, entries: Entries) -> Iterator[Delivery]:
+def deliveries(membership: Membership, key: str, entries: Entries) -> list[Delivery]:
     """What a reply's entries of one stream are, in their order."""
     origin = membership.origins[key]
-    ours = key != origin.key
-    for entry_id, fields in entries:
-        carried = uncarry(fields) if ours else None
-        if carried:
-            yield Delivery(origin, key, entry_id, carried[1], carried[0])
-        else:
-            yield Delivery(origin, key, entry_id, fields)
+    if key == origin.key:
+        return [Delivery(origin, key, entry_id, fields) for entry_id, fields in entries]
+    return [_redelivered(origin, key, *each) for each in entries]
+
+
+def _redelivered(origin: Origin, key: str, entry_id: str, fields: Fields) -> Delivery:
+    carried, original = uncarry(fields) or (None, fields)
+    return Delivery(origin, key, entry_id, original, carried)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -38,7 +38,7 @@ def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | Non
 
     `fields` are the original ones, `entry_id` the id they were published with. Raises `Undecodable`.
     """
-    if carried is None and fields[::2] in _USUAL and UUID.fullmatch(fields[1]):
+    if carried is None and fields[::2] in _USUAL and _is_uuid(fields[1]):
         payload, type_ = _json(fields[-1], "data"), _utf8(fields[3], "type") if fields[2] == "type" else ""
         return made(fields[1], origin.stream, payload, type_, origin.group, origin.lane, 1, entry_id)
     values = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -114,14 +114,14 @@ def _foreign(fields: Fields, values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _json(text: str, what: str) -> Any:
-    _utf8(text, what)
     try:
-        value, end = _decoder.raw_decode(text)
-        if end == len(text):
+        value, end = _scan(text, 0)
+        if end == len(text) and text.isascii():
             return value
-    except (ValueError, RecursionError):
+    except (ValueError, StopIteration, RecursionError):
         pass
-    # White space around it, or an error: the slower way tells which.
+    # White space around it, letters beyond ASCII, or an error: the slower way tells which.
+    _utf8(text, what)
     try:
         return _decoder.decode(text)
     except (ValueError, RecursionError) as error:
@@ -134,6 +134,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 # Kept: making a decoder costs more than most decodings.
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+# What the decoder calls, written in C: it stops where the value ends, and raises StopIteration where there is none.
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # not in its stub
+_is_uuid = UUID.fullmatch
 
 
 def _headers(text: str) -> Mapping[str, Any]:

@@ -13,34 +13,28 @@ lost:
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 
 from redis.exceptions import ResponseError
 
 from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..outcomes import Ack
 from ..store.delivery import Delivery
 from ..store.drained import is_drained
 from ..store.hold import claim, hand_back, is_held, pending_of, renew
 from ..store.membership import Membership
-from ..store.refusals import group_is_gone
-from ..store.scripts import exchange
-from ..store.settle import SettleCommands, Settled, settle_commands
 from .executor import Executor
 from .holdings import Holdings
-from .ledger import Ledger
 from .pace import Pace
 from .reader import Reader
 from .session import BLOCK_MS, Session
+from .settling import Settling
 from .tallies import Tally
-from .tell import about, logger, signal, tell, tell_paused, tell_vanished
-from .waits import note_waits
+from .tell import tell_paused, tell_vanished
 
 __all__ = ["Consumer"]
 
@@ -59,7 +53,6 @@ class Consumer:
     `stop` ends it after the message that it runs. `stale` is set by maintenance when there is something to
     claim; with `drain`, it ends by itself when its group has nothing left to do. `begin` is asked before
     each message whether one more may be begun, which ends it too; `on_settled` is told how many were settled.
-    What it does is counted in `tally`.
     """
 
     def __init__(
@@ -69,23 +62,25 @@ class Consumer:
         *,
         stop: threading.Event,
         drain: bool = False,
-        begin: Callable[[], bool] = lambda: True,
+        begin: Callable[[], bool] | None = None,
         on_settled: Callable[[int], None] = lambda _: None,
-        tally: Tally | None = None,
     ) -> None:
         self.membership = membership
         self.holdings = Holdings()
         self.stale = threading.Event()
-        self.tally = tally or Tally()
+        self.tally = Tally()
         self.session = Session(membership, stop, self._resume)
         self._executor = executor
         self._stop = stop
         self._drain = drain
         self._begin = begin
-        self._on_settled = on_settled
-        self._ledger = Ledger()
-        self._reader = Reader(membership, self._answered, self._in_hand)
+        self._settling = Settling(membership, self.holdings, self.tally, on_settled)
+        self._ledger = self._settling.ledger
+        self._reader = Reader(membership, self._settling.answered, self._in_hand)
         self._pace = Pace(membership.group.batch_size)
+        # When the last run ended; for how long after it was seen so a message is certainly this consumer's.
+        self._now = 0.0
+        self._sure_for = membership.group.claim_idle / 2
         self._looks: list[float] = []
         self._claim_at = time.monotonic() + _CLAIM_EACH
         self._nothing_left = False
@@ -100,18 +95,17 @@ class Consumer:
         try:
             while not (self._stop.is_set() or self._drained):
                 self.session.attempt(self._turn)
-                self.tally.turned(well=self.session.well)
         except BaseException:
             self.session.close()  # a reply may be owed on it
             raise
         finally:
-            self.tally.left()
             try:
                 self._leave(self.session.link())
             finally:
                 self._executor.close()
 
     def _turn(self, link: Link) -> None:
+        self._settling.take_flushed()
         if self._ledger.full or not self._reader.ahead:
             self._attend(link)
         if self._ledger.full:
@@ -128,7 +122,7 @@ class Consumer:
         """What comes before reading on: what was refused, what is pending unseen, what others left."""
         self._reader.free(link)
         if self._ledger.again:
-            self._settle(link, list(self._ledger.refused.values()))
+            self._settling.settle(link, self._ledger.send_refused())
         if unseen := self._unseen(link):
             self._handle(unseen)
         if self._may_claim_now:
@@ -170,22 +164,18 @@ class Consumer:
         return count if self.membership.group.group_concurrency is None else min(count, self._executor.at_once)
 
     def _handle(self, batch: list[Delivery]) -> None:
-        began = then = time.monotonic()
+        began = then = self._now = time.monotonic()
         durations: list[float] = []
-        self.tally.runs_batch()
         for settled in self._executor.run(batch, self._may_run):
             now = time.monotonic()
-            self._ledger.add(settled, then)
             durations.append(now - then)
-            if self._ledger.late(now) and self.session.connected:
+            if self._ledger.add(settled, then, now) and self.session.connected:
                 self.session.attempt(self._settle_fresh)
                 now = time.monotonic()
-            then = now
+            then = self._now = now
         if durations:
-            took = time.monotonic() - began
-            self._pace.ran(len(durations), took)
+            self._pace.ran(len(durations), time.monotonic() - began)
             self.tally.ran(durations)
-            note_waits(self.tally.waits, batch[: len(durations)], time.time() - took, durations)
 
     def _handle_claimed(self, link: Link) -> None:
         """Claim what nobody runs, where maintenance saw some, and run it one by one.
@@ -205,11 +195,12 @@ class Consumer:
 
     def _may_run(self, delivery: Delivery) -> bool:
         """Asked right before each message: whether it is still ours to run, and one more may be begun."""
-        if time.monotonic() - delivery.since > self.membership.group.claim_idle / 2:
+        if self._now - delivery.since > self._sure_for:
             self._make_sure(delivery)
+            self._now = time.monotonic()
         if self._stop.is_set() or delivery.token not in self.holdings:
             return False
-        if not self._begin():
+        if self._begin is not None and not self._begin():
             self._stop.set()
             return False
         return True
@@ -259,52 +250,14 @@ class Consumer:
             self._resting = False
             tell_paused(self.membership, paused=False)
 
-    # ------------------------------------------------------------ settling
-
     def _settle_fresh(self, link: Link) -> None:
         # First, or its error would leave these on a way that they were never sent.
         self._reader.free(link)
-        self._settle(link, self._ledger.send())
+        self._settling.settle(link, self._ledger.send())
 
-    def _settle(self, link: Link, settled: list[Settled]) -> None:
-        self._reader.free(link)
-        commands = settle_commands(self.membership, settled)
-        self._answered(commands, exchange(link, [command for command, _ in commands]))
-
-    def _answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
-        refused: dict[str, list[Settled]] = {}
-        for (_, batch), reply in zip(commands, replies, strict=True):
-            if isinstance(reply, Exception) and not group_is_gone(reply):
-                refused.setdefault(str(reply), []).extend(batch)
-            else:
-                self._done(batch, reply)
-        for error, batch in refused.items():
-            self._refused(batch, error)
-
-    def _done(self, batch: list[Settled], reply: object) -> None:
-        self._ledger.settled(batch)
-        # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before. Where the group is
-        # gone nothing is pending; made again, it delivers these once more. Acknowledgements come by the hundred.
-        acknowledged = isinstance(batch[0][1], Ack)
-        done = not isinstance(reply, Exception) and (acknowledged or bool(reply))
-        if done:
-            self.tally.settled(batch[0][1], int(str(reply)) if acknowledged else 1)
-        told = not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG)
-        for settled in batch:
-            delivery = settled[0]
-            self.holdings.release(delivery.token)
-            if told:
-                tell(self.membership, settled, done=done)
-            if done and delivery.run is not None:
-                signal(settled)
-        self._on_settled(len(batch))
-
-    def _refused(self, batch: list[Settled], error: str) -> None:
-        wait = self._ledger.refuse(batch)
-        logger.error(
-            "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
-            self.membership.place, len(batch), wait, error, extra=about(self.membership),
-        )  # fmt: skip
+    def flush(self, link: Link) -> None:
+        """Settle what waits for a handler to end. The keeper calls it, from its thread, on its link."""
+        self._settling.flush(link)
 
     # ------------------------------------------------------------ holding
 
@@ -342,7 +295,7 @@ class Consumer:
         self._reader.forget()
         # Before the first read: a new worker reads nothing of a paused group.
         self._reader.look(link)
-        self._settle(link, self._ledger.everything())
+        self._settling.settle(link, self._ledger.send_everything())
         # Refused, it is reported by the keeper, and each message is looked at before it is run.
         with suppress(ResponseError):
             self.renew(link)
@@ -378,7 +331,7 @@ class Consumer:
 
     def _leave(self, link: Link) -> None:
         self._reader.free(link)
-        self._settle(link, self._ledger.everything())
+        self._settling.settle(link, self._ledger.send_everything())
         _, vanished = hand_back(link, self.membership)
         tell_vanished(self.membership, vanished)
         self.session.close()

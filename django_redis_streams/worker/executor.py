@@ -44,25 +44,13 @@ _Collected = tuple[int, Delivery, Message]
 
 
 class Executor:
-    """Runs the handlers of one group in the calling thread, and writes on `slots` what it runs.
+    """Runs the handlers of one group in the calling thread, and writes on `slots` what it runs."""
 
-    `ran` is the hook of who counts: called after each batch with the seconds that each of its runs took, in their
-    order, each from the end of the run before it. The list is the executor's own: it is emptied afterwards.
-    """
-
-    def __init__(
-        self,
-        handlers: HandlerSet,
-        group: GroupConfig,
-        slots: Slots,
-        ran: Callable[[Sequence[float]], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, handlers: HandlerSet, group: GroupConfig, slots: Slots) -> None:
         self._handlers = handlers
         self._functions = {each: _in_transaction(each) for each in handlers}
         self._group = group
         self._slots = slots
-        self._ran = ran
-        self._durations: list[float] = []
         self._databases = Databases()
         # Coroutines reach databases in the one thread that asgiref has for that, never in this one.
         self._loop_databases: Databases | None = None
@@ -89,24 +77,25 @@ class Executor:
     def _run_part(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
         """As many as there are rows: each stands on one."""
         self._slots.name([each.token for each in deliveries])
-        deadlines, done, clock = self._slots.deadlines, self._durations.append, time.perf_counter
+        deadlines = self._slots.deadlines
         batches: dict[Handler, list[_Collected]] = {}
-        then = clock()
         for row, delivery in enumerate(deliveries):
-            found = self._prepare(delivery)
-            if not isinstance(found, tuple):
+            try:
+                message = decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
+            except Undecodable as error:
                 if may_run(delivery):
-                    yield delivery, found
-            elif found[1].batch:
-                batches.setdefault(found[1], []).append((row, delivery, found[0]))
+                    yield delivery, self._invalid(delivery, error)
+                continue
+            handler = self._handlers.find(message.type)
+            if handler is not None and handler.batch:
+                batches.setdefault(handler, []).append((row, delivery, message))
             elif may_run(delivery):
-                message, handler = found
-                deadlines[row] = inf
-                outcome = self._run(handler, delivery, message)
-                deadlines[row] = 0.0
-                now = clock()
-                done(now - then)
-                then = now
+                if handler is None:
+                    outcome = self._unmatched(delivery, message)
+                else:
+                    deadlines[row] = inf
+                    outcome = self._run(handler, delivery, message)
+                    deadlines[row] = 0.0
                 yield delivery, outcome
         for handler, batch in batches.items():
             yield from self._run_batch(handler, [each for each in batch if may_run(each[1])])
@@ -126,24 +115,16 @@ class Executor:
             self._loop_databases.before_batch()
 
     def _after_batch(self) -> None:
-        if self._durations:
-            self._ran(self._durations)
-            self._durations.clear()
         self._databases.after_batch()
         if self._loop_databases is not None:
             self._runner.run(sync_to_async(self._loop_databases.after_batch)())
 
-    def _prepare(self, delivery: Delivery) -> tuple[Message, Handler] | Outcome:
-        """The message and its handler, or the outcome of a message that reaches none."""
-        try:
-            message = _decoded(delivery)
-        except Undecodable as error:
-            if self._heard:
-                delivery.run = Run(_as_foreign(delivery))
-            return DeadLetter(Reason.INVALID, Failure(error=str(error)))
-        handler = self._handlers.find(message.type)
-        if handler is not None:
-            return message, handler
+    def _invalid(self, delivery: Delivery, error: Undecodable) -> Outcome:
+        if self._heard:
+            delivery.run = Run(_as_foreign(delivery))
+        return DeadLetter(Reason.INVALID, Failure(error=str(error)))
+
+    def _unmatched(self, delivery: Delivery, message: Message) -> Outcome:
         if self._group.unmatched == "skip":
             return _SKIPPED
         if self._heard:
@@ -169,7 +150,6 @@ class Executor:
             return
         began = time.perf_counter()
         error = self._failure_of_batch(handler, batch)
-        self._durations.append(time.perf_counter() - began)
         if error is None:
             for _, delivery, message in batch:
                 yield delivery, self._outcome(handler, delivery, message, message.asked, began)

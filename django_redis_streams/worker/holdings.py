@@ -13,31 +13,22 @@ from ..store.delivery import Delivery
 __all__ = ["Holdings"]
 
 
-class Holdings:
+class Holdings(dict[str, Delivery]):
     """Deliveries by token; each tells when it was last known to be this consumer's."""
-
-    def __init__(self) -> None:
-        self._in_hand: dict[str, Delivery] = {}
-
-    def __contains__(self, token: str) -> bool:
-        return token in self._in_hand
-
-    def __len__(self) -> int:
-        return len(self._in_hand)
 
     def take(self, deliveries: Iterable[Delivery], since: float) -> None:
         """Take these into hand, ours at `since`: when they were asked for, not when they came."""
         for each in deliveries:
             each.since = since
-            self._in_hand[each.token] = each
+            self[each.token] = each
 
     def release(self, token: str) -> None:
         """Let go of one: settled, or lost."""
-        self._in_hand.pop(token, None)
+        self.pop(token, None)
 
     def by_key(self) -> dict[str, list[Delivery]]:
         """What is in hand, by the stream it is pending in."""
         found: dict[str, list[Delivery]] = {}
-        for each in list(self._in_hand.values()):
+        for each in list(self.values()):
             found.setdefault(each.key, []).append(each)
         return found

@@ -3,13 +3,20 @@
 An outcome stays here until its command was answered: after a lost connection it is sent again, which
 changes nothing where the first try had arrived. What the server refuses (a wrong type, an ACL, a full disk)
 stays too, and is tried again, alone and ever less often, while the rest goes on.
+
+The consumer's thread alone changes all this, but for one thing: while a handler runs, the keeper's thread may
+take what is fresh and send it, by `flush`, which leaves what was answered to the consumer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
-from ..store.settle import Settled
+from ..store.membership import Membership
+from ..store.scripts import Command
+from ..store.settle import SettleCommands, Settled, settle_commands
 from .patience import Patience
 
 __all__ = ["Ledger"]
@@ -20,67 +27,114 @@ _MOST = 100
 # A consumer that can't settle this many reads nothing more: what it reads would only be held up too.
 _MOST_REFUSED = 1_000
 
+Replies = Sequence[object]
+
 
 class Ledger:
-    """Outcomes to be settled (`fresh`), on their way (`sent`), and those the server refused, by token."""
+    """Outcomes to be settled (`fresh`), on their way (`sent`, by command), and those the server refused."""
 
-    def __init__(self) -> None:
-        self.fresh: dict[str, Settled] = {}
-        self.sent: dict[str, Settled] = {}
-        self.refused: dict[str, Settled] = {}
+    def __init__(self, membership: Membership) -> None:
+        self.fresh: list[Settled] = []
+        self.sent: dict[int, list[Settled]] = {}
+        self.refused: list[Settled] = []
+        self._membership = membership
         self._since = 0.0
         self._patience = Patience(least=0.5, most=30.0)
+        # Held by the keeper while it flushes: the consumer waits for that, the keeper never waits for the consumer.
+        self._flushing = threading.Lock()
+        self._flushed: list[tuple[SettleCommands, Replies]] = []
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self.sent) + len(self.refused)
+        return len(self.fresh) + sum(map(len, list(self.sent.values()))) + len(self.refused)
 
     @property
     def full(self) -> bool:
         """Whether so much was refused that no more may be read."""
         return len(self.refused) >= _MOST_REFUSED
 
-    def late(self, now: float) -> bool:
-        """Whether what waits should be settled now, and not with the next read."""
-        return bool(self.fresh) and (len(self.fresh) >= _MOST or now - self._since > _LATEST)
-
     @property
     def again(self) -> bool:
         """Whether what was refused may be tried again now."""
         return bool(self.refused) and self._patience.over
 
-    def add(self, settled: Settled, since: float) -> None:
-        """Remember an outcome, of a run that began at `since`: after a slow run it is late at once."""
+    def add(self, settled: Settled, since: float, now: float) -> bool:
+        """Remember an outcome, of a run that began at `since`; whether what waits is to be settled before the next run.
+
+        After a slow run it is, at once. A batch of a hundred that ran fast goes out with the next read.
+        """
         if not self.fresh:
             self._since = since
-        self.fresh[settled[0].token] = settled
+        self.fresh.append(settled)
+        return self._late(now)
 
-    def send(self) -> list[Settled]:
-        """What is fresh, and from now on its way."""
-        sending = list(self.fresh.values())
-        self.sent.update(self.fresh)
-        self.fresh = {}
-        return sending
+    def send(self) -> SettleCommands:
+        """What settles all that is fresh, from now on on its way."""
+        with self._flushing:
+            return self._taken()
 
-    def everything(self) -> list[Settled]:
-        """All of it, to be sent again."""
-        return [*self.refused.values(), *self.sent.values(), *self.fresh.values()]
+    def send_refused(self) -> SettleCommands:
+        """What settles all that was refused, from now on on its way again."""
+        refused, self.refused = self.refused, []
+        return self._on_way(refused)
 
-    def settled(self, batch: Iterable[Settled]) -> None:
+    def send_everything(self) -> SettleCommands:
+        """What settles all that the server hasn't answered, to be sent again."""
+        with self._flushing:
+            answered = {id(batch) for commands, _ in self._flushed for _, batch in commands}
+            lost = [self.sent.pop(each) for each in list(self.sent) if each not in answered]
+            refused, self.refused = self.refused, []
+            return self._on_way([*refused, *chain.from_iterable(lost)]) + self._taken()
+
+    def settled(self, batch: list[Settled]) -> None:
         """The server has settled these, or had before."""
-        mended = False
-        for delivery, _ in batch:
-            token = delivery.token
-            if self.sent.pop(token, None) is None:
-                self.fresh.pop(token, None)
-            mended = (self.refused and self.refused.pop(token, None) is not None) or mended
-        if mended or not self.refused:
+        self.sent.pop(id(batch), None)
+        if not self.refused:
             self._patience.reset()
 
-    def refuse(self, batch: Iterable[Settled]) -> float:
+    def refuse(self, batches: Iterable[list[Settled]]) -> float:
         """The server refused these: they are tried again, with all that was refused, after so many seconds."""
-        for each in batch:
-            self.fresh.pop(each[0].token, None)
-            self.sent.pop(each[0].token, None)
-            self.refused[each[0].token] = each
+        for each in batches:
+            self.sent.pop(id(each), None)
+            self.refused += each
         # What is refused while the others wait joins them, and doesn't put off their try.
         return self._patience.more() if self._patience.over else self._patience.left
+
+    def flush(self, now: float, exchange: Callable[[Sequence[Command]], Replies]) -> None:
+        """Settle what waits for too long, by `exchange`; for the keeper's thread.
+
+        Where that fails it is fresh again, whether it arrived or not.
+        """
+        if not self._late(now) or not self._flushing.acquire(blocking=False):
+            return
+        try:
+            commands = self._taken()
+            try:
+                replies = exchange([command for command, _ in commands])
+            except BaseException:
+                for _, batch in commands:
+                    del self.sent[id(batch)]
+                    self.fresh += batch
+                raise
+            self._flushed.append((commands, replies))
+        finally:
+            self._flushing.release()
+
+    def flushed(self) -> Iterator[tuple[SettleCommands, Replies]]:
+        """What the keeper has sent, and the replies; each once."""
+        while self._flushed:
+            yield self._flushed.pop(0)
+
+    def _late(self, now: float) -> bool:
+        return bool(self.fresh) and (len(self.fresh) > _MOST or now - self._since > _LATEST)
+
+    def _taken(self) -> SettleCommands:
+        # While a handler runs the consumer may add one: at the end, which stays.
+        count = len(self.fresh)
+        taken = self.fresh[:count]
+        del self.fresh[:count]
+        return self._on_way(taken)
+
+    def _on_way(self, settled: list[Settled]) -> SettleCommands:
+        commands = settle_commands(self._membership, settled)
+        self.sent.update((id(batch), batch) for _, batch in commands)
+        return commands

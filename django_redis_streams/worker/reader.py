@@ -19,7 +19,7 @@ from ..store.groups import paused_command
 from ..store.membership import Membership
 from ..store.read import HeldBack, await_command, delivered, held_back, read_command, refused
 from ..store.scripts import Command, exchange
-from ..store.settle import SettleCommands, Settled, settle_commands
+from ..store.settle import SettleCommands
 
 __all__ = ["Reader"]
 
@@ -71,8 +71,8 @@ class Reader:
         """Whether a batch is on its way, or was taken before its turn."""
         return self._asked is not None or bool(self._early)
 
-    def ask(self, link: Link, fresh: Iterable[Settled], count: int, block_ms: int | None) -> None:
-        """Send: settle these, and read about `count` entries, waiting for the first up to `block_ms`.
+    def ask(self, link: Link, commands: SettleCommands, count: int, block_ms: int | None) -> None:
+        """Send: what settles the last batch, and read about `count` entries, waiting for the first up to `block_ms`.
 
         With lanes it waits only once their script has found nothing in them. A limited group's consumer waits without
         reading, and reads in its next turn.
@@ -80,7 +80,7 @@ class Reader:
         by_script = self._membership.group.limited or bool(self._membership.stream.lanes)
         if by_script and not self._empty:
             block_ms = None
-        commands, since = settle_commands(self._membership, fresh), time.monotonic()
+        since = time.monotonic()
         # The script shares among the sources by itself.
         each = max(1, (count + 1) // 2) if self._redelivered and not by_script else count
         held = self.held_back

@@ -41,11 +41,11 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]],
     def when_ahead(do: Callable[[Link], None]) -> list[int]:
         ask = Reader.ask
 
-        def asked(self: Reader, link: Link, fresh: Any, count: int, block_ms: int | None) -> None:
+        def asked(self: Reader, link: Link, commands: Any, count: int, block_ms: int | None) -> None:
             if block_ms is None and not done:
                 done.append(1)
                 do(link)
-            ask(self, link, fresh, count, block_ms)
+            ask(self, link, commands, count, block_ms)
 
         monkeypatch.setattr(Reader, "ask", asked)
         return done

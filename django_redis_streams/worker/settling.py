@@ -1,0 +1,90 @@
+"""What the server answered to a consumer's outcomes: settled and told, or refused and kept."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from ..connections import Link
+from ..outcomes import Ack
+from ..store.membership import Membership
+from ..store.refusals import group_is_gone
+from ..store.scripts import exchange
+from ..store.settle import SettleCommands, Settled
+from .holdings import Holdings
+from .ledger import Ledger
+from .tallies import Tally
+from .tell import about, logger, signal, tell
+
+__all__ = ["Settling"]
+
+
+class Settling:
+    """Settles for one consumer, in its thread; `flush` alone is for the keeper's.
+
+    `on_settled` is told how many were settled.
+    """
+
+    def __init__(
+        self, membership: Membership, holdings: Holdings, tally: Tally, on_settled: Callable[[int], None]
+    ) -> None:
+        self.ledger = Ledger(membership)
+        self._membership = membership
+        self._holdings = holdings
+        self._tally = tally
+        self._on_settled = on_settled
+
+    def settle(self, link: Link, commands: SettleCommands) -> None:
+        """Settle these, in one round trip, on a link that owes nothing."""
+        self.answered(commands, exchange(link, [command for command, _ in commands]))
+        self.take_flushed()
+
+    def flush(self, link: Link) -> None:
+        """Settle what has waited for too long, while a handler runs; on a link of the keeper's.
+
+        It never waits for the consumer. What was answered is the consumer's to see, in its next turn.
+        """
+        self.ledger.flush(time.monotonic(), lambda commands: exchange(link, commands))
+
+    def take_flushed(self) -> None:
+        """See what was answered to the keeper."""
+        for commands, replies in self.ledger.flushed():
+            self.answered(commands, replies)
+
+    def answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
+        """The server has answered so."""
+        refused: dict[str, list[list[Settled]]] = {}
+        for (_, batch), reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception) and not group_is_gone(reply):
+                refused.setdefault(str(reply), []).append(batch)
+            else:
+                self._done(batch, reply)
+        for error, batches in refused.items():
+            self._refused(batches, error)
+
+    def _done(self, batch: list[Settled], reply: object) -> None:
+        self.ledger.settled(batch)
+        # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before. Where the group is
+        # gone nothing is pending; made again, it delivers these once more. Acknowledgements come by the hundred.
+        acknowledged = isinstance(batch[0][1], Ack)
+        done = not isinstance(reply, Exception) and (acknowledged or bool(reply))
+        if done:
+            self._tally.settled(batch[0][1], int(str(reply)) if acknowledged else 1)
+        told = not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG)
+        release = self._holdings.pop
+        for settled in batch:
+            delivery = settled[0]
+            release(delivery.token, None)
+            if told:
+                tell(self._membership, settled, done=done)
+            if done and delivery.run is not None:
+                signal(settled)
+        self._on_settled(len(batch))
+
+    def _refused(self, batches: list[list[Settled]], error: str) -> None:
+        wait = self.ledger.refuse(batches)
+        logger.error(
+            "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
+            self._membership.place, sum(map(len, batches)), wait, error, extra=about(self._membership),
+        )  # fmt: skip

@@ -1,0 +1,158 @@
+"""What was handled is settled while the next handler runs, by the keeper; and what may go wrong with that."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from django_redis_streams import connections, signals
+from django_redis_streams.exceptions import Reject
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+from django_redis_streams.worker.ledger import Ledger
+
+from ..books import letters, totals
+from ..waiting import wait_until
+from ..workers import Worker, working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams", "hasty")
+
+Raw = Any
+FAST, SLOW = "fast", "slow"
+
+
+class Run:
+    """A batch of fast messages and then a slow one, which runs until `finish` is set."""
+
+    def __init__(self, raw: Raw) -> None:
+        self.finish = threading.Event()
+        self.runs: Counter[str] = Counter()
+        self.settled: list[int] = []
+        for _ in range(3):
+            raw.xadd("orders", {"n": FAST})
+        raw.xadd("orders", {"n": SLOW})
+        handler("orders", group="billing")(self.handle)
+
+    def handle(self, message: Message) -> None:
+        """The handler."""
+        self.runs[message.payload["n"]] += 1
+        if message.payload["n"] == SLOW:
+            assert self.finish.wait(20)
+
+    @property
+    def right(self) -> bool:
+        """Whether each was run once, and was settled once."""
+        return self.runs == {FAST: 3, SLOW: 1} and sum(self.settled) == 4
+
+
+@pytest.fixture
+def run(raw: Raw) -> Iterator[Run]:
+    """Waits on the server for a worker."""
+    made = Run(raw)
+    yield made
+    made.finish.set()
+
+
+@pytest.fixture
+def flushing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], list[int]]:
+    """Has something done, once, between a flush of the keeper's and its end; whether it was."""
+    done: list[int] = []
+
+    def when_flushed(do: Callable[[], None]) -> list[int]:
+        flush = Ledger.flush
+
+        def flushed(self: Ledger, now: float, exchange: Callable[[Sequence[Any]], Sequence[object]]) -> None:
+            def exchanged(commands: Sequence[Any]) -> Sequence[object]:
+                replies = exchange(commands)
+                if not done:
+                    done.append(len(commands))
+                    do()
+                return replies
+
+            flush(self, now, exchanged)
+
+        monkeypatch.setattr(Ledger, "flush", flushed)
+        return done
+
+    return when_flushed
+
+
+def test_what_was_handled_is_settled_while_the_next_of_its_batch_runs(raw: Raw, run: Run) -> None:
+    """A slow message holds up no acknowledgement of a fast one: were the worker killed now, none would run again."""
+    with working(on_settled=run.settled.append):
+        wait_until(lambda: totals(raw) == {"acknowledged": 3})
+        assert run.runs[SLOW] == 1
+        run.finish.set()
+        wait_until(lambda: run.right)
+    assert totals(raw) == {"acknowledged": 4}
+
+
+def test_a_failure_is_settled_so_too_and_told_in_the_consumers_thread(raw: Raw) -> None:
+    """Who listens may use the database, whose connections are looked after in that thread."""
+    finish, heard = threading.Event(), []
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        if message.payload["n"] == FAST:
+            raise Reject("told to")
+        assert finish.wait(20)
+
+    def listen(**_: Any) -> None:
+        heard.append(threading.current_thread())
+
+    raw.xadd("orders", {"n": FAST})
+    raw.xadd("orders", {"n": SLOW})
+    signals.message_dead_lettered.connect(listen)
+    try:
+        with working() as worker:
+            wait_until(lambda: len(letters(raw)) == 1)
+            assert not heard
+            finish.set()
+            wait_until(lambda: heard)
+    finally:
+        finish.set()
+        signals.message_dead_lettered.disconnect(listen)
+    assert heard == worker.threads[:1]
+
+
+def test_a_flush_whose_reply_is_lost_is_sent_again_and_counted_once(raw: Raw, run: Run, flushing: Any) -> None:
+    """By whoever settles next: the keeper, or the consumer."""
+
+    def lose() -> None:
+        raise connections.get("default")._endpoint.unreachable("its reply was lost")
+
+    lost = flushing(lose)
+    with working(on_settled=run.settled.append):
+        wait_until(lambda: lost)
+        run.finish.set()
+        wait_until(lambda: run.right)
+    assert totals(raw) == {"acknowledged": 4}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_flush_while_the_consumer_connects_again_loses_and_doubles_nothing(
+    raw: Raw, run: Run, flushing: Any, lost: bool
+) -> None:
+    """The consumer sends again what wasn't answered, once the flush has ended, whether its own reply came or not."""
+    worker = Worker(on_settled=run.settled.append)
+
+    def reconnect() -> None:
+        assert worker.consumer.session._client is not None
+        raw.client_kill_filter(_id=worker.consumer.session._client.id)
+        run.finish.set()
+        wait_until(lambda: worker.consumer._ledger.fresh)
+        if lost:
+            raise connections.get("default")._endpoint.unreachable("its reply was lost")
+
+    flushed = flushing(reconnect)
+    worker.start()
+    try:
+        wait_until(lambda: run.right)
+    finally:
+        worker.end()
+    assert flushed
+    assert run.right
+    assert totals(raw) == {"acknowledged": 4}
+    assert len(worker.consumer._ledger) == len(worker.consumer.holdings) == 0
