@@ -39,6 +39,16 @@ class StreamKeys:
         return self._side("promoter")
 
     @property
+    def delayed(self) -> str:
+        """ZSET of what is published later: token to due time in ms. A token is the message's id."""
+        return self._side("delayed")
+
+    @property
+    def delayed_entries(self) -> str:
+        """Hash: token to the lane and the fields of what is published later."""
+        return self._side("delayed", "entries")
+
+    @property
     def lanes(self) -> str:
         """Hash: `group:lane` of every lane ever read, to the id that the group began at there."""
         return self._side("lanes")

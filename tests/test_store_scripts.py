@@ -335,7 +335,17 @@ def test_a_script_may_be_sent_twice(raw: Raw, link: Link, case: str) -> None:
 
 def test_every_script_of_the_worker_is_tried_here() -> None:
     """A new one, or one that is renamed, isn't forgotten: what only people ask for is tested beside them."""
-    by_hand = {"replay", "release", "retries", "discard_dead_letter", "discard_retry", "pause", "overview", "count"}
+    by_hand = {
+        "replay",
+        "release",
+        "retries",
+        "discard_dead_letter",
+        "discard_retry",
+        "pause",
+        "overview",
+        "count",
+        "delay",
+    }
     assert {each.name for each in all_scripts()} == {case.split()[0] for case in CASES} | by_hand
 
 

@@ -6,6 +6,7 @@ All that can be wrong with a message is found at the call, and what is sent late
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -19,6 +20,7 @@ from ..conf import values
 from ..exceptions import InvalidMessage, StreamsError, TransactionError
 from ..message import Message
 from ..wire import Fields
+from .delays import due_of
 from .encoded import Call
 from .sending import publish_after_commit, publish_now
 
@@ -33,13 +35,16 @@ def publish(
     key: str | None = None,
     headers: Mapping[str, Any] | None = None,
     lane: str | None = None,
+    delay: float | timedelta | None = None,
+    at: datetime | None = None,
     using: str = "default",
 ) -> Message:
     """The message, which is published when the transaction of the database `using` commits; outside one, now.
 
     `payload` is any JSON value that `DjangoJSONEncoder` takes; it is encoded at once. `type` selects handlers;
     `key` and `headers` travel along; `lane` is one of the stream's LANES, without it "default". The message's
-    `id` is known at once and stays.
+    `id` is known at once and stays. With `delay`, seconds or a timedelta from when it is sent (after a commit: from
+    then), or `at`, a datetime (aware when USE_TZ), groups get it no sooner.
 
     Where the transaction or its savepoint is rolled back, nothing is published. When a message can't be sent
     after a commit, it is logged as an error of "django_redis_streams" and the signal `publish_failed` is sent.
@@ -48,7 +53,7 @@ def publish(
     Raises `UnknownStream`, `InvalidMessage` and its `PayloadTooLarge` before anything is sent; `TransactionError`
     in a transaction that Django doesn't manage; outside one `ServerUnreachable` and `ServerRefused`.
     """
-    call = Call(conf.stream(stream), type, key, headers, lane)
+    call = Call(conf.stream(stream), type, key, headers, lane, due=due_of(delay, at))
     message, entry = call.one(payload)
     if _in_transaction(using):
         _on_commit(call, [entry], using)
@@ -65,11 +70,15 @@ async def apublish(
     key: str | None = None,
     headers: Mapping[str, Any] | None = None,
     lane: str | None = None,
+    delay: float | timedelta | None = None,
+    at: datetime | None = None,
     using: str = "default",
 ) -> Message:
     """As `publish`, from a coroutine: in the thread that the coroutine's transactions are in."""
     in_thread = sync_to_async(publish, thread_sensitive=True)
-    return await in_thread(stream, payload, type=type, key=key, headers=headers, lane=lane, using=using)
+    return await in_thread(
+        stream, payload, type=type, key=key, headers=headers, lane=lane, delay=delay, at=at, using=using
+    )
 
 
 def publish_many(
@@ -81,18 +90,20 @@ def publish_many(
     key: str | None = None,
     headers: Mapping[str, Any] | None = None,
     lane: str | None = None,
+    delay: float | timedelta | None = None,
+    at: datetime | None = None,
     using: str = "default",
 ) -> int:
     """How many messages were published, or will be on commit: one for each of the payloads, in their order.
 
-    `type`, `key`, `headers` and `lane` are those of all. All payloads are encoded before the first is sent, so a bad
-    one publishes nothing. With `chunk_size`, outside a transaction only, that many are encoded and sent at a
-    time: memory stays bounded, and what was sent before a bad one stays.
+    `type`, `key`, `headers`, `lane`, `delay` and `at` are those of all. All payloads are encoded before the first
+    is sent, so a bad one publishes nothing. With `chunk_size`, outside a transaction only, that many are encoded
+    and sent at a time: memory stays bounded, and what was sent before a bad one stays.
 
     Raises as `publish` does, with the index of a bad payload; `sent` of the error is how many are on the stream.
     Where the connection was lost, some of those sent last may be there too.
     """
-    call = Call(conf.stream(stream), type, key, headers, lane)
+    call = Call(conf.stream(stream), type, key, headers, lane, due=due_of(delay, at))
     entries = call.each(_checked(payloads))
     if chunk_size is not None:
         return _publish_by_chunks(call, entries, chunk_size, using)

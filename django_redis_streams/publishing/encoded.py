@@ -13,13 +13,16 @@ from ..conf import StreamConfig, nearest
 from ..exceptions import InvalidMessage
 from ..keys import DEFAULT_LANE
 from ..message import Message, made_at, new_id, new_ids
+from ..store.delay import Due
 from ..wire import Fields
 
 __all__ = ["Call"]
 
 
 class Call:
-    """One call of `publish` or `publish_many`: its stream and lane, and the type, key and headers of all its messages.
+    """One call of `publish` or `publish_many`: its stream and lane, and what all its messages share.
+
+    That is type, key, headers, and when they are `due`; None is now.
 
     Raises `InvalidMessage` for a lane, type, key or headers that can't be.
     """
@@ -31,8 +34,11 @@ class Call:
         key: str | None,
         headers: Mapping[str, Any] | None,
         lane: str | None = None,
+        *,
+        due: Due | None = None,
     ) -> None:
         _check_headers(headers)
+        self.due = due
         self.config = config
         self.lane = DEFAULT_LANE if lane is None else _declared(config, lane)
         self._type, self._key, self._headers = type or "", key, headers
@@ -47,7 +53,7 @@ class Call:
 
     def one(self, payload: Any) -> tuple[Message, Fields]:
         """The message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
-        fields = self._form.fields(new_id(), payload)
+        fields = self._timed(self._form.fields(new_id(), payload))
         return self._message(fields, payload, self._headers), fields
 
     def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
@@ -58,7 +64,13 @@ class Call:
                 fields = encode(identity, payload)
             except InvalidMessage as error:
                 raise type(error)(f"payloads[{index}]: {error}") from error
-            yield fields
+            yield self._timed(fields)
+
+    def _timed(self, fields: list[str]) -> list[str]:
+        # The id of a delayed entry tells when it was due. A flat entry is nothing but the payload.
+        if self.due is None or self.config.format == "flat":
+            return fields
+        return [*fields, "time", made_at(fields[1]).isoformat()]
 
     def as_sent(self, fields: Fields, entry_id: str = "") -> Message:
         """The message as it is on the wire: its payload and headers may have been changed since."""

@@ -16,6 +16,7 @@ from typing import Final
 from .. import conf, connections, signals
 from ..exceptions import ServerUnreachable, StreamsError
 from ..store.append import append
+from ..store.delay import delay
 from ..wire import Fields
 from .encoded import Call
 
@@ -60,9 +61,12 @@ def publish_after_commit(call: Call, whole: Sequence[Fields]) -> None:
 
 
 def _append(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
-    """For each its entry's id, or why it has none."""
+    """For each its entry's id ("" for a delayed one, which has none yet), or why it isn't there."""
     config = call.config
-    return append(connections.get(config.connection), config.keys.lane(call.lane), whole)
+    link = connections.get(config.connection)
+    if call.due is not None:
+        return delay(link, config.keys, call.lane, call.due, whole)
+    return append(link, config.keys.lane(call.lane), whole)
 
 
 def _append_unless_hopeless(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:

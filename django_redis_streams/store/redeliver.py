@@ -1,4 +1,4 @@
-"""Due retries, moved to the redelivery streams by the one process that holds the stream's lease."""
+"""Due retries and delayed messages, moved to where they are read by the one process that holds the stream's lease."""
 
 from __future__ import annotations
 
@@ -33,18 +33,19 @@ def recorded_groups(link: Link, keys: StreamKeys) -> list[str]:
 
 
 def promote(link: Link, stream: StreamConfig, groups: Sequence[str], holder: str) -> Promotion | None:
-    """Move what is due for these groups, each to its lane; None where another process holds the lease."""
+    """Move what is due of the stream and for these groups, each to its lane; None where another has the lease."""
     keys, lanes = stream.keys, stream.lane_names
     per_group = [key for group in groups for key in (keys.retry(group), keys.retry_entries(group), keys.totals(group))]
     prefix = keys.redelivery("")
     reply = run(
         link,
         script("promote")(
-            [keys.promoter, keys.main, *per_group],
+            [keys.promoter, keys.main, keys.delayed, keys.delayed_entries, *per_group],
             holder,
             LEASE_MS,
             _MOST_AT_ONCE,
             prefix,
+            keys.lane(""),
             len(lanes),
             *lanes,
             *groups,

@@ -1,4 +1,4 @@
-"""Moves due retries to where their group reads them; for each stream, one process at a time."""
+"""Moves due retries and delayed messages to where groups read them; for each stream, one process at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Promoter(Service):
 
     @property
     def interval(self) -> float:
-        """A retry is at most about this late; where more are due than one step moves, the next follows at once."""
+        """What is due is at most about this late; where more are due than one step moves, the next follows at once."""
         return 0.0 if self._more else _INTERVAL
 
     def step(self, link: Link) -> None:
@@ -55,7 +55,7 @@ class Promoter(Service):
             self._report(stream, problem)
         if promotion.vanished:
             logger.error(
-                "%s: %d retries were due whose entry is gone.", stream.name, promotion.vanished,
+                "%s: %d retries or delayed messages were due whose entry is gone.", stream.name, promotion.vanished,
                 extra={"stream": stream.name},
             )  # fmt: skip
         if not promotion.problems:
@@ -74,4 +74,4 @@ class Promoter(Service):
         return groups
 
     def _report(self, stream: StreamConfig, problem: str) -> None:
-        logger.error("%s: due retries can't be moved: %r", stream.name, problem, extra={"stream": stream.name})
+        logger.error("%s: what is due can't be moved: %r", stream.name, problem, extra={"stream": stream.name})
