@@ -4,6 +4,7 @@ A fence's kind is the name of a method here. A kind that has none is a failure.
 """
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -107,9 +108,19 @@ class Snippets:
         if node := shutil.which("node"):
             subprocess.run([node, "--input-type=module", "--check"], input=text, text=True, check=True)
 
+    def dockerfile(self, text: str) -> None:
+        """An image whose command is ours."""
+        (command,) = re.findall(r"^CMD (.+)$", text, re.MULTILINE)
+        look_at(shlex.join(json.loads(command)))
+
     def yaml(self, text: str) -> None:
-        """Prometheus takes it as its configuration, where there is one."""
-        if promtool := shutil.which("promtool"):
+        """Kubernetes is to run a command of ours, or ask its probes; or it is a configuration of Prometheus."""
+        if text.startswith("apiVersion:"):
+            (command,) = re.findall(r"^ +command: (.+)$", text, re.MULTILINE)
+            look_at(shlex.join(json.loads(command)))
+        elif text.startswith("livenessProbe:"):
+            assert re.findall(r"path: (\S+),", text) == ["/healthz", "/readyz"]
+        elif promtool := shutil.which("promtool"):
             command = [promtool, "check", "config", "--syntax-only", "/dev/stdin"]
             subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
 

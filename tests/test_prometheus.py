@@ -18,6 +18,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from . import states
 from .documents import ROOT
 from .waiting import wait_until
+from .workers import Fleet
 
 Raw = Any
 RULES = ROOT / "docs/prometheus-alerts.yml"
@@ -115,6 +116,23 @@ def test_prometheus_scrapes_without_an_error(prometheus: Prometheus, raw: Raw) -
 
     wait_until(lambda: all(each["health"] != "unknown" for each in rules()))
     assert {each["health"] for each in rules()} == {"ok"}
+
+
+def test_prometheus_scrapes_a_worker(tmp_path: Path, fleet: Fleet, raw: Raw) -> None:
+    """Its counters and histograms, as they are."""
+    with make_server("127.0.0.1", 0, WSGIHandler()) as free:
+        port = free.server_port
+    fleet.start("--processes", "2", "--metrics-port", str(port))
+    for _ in range(5):
+        raw.xadd("orders", {"do": "nothing"})
+    started = Prometheus(tmp_path, f"127.0.0.1:{port}")
+    try:
+        wait_until(lambda: started.value('redis_streams_processed_total{stream="orders"}') == 5)
+        assert started.value('redis_streams_duration_seconds_count{group="billing"}') == 5
+        (target,) = started.asked("targets")["activeTargets"]
+        assert (target["health"], target["lastError"]) == ("up", "")
+    finally:
+        started.stop()
 
 
 def test_an_alert_tells_that_nobody_reads_a_group(prometheus: Prometheus, raw: Raw) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 __all__ = [
-    "CONSUMERS", "DEAD", "GAUGES", "LAG", "LENGTH", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING", "RETRYING",
+    "CLAIMED", "CONSUMERS", "COUNTERS", "DEAD", "DEAD_LETTERED", "DURATION", "GAUGES", "HISTOGRAMS", "LAG", "LATENCY",
+    "LENGTH", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING", "PROCESSED", "RETRIED", "RETRYING", "SKIPPED",
     "STRANGERS", "UP", "Metric",
 ]  # fmt: skip
 
@@ -47,3 +48,14 @@ PAUSED: Final = Metric("redis_streams_paused", "1 while the group is paused, els
 GAUGES: Final = (
     UP, LENGTH, DEAD, STRANGERS, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING, CONSUMERS, PAUSED,
 )  # fmt: skip
+
+PROCESSED: Final = Metric("redis_streams_processed_total", "Messages that were handled and acknowledged.")
+SKIPPED: Final = Metric("redis_streams_skipped_total", "Messages that no handler takes, acknowledged unrun.")
+RETRIED: Final = Metric("redis_streams_retried_total", "Runs that failed and are tried again.")
+DEAD_LETTERED: Final = Metric("redis_streams_dead_lettered_total", "Messages that became dead letters.")
+CLAIMED: Final = Metric("redis_streams_claimed_total", "Messages taken over from other consumers.")
+DURATION: Final = Metric("redis_streams_duration_seconds", "How long the run of a message took.")
+LATENCY: Final = Metric("redis_streams_latency_seconds", "Time from publishing to the begin of the first run.")
+
+COUNTERS: Final = (PROCESSED, SKIPPED, RETRIED, DEAD_LETTERED, CLAIMED)
+HISTOGRAMS: Final = (DURATION, LATENCY)

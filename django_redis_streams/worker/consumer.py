@@ -35,6 +35,7 @@ from .session import BLOCK_MS, Session
 from .settling import Settling
 from .tallies import Tally
 from .tell import tell_paused, tell_vanished
+from .waits import note_waits
 
 __all__ = ["Consumer"]
 
@@ -53,6 +54,7 @@ class Consumer:
     `stop` ends it after the message that it runs. `stale` is set by maintenance when there is something to
     claim; with `drain`, it ends by itself when its group has nothing left to do. `begin` is asked before
     each message whether one more may be begun, which ends it too; `on_settled` is told how many were settled.
+    What it does is counted in `tally`.
     """
 
     def __init__(
@@ -64,11 +66,12 @@ class Consumer:
         drain: bool = False,
         begin: Callable[[], bool] | None = None,
         on_settled: Callable[[int], None] = lambda _: None,
+        tally: Tally | None = None,
     ) -> None:
         self.membership = membership
         self.holdings = Holdings()
         self.stale = threading.Event()
-        self.tally = Tally()
+        self.tally = tally or Tally()
         self.session = Session(membership, stop, self._resume)
         self._executor = executor
         self._stop = stop
@@ -95,10 +98,12 @@ class Consumer:
         try:
             while not (self._stop.is_set() or self._drained):
                 self.session.attempt(self._turn)
+                self.tally.turned(well=self.session.well)
         except BaseException:
             self.session.close()  # a reply may be owed on it
             raise
         finally:
+            self.tally.left()
             try:
                 self._leave(self.session.link())
             finally:
@@ -166,6 +171,7 @@ class Consumer:
     def _handle(self, batch: list[Delivery]) -> None:
         began = then = self._now = time.monotonic()
         durations: list[float] = []
+        self.tally.runs_batch()
         for settled in self._executor.run(batch, self._may_run):
             now = time.monotonic()
             durations.append(now - then)
@@ -174,8 +180,10 @@ class Consumer:
                 now = time.monotonic()
             then = self._now = now
         if durations:
-            self._pace.ran(len(durations), time.monotonic() - began)
+            took = time.monotonic() - began
+            self._pace.ran(len(durations), took)
             self.tally.ran(durations)
+            note_waits(self.tally.waits, batch[: len(durations)], time.time() - took, durations)
 
     def _handle_claimed(self, link: Link) -> None:
         """Claim what nobody runs, where maintenance saw some, and run it one by one.

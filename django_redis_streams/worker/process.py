@@ -26,6 +26,7 @@ from .quota import Quota
 from .service import Service
 from .signals import Signals
 from .statistics import Statistics
+from .tallies import Tally
 from .tell import about, logger
 
 __all__ = ["Process"]
@@ -38,7 +39,7 @@ _TICK_STOPPING = 0.05
 class Process:
     """A child of a supervisor, built after the fork."""
 
-    def __init__(self, plan: Plan, random_part: str, board: Board, supervisor: int) -> None:
+    def __init__(self, plan: Plan, random_part: str, board: Board, supervisor: int, tallies: Sequence[Tally]) -> None:
         self._plan = plan
         self._supervisor = supervisor
         self._board = board
@@ -48,7 +49,7 @@ class Process:
         self._unclean = False
         self._quota = Quota(plan.max_messages, self._stop)
         places = memberships(plan, os.getpid(), random_part)
-        self._consumers = [self._consumer(*each) for each in zip(places, board.slots, strict=True)]
+        self._consumers = [self._consumer(*each) for each in zip(places, board.slots, tallies, strict=True)]
 
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
@@ -92,7 +93,7 @@ class Process:
             except ServerUnreachable:
                 continue  # then no read is blocked on it for long either
 
-    def _consumer(self, place: Membership, slots: Slots) -> Consumer:
+    def _consumer(self, place: Membership, slots: Slots, tally: Tally) -> Consumer:
         def settled(count: int) -> None:
             slots.settle(count)
             self._quota.settled(count)
@@ -104,6 +105,7 @@ class Process:
             drain=self._plan.drain,
             begin=self._quota.begin if self._plan.max_messages is not None else None,
             on_settled=settled,
+            tally=tally,
         )
 
     def _services(self) -> Iterable[Service]:

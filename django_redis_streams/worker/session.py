@@ -38,6 +38,8 @@ class Session:
     def __init__(self, membership: Membership, stop: threading.Event, resume: Callable[[Link], None]) -> None:
         self.since: float | None = None
         self.has_read = False
+        # Whether the last step was done.
+        self.well = False
         self._membership = membership
         self._stop = stop
         self._resume = resume
@@ -89,6 +91,7 @@ class Session:
                 self._wait("is refused", error)
         else:
             self._patience.reset()
+            self.well = True
 
     def _connect(self) -> Link:
         link = connections.open(self._membership.stream.connection, timeout=_TIMEOUT)
@@ -115,6 +118,7 @@ class Session:
             )  # fmt: skip
 
     def _wait(self, what: str, error: Exception) -> None:
+        self.well = False
         wait = self._patience.more()
         logger.error(
             "%s %s; next try in %.1f s: %r",

@@ -15,11 +15,13 @@ from django.db import connections as databases
 
 from ..store.membership import Membership
 from .board import Board
+from .exporter import Exporter
 from .forking import NOTED, ended_how, forked
 from .patience import Patience
 from .plan import Plan, memberships, new_random_part
 from .process import Process
 from .signals import Signals
+from .tallies import Row, Tallies
 from .tell import logger
 from .warden import hand_back_all
 
@@ -39,6 +41,7 @@ class _Place:
     pid: int | None = None
     consumers: list[Membership] = field(default_factory=list)
     board: Board | None = None
+    row: Row | None = None
     done: bool = False
 
 
@@ -47,6 +50,8 @@ class Supervisor:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._tallies = Tallies(plan.places, plan.processes)
+        self._exporter = Exporter(plan.listening, self._tallies) if plan.listening else None
         self._places = [_Place(index) for index in range(plan.processes)]
         self._wardens: dict[int, list[Membership]] = {}
         self._owed: list[list[Membership]] = []
@@ -69,6 +74,8 @@ class Supervisor:
                         self._stop()
                 self._reap()
                 self._enforce_deadlines()
+        if self._exporter:
+            self._exporter.end()
         return 0 if self._clean else 1
 
     @property
@@ -90,6 +97,9 @@ class Supervisor:
         return place.pid is None and not place.done and not self._stopping
 
     def _start_missing(self) -> None:
+        self._tallies.beat(stopping=self._stopping)
+        if self._exporter:
+            self._exporter.start_if_missing()
         for place in self._places:
             if self._may_start(place) and place.patience.over:
                 self._start(place)
@@ -101,7 +111,8 @@ class Supervisor:
     def _start(self, place: _Place) -> None:
         random_part, supervisor = new_random_part(), os.getpid()
         place.board = board = Board(self._plan.places)
-        place.pid = forked(lambda: Process(self._plan, random_part, board, supervisor).run())
+        place.row = row = self._tallies.take()
+        place.pid = forked(lambda: Process(self._plan, random_part, board, supervisor, row.tallies).run())
         place.consumers = memberships(self._plan, place.pid, random_part)
 
     # ------------------------------------------------------------ ending
@@ -150,6 +161,8 @@ class Supervisor:
             self._ended(pid, os.waitstatus_to_exitcode(status))
 
     def _ended(self, pid: int, code: int) -> None:
+        if self._exporter and self._exporter.ended(pid, code):
+            return
         if pid in self._wardens:
             dead = self._wardens.pop(pid)
             if code == 0:
@@ -164,6 +177,8 @@ class Supervisor:
 
     def _process_ended(self, place: _Place, code: int) -> None:
         pid, place.pid = place.pid, None
+        if place.row:
+            place.row.end()
         if code == 0 and not self._stopping and place.board and place.board.left_full:
             place.patience.reset()
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,9 @@ from redis.exceptions import ResponseError
 from ... import conf, connections, groups, handlers, inspection
 from ...conf import GroupConfig, StreamConfig
 from ...exceptions import StreamsError
+from ...metrics.exposition import check_installed
 from ...store.redeliver import waiting_retries
+from ...worker.exporter import listen
 from ...worker.memory import resident, told
 from ...worker.plan import Plan
 from ...worker.supervisor import Supervisor
@@ -41,6 +44,10 @@ class Command(BaseCommand):
         add("--shutdown-timeout", type=_seconds, default=30.0, metavar="SECONDS", help=timeout_help)
         memory_help = "Replace a process that has more than this in memory, such as 512M or 2G (default: no limit)."
         add("--max-memory", type=_size, metavar="SIZE", help=memory_help)
+        port = parser.add_mutually_exclusive_group().add_argument
+        port("--metrics-port", type=_port, metavar="PORT", help="Serve /metrics, /healthz and /readyz there.")
+        port("--health-port", type=_port, metavar="PORT", help="Serve /healthz and /readyz there.")
+        add("--metrics-address", default="0.0.0.0", metavar="ADDRESS", help="Where to listen (default: 0.0.0.0).")  # noqa: S104
         add("--name", default="", help="Goes before the consumers' names, which stay unique.")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -81,7 +88,24 @@ def _plan(options: dict[str, Any]) -> Plan:
         shutdown_timeout=options["shutdown_timeout"],
         name=options["name"],
         max_memory=options["max_memory"],
+        listening=_listening(options),
     )
+
+
+def _listening(options: dict[str, Any]) -> socket.socket | None:
+    """The socket that others ask at, where one is wanted: bound now, so that a port that is in use is an error."""
+    if options["metrics_port"] is not None:
+        check_installed()
+    port, address = options["metrics_port"] or options["health_port"], options["metrics_address"]
+    if port is None:
+        return None
+    try:
+        return listen(address, port)
+    except OSError as error:
+        raise CommandError(
+            f"Can't listen on {address!r}, port {port}: {error.strerror or error}. Choose another --metrics-port or "
+            "--health-port, or end the process that has it."
+        ) from error
 
 
 def _check_memory(most: int | None) -> None:
@@ -151,6 +175,12 @@ def _left_in_paused(stream: str, group: str) -> str:
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a port, 1 to 65535")
     return int(text)
 
 

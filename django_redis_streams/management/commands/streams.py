@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -39,6 +40,8 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2 if isinstance(error, UnknownStream) else 1) from error
         for line in [json.dumps(result.told)] if options["json"] else result.lines:
             self.stdout.write(line)
+        if result.code:
+            sys.exit(result.code)
 
 
 def _base_options() -> CommandParser:

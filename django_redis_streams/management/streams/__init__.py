@@ -1,8 +1,9 @@
 """The sub-commands of `manage.py streams`, one module each."""
 
+from .health import HEALTH
 from .pausing import PAUSE, RESUME
 from .subcommand import Subcommand
 
 __all__ = ["SUBCOMMANDS", "Subcommand"]
 
-SUBCOMMANDS: tuple[Subcommand, ...] = (PAUSE, RESUME)
+SUBCOMMANDS: tuple[Subcommand, ...] = (HEALTH, PAUSE, RESUME)

@@ -13,10 +13,11 @@ __all__ = ["Result", "Subcommand"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a sub-command found or did: `told` for `--json`, `lines` for people."""
+    """What a sub-command found or did: `told` for `--json`, `lines` for people, and the exit code."""
 
     told: Mapping[str, Any]
     lines: Iterable[str]
+    code: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,49 @@
+"""Counters and histograms of what workers do, of figures that the worker hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from . import names
+from .exposition import check_installed
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric as Family
+
+__all__ = ["BOUNDS", "Work", "work_families"]
+
+# Of the buckets, in seconds: from a fast handler to a backlog of hours.
+BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+_LABELS: Final = [*map(str, BOUNDS), "+Inf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What was done for one group: counts by metric; the histograms as counts of the buckets, and last the sum."""
+
+    stream: str
+    group: str
+    counts: Mapping[names.Metric, int]
+    durations: Sequence[float]
+    latencies: Sequence[float]
+
+
+def work_families(groups: Iterable[Work]) -> list[Family]:
+    """The families of some groups' work. Raises `ExtraMissing`."""
+    check_installed()
+    # An extra: imported when somebody asks for it.
+    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily  # noqa: PLC0415
+
+    counters = {each: CounterMetricFamily(each.name, each.told, labels=each.labels) for each in names.COUNTERS}
+    histograms = {each: HistogramMetricFamily(each.name, each.told, labels=each.labels) for each in names.HISTOGRAMS}
+    for work in groups:
+        labels = [work.stream, work.group]
+        for metric, count in work.counts.items():
+            counters[metric].add_metric(labels, count)
+        for metric, values in ((names.DURATION, work.durations), (names.LATENCY, work.latencies)):
+            buckets = list(zip(_LABELS, accumulate(values[:-1]), strict=True))
+            histograms[metric].add_metric(labels, buckets, sum_value=values[-1])
+    return [*counters.values(), *histograms.values()]

@@ -1,0 +1,39 @@
+"""How long messages had waited when their run began: from what the entry's id says, to the clock of this host.
+
+Of what is read from the stream itself; a retry or a replay has waited on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..store.delivery import Delivery
+from .tallies import Histogram
+
+__all__ = ["note_waits"]
+
+
+def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, durations: Sequence[float]) -> None:
+    """Note how long each of a batch had waited, whose first run began at `began`, in seconds since 1970.
+
+    Mostly all of a batch fall into one bucket, which its first and its last tell: then that is one step for all.
+    """
+    first, last = batch[0], batch[-1]
+    if first.key == last.key == first.origin.key:
+        ended = began + sum(durations)
+        least, most = max(0.0, began - _appended(last)), max(0.0, ended - _appended(first))
+        bucket = histogram.bucket(least)
+        if bucket == histogram.bucket(most):
+            histogram.add_alike(bucket, len(batch), len(batch) * (least + most) / 2)
+            return
+    waits, start = [], began
+    for delivery, duration in zip(batch, durations, strict=True):
+        if not delivery.ours:
+            waits.append(max(0.0, start - _appended(delivery)))
+        start += duration
+    if waits:
+        histogram.add(waits)
+
+
+def _appended(delivery: Delivery) -> float:
+    return int(delivery.entry_id.partition("-")[0]) / 1000
