@@ -118,7 +118,7 @@ def test_a_replay_that_comes_second_copies_nothing(raw: Raw) -> None:
     """Though both have seen the dead letter before either moved it."""
     (entry_id,) = buried(raw)
     ((_, fields),) = entries(DLQ)
-    letter = (entry_id, "billing", "default", fields[1])
+    letter = (entry_id, "billing", "default", fields[1], ())
     replies = [store.replay(connections.get(), conf.stream("orders"), [letter]) for _ in range(2)]
     assert replies == [[entries(REDELIVERY)[0][0]], [None]]
     assert raw.xlen(REDELIVERY) == totals(raw)["replayed"] == 1
@@ -127,7 +127,7 @@ def test_a_replay_that_comes_second_copies_nothing(raw: Raw) -> None:
 def test_a_replay_and_a_discard_at_once_do_one_of_both(raw: Raw) -> None:
     """A message that is discarded isn't replayed, and one that is replayed isn't discarded."""
     ids = buried(raw)
-    assert deadletters.discard("orders", ids).done == tuple(ids)
+    assert deadletters.discard("orders", ids, by="ann").done == tuple(ids)
     assert not deadletters.replay("orders", ids, by="ann").done
     assert not raw.xlen(REDELIVERY)
     assert totals(raw) == {"dead-lettered": 1, "discarded-dead-letters": 1}
@@ -169,12 +169,13 @@ def test_an_entry_that_is_not_ours_is_not_replayed(raw: Raw) -> None:
     entry_id = raw.xadd(DLQ, {"some": "entry"})
     answers = deadletters.replay("orders", [entry_id], by="ann")
     assert isinstance(answers.refused[entry_id], NotReplayable)
-    assert deadletters.discard("orders", [entry_id]).done == (entry_id,)
+    assert deadletters.discard("orders", [entry_id], by="ann").done == (entry_id,)
     assert raw.keys() in ([], [DLQ])
 
 
 @pytest.mark.parametrize(
-    "verb", [lambda ids: deadletters.replay("orders", ids, by="ann"), lambda ids: deadletters.discard("orders", ids)]
+    "verb",
+    [lambda ids: deadletters.replay("orders", ids, by="ann"), lambda ids: deadletters.discard("orders", ids, by="ann")],
 )
 def test_one_that_is_refused_holds_up_no_other(raw: Raw, verb: Callable[[list[str]], Any]) -> None:
     """Ids that aren't there, or no ids at all, are refused with a reason; the rest is done."""
@@ -191,14 +192,14 @@ def test_a_discarded_dead_letter_is_counted_once(raw: Raw) -> None:
     """However often it is asked for."""
     ids = buried(raw, 2)
     for _ in range(2):
-        deadletters.discard("orders", ids)
+        deadletters.discard("orders", ids, by="ann")
     assert totals(raw) == {"dead-lettered": 2, "discarded-dead-letters": 2}
     assert [book.missing for book in inspection.books("orders") if book.group == "billing"] in ([0], [None])
 
 
 def test_a_dead_letter_of_a_removed_group_is_counted_for_it(raw: Raw) -> None:
     """A name that can't be a group's counts for nobody, and makes no key in another slot."""
-    deadletters.discard("orders", [by_hand(raw, "removed"), by_hand(raw, "{x}"), by_hand(raw, "a:b")])
+    deadletters.discard("orders", [by_hand(raw, "removed"), by_hand(raw, "{x}"), by_hand(raw, "a:b")], by="ann")
     assert totals(raw, "removed") == {"discarded-dead-letters": 1}
     assert set(raw.keys()) <= {DLQ, "{orders}:totals:removed"}
 
@@ -290,7 +291,7 @@ def prepared(raw: Raw) -> dict[str, Callable[[], Any]]:
     entry = held(raw, idle=61)
     return {
         "replay": lambda: deadletters.replay("orders", letters[:1], by="ann"),
-        "discard": lambda: deadletters.discard("orders", letters[1:]),
+        "discard": lambda: deadletters.discard("orders", letters[1:], by="ann"),
         "discard_retry": lambda: waiting.discard_retries("orders", "billing", [token]),
         "release": lambda: waiting.release("orders", "billing", [entry]),
     }
@@ -375,13 +376,13 @@ def test_a_reply_that_is_lost_is_told_and_may_be_asked_for_again(raw: Raw, strea
 def test_a_server_that_is_down_refuses_all(raw: Raw, streams: Any) -> None:
     """Each id is refused with what is wrong with the server."""
     streams(URL="unix:///nowhere/at.all")
-    answers = deadletters.discard("orders", ["1-0", "2-0"])
+    answers = deadletters.discard("orders", ["1-0", "2-0"], by="ann")
     assert set(answers.refused) == {"1-0", "2-0"}
     assert all(isinstance(why, StreamsError) and "/nowhere" in str(why) for why in answers.refused.values())
 
 
 def test_an_undeclared_stream_is_an_error() -> None:
     """Its name is told."""
-    for verb in (lambda: deadletters.discard("x", []), lambda: deadletters.replay("x", [], by="ann")):
+    for verb in (lambda: deadletters.discard("x", [], by="ann"), lambda: deadletters.replay("x", [], by="ann")):
         with pytest.raises(UnknownStream, match="'x'"):
             verb()

@@ -49,7 +49,18 @@ CHECKS = {
     found for path in PACKAGE.glob("c*/*.py") for found in re.findall(r"""[."]([EW]0\d\d)"[,)]""", path.read_text())
 }
 # Words in capitals that are neither settings nor commands of the server nor signals of the system.
-WORDS = {"BASE_DIR", "CONN_MAX_AGE", "DATABASES", "IMMEDIATE", "METRICS_TOKEN", "NAME", "UUID", "VALUE"}
+WORDS = {
+    "BASE_DIR",
+    "CONN_MAX_AGE",
+    "DATABASES",
+    "IMMEDIATE",
+    "EDITOR",
+    "METRICS_TOKEN",
+    "NAME",
+    "UUID",
+    "VALUE",
+    "VISUAL",
+}
 WORDS |= set(re.findall(r"\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
 
 
@@ -101,6 +112,13 @@ def refusals(accept: Callable[[Any], Any]) -> Iterator[str]:
 TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/worker.md", "The worker", options(parser_of("runconsumers"))),
     *(("docs/worker.md", "Pause", options(below("streams", name))) for name in ("pause", "resume")),
+    ("docs/dead-letters.md", "Which ones", options(below("deadletters", "list"))),
+    ("docs/dead-letters.md", "Replay", options(below("deadletters", "replay")) - options(below("deadletters", "list"))),
+    (
+        "docs/dead-letters.md",
+        "Discard",
+        options(below("deadletters", "discard")) - options(below("deadletters", "list")),
+    ),
     ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
     ("docs/handlers.md", "The message", attributes()),
     ("docs/handlers.md", "Options", arguments_of(handler, "stream")),

@@ -41,6 +41,8 @@ def common_facts(row: Row) -> Iterator[Fact]:
     yield _("First failed"), exact(row.first_failed)
     yield _("Last failed"), exact(row.last_failed)
     yield _("Replays"), _replays(row)
+    yield _("Edited by"), row.edited_by
+    yield _("Original payload"), row.original_payload
     yield _("Published as"), f"{row.key} {row.published_id}"
 
 

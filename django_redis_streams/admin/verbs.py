@@ -124,7 +124,7 @@ DISCARD = Verb(
     flag=DELETION,
     place=lambda row: (row.stream,),
     identity=lambda row: row.entry_id,
-    ask=lambda place, ids, _: deadletters.discard(place[0], ids),
+    ask=lambda place, ids, by: deadletters.discard(place[0], ids, by=by),
     why_not=lambda _: None,
 )
 

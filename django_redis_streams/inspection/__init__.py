@@ -2,9 +2,9 @@
 
 For the admin, for commands and for metrics. Nothing here changes anything. `rows` is what is seen, `listing` and
 `paging` how it is read, searched and paged, `single` one by its id, `books` the sums, `overview` all at a glance,
-`activity` what was done lately. Of a listing, a server that can't be asked is a `Problem` of the page, beside what
-other servers said. A setting that can't work raises `ConfigurationError`, a stream that isn't declared
-`UnknownStream`.
+`activity` what was done lately, `visible` text made fit to be shown. Of a listing, a server that can't be asked is a
+`Problem` of the page, beside what other servers said. A setting that can't work raises `ConfigurationError`, a stream
+that isn't declared `UnknownStream`.
 """
 
 from .activity import Activities, Activity, GroupActivity, activity
@@ -13,10 +13,13 @@ from .listing import dead_letters, pending, retrying
 from .overview import GroupState, Overview, StreamState, overview
 from .paging import Cursor, Page, Problem
 from .rows import DeadLetter, PendingMessage, RetryingMessage, Row
+from .search import wanted
 from .single import find_dead_letters, find_pending, find_retrying
+from .visible import visible
 
 __all__ = [
     "Activities", "Activity", "Books", "Cursor", "DeadLetter", "GroupActivity", "GroupState", "Overview", "Page",
     "PendingMessage", "Problem", "RetryingMessage", "Row", "StreamState", "activity", "books", "dead_letters",
-    "find_dead_letters", "find_pending", "find_retrying", "group_totals", "overview", "pending", "retrying",
+    "find_dead_letters", "find_pending", "find_retrying", "group_totals", "overview", "pending", "retrying", "visible",
+    "wanted",
 ]  # fmt: skip

@@ -37,7 +37,8 @@ class Row:
     `stream` and `group` as declared; `group` is "" where a dead letter isn't one of ours. `key` and
     `published_id` say where the message was published: main stream or lane, and entry id. `attempts` is how
     many runs have been counted, `handler` the dotted name of the last one, `error` its error in a line,
-    `traceback` its traceback. `replays` is how often it was replayed, `replayed_by` by whom last.
+    `traceback` its traceback. `replays` is how often it was replayed, `replayed_by` by whom last; `edited_by` who last
+    gave it another payload, `original` the fields it was published with before that.
     `fields` are the original ones, name, value, name, value …; None where there is no body.
     """
 
@@ -56,20 +57,19 @@ class Row:
     last_failed: datetime | None = None
     replays: int = 0
     replayed_by: str = ""
+    edited_by: str = ""
+    original: Fields | None = None
     fields: Fields | None = None
 
     @property
     def payload(self) -> str:
-        """What was published, as indented JSON; the text itself where it isn't JSON; "" without a body."""
-        if self.fields is None:
-            return ""
-        origin = Origin(stream=self.stream, group=self.group, key=self.key)
-        try:
-            decoded = wire.decode(origin, self.published_id, self.fields).payload
-            return json.dumps(decoded, indent=2, ensure_ascii=False)
-        except (ValueError, RecursionError):
-            values = dict(zip(self.fields[::2], self.fields[1::2], strict=False))
-            return values.get("data", "")
+        """What its handler gets, as indented JSON; the text itself where it isn't JSON; "" without a body."""
+        return self._payload_in(self.fields)
+
+    @property
+    def original_payload(self) -> str:
+        """What was published, where it was edited since; "" where it wasn't."""
+        return self._payload_in(self.original)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -80,7 +80,19 @@ class Row:
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
-        return len(self.error) + len(self.traceback) + sum(map(len, self.fields or ()))
+        texts = [self.error, self.traceback, *(self.fields or ()), *(self.original or ())]
+        return sum(map(len, texts))
+
+    def _payload_in(self, fields: Fields | None) -> str:
+        if fields is None:
+            return ""
+        origin = Origin(stream=self.stream, group=self.group, key=self.key)
+        try:
+            decoded = wire.decode(origin, self.published_id, fields).payload
+            return json.dumps(decoded, indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            values = dict(zip(fields[::2], fields[1::2], strict=False))
+            return values.get("data", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +203,21 @@ def _known(carried: Carried, fields: Fields) -> Mapping[str, Any]:
         "last_failed": moment(carried.last) if carried.last else None,
         "replays": carried.replays,
         "replayed_by": carried.replayed_by,
+        "edited_by": carried.edited_by,
+        "original": _original(carried),
         "fields": fields,
     }
+
+
+def _original(carried: Carried) -> Fields | None:
+    """The fields before an edit; None where there was none, or they can't be read: any client writes to the queue."""
+    try:
+        fields = json.loads(carried.original) if carried.original else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, list) or len(fields) % 2 or not all(isinstance(each, str) for each in fields):
+        return None
+    return fields
 
 
 def _foreign(key: str, found: Found) -> Mapping[str, Any]:

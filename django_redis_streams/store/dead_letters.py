@@ -11,7 +11,30 @@ from ..wire import Fields
 from .inspect import DeadLetters, is_entry_id
 from .scripts import exchange, script
 
-__all__ = ["discard", "read", "replay"]
+__all__ = ["Replayed", "between", "discard", "extent", "read", "replay"]
+
+# What a replay needs: the dead letter's entry id, its group, lane and new metadata, and its fields, none where they
+# stay as they are.
+Replayed = tuple[str, str, str, str, Fields]
+
+
+def extent(link: Link, stream: StreamConfig) -> tuple[int, str]:
+    """How many dead letters there are, and the id of the newest, "" where there are none. Raises the server's error."""
+    key = stream.keys.dlq
+    replies = link.call_many([["XLEN", key], ["XREVRANGE", key, "+", "-", "COUNT", 1]])
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    count, newest = replies
+    return int(count), newest[0][0] if newest else ""
+
+
+def between(link: Link, stream: StreamConfig, first: str, last: str, count: int, *, newest_first: bool) -> Any:
+    """The next `count` entries from one id to another, both included. Raises the server's error."""
+    key = stream.keys.dlq
+    if newest_first:
+        return link.call("XREVRANGE", key, last, first, "COUNT", count)
+    return link.call("XRANGE", key, first, last, "COUNT", count)
 
 
 def read(link: Link, stream: StreamConfig, entry_ids: Sequence[str]) -> list[Fields | None]:
@@ -26,8 +49,8 @@ def read(link: Link, stream: StreamConfig, entry_ids: Sequence[str]) -> list[Fie
     return [found.get(each) for each in entry_ids]
 
 
-def replay(link: Link, stream: StreamConfig, letters: Sequence[tuple[str, str, str, str]]) -> list[Any]:
-    """Move dead letters, each (entry id, group, lane, new metadata), to the redelivery streams of their groups.
+def replay(link: Link, stream: StreamConfig, letters: Sequence[Replayed]) -> list[Any]:
+    """Move dead letters to the redelivery streams of their groups.
 
     For each its id there, None where it was gone, or the server's error: then it stayed where it is.
     """
@@ -35,8 +58,10 @@ def replay(link: Link, stream: StreamConfig, letters: Sequence[tuple[str, str, s
     return exchange(
         link,
         [
-            script("replay")([keys.dlq, keys.redelivery(group, lane), keys.totals(group)], group, entry_id, metadata)
-            for entry_id, group, lane, metadata in letters
+            script("replay")(
+                [keys.dlq, keys.redelivery(group, lane), keys.totals(group)], group, entry_id, metadata, *fields
+            )
+            for entry_id, group, lane, metadata, fields in letters
         ],
     )
 

@@ -12,7 +12,7 @@ unpickled, and nothing is imported by a name that came in a message.
 """
 
 from .carried import Carried, carry, uncarry
-from .decoding import Origin, Undecodable, decode, decode_as_foreign, message_id
+from .decoding import Origin, Undecodable, decode, decode_as_foreign, is_envelope, is_flat_of_ours, message_id
 from .encoding import Form
 from .names import Fields
 
@@ -25,6 +25,8 @@ __all__ = [
     "carry",
     "decode",
     "decode_as_foreign",
+    "is_envelope",
+    "is_flat_of_ours",
     "message_id",
     "uncarry",
 ]

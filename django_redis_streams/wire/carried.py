@@ -26,7 +26,8 @@ class Carried:
 
     `id` is the message's; `source` and `entry` the key and entry id that it was published as; `attempt` how
     many runs have been counted; `first` and `last` when it first and last failed, in ms since 1970;
-    `replays` how often it was replayed, `replayed_by` by whom last.
+    `replays` how often it was replayed, `replayed_by` by whom last. `original` are the fields that were published, as
+    a JSON list, where its payload was edited, `edited_by` by whom last.
     """
 
     id: str
@@ -44,6 +45,8 @@ class Carried:
     last: int = 0
     replays: int = 0
     replayed_by: str = ""
+    original: str = ""
+    edited_by: str = ""
 
 
 _TYPES: Final = {field.name: int if field.type == "int" else str for field in fields_of(Carried)}

@@ -13,7 +13,7 @@ from ..message import Message, made
 from .carried import Carried
 from .names import ENVELOPE, FLAT_ID, UUID, Fields
 
-__all__ = ["Origin", "Undecodable", "decode", "decode_as_foreign", "message_id"]
+__all__ = ["Origin", "Undecodable", "decode", "decode_as_foreign", "is_envelope", "is_flat_of_ours", "message_id"]
 
 # What publish() writes where no option but a type was given: nearly all that ever comes.
 _USUAL = (["id", "data"], ["id", "type", "data"])
@@ -76,18 +76,24 @@ def message_id(key: str, entry_id: str, fields: Fields) -> str:
     return (_is_envelope(fields, values) and values.get("id")) or _other_id(key, entry_id, fields)
 
 
+def is_envelope(fields: Fields) -> bool:
+    """Whether an entry says that it is an envelope; what its fields hold may be wrong."""
+    return _is_envelope(fields, dict(zip(fields[::2], fields[1::2], strict=True)))
+
+
+def is_flat_of_ours(fields: Fields) -> bool:
+    """Whether an entry was published in the format `flat`."""
+    return len(fields) > 1 and fields[0] == FLAT_ID and UUID.fullmatch(fields[1]) is not None
+
+
 def _other_id(key: str, entry_id: str, fields: Fields) -> str:
-    return fields[1] if _is_flat_of_ours(fields) else token(key, entry_id)
+    return fields[1] if is_flat_of_ours(fields) else token(key, entry_id)
 
 
 def _is_envelope(fields: Fields, values: Mapping[str, str]) -> bool:
     if "data" not in values or len(values) * 2 != len(fields) or not values.keys() <= ENVELOPE:
         return False
     return "id" not in values or UUID.fullmatch(values["id"]) is not None
-
-
-def _is_flat_of_ours(fields: Fields) -> bool:
-    return len(fields) > 1 and fields[0] == FLAT_ID and UUID.fullmatch(fields[1]) is not None
 
 
 def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
@@ -108,7 +114,7 @@ def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _foreign(fields: Fields, values: Mapping[str, str]) -> dict[str, Any]:
     """What an entry holds that isn't an envelope: its fields as text."""
-    ours = _is_flat_of_ours(fields)
+    ours = is_flat_of_ours(fields)
     payload = {_text(name): _text(value) for name, value in values.items() if not (ours and name == FLAT_ID)}
     return {"type": _text(values.get("type", "")), "payload": payload}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import Any
@@ -11,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import ResponseError
 
 from ...exceptions import StreamsError, UnknownStream
+from ..options import base_options
 from ..streams import SUBCOMMANDS
 
 __all__ = ["Command"]
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         """Each sub-command takes Django's own options too, so that they may stand on both sides of it."""
         names = parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")
         for each in SUBCOMMANDS:
-            below = names.add_parser(each.name, help=each.help, description=each.help, parents=[_base_options()])
+            below = names.add_parser(each.name, help=each.help, description=each.help, parents=[base_options()])
             below.add_argument("--json", action="store_true", help="Write JSON.")
             each.add_arguments(below)
             below.set_defaults(run=each.run)
@@ -42,11 +42,3 @@ class Command(BaseCommand):
             self.stdout.write(line)
         if result.code:
             sys.exit(result.code)
-
-
-def _base_options() -> CommandParser:
-    """Django's own options, which leave what was said before the sub-command as it is."""
-    parser = BaseCommand().create_parser("", "", add_help=False)
-    for action in parser._actions:  # noqa: SLF001  argparse has no other way to them
-        action.default = argparse.SUPPRESS
-    return parser

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -11,6 +9,7 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 
 from ... import groups
+from ..options import add_by, by
 from .places import Place, place
 from .subcommand import Result, Subcommand
 
@@ -19,14 +18,14 @@ __all__ = ["PAUSE", "RESUME"]
 
 def _add_arguments(parser: CommandParser) -> None:
     parser.add_argument("groups", nargs="+", metavar="stream:group", help="Which groups.")
-    parser.add_argument("--by", default=None, help="Who does it, for the log (default: the system's user).")
+    add_by(parser)
 
 
 def _run(change: Callable[..., bool], done: str, before: str, options: Mapping[str, Any]) -> Result:
     # All names are looked at before anything is done.
     places = list(dict.fromkeys(place(name) for name in options["groups"]))
-    by = options["by"] or _user()
-    changed = {each: change(*each, by=by) for each in places}
+    who = by(options)
+    changed = {each: change(*each, by=who) for each in places}
     return Result(told={"groups": list(_told(changed))}, lines=list(_lines(changed, done, before)))
 
 
@@ -38,14 +37,6 @@ def _told(changed: Mapping[Place, bool]) -> Iterable[Mapping[str, Any]]:
 def _lines(changed: Mapping[Place, bool], done: str, before: str) -> Iterable[str]:
     for (stream, group), was_changed in changed.items():
         yield f"{stream}:{group} {done if was_changed else before}."
-
-
-def _user() -> str:
-    """The system's name of who runs this, or the number where there is no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 PAUSE: Final = Subcommand(

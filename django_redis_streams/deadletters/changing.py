@@ -1,0 +1,153 @@
+"""Replaying and discarding dead letters by their ids. Who did it, and to which, is logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from .. import conf, connections, wire
+from ..conf import StreamConfig
+from ..exceptions import NotReplayable, StreamsError
+from ..keys import DEFAULT_LANE
+from ..store import dead_letters
+from ..store.answers import Answers, gather
+from ..wire import Carried, Fields
+from .editing import with_payload
+
+__all__ = ["discard", "replay", "replay_edited", "why_not_replayable"]
+
+logger = logging.getLogger("django_redis_streams")
+
+
+def replay(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
+    """Give dead letters back to the groups that they failed in, and to no other; `by` says who.
+
+    They run again with their attempts at zero. Refused with `NotReplayable`: where the group isn't declared
+    here (nobody would run it), and entries that aren't ours (nobody knows which group they are for). Raises
+    `UnknownStream`, and redis-py's `ResponseError` where the dead letters can't be read.
+    """
+    config = conf.stream(stream)
+    link = connections.get(config.connection)
+    answers = gather(
+        entry_ids,
+        lambda some: [
+            _replayed(config, entry_id, fields, by)
+            for entry_id, fields in zip(some, dead_letters.read(link, config, some), strict=True)
+        ],
+        lambda letters: dead_letters.replay(link, config, letters),
+        gone=_gone(),
+    )
+    _log("replayed", stream, answers, by)
+    return answers
+
+
+def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str) -> Answers[str]:
+    """Replay one dead letter with another payload. What was published is kept with it, however often it is edited.
+
+    Raises `InvalidMessage` or `PayloadTooLarge` for a payload that the message can't hold, and what `replay` raises.
+    """
+    config = conf.stream(stream)
+    link = connections.get(config.connection)
+
+    def prepared(some: Sequence[str]) -> list[dead_letters.Replayed | StreamsError]:
+        (fields,) = dead_letters.read(link, config, some)
+        return [_edited(config, entry_id, fields, payload, by)]
+
+    answers = gather(
+        [entry_id], prepared, lambda letters: dead_letters.replay(link, config, letters), gone=_gone()
+    )  # fmt: skip
+    _log("edited and replayed", stream, answers, by)
+    return answers
+
+
+def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
+    """Delete dead letters for good; they are counted for their groups. Raises what `replay` raises."""
+    config = conf.stream(stream)
+    link = connections.get(config.connection)
+    answers = gather(
+        entry_ids,
+        lambda some: [
+            (entry_id, _counted_for(fields)) if fields is not None else StreamsError(_gone())
+            for entry_id, fields in zip(some, dead_letters.read(link, config, some), strict=True)
+        ],
+        lambda letters: dead_letters.discard(link, config, letters),
+        gone=_gone(),
+    )
+    _log("discarded", stream, answers, by)
+    return answers
+
+
+def why_not_replayable(stream: StreamConfig, group: str, *, ours: bool) -> NotReplayable | None:
+    """Why a dead letter can't go back, None where it can."""
+    if not ours:
+        return NotReplayable(_("It was not written by this package: which group it failed in can't be told."))
+    if group not in stream.groups:
+        return NotReplayable(
+            _("Its group %(group)r isn't declared for stream %(stream)r in REDIS_STREAMS: nobody would run it.")
+            % {"group": group, "stream": stream.name}
+        )
+    return None
+
+
+def _replayed(
+    stream: StreamConfig, entry_id: str, fields: Fields | None, by: str
+) -> dead_letters.Replayed | StreamsError:
+    """What the script needs, or why it is refused."""
+    found = _replayable(stream, fields)
+    return found if isinstance(found, StreamsError) else _letter(stream, entry_id, found[0], by)
+
+
+def _edited(
+    stream: StreamConfig, entry_id: str, fields: Fields | None, payload: Any, by: str
+) -> dead_letters.Replayed | StreamsError:
+    found = _replayable(stream, fields)
+    if isinstance(found, StreamsError):
+        return found
+    carried, published = found
+    told = replace(carried, edited_by=by, original=carried.original or json.dumps(list(published)))
+    return _letter(stream, entry_id, told, by, with_payload(stream, published, payload))
+
+
+def _replayable(stream: StreamConfig, fields: Fields | None) -> tuple[Carried, Fields] | StreamsError:
+    if fields is None:
+        return StreamsError(_gone())
+    ours = wire.uncarry(fields)
+    why = why_not_replayable(stream, ours[0].group if ours else "", ours=ours is not None)
+    return why or ours or NotReplayable()
+
+
+def _letter(
+    stream: StreamConfig, entry_id: str, carried: Carried, by: str, fields: Fields = ()
+) -> dead_letters.Replayed:
+    """The dead letter's id, its group, its lane, its new metadata, and its fields where they are new.
+
+    Where its lane isn't declared any more, nobody reads that: then it is the default one.
+    """
+    new = replace(carried, attempt=0, reason="", replays=carried.replays + 1, replayed_by=by)
+    lane = carried.lane if carried.lane in stream.lane_names else DEFAULT_LANE
+    _, metadata, *rest = wire.carry(new, fields)
+    return entry_id, carried.group, lane, metadata, rest
+
+
+def _counted_for(fields: Fields) -> str:
+    """The group that a dead letter counts for; "" where its name can't be one."""
+    ours = wire.uncarry(fields)
+    group = ours[0].group if ours else ""
+    return "" if any(character in group for character in "{}:") else group
+
+
+def _log(what: str, stream: str, answers: Answers[str], by: str) -> None:
+    for entry_id in answers.done:
+        logger.info(
+            "Dead letter %s of %s was %s by %r.", entry_id, stream, what, by,
+            extra={"stream": stream, "dead_letter": entry_id, "by": by},
+        )  # fmt: skip
+
+
+def _gone() -> str:
+    return _("It isn't there any more: replayed, discarded or trimmed in the meantime.")

@@ -1,0 +1,32 @@
+"""Another payload for a message, in the fields that it was published with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import wire
+from ..conf import StreamConfig
+from ..wire import Fields
+
+__all__ = ["with_payload"]
+
+
+def with_payload(stream: StreamConfig, fields: Fields, payload: Any) -> Fields:
+    """The fields of a message with another payload, everything else about it as it was.
+
+    An envelope takes any JSON value; of any other entry the fields are the payload, so it takes an object
+    without nested values. Raises `InvalidMessage`, or `PayloadTooLarge` above the stream's MAX_PAYLOAD.
+    """
+    identity = "0" * 36
+    if wire.is_envelope(fields):
+        form = wire.Form(stream=stream.name, max_payload=stream.max_payload)
+        data = form.fields(identity, payload)[-1]
+        names = fields[::2]
+        return [
+            text
+            for name, value in zip(names, fields[1::2], strict=True)
+            for text in (name, data if name == "data" else value)
+        ]
+    form = wire.Form(stream=stream.name, format="flat", max_payload=stream.max_payload)
+    kept = fields[:2] if wire.is_flat_of_ours(fields) else ()
+    return [*kept, *form.fields(identity, payload)[2:]]

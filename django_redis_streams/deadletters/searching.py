@@ -1,0 +1,166 @@
+"""Which dead letters are meant, and one look through the queues for them, in bounded memory.
+
+A look ends at what was there when it began. So a message that is replayed, fails again and is buried again while
+a run goes on isn't met twice by that run.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from .. import conf, connections
+from ..conf import StreamConfig
+from ..inspection import DeadLetter, find_dead_letters, wanted
+from ..inspection.rows import dead_letter
+from ..store import dead_letters
+from ..store.inspect import DeadLetters
+
+__all__ = ["Search", "Selection"]
+
+_ENTRY_ID: Final = re.compile("[0-9]+-[0-9]+")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST: Final = 2**64 - 1
+# Read at first, and at most at once; what is large is read in smaller parts.
+_FIRST_COUNT: Final = 50
+_MOST_AT_ONCE: Final = 1_000
+_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+
+# An entry's id as the two numbers that it is ordered by.
+_Id = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which dead letters are meant: those that fit all that is said.
+
+    `ids` are entry ids in the queue, or ids of messages. `text` is searched for word by word in all that is known
+    of a message, `error` as it is in its error and traceback, in whatever case. `after` and `before` bound when
+    it was buried. `reason` "" means entries that aren't ours.
+    """
+
+    stream: str | None = None
+    group: str | None = None
+    type: str | None = None
+    reason: str | None = None
+    text: str = ""
+    error: str = ""
+    after: datetime | None = None
+    before: datetime | None = None
+    ids: Sequence[str] = ()
+
+    def wants(self) -> Callable[[DeadLetter], bool]:
+        """Tells which rows are meant; their age aside."""
+        fits = wanted(self.text, type=self.type, group=self.group, reason=self.reason)
+        error, ids = self.error.casefold(), frozenset(self.ids)
+
+        def wants(row: DeadLetter) -> bool:
+            if ids and row.entry_id not in ids and row.message_id not in ids:
+                return False
+            if error and error not in f"{row.error}\n{row.traceback}".casefold():
+                return False
+            return fits is None or fits(row)
+
+        return wants
+
+
+@dataclass(slots=True)
+class Search:
+    """One look for what is selected, `newest_first` or the oldest; to be iterated once.
+
+    `total` is how many dead letters there are in these streams, `searched` how many were looked at so far: at most
+    `most`. `finished` once nothing is left to be looked at. Raises `UnknownStream`, `ServerUnreachable`, and
+    redis-py's `ResponseError`, when it is made and while it is iterated.
+    """
+
+    selection: Selection
+    newest_first: bool = False
+    most: int | None = None
+    total: int = field(default=0, init=False)
+    searched: int = field(default=0, init=False)
+    finished: bool = field(default=False, init=False)
+    _parts: list[Iterator[DeadLetter]] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Look where the queues end now."""
+        name = self.selection.stream
+        for stream in [conf.stream(name)] if name is not None else conf.get().streams.values():
+            total, last = dead_letters.extent(connections.get(stream.connection), stream)
+            self.total += total
+            if last:
+                self._parts.append(self._part(stream, last))
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        wants = self.selection.wants()
+        for row in heapq.merge(*self._parts, key=lambda row: _numbers(row.entry_id), reverse=self.newest_first):
+            if self.searched == self.most:
+                return
+            self.searched += 1
+            if wants(row):
+                yield row
+        self.finished = True
+
+    def _part(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
+        ids = list(dict.fromkeys(self.selection.ids))
+        if ids and all(_ENTRY_ID.fullmatch(each) for each in ids):
+            return self._named(stream, ids, last)
+        return self._walk(stream, last)
+
+    def _named(self, stream: StreamConfig, ids: list[str], last: str) -> Iterator[DeadLetter]:
+        """Those with these ids: they needn't be looked for."""
+        first, end = self._bounds(last)
+        found = [row for row in find_dead_letters(stream.name, ids) if row]
+        within = [row for row in found if first <= _numbers(row.entry_id) <= end]
+        yield from sorted(within, key=lambda row: _numbers(row.entry_id), reverse=self.newest_first)
+
+    def _walk(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
+        """All within the bounds, a part at a time; each part is asked for when the one before is used up."""
+        source, link = DeadLetters(stream), connections.get(stream.connection)
+        (first, end), count = self._bounds(last), _FIRST_COUNT
+        while first <= end:
+            bounds = _text(first), _text(end)
+            found = source.found(dead_letters.between(link, stream, *bounds, count, newest_first=self.newest_first))
+            rows = [dead_letter(source, each) for each in found]
+            yield from rows
+            if len(rows) < count:
+                return
+            seen = _numbers(rows[-1].entry_id)
+            if self.newest_first:
+                end = _before(seen)
+            else:
+                first = _after(seen)
+            size = 1 + sum(row.size for row in rows)
+            count = max(1, min(_MOST_AT_ONCE, count * 2, _BYTES_AT_ONCE * len(rows) // size))
+
+    def _bounds(self, last: str) -> tuple[_Id, _Id]:
+        after, before = self.selection.after, self.selection.before
+        first = (_milliseconds(after), 0) if after else (0, 0)
+        end = (_milliseconds(before), _LARGEST) if before else _numbers(last)
+        return max(first, (0, 0)), min(end, _numbers(last))
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _numbers(entry_id: str) -> _Id:
+    first, _, second = entry_id.partition("-")
+    return int(first), int(second)
+
+
+def _text(numbers: _Id) -> str:
+    return f"{numbers[0]}-{numbers[1]}"
+
+
+def _after(numbers: _Id) -> _Id:
+    first, second = numbers
+    return (first, second + 1) if second < _LARGEST else (first + 1, 0)
+
+
+def _before(numbers: _Id) -> _Id:
+    first, second = numbers
+    return (first, second - 1) if second else (first - 1, _LARGEST)

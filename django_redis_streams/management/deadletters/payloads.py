@@ -1,0 +1,54 @@
+"""The payload that a person gives a message: as an argument, on standard input, or in an editor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.management.base import CommandError
+
+from ...inspection import DeadLetter
+
+__all__ = ["edited", "given"]
+
+
+def given(text: str) -> Any:
+    """The value of JSON, read from standard input for "-". Raises `CommandError` where it isn't JSON."""
+    return _value(sys.stdin.read() if text == "-" else text)
+
+
+def edited(row: DeadLetter) -> Any:
+    """The payload as it was left in $VISUAL or $EDITOR.
+
+    Raises `CommandError` where it wasn't changed or isn't JSON, or there is no such editor: then nothing was done.
+    """
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    # Only the owner may read it.
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "payload.json")
+        path.write_text(row.payload, encoding="utf-8", errors="surrogateescape")
+        try:
+            subprocess.run([*shlex.split(editor), str(path)], check=True)  # noqa: S603  the user's own editor
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise CommandError(f"The editor {editor!r} failed, nothing was done: {error}. Set EDITOR.") from error
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    if text == row.payload:
+        raise CommandError("The payload wasn't changed: nothing was done. Without --edit it is replayed as it is.")
+    return _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"The payload isn't JSON, nothing was done: {error}", returncode=2) from error
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")

@@ -1,0 +1,43 @@
+"""How far a run has come, on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+__all__ = ["Progress"]
+
+_WIDTH: Final = 30
+# Seconds between two bars, and between two lines.
+_BAR, _LINE = 0.1, 5.0
+
+
+class Progress:
+    """Told of each that is done; `total` is how many there are to be looked at."""
+
+    def __init__(self, out: Any, total: int, *, silent: bool) -> None:
+        self._out, self._total, self._silent = out, total, silent
+        self._terminal = out.isatty()
+        self._every = _BAR if self._terminal else _LINE
+        self._last = time.monotonic()
+        self._drawn = False
+
+    def tell(self, searched: int, done: int) -> None:
+        """Show it, if that wasn't just done."""
+        now = time.monotonic()
+        if self._silent or now - self._last < self._every:
+            return
+        self._last = now
+        text = f"{done} done, {searched} of {self._total} looked at"
+        if self._terminal:
+            full = _WIDTH * min(searched, self._total) // max(1, self._total)
+            self._out.write(f"\r[{'#' * full}{'.' * (_WIDTH - full)}] {text}", style_func=str, ending="")
+            self._drawn = True
+        else:
+            self._out.write(text, style_func=str)
+        self._out.flush()
+
+    def end(self) -> None:
+        """Leave the bar's line."""
+        if self._drawn:
+            self._out.write("", style_func=str)

@@ -1,0 +1,36 @@
+"""What commands with sub-commands share: Django's own options on both sides, and who does it."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+__all__ = ["add_by", "base_options", "by"]
+
+
+def base_options() -> CommandParser:
+    """Django's own options, which leave what was said before the sub-command as it is."""
+    parser = BaseCommand().create_parser("", "", add_help=False)
+    for action in parser._actions:  # noqa: SLF001  argparse has no other way to them
+        action.default = argparse.SUPPRESS
+    return parser
+
+
+def add_by(parser: CommandParser) -> None:
+    """Let it be said who does it."""
+    parser.add_argument("--by", default=None, help="Who does it, for the log (default: the system's user).")
+
+
+def by(options: Mapping[str, Any]) -> str:
+    """Who does it: as said, or the system's name of who runs this, or the number where there is no name."""
+    if options["by"]:
+        return str(options["by"])
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
