@@ -77,6 +77,10 @@ class StreamKeys:
         """ZSET: token of each message that the group's workers have in hand, to when that lease ends, in ms."""
         return self._side("limits", group, "slots")
 
+    def suspects(self, group: str) -> str:
+        """Hash: what may have killed a worker and runs in quarantine only; token to what is known of it, as JSON."""
+        return self._side("suspects", group)
+
     def totals(self, group: str) -> str:
         """Hash: what became of the group's messages since ever."""
         return self._side("totals", group)

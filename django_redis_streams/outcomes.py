@@ -19,6 +19,7 @@ class Reason(StrEnum):
     NOT_RETRIED = "not retried"
     NO_HANDLER = "no handler"
     INVALID = "invalid"
+    CRASHED = "crashed the worker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

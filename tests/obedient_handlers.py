@@ -4,7 +4,10 @@ A message is a flat entry: `do` says what; each run is a line in the file `TEST_
 with `began` or `ended` before it. A line is one write, so lines of several processes never mix.
 """
 
+import ctypes
+import faulthandler
 import os
+import re
 import signal
 import sys
 import time
@@ -76,6 +79,22 @@ def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line fo
             sys.exit(3)
         case ["exit-hard-once", path, code] if once(path):
             os._exit(int(code))
+        case ["exit-hard", code]:
+            os._exit(int(code))
+        case ["sleep-for", group, seconds] if message.group == group:
+            time.sleep(float(seconds))
+        case ["segfault-for", group] if message.group == group:
+            obey("segfault", message)
+        case ["die-then-wait", path, finish]:
+            if once(path):
+                die()
+            wait_for(finish)
+        case ["segfault"]:
+            faulthandler.disable()  # its report would only clutter the log
+            ctypes.string_at(0)
+        case ["hold-gil"]:
+            # Some hundred years, in C, without letting any other thread run.
+            re.match("(a|aa)+$", "a" * 100 + "b")
         case ["die"]:
             die()
         case ["die-once", path] if once(path):

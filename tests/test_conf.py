@@ -50,7 +50,7 @@ def test_defaults_of_a_group(declare):
     declare({"orders": {"GROUPS": {"billing": {}}}})
     group = conf.group("orders", "billing")
     assert (group.start, group.max_retries, group.backoff) == ("0", 3, (1.0, 600.0))
-    assert (group.claim_idle, group.batch_size) == (60.0, 100)
+    assert (group.claim_idle, group.timeout, group.max_crashes, group.batch_size) == (60.0, 600.0, 2, 100)
     assert (group.unmatched, group.unmatched_given) == ("dead-letter", False)
 
 
@@ -72,6 +72,8 @@ def test_what_is_given_is_taken(declare):
                         "MAX_RETRIES": 0,
                         "BACKOFF": [timedelta(seconds=2), 3.5],
                         "CLAIM_IDLE": 5,
+                        "TIMEOUT": timedelta(minutes=1),
+                        "MAX_CRASHES": 1,
                         "BATCH_SIZE": 1,
                         "UNMATCHED": "dead-letter",
                     }
@@ -86,7 +88,7 @@ def test_what_is_given_is_taken(declare):
     (events,) = stream.models
     assert (events.model, events.on, events.fields, events.type) == ("shop.Order", ("created",), ("id",), "order")
     assert (group.start, group.max_retries, group.backoff) == ("$", 0, (2.0, 3.5))
-    assert (group.claim_idle, group.batch_size) == (5.0, 1)
+    assert (group.claim_idle, group.timeout, group.max_crashes, group.batch_size) == (5.0, 60.0, 1, 1)
     assert (group.unmatched, group.unmatched_given) == ("dead-letter", True)
     assert conf.get().handler_modules == ("shop.more_handlers",)
 
@@ -120,7 +122,6 @@ def test_settings_are_read_again_when_they_change(declare):
         ({"zzz": 1}, "Declared: 'CONNECTIONS', 'STREAMS', 'HANDLER_MODULES'."),
         # What a later version brings has no effect in this one, and no silent one either.
         ({"STREAMS": {"orders": {"HARD_MAXLEN": 1}}}, "unknown key 'HARD_MAXLEN'"),
-        ({"STREAMS": {"orders": {"GROUPS": {"billing": {"TIMEOUT": 5}}}}}, "unknown key 'TIMEOUT'"),
     ],
 )
 def test_unknown_keys_are_named_with_the_nearest(declare, given, said):
@@ -178,6 +179,8 @@ def test_bad_value_of_a_stream(declare, key, value, said):
         ("BACKOFF", "12", "expected (base, cap)"),
         ("BACKOFF", (10, 1), "the base not above the cap"),
         ("CLAIM_IDLE", None, "expected seconds above 0"),
+        ("TIMEOUT", 0, "expected seconds above 0"),
+        ("MAX_CRASHES", 0, "expected a whole number, 1 or more"),
         ("BATCH_SIZE", 0, "expected a whole number, 1 or more"),
         ("UNMATCHED", "ignore", "expected 'dead-letter' or 'skip'"),
         ("RATE", 100, "such as '100/s', '30/m', '9/h'"),
@@ -194,6 +197,12 @@ def test_bad_value_of_a_group(declare, key, value, said):
     assert identity == "E002"
     assert sentence.startswith(f"{GROUP}[{key!r}] is {value!r}: ")
     assert said in sentence
+
+
+def test_a_timeout_may_be_none(declare):
+    """A group may say that its handlers are never ended."""
+    declare({"orders": {"GROUPS": {"billing": {"TIMEOUT": None}}}})
+    assert conf.group("orders", "billing").timeout is None
 
 
 @pytest.mark.parametrize(

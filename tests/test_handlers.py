@@ -120,6 +120,12 @@ def test_policy_is_the_handlers_over_the_groups(alone):
     )
 
 
+@pytest.mark.parametrize(("given", "seconds"), [(None, None), (1.5, 1.5), (timedelta(minutes=1), 60.0)])
+def test_timeout_is_in_seconds(alone, given, seconds):
+    """None leaves it to the group."""
+    assert declare(timeout=given).timeout == seconds
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -140,6 +146,8 @@ def test_policy_is_the_handlers_over_the_groups(alone):
         ({"retry_on": OSError()}, "expected an exception class"),
         ({"retry_on": [KeyboardInterrupt]}, "expected an exception class"),
         ({"reject_on": None}, "@handler(reject_on=None): expected an exception class"),
+        ({"timeout": 0}, "@handler(timeout=0): expected seconds above 0 (int, float or timedelta)"),
+        ({"timeout": "1"}, "expected seconds above 0"),
     ],
 )
 def test_bad_options_are_errors_of_the_declaration(alone, options, said):
@@ -205,8 +213,8 @@ def test_coroutine_cannot_run_in_a_transaction(alone):
 
 def test_option_of_a_later_version_is_no_option(alone):
     """An argument that has no effect isn't accepted."""
-    with pytest.raises(TypeError, match="timeout"):
-        declare(timeout=5)
+    with pytest.raises(TypeError, match="rate"):
+        declare(rate=5)
 
 
 # ---------------------------------------------------------------- matching

@@ -20,6 +20,7 @@ from django_redis_streams.store.membership import Membership
 from django_redis_streams.store.redeliver import Promotion, promote
 from django_redis_streams.store.scripts import all_scripts, run, script
 from django_redis_streams.store.settle import settle_commands
+from django_redis_streams.store.suspects import suspect, take_back, try_suspect
 from django_redis_streams.store.trim import trim
 
 from .servers import Server
@@ -34,6 +35,7 @@ RETRY = "{orders}:retry:billing"
 ENTRIES = "{orders}:retry:billing:entries"
 TOTALS = "{orders}:totals:billing"
 DLQ = "{orders}:dlq"
+SUSPECTS = "{orders}:suspects:billing"
 GROUPS = "{orders}:groups"
 PROMOTER = "{orders}:promoter"
 RATE = "{orders}:limits:billing:rate"
@@ -142,6 +144,41 @@ def a_pending_entry_without_a_body(raw: Raw, link: Link) -> Act:
     return lambda link: claim(link, member("d"), 10, returned_only=False)
 
 
+def an_entry_of_a_dead_worker(raw: Raw, link: Link) -> Act:
+    """Write down what a worker was running when it died."""
+    deliver(raw, link)
+    (delivery,) = pending_of(link, member(), lambda _: False).deliveries
+    return lambda link: suspect(link, member(), delivery, "shop.charge", "was ended by SIGSEGV")
+
+
+def a_suspect(raw: Raw, link: Link) -> Act:
+    """Claim it for a run in quarantine."""
+    an_entry_of_a_dead_worker(raw, link)(link)
+    hand_back(link, member())
+    return lambda link: try_suspect(link, member("d"), f"{MAIN}/1-1")
+
+
+def a_suspect_without_a_body(raw: Raw, link: Link) -> Act:
+    """Find that a suspect was deleted."""
+    act = a_suspect(raw, link)
+    raw.xdel(MAIN, "1-1")
+    return act
+
+
+def a_run_that_was_stopped(raw: Raw, link: Link) -> Act:
+    """Take back a run in quarantine."""
+    a_suspect(raw, link)(link)
+    return lambda link: take_back(link, member("d"), f"{MAIN}/1-1")
+
+
+def an_idle_suspect(raw: Raw, link: Link) -> Act:
+    """Make a suspect of what was delivered twice and is idle, and hand it back."""
+    deliver(raw, link)
+    raw.xclaim(MAIN, "billing", "c", 0, ["1-1"])
+    wait_until(lambda: raw.xpending_range(MAIN, "billing", "-", "+", 1, idle=1))
+    return lambda link: claim(link, member("d"), 10, returned_only=False)
+
+
 def an_unread_entry(raw: Raw, link: Link) -> Act:
     """Read it by the script that reads lanes."""
     make_group(link, member(), "0")
@@ -200,6 +237,11 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "hand_back": a_pending_entry_to_hand_back,
     "claim": an_entry_that_was_handed_back,
     "claim what vanished": a_pending_entry_without_a_body,
+    "claim what is suspect": an_idle_suspect,
+    "suspect": an_entry_of_a_dead_worker,
+    "try_suspect": a_suspect,
+    "try_suspect that vanished": a_suspect_without_a_body,
+    "take_back": a_run_that_was_stopped,
     "make_group": a_missing_group,
     "read": an_unread_entry,
     "read by limits": an_unread_entry_of_a_limited_group,
@@ -225,6 +267,7 @@ def state(raw: Raw) -> dict[str, Any]:
         "retries": (raw.zrange(RETRY, 0, -1), raw.hkeys(ENTRIES)),
         "totals": {name: value for name, value in raw.hgetall(TOTALS).items() if value != "0"},
         "groups": raw.hgetall(GROUPS),
+        "suspects": {name: json.loads(row) for name, row in raw.hgetall(SUSPECTS).items()},
         "slots": raw.zrange(SLOTS, 0, -1),
     }
 
@@ -288,7 +331,9 @@ def test_a_step_that_an_acl_refuses_changes_nothing(
     assert state(raw) == wanted
 
 
-@pytest.mark.parametrize("key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, RATE, SLOTS])
+@pytest.mark.parametrize(
+    "key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, RATE, SLOTS, SUSPECTS]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_a_key_of_a_wrong_type_changes_nothing(raw: Raw, link: Link, case: str, key: str) -> None:
     """However often it is tried, nothing is lost and nothing copied twice; mended, it does all that it does."""

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
+from django_redis_streams.worker.errands import Errands
 from django_redis_streams.worker.forking import ended_how
-from django_redis_streams.worker.plan import Plan
-from django_redis_streams.worker.supervisor import Supervisor
 
 from .books import books, totals
 from .waiting import wait_until
@@ -164,20 +163,6 @@ def test_what_a_dead_process_held_is_handed_back_at_once(raw: Raw, fleet: Fleet,
     assert "What it held is handed back" in fleet.finish(worker)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_a_message_that_ends_its_worker_lets_the_others_through(raw: Raw, fleet: Fleet) -> None:
-    """The first of all that are claimed isn't the first to be run each time, and what was run is settled first."""
-    pipeline = raw.pipeline()
-    for each in ["die", *["ok"] * 4]:
-        pipeline.xadd("orders", {"do": each})
-    pipeline.execute()
-    worker = fleet.start()
-    # Chance decides how many get through each time, and a process that settled nothing is replaced later.
-    wait_until(lambda: totals(raw) == {"acknowledged": 4}, deadline=150)
-    assert worker.poll() is None
-
-
 @pytest.mark.parametrize(
     ("code", "how"),
     [(-11, "was ended by SIGSEGV"), (-signal.SIGRTMIN - 3, "was ended by signal 37"), (3, "ended with exit code 3")],
@@ -189,12 +174,14 @@ def test_how_a_process_ended_is_told(code: int, how: str) -> None:
 
 def test_a_warden_that_fails_is_not_tried_again_at_once() -> None:
     """A warden tries until it is done; one that fails all the same is started again after a wait."""
-    supervisor = Supervisor(Plan(groups=()))
-    supervisor._wardens[1] = []
-    supervisor._ended(1, 1)
-    supervisor._start_missing()
-    assert supervisor._owed == [[]]
-    assert supervisor._wardens == {}
+    errands = Errands()
+    errands.wind_up([])
+    errand = errands.owed.pop()
+    errands._at_work[1] = errand
+    assert errands.ended(1, 1, retry=True)
+    errands.start()
+    assert errands.owed == [errand]
+    assert errands._at_work == {}
 
 
 def test_processes_whose_supervisor_is_killed_drain_and_end(raw: Raw, fleet: Fleet) -> None:
@@ -220,6 +207,7 @@ def test_a_signal_between_fork_and_handler_is_not_lost() -> None:
     program = """
 import os, signal
 from django_redis_streams.worker.signals import Signals
+from django_redis_streams.worker.errands import Errands
 from django_redis_streams.worker.forking import NOTED, forked
 
 def work():

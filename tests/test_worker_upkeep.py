@@ -99,24 +99,6 @@ def test_very_much_that_was_handed_back_is_claimed_in_one_go(
     assert sum(runs.values()) == 1_000
 
 
-def test_new_work_comes_before_what_another_left(raw: Raw, isolated_handlers: None, streams: Any) -> None:
-    """Which may be what ended the other: a worker that takes it first would settle nothing, again and again."""
-    order: list[str] = []
-    handler("orders", group="billing")(lambda message: order.append(message.payload["n"]))
-    gone = Membership(conf.stream("orders"), conf.group("orders", "billing"), "gone")
-    link = connections.get()
-    make_group(link, gone, "0")
-    publish(raw, 5)
-    raw.xreadgroup("billing", "gone", {"orders": ">"}, count=2)
-    hand_back(link, gone)
-    worker = Worker()
-    worker.consumer.stale.set()
-    worker.start()
-    wait_until(lambda: totals(raw) == {"acknowledged": 5})
-    worker.end()
-    assert order[:3] == ["2", "3", "4"]
-
-
 def test_what_is_handed_back_wakes_a_worker_that_waits(
     raw: Raw, runs: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

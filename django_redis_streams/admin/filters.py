@@ -24,6 +24,7 @@ REASONS: Mapping[str, Any] = {
     Reason.NOT_RETRIED: _("not retried"),
     Reason.NO_HANDLER: _("no handler"),
     Reason.INVALID: _("invalid"),
+    Reason.CRASHED: _("crashed the worker"),
 }
 # In a URL; a listing is asked for the reason "".
 _FOREIGN = "foreign"

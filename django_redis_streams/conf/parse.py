@@ -48,6 +48,8 @@ _GROUP: Final[Table] = {
     "MAX_RETRIES": ("max_retries", values.whole),
     "BACKOFF": ("backoff", values.pair),
     "CLAIM_IDLE": ("claim_idle", values.duration),
+    "TIMEOUT": ("timeout", values.optional(values.duration)),
+    "MAX_CRASHES": ("max_crashes", values.positive),
     "BATCH_SIZE": ("batch_size", values.positive),
     "RATE": ("rate", values.optional(values.rate)),
     "GROUP_CONCURRENCY": ("group_concurrency", values.optional(values.positive)),

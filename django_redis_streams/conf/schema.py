@@ -32,9 +32,11 @@ class GroupConfig:
 
     `start` is where a group that never was begins: "0", "$" or an entry id. `max_retries` runs follow the
     first. `backoff` is base and cap of the exponential. Entries idle for `claim_idle` seconds are claimed.
-    At most `batch_size` entries of a source are read at once. `unmatched` says what becomes of a message that no
-    handler takes: "dead-letter" or "skip"; `unmatched_given` whether the settings chose one. Over all workers, at most
-    `rate` messages a second are begun, and at most `group_concurrency` are being run.
+    A call of a handler that takes `timeout` seconds is ended; never with None. A message that ended its worker in
+    `max_crashes` runs, each of it alone, is dead-lettered. At most `batch_size` entries of a source are read at once.
+    `unmatched` says what becomes of a message that no handler takes: "dead-letter" or "skip"; `unmatched_given`
+    whether the settings chose one. Over all workers, at most `rate` messages a second are begun, and at most
+    `group_concurrency` are being run.
     """
 
     name: str
@@ -42,6 +44,8 @@ class GroupConfig:
     max_retries: int = 3
     backoff: tuple[float, float] = (1.0, 600.0)
     claim_idle: float = 60.0
+    timeout: float | None = 600.0
+    max_crashes: int = 2
     batch_size: int = 100
     unmatched: str = "dead-letter"
     unmatched_given: bool = False

@@ -31,6 +31,7 @@ def handler(
     backoff: tuple[float | timedelta, float | timedelta] | None = None,
     retry_on: Exceptions | None = None,
     reject_on: Exceptions = (),
+    timeout: float | timedelta | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function of one argument as handler of a stream's group; it stays the function it is.
 
@@ -42,6 +43,7 @@ def handler(
     `atomic`: True or a database's alias runs each call in a transaction of that database.
     `max_retries`, `backoff` ((base, cap) in seconds): over the group's `MAX_RETRIES` and `BACKOFF`.
     `retry_on`: only these exceptions are retried. `reject_on`: these never are; it wins.
+    `timeout`: seconds that a call may take, over the group's `TIMEOUT`.
 
     Raises `HandlerError` at once for what can't work. Reads no settings: whether the stream and the group
     are declared is for the system checks to say.
@@ -56,6 +58,7 @@ def handler(
         "backoff": _accepted("backoff", values.optional(values.pair), backoff),
         "retry_on": _accepted("retry_on", values.optional(_exceptions), retry_on),
         "reject_on": _accepted("reject_on", _exceptions, reject_on),
+        "timeout": _accepted("timeout", values.optional(values.duration), timeout),
     }
 
     def declare(function: Function) -> Function:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Handler:
     backoff: tuple[float, float] | None = None
     retry_on: tuple[type[Exception], ...] | None = None
     reject_on: tuple[type[Exception], ...] = ()
+    timeout: float | None = None
 
     @property
     def name(self) -> str:
@@ -45,6 +47,11 @@ class Handler:
     def is_async(self) -> bool:
         """Whether calling it gives a coroutine."""
         return iscoroutinefunction(self.function)
+
+    def deadline(self, group: GroupConfig, now: float) -> float:
+        """By when a call that begins now must have ended; infinity for never."""
+        timeout = group.timeout if self.timeout is None else self.timeout
+        return math.inf if timeout is None else now + timeout
 
     def policy(self, group: GroupConfig) -> RetryPolicy:
         """How its messages are retried: its own options over its group's settings."""

@@ -20,7 +20,7 @@ from .refusals import group_is_gone
 from .scripts import run, script
 from .settle import vanish_command
 
-__all__ = ["Found", "claim", "hand_back", "has_stale", "is_held", "pending_of", "renew"]
+__all__ = ["Found", "claim", "hand_back", "has_stale", "is_held", "pending_of", "renew", "renew_all"]
 
 _RENEWED_AT_ONCE = 100
 _HANDED_BACK_AT_ONCE = 100
@@ -94,23 +94,30 @@ def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> boo
 
 
 def claim(link: Link, membership: Membership, count: int, *, returned_only: bool) -> Found:
-    """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE."""
+    """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE. Suspects aren't."""
     found = Found()
     owner = RETURNED if returned_only else ""
-    totals = membership.keys.totals(membership.group.name)
+    keys, group = membership.keys, membership.group.name
+    sides = [keys.totals(group), keys.suspects(group)]
     for key in membership.sources:
         wanted = count - len(found.deliveries)
         if wanted > 0:
             claimed, vanished = run(
                 link,
                 script("claim")(
-                    [key, totals, *limit_keys(membership)], membership.group.name, membership.consumer,
+                    [key, *sides, *limit_keys(membership)], group, membership.consumer,
                     membership.claim_idle_ms, wanted, owner, *limit_words(membership),
                 ),
             )  # fmt: skip
             found.deliveries += deliveries(membership, key, claimed)
             found.vanished += (token(key, each) for each in vanished)
     return found
+
+
+def renew_all(link: Link, membership: Membership) -> None:
+    """Renew all that is pending for a consumer, which can't do so itself just now."""
+    for key in membership.sources:
+        renew(link, membership, key, list(_pending_ids(link, membership, key)))
 
 
 def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:

@@ -48,9 +48,10 @@ def vanish_command(membership: Membership, key: str, entry_id: str) -> Command:
 
 
 def _ack(membership: Membership, key: str, total: str, ids: list[str]) -> Command:
+    group = membership.group.name
     return script("ack")(
-        [key, membership.keys.totals(membership.group.name), *slots_key(membership)],
-        membership.group.name, _ours(membership, key), total, *ids,
+        [key, membership.keys.totals(group), membership.keys.suspects(group), *slots_key(membership)],
+        group, _ours(membership, key), total, *ids,
     )  # fmt: skip
 
 
@@ -60,9 +61,9 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
     place = [group, membership.consumer, delivery.entry_id, _ours(membership, delivery.key)]
     fields = carry(_failed(delivery.history(), outcome), delivery.fields)
     if isinstance(outcome, DeadLetter):
-        return script("bury")([*names, keys.dlq, *slots_key(membership)], *place, *fields)
+        return script("bury")([*names, keys.dlq, keys.suspects(group), *slots_key(membership)], *place, *fields)
     return script("retry")(
-        [*names, keys.retry(group), keys.retry_entries(group), *slots_key(membership)],
+        [*names, keys.retry(group), keys.retry_entries(group), keys.suspects(group), *slots_key(membership)],
         *place, delivery.token, round(outcome.delay * 1000), delivery.origin.lane, *fields,
     )  # fmt: skip
 

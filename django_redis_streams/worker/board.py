@@ -7,6 +7,7 @@ messages it was running, by when each must have ended, and how many it has settl
 from __future__ import annotations
 
 import mmap
+import time
 from collections.abc import Iterable, Sequence
 
 from ..conf import GroupConfig, StreamConfig
@@ -29,11 +30,12 @@ class Slots:
     def __init__(self, stream: StreamConfig, group: GroupConfig) -> None:
         self.rows = rows = group.batch_size
         self._width = max(len(key.encode()) for key in Membership(stream, group, "").sources) + _ENTRY_ID
-        self._memory = mmap.mmap(-1, rows * (_DOUBLE + self._width) + _DOUBLE)
-        doubles = memoryview(self._memory)[: (rows + 1) * _DOUBLE].cast("d")
+        self._memory = mmap.mmap(-1, rows * (_DOUBLE + self._width) + 2 * _DOUBLE)
+        doubles = memoryview(self._memory)[: (rows + 2) * _DOUBLE].cast("d")
         self.deadlines = doubles[:rows]
-        self._settled = doubles[rows:]
-        self._names = memoryview(self._memory)[(rows + 1) * _DOUBLE :]
+        self._settled = doubles[rows : rows + 1]
+        self._left = doubles[rows + 1 :]
+        self._names = memoryview(self._memory)[(rows + 2) * _DOUBLE :]
 
     def name(self, tokens: Sequence[str], first: int = 0) -> None:
         """Say which entries the rows from `first` on stand for. None of these rows may be running."""
@@ -47,6 +49,15 @@ class Slots:
     def settle(self, count: int) -> None:
         """The consumer has settled `count` more messages."""
         self._settled[0] += count
+
+    def leave(self) -> None:
+        """The consumer has ended: it has settled what it ran and handed back the rest, or never will."""
+        self._left[0] = 1
+
+    @property
+    def left(self) -> bool:
+        """Whether the consumer has ended."""
+        return self._left[0] == 1
 
     @property
     def settled(self) -> int:
@@ -62,7 +73,41 @@ class Board:
 
     def __init__(self, places: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
         self.slots = [Slots(*each) for each in places]
-        self._marks = mmap.mmap(-1, 1)
+        self._marks = mmap.mmap(-1, 3)
+        self._memory = mmap.mmap(-1, _DOUBLE)
+        self._ticked = memoryview(self._memory).cast("d")
+        self.tick()
+
+    def tick(self) -> None:
+        """The process gets on, or is about to begin: its main thread says so several times a second."""
+        self._ticked[0] = time.monotonic()
+
+    @property
+    def silent(self) -> float:
+        """For how many seconds the process hasn't ticked: a handler may hold the GIL."""
+        return time.monotonic() - self._ticked[0]
+
+    def end_well(self) -> None:
+        """All consumers have settled what they ran and handed back the rest: the process ends."""
+        self._marks[2] = 1
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the process came to its end; a handler can end it with exit code 0 too."""
+        return self._marks[2] == 1
+
+    def see_suspects(self) -> None:
+        """The process has seen suspects on the server."""
+        self._marks[1] = 1
+
+    def forget_suspects(self) -> None:
+        """What was seen is looked after; what is left will be seen again."""
+        self._marks[1] = 0
+
+    @property
+    def sees_suspects(self) -> bool:
+        """Whether there are suspects on the server that a quarantine should look after."""
+        return self._marks[1] == 1
 
     @property
     def left_full(self) -> bool:

@@ -13,7 +13,6 @@ lost:
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -40,8 +39,6 @@ from .waits import note_waits
 __all__ = ["Consumer"]
 
 _DRAIN_BLOCK_MS = 100
-# In seconds: how often what others left is claimed while there is new work too.
-_CLAIM_EACH = 1.0
 # In seconds: how often a paused group is looked at.
 _LOOK_PAUSED = 0.25
 # By then the server has given up on a blocked read of the connection before.
@@ -85,7 +82,6 @@ class Consumer:
         self._now = 0.0
         self._sure_for = membership.group.claim_idle / 2
         self._looks: list[float] = []
-        self._claim_at = time.monotonic() + _CLAIM_EACH
         self._nothing_left = False
         self._drained = False
         self._resting = False
@@ -154,7 +150,7 @@ class Consumer:
 
     @property
     def _may_claim_now(self) -> bool:
-        return self.stale.is_set() and not self._reader.paused and time.monotonic() >= self._claim_at
+        return self.stale.is_set() and not self._reader.paused
 
     @property
     def _block_ms(self) -> int | None:
@@ -186,20 +182,10 @@ class Consumer:
             note_waits(self.tally.waits, batch[: len(durations)], time.time() - took, durations)
 
     def _handle_claimed(self, link: Link) -> None:
-        """Claim what nobody runs, where maintenance saw some, and run it one by one.
-
-        One of these may be what ended its last worker. So nothing is unsettled while one of them runs, and
-        their order is another each time: the others get through, whoever is the first of them. So does what
-        was never delivered: while there is such, this is done once a second, and not as a worker's first.
-        """
+        """Claim and run what nobody runs, where maintenance saw some. What may have ended a worker is left out."""
         self.stale.clear()
-        self._claim_at = time.monotonic() + _CLAIM_EACH
         self._nothing_left = False
-        deliveries = self._claimed(link)
-        random.shuffle(deliveries)
-        for delivery in deliveries:
-            self.session.attempt(self._settle_fresh)
-            self._handle([delivery])
+        self._handle(self._claimed(link))
 
     def _may_run(self, delivery: Delivery) -> bool:
         """Asked right before each message: whether it is still ours to run, and one more may be begun."""
@@ -232,7 +218,6 @@ class Consumer:
 
     def _idle(self, link: Link) -> None:
         """Nothing came: a moment to look for what an old connection may have been given, and for others'."""
-        self._claim_at = 0.0
         self._handle(self._look(link))
         wait_ms = self._reader.held_back.wait_ms if self._reader.held_back else 0
         if wait_ms:

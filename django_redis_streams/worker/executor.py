@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import copy_context
-from math import inf
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -93,7 +92,7 @@ class Executor:
                 if handler is None:
                     outcome = self._unmatched(delivery, message)
                 else:
-                    deadlines[row] = inf
+                    deadlines[row] = handler.deadline(self._group, time.monotonic())
                     outcome = self._run(handler, delivery, message)
                     deadlines[row] = 0.0
                 yield delivery, outcome
@@ -162,8 +161,9 @@ class Executor:
                 yield from self._run_batch(handler, [(row, delivery, _decoded(delivery))])
 
     def _failure_of_batch(self, handler: Handler, batch: list[_Collected]) -> BaseException | None:
+        deadline = handler.deadline(self._group, time.monotonic())
         for row, _, _ in batch:
-            self._slots.deadlines[row] = inf
+            self._slots.deadlines[row] = deadline
         try:
             self._call(handler, [message for _, _, message in batch])
         except BaseException as error:  # noqa: BLE001  as above

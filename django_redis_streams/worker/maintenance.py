@@ -16,7 +16,9 @@ from ..store.consumers import retire_dead
 from ..store.groups import make_group
 from ..store.hold import has_stale
 from ..store.membership import Membership
+from ..store.suspects import count_suspects
 from ..store.trim import trim
+from .board import Board
 from .consumer import Consumer
 from .service import Service
 from .tell import about, logger
@@ -39,13 +41,19 @@ class Maintenance(Service):
     """Looks after the consumers and streams of one connection."""
 
     def __init__(
-        self, alias: str, stop: threading.Event, consumers: Sequence[Consumer], streams: Sequence[StreamConfig]
+        self,
+        alias: str,
+        stop: threading.Event,
+        consumers: Sequence[Consumer],
+        streams: Sequence[StreamConfig],
+        board: Board | None = None,
     ) -> None:
         super().__init__(alias, stop)
         self._consumers = consumers
         self._one_a_group = list({each.membership.place: each for each in consumers}.values())
         self._trimmed_streams = [each for each in streams if each.maxlen is not None or each.max_age is not None]
         self._streams = streams
+        self._board = board
         self._took = 0.0
         self._left = -_LEFT_EACH
         self._trimmed = 0.0
@@ -81,7 +89,12 @@ class Maintenance(Service):
     def _look_for_stale(self, link: Link) -> None:
         began = time.monotonic()
         self.each(self._one_a_group, lambda consumer: self._look_in(link, consumer))
+        self.each(self._one_a_group, lambda consumer: self._look_for_suspects(link, consumer))
         self._took = time.monotonic() - began
+
+    def _look_for_suspects(self, link: Link, consumer: Consumer) -> None:
+        if self._board is not None and count_suspects(link, consumer.membership):
+            self._board.see_suspects()
 
     def _look_in(self, link: Link, consumer: Consumer) -> None:
         if has_stale(link, consumer.membership, returned_only=not consumer.may_claim):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..conf import GroupConfig, StreamConfig
 from ..store.membership import Membership
@@ -37,6 +37,11 @@ class Plan:
     def ends_by_itself(self) -> bool:
         """Whether a process that ended well has done what it was to do."""
         return self.drain or self.max_messages is not None
+
+    @property
+    def for_quarantine(self) -> Plan:
+        """What its quarantine is to do: the same groups, one consumer each, until there is no suspect."""
+        return replace(self, processes=1, threads=1, drain=False, max_messages=None, max_memory=None)
 
     @property
     def places(self) -> Sequence[tuple[StreamConfig, GroupConfig]]:

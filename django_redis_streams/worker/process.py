@@ -9,11 +9,13 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from .. import connections, handlers
 from ..exceptions import ServerUnreachable
 from ..store.membership import Membership
+from ..store.suspects import count_suspects
 from .board import Board, Slots
 from .consumer import Consumer
 from .executor import Executor
@@ -22,6 +24,7 @@ from .maintenance import Maintenance
 from .memory import resident, told
 from .plan import Plan, memberships
 from .promoter import Promoter
+from .quarantine import Quarantine
 from .quota import Quota
 from .service import Service
 from .signals import Signals
@@ -37,9 +40,19 @@ _TICK_STOPPING = 0.05
 
 
 class Process:
-    """A child of a supervisor, built after the fork."""
+    """A child of a supervisor, built after the fork. As `quarantine` it runs suspects, one at a time, then ends."""
 
-    def __init__(self, plan: Plan, random_part: str, board: Board, supervisor: int, tallies: Sequence[Tally]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        random_part: str,
+        board: Board,
+        supervisor: int,
+        tallies: Sequence[Tally],
+        *,
+        quarantine: bool = False,
+    ) -> None:
+        self._quarantine = quarantine
         self._plan = plan
         self._supervisor = supervisor
         self._board = board
@@ -54,7 +67,7 @@ class Process:
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
-            threads = [self._started(each.run, each.membership) for each in self._consumers]
+            threads = [self._started(run, place) for run, place in self._work()]
             services = [self._started(each.run) for each in self._services()]
             self._wait(signals, threads)
             self._services_stop.set()
@@ -62,10 +75,29 @@ class Process:
                 thread.join(timeout=1)
         if self._full and not self._unclean:
             self._board.leave_full()
-        return 1 if self._unclean else 0
+        if self._unclean:
+            return 1
+        self._board.end_well()
+        return 0
+
+    def _work(self) -> Iterator[tuple[Callable[[], None], Membership | None]]:
+        """What threads are to do, and for whom."""
+        if self._quarantine:
+            yield self._run_one_after_another, None
+            return
+        for consumer, slots in zip(self._consumers, self._board.slots, strict=True):
+            yield partial(_run_and_leave, consumer, slots), consumer.membership
+
+    def _run_one_after_another(self) -> None:
+        """Nothing runs beside a suspect, of whatever group. Groups without any cost a look."""
+        for consumer in self._consumers:
+            place = consumer.membership
+            if not self._stop.is_set() and count_suspects(connections.get(place.stream.connection), place):
+                consumer.run()
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
         while any(thread.is_alive() for thread in threads):
+            self._board.tick()
             stopping = self._stop.is_set()
             if signals.wait(_TICK_STOPPING if stopping else _TICK) or os.getppid() != self._supervisor:
                 self._stop.set()
@@ -98,7 +130,7 @@ class Process:
             slots.settle(count)
             self._quota.settled(count)
 
-        return Consumer(
+        return (Quarantine if self._quarantine else Consumer)(
             place,
             Executor(handlers.of(place.stream.name, place.group.name), place.group, slots),
             stop=self._stop,
@@ -113,7 +145,9 @@ class Process:
             consumers = list(group)
             streams = list({each.membership.stream.name: each.membership.stream for each in consumers}.values())
             yield Keeper(alias, self._services_stop, consumers)
-            yield Maintenance(alias, self._services_stop, consumers, streams)
+            if self._quarantine:
+                continue
+            yield Maintenance(alias, self._services_stop, consumers, streams, self._board)
             yield Promoter(alias, self._services_stop, streams)
             yield Statistics(alias, self._services_stop, consumers)
 
@@ -136,6 +170,13 @@ class Process:
         thread = threading.Thread(target=guarded, daemon=True, name=place.consumer if place else None)
         thread.start()
         return thread
+
+
+def _run_and_leave(consumer: Consumer, slots: Slots) -> None:
+    try:
+        consumer.run()
+    finally:
+        slots.leave()
 
 
 def _connection(consumer: Consumer) -> str:

@@ -1,7 +1,7 @@
 """Starts the processes of a worker, restarts those that die, and ends them.
 
 It has neither threads nor connections, ever: so it can fork at any time, and nothing that happens to a
-server or in a handler can hold it up.
+server or in a handler can hold it up. It alone can end a handler that doesn't return.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from django.db import connections as databases
 
-from ..store.membership import Membership
 from .board import Board
+from .child import Child
+from .errands import Errands
 from .exporter import Exporter
 from .forking import NOTED, ended_how, forked
 from .patience import Patience
@@ -23,7 +24,6 @@ from .process import Process
 from .signals import Signals
 from .tallies import Row, Tallies
 from .tell import logger
-from .warden import hand_back_all
 
 __all__ = ["Supervisor"]
 
@@ -34,14 +34,11 @@ _WARDENS_GRACE = 10.0
 
 @dataclass(slots=True)
 class _Place:
-    """One of the processes that there should be."""
+    """One of the processes that there should be: one that works, or the quarantine."""
 
-    index: int
+    quarantine: bool = False
     patience: Patience = field(default_factory=lambda: Patience(least=0.1, most=30.0))
-    pid: int | None = None
-    consumers: list[Membership] = field(default_factory=list)
-    board: Board | None = None
-    row: Row | None = None
+    child: Child | None = None
     done: bool = False
 
 
@@ -52,11 +49,11 @@ class Supervisor:
         self._plan = plan
         self._tallies = Tallies(plan.places, plan.processes)
         self._exporter = Exporter(plan.listening, self._tallies) if plan.listening else None
-        self._places = [_Place(index) for index in range(plan.processes)]
-        self._wardens: dict[int, list[Membership]] = {}
-        self._owed: list[list[Membership]] = []
-        # A warden tries by itself until it is done; this is for one that fails in an unforeseen way.
-        self._wardens_patience = Patience(least=0.1, most=30.0)
+        self._places = [_Place() for _ in range(plan.processes)]
+        self._quarantine = _Place(quarantine=True)
+        # Replaced for a handler's TIMEOUT, and not yet ended.
+        self._replaced: list[Child] = []
+        self._errands = Errands()
         self._deadline: float | None = None
         self._killed = False
         self._wardens_deadline: float | None = None
@@ -73,6 +70,7 @@ class Supervisor:
                     if number != signal.SIGCHLD:
                         self._stop()
                 self._reap()
+                self._enforce_timeouts()
                 self._enforce_deadlines()
         if self._exporter:
             self._exporter.end()
@@ -82,19 +80,26 @@ class Supervisor:
     def _stopping(self) -> bool:
         return self._deadline is not None
 
+    @property
+    def _all_places(self) -> list[_Place]:
+        return [*self._places, self._quarantine]
+
+    def _children(self) -> list[Child]:
+        return [*self._replaced, *(place.child for place in self._all_places if place.child is not None)]
+
     def _finished(self) -> bool:
-        running = any(place.pid is not None for place in self._places)
         waiting = not self._stopping and not all(place.done for place in self._places)
-        return not (running or waiting or self._wardens or self._owed)
+        return not (self._children() or waiting or self._errands.any)
 
     def _pause(self) -> float:
         # A restart or a warden that is due shouldn't wait for the tick.
-        return 0.05 if self._stopping or self._owed or any(self._may_start(each) for each in self._places) else _TICK
+        hurry = self._stopping or self._replaced or self._errands.owed
+        return 0.05 if hurry or any(self._may_start(each) for each in self._places) else _TICK
 
     # ------------------------------------------------------------ starting
 
     def _may_start(self, place: _Place) -> bool:
-        return place.pid is None and not place.done and not self._stopping
+        return place.child is None and not place.done and not self._stopping
 
     def _start_missing(self) -> None:
         self._tallies.beat(stopping=self._stopping)
@@ -102,18 +107,36 @@ class Supervisor:
             self._exporter.start_if_missing()
         for place in self._places:
             if self._may_start(place) and place.patience.over:
-                self._start(place)
-        supervisor = os.getpid()
-        while self._owed and self._wardens_patience.over:
-            dead = self._owed.pop()
-            self._wardens[forked(lambda dead=dead: hand_back_all(dead, supervisor))] = dead  # type: ignore[misc]
+                self._start(place, self._plan)
+        if self._may_quarantine and self._sees_suspects and self._quarantine.patience.over:
+            self._errands.found_suspects = False
+            self._forget_suspects()
+            self._start(self._quarantine, self._plan.for_quarantine)
+        self._errands.start()
 
-    def _start(self, place: _Place) -> None:
-        random_part, supervisor = new_random_part(), os.getpid()
-        place.board = board = Board(self._plan.places)
-        place.row = row = self._tallies.take()
-        place.pid = forked(lambda: Process(self._plan, random_part, board, supervisor, row.tallies).run())
-        place.consumers = memberships(self._plan, place.pid, random_part)
+    @property
+    def _may_quarantine(self) -> bool:
+        return self._may_start(self._quarantine) and not all(place.done for place in self._places)
+
+    @property
+    def _sees_suspects(self) -> bool:
+        """Whether there are suspects, by what a warden did here, or what a process saw on the server."""
+        if self._errands.found_suspects:
+            return True
+        return any(place.child.board.sees_suspects for place in self._places if place.child is not None)
+
+    def _forget_suspects(self) -> None:
+        """What processes saw is looked after, or was: what is left they will see again."""
+        for child in self._children():
+            child.board.forget_suspects()
+
+    def _start(self, place: _Place, plan: Plan) -> None:
+        random_part, supervisor, board = new_random_part(), os.getpid(), Board(plan.places)
+        # A quarantine does little, and is no measure of how well the worker is: nobody reads its row.
+        row = Row(plan.places) if place.quarantine else self._tallies.take()
+        tallies, quarantine = row.tallies, place.quarantine
+        pid = forked(lambda: Process(plan, random_part, board, supervisor, tallies, quarantine=quarantine).run())
+        place.child = Child(pid, memberships(plan, pid, random_part), board, row)
 
     # ------------------------------------------------------------ ending
 
@@ -121,32 +144,49 @@ class Supervisor:
         """The first time: let handlers finish. The second: don't."""
         if self._deadline is None:
             self._deadline = time.monotonic() + self._plan.shutdown_timeout
-            self._signal_all(signal.SIGTERM)
+            for child in self._children():
+                os.kill(child.pid, signal.SIGTERM)
         else:
             self._deadline = time.monotonic()
 
-    def _signal_all(self, number: signal.Signals) -> None:
-        for place in self._places:
-            if place.pid is not None:
-                os.kill(place.pid, number)
+    def _enforce_timeouts(self) -> None:
+        """End the processes of handlers that run for too long, and renew what those hold that can't.
+
+        Such a process gets a replacement, its other consumers time to finish what they run. That a process is silent
+        is no reason to end it.
+        """
+        now = time.monotonic()
+        for place in self._all_places:
+            child = place.child
+            if child is not None and not child.timed_out and child.is_overdue(now):
+                child.end_at = now if place.quarantine else now + self._plan.shutdown_timeout
+                logger.error("Process %d has a handler that runs beyond its TIMEOUT: it is replaced.", child.pid)
+                os.kill(child.pid, signal.SIGTERM)
+                self._replaced.append(child)
+                place.child = None
+        for child in self._replaced:
+            if not child.killed and child.is_overdue(now) and child.may_be_killed(now):
+                child.kill()
+        for child in self._children():
+            if child.needs_renewal(now):
+                child.renewed = now
+                self._errands.renew(child.consumers)
 
     def _enforce_deadlines(self) -> None:
         now = time.monotonic()
+        children = self._children()
         if self._deadline is not None and now >= self._deadline and not self._killed:
             self._killed = True
-            if any(place.pid for place in self._places):
+            if children:
                 logger.error("Handlers didn't finish in time: their processes are killed, what they held goes back.")
-            self._signal_all(signal.SIGKILL)
-        if self._stopping and not any(place.pid for place in self._places):
+            for child in children:
+                child.kill()
+        if self._stopping and not children:
             self._wardens_deadline = self._wardens_deadline or now + _WARDENS_GRACE
             if now >= self._wardens_deadline:
-                self._give_up_wardens()
-
-    def _give_up_wardens(self) -> None:
-        """The server is away: others claim it when it was idle for CLAIM_IDLE."""
-        self._owed.clear()
-        for pid in self._wardens:
-            os.kill(pid, signal.SIGKILL)
+                self._errands.give_up()
+        elif self._quarantine.child and not self._stopping and all(place.done for place in self._places):
+            self._stop()  # who drained has seen that no suspect is left
 
     # ------------------------------------------------------------ those that ended
 
@@ -163,33 +203,42 @@ class Supervisor:
     def _ended(self, pid: int, code: int) -> None:
         if self._exporter and self._exporter.ended(pid, code):
             return
-        if pid in self._wardens:
-            dead = self._wardens.pop(pid)
-            if code == 0:
-                self._wardens_patience.reset()
-            elif self._wardens_deadline is None:
-                self._wardens_patience.more()
-                self._owed.append(dead)
+        if self._errands.ended(pid, code, retry=self._wardens_deadline is None):
             return
-        for place in self._places:
-            if place.pid == pid:
-                self._process_ended(place, code)
+        for child in self._replaced:
+            if child.pid == pid:
+                self._replaced.remove(child)
+                child.row.end()
+                if not child.ended_well(code):
+                    self._left_behind(child, code, "")
+                return
+        for place in self._all_places:
+            if place.child is not None and place.child.pid == pid:
+                self._process_ended(place, place.child, code)
 
-    def _process_ended(self, place: _Place, code: int) -> None:
-        pid, place.pid = place.pid, None
-        if place.row:
-            place.row.end()
-        if code == 0 and not self._stopping and place.board and place.board.left_full:
+    def _process_ended(self, place: _Place, child: Child, code: int) -> None:
+        place.child = None
+        child.row.end()
+        progress = child.board.settled > 0 or child.was_running()
+        if progress:
+            # What it was running isn't run again but in quarantine: the next one gets further.
             place.patience.reset()
-            return
-        if code == 0 and (self._stopping or self._plan.ends_by_itself):
+        well = child.ended_well(code)
+        if well and place.quarantine:
+            self._forget_suspects()
+            if not progress:  # Others hold what is left: look ever later.
+                place.patience.more()
+        elif well and not self._stopping and child.board.left_full:
+            place.patience.reset()
+        elif well and (self._stopping or self._plan.ends_by_itself):
             place.done = self._plan.ends_by_itself
-            return
-        # One that is replaced is mended; one that didn't end well at the stop isn't.
-        self._clean = self._clean and not self._stopping
-        self._owed.append(place.consumers)
-        if place.board and place.board.settled:
-            place.patience.reset()
-        wait = place.patience.more()
-        again = "" if self._stopping else f"; another starts in {wait:.1f} s"
-        logger.error("Process %d %s%s. What it held is handed back.", pid, ended_how(code), again)
+        else:
+            # One that is replaced is mended; one that didn't end well at the stop isn't.
+            self._clean = self._clean and not self._stopping
+            wait = place.patience.more()
+            again = "" if self._stopping or place.quarantine else f"; another starts in {wait:.1f} s"
+            self._left_behind(child, code, again)
+
+    def _left_behind(self, child: Child, code: int, again: str) -> None:
+        self._errands.wind_up(child.remains(ended_how(code)))
+        logger.error("Process %d %s%s. What it held is handed back.", child.pid, ended_how(code), again)

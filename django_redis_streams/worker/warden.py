@@ -1,4 +1,4 @@
-"""Hands back what a dead process held, so that nobody has to wait for CLAIM_IDLE.
+"""Looks after what a process held that can't do so itself: one that died, or one whose threads can't get on.
 
 It is a process of its own, forked on demand: the supervisor has no connections, ever.
 """
@@ -7,47 +7,125 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from redis.exceptions import ResponseError
 
-from .. import connections
+from .. import connections, handlers
+from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..store.hold import hand_back
+from ..handlers import Handler
+from ..outcomes import Failure
+from ..retry import judge
+from ..store.delivery import Delivery
+from ..store.hold import hand_back, renew_all
 from ..store.membership import Membership
+from ..store.scripts import exchange
+from ..store.settle import settle_commands
+from ..store.suspects import body_of, suspect, take_back
+from ..wire import Undecodable, decode
+from .child import Remains
 from .patience import Patience
-from .tell import about, logger, tell_vanished
+from .tell import about, logger, tell, tell_vanished
 
-__all__ = ["hand_back_all"]
+__all__ = ["renew_for", "wind_up"]
 
 _TIMEOUT = 5.0
 
 
-def hand_back_all(dead: Iterable[Membership], supervisor: int) -> int:
-    """Hand back what these consumers hold; tried until it is done, or the supervisor is gone. The exit code.
+def wind_up(dead: Iterable[Remains], supervisor: int) -> int:
+    """Settle what timed out, write down what is suspect, and hand back all else that a dead process held.
 
-    The script is fenced on the dead consumers' names, which nobody else ever has.
+    Tried until it is done, or the supervisor is gone; the exit code. Each script is fenced on the dead consumers'
+    names, which nobody else ever has, so that a step may be done twice.
     """
     left = list(dead)
     patience = Patience(least=0.1, most=5.0)
     while left and os.getppid() == supervisor:
-        left = [each for each in left if not _handed_back(each)]
+        left = [each for each in left if not _attempted(each.membership, lambda link, each=each: _wind_up(link, each))]  # type: ignore[misc]
         if left:
             time.sleep(patience.more())
     return 1 if left else 0
 
 
-def _handed_back(place: Membership) -> bool:
+def renew_for(silent: Iterable[Membership]) -> int:
+    """Renew once what the consumers of a living process hold; the exit code."""
+    done = [_attempted(each, lambda link, each=each: renew_all(link, each)) for each in silent]  # type: ignore[misc]
+    return 0 if all(done) else 1
+
+
+def _attempted(place: Membership, work: Callable[[Link], None]) -> bool:
     try:
         link = connections.open(place.stream.connection, timeout=_TIMEOUT)
         try:
-            count, vanished = hand_back(link, place)
+            work(link)
         finally:
             link.close()
     except (ServerUnreachable, ResponseError) as error:
-        logger.error("What a dead process held can't be handed back yet: %r", str(error), extra=about(place))
+        logger.error("What another process held can't be looked after yet: %r", str(error), extra=about(place))
         return False
+    return True
+
+
+def _wind_up(link: Link, dead: Remains) -> None:
+    place = dead.membership
+    for delivery in body_of(link, place, dead.suspects):
+        _suspect(link, place, delivery, dead.how)
+    _settle_overdue(link, dead, body_of(link, place, dead.overdue))
+    for name in dead.stopped:
+        take_back(link, place, name)
+    count, vanished = hand_back(link, place)
     tell_vanished(place, vanished)
     if count:
         logger.warning("Messages handed back that a dead process held: %d.", count, extra=about(place))
-    return True
+
+
+def _suspect(link: Link, place: Membership, delivery: Delivery, how: str) -> None:
+    handler = _handler_of(place, delivery)
+    name = handler.name if handler else ""
+    if suspect(link, place, delivery, name, how):
+        logger.warning(
+            "%s: %r was being run by %s when its worker %s; it goes on in quarantine.",
+            place.place, delivery.history().id, name, how, extra={**about(place, delivery), "handler": name},
+        )  # fmt: skip
+
+
+def _settle_overdue(link: Link, dead: Remains, overdue: Sequence[Delivery]) -> None:
+    """What ran for too long has failed. Of a batch nobody knows which message did it: each of them is run alone."""
+    place = dead.membership
+    in_batches: dict[Handler, list[Delivery]] = {}
+    for delivery in overdue:
+        handler = _handler_of(place, delivery)
+        if handler is None:
+            continue
+        if handler.batch:
+            in_batches.setdefault(handler, []).append(delivery)
+        else:
+            _fail(link, place, delivery, handler)
+    for handler, batch in in_batches.items():
+        if len(batch) == 1:
+            _fail(link, place, batch[0], handler)
+        else:
+            for delivery in batch:
+                _suspect(link, place, delivery, f"had run it, with {len(batch) - 1} others, beyond its TIMEOUT")
+
+
+def _fail(link: Link, place: Membership, delivery: Delivery, handler: Handler) -> None:
+    timeout = place.group.timeout if handler.timeout is None else handler.timeout
+    error = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and its process was ended")
+    failure = Failure(handler=handler.name, error=f"TimeoutError: {error}")
+    settled = delivery, judge(error, delivery.attempt, handler.policy(place.group), failure)
+    ((command, _),) = settle_commands(place, [settled])
+    (reply,) = exchange(link, [command])
+    if isinstance(reply, Exception):
+        raise reply
+    tell(place, settled, done=bool(reply))
+
+
+def _handler_of(place: Membership, delivery: Delivery) -> Handler | None:
+    """The handler that was running this; None where it can't be told any more."""
+    try:
+        message = decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
+    except Undecodable:
+        return None
+    return handlers.of(place.stream.name, place.group.name).find(message.type)

@@ -1,0 +1,243 @@
+"""Messages that end their worker's process, or never return: they alone become dead letters, and hold up nobody."""
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..books import books, letters, totals
+from ..waiting import wait_until
+from ..workers import Fleet
+
+Raw = Any
+GROUP = {"BACKOFF": (0.01, 0.02), "MAX_RETRIES": 1}
+SUSPECTS = "{orders}:suspects:billing"
+
+
+@pytest.fixture
+def declare(fleet: Fleet) -> Callable[..., None]:
+    """Declares the group billing with these settings, and others as they are given."""
+
+    def declared(others: Any = (), **settings: Any) -> None:
+        groups = {"billing": {**GROUP, **settings}, **dict(others)}
+        fleet.streams = {"orders": {"GROUPS": groups}}
+
+    declared()
+    return declared
+
+
+def publish(raw: Raw, *does: str, **fields: str) -> None:
+    """A message for each of these."""
+    pipeline = raw.pipeline()
+    for do in does:
+        pipeline.xadd("orders", {"do": do, **fields})
+    pipeline.execute()
+
+
+def runs(fleet: Fleet, do: str, group: str = "billing") -> list[int]:
+    """How often each message that asks for this was begun."""
+    return list(
+        Counter(message for of, message, what, *_ in fleet.noted("began") if (of, what) == (group, do)).values()
+    )
+
+
+def assert_buried(raw: Raw, count: int, how: str) -> None:
+    """So many dead letters crashed the worker in this way, by this handler; nothing is left of the suspicion."""
+    found = letters(raw)
+    assert len(found) == count
+    for each in found:
+        assert each.metadata["reason"] == "crashed the worker"
+        assert each.metadata["handler"] == "tests.obedient_handlers._declare.<locals>.run"
+        assert how in each.metadata["error"]
+    assert not raw.exists(SUSPECTS)
+
+
+# ---------------------------------------------------------------- crashes
+
+
+@pytest.mark.usefixtures("declare")
+@pytest.mark.parametrize(
+    ("do", "how"),
+    [("segfault", "SIGSEGV"), ("exit-hard:0", "exit code 0"), ("exit-hard:3", "exit code 3"), ("die", "SIGKILL")],
+)
+def test_a_message_that_ends_its_worker_is_dead_lettered_alone(raw: Raw, fleet: Fleet, do: str, how: str) -> None:
+    """After its first run and MAX_CRASHES more, each of it alone; the others are run, and --drain waits for all."""
+    publish(raw, *["ok"] * 5, do, *["ok"] * 5)
+    fleet.drain()
+    assert totals(raw) == {"acknowledged": 10, "dead-lettered": 1}
+    assert_buried(raw, 1, how)
+    assert runs(fleet, do) == [3]
+    assert books(raw).all == 11
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("threads", ["1", "8"])
+@pytest.mark.parametrize("poison", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_of_many_only_the_poisonous_are_dead_lettered(
+    raw: Raw, fleet: Fleet, declare: Any, threads: str, poison: int
+) -> None:
+    """No neighbour goes with them: of the batch, of another thread, or of a slow group that is beside it."""
+    declare({"slow": GROUP})
+    every, count = 1_000, 1_000 * poison
+    publish(raw, *("segfault-for:billing" if n % every == every - 1 else "sleep-for:slow:0.002" for n in range(count)))
+    began = time.monotonic()
+    worker = fleet.start("orders:billing", "orders:slow", "--threads", threads)
+    wait_until(lambda: totals(raw) == {"acknowledged": count - poison, "dead-lettered": poison}, deadline=90)
+    assert time.monotonic() - began < 60
+    wait_until(lambda: totals(raw, "slow") == {"acknowledged": count}, deadline=90)
+    worker.terminate()
+    fleet.finish(worker)
+    assert_buried(raw, poison, "SIGSEGV")
+
+
+@pytest.mark.usefixtures("declare")
+def test_what_crashes_once_is_acknowledged_from_quarantine(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:
+    """Bad luck isn't guilt: it is cleared by the run that returns."""
+    publish(raw, "ok", f"die-once:{tmp_path / 'died'}", "ok")
+    said = fleet.drain()
+    assert "SIGKILL; it goes on in quarantine" in said
+    assert totals(raw) == {"acknowledged": 3}
+    assert not raw.exists(SUSPECTS)
+
+
+def test_replayed_it_begins_anew(raw: Raw, fleet: Fleet, streams: Any, declare: Any) -> None:
+    """With no attempt and no suspicion: what was mended meanwhile is acknowledged."""
+    from django_redis_streams import deadletters  # noqa: PLC0415  it reads the settings that `streams` has set
+
+    declare()
+    streams({"orders": {"GROUPS": {"billing": {}}}})
+    raw.xadd("orders", {"do": "die"})
+    fleet.drain()
+    ((entry, _),) = raw.xrange("{orders}:dlq")
+    deadletters.replay("orders", [entry], by="ann")
+    assert not raw.exists(SUSPECTS)
+    fleet.drain()
+    assert_buried(raw, 1, "SIGKILL")
+    assert sorted(runs(fleet, "die")) == [6]
+
+
+def test_two_workers_share_the_runs_of_one_poisonous_message(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """Each has a quarantine of its own: no run is counted twice, and none is one too many."""
+    declare(MAX_CRASHES=4)
+    publish(raw, "die", *["sleep:0.01"] * 50)
+    workers = [fleet.start() for _ in range(2)]
+    wait_until(lambda: totals(raw) == {"acknowledged": 50, "dead-lettered": 1})
+    for each in workers:
+        each.terminate()
+        fleet.finish(each)
+    assert runs(fleet, "die") == [5]
+    assert_buried(raw, 1, "begun 4 times")
+
+
+@pytest.mark.usefixtures("declare")
+def test_a_stop_takes_the_run_in_quarantine_back(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:
+    """It stays a suspect, with no run counted, and is at once there for the next worker."""
+    died, finish = tmp_path / "died", tmp_path / "finish"
+    publish(raw, f"die-then-wait:{died}:{finish}")
+    worker = fleet.start("--shutdown-timeout", "0.3")
+    wait_until(lambda: len(fleet.noted("began")) == 2)
+    assert [json.loads(each)["runs"] for each in raw.hvals(SUSPECTS)] == [1]
+    worker.terminate()
+    fleet.finish(worker, code=1)
+    assert [json.loads(each)["runs"] for each in raw.hvals(SUSPECTS)] == [0]
+    assert [each["consumer"] for each in raw.xpending_range("orders", "billing", "-", "+", 10)] == ["returned"]
+    finish.touch()
+    fleet.drain()
+    assert totals(raw) == {"acknowledged": 1}
+    assert not raw.exists(SUSPECTS)
+
+
+@pytest.mark.usefixtures("declare")
+def test_what_outlived_two_hosts_is_run_in_quarantine(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """What was delivered once is run with all others; what twice, alone, by workers without a crash of their own."""
+    declare(CLAIM_IDLE=0.5)
+    raw.xgroup_create("orders", "billing", "0", mkstream=True)
+    publish(raw, "ok", "die", "ok")
+    raw.xreadgroup("billing", "dead", {"orders": ">"})
+    ids = [each["message_id"] for each in raw.xpending_range("orders", "billing", "-", "+", 10)]
+    raw.xclaim("orders", "billing", "dead", 0, [ids[1]], retrycount=2, justid=True)
+    said = fleet.drain()
+    assert totals(raw) == {"acknowledged": 2, "dead-lettered": 1}
+    assert runs(fleet, "die") == [2]
+    assert "another starts" not in said
+
+
+@pytest.mark.usefixtures("declare")
+def test_a_quarantine_that_is_killed_is_started_again(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:
+    """Whatever it was running is settled by the next; it was begun once more, and has one run less."""
+    finish = tmp_path / "finish"
+    do = f"die-then-wait:{tmp_path / 'died'}:{finish}"
+    publish(raw, "ok", do, "ok")
+    worker = fleet.start()
+    wait_until(lambda: runs(fleet, do) == [2])
+    pids = [int(pid) for *_, what, _, pid in fleet.noted("began") if what == do]
+    os.kill(pids[-1], signal.SIGKILL)
+    finish.touch()
+    wait_until(lambda: totals(raw) == {"acknowledged": 3})
+    worker.terminate()
+    fleet.finish(worker)
+    assert runs(fleet, do) == [3]
+    assert not raw.exists(SUSPECTS)
+
+
+# ---------------------------------------------------------------- time-outs
+
+
+@pytest.mark.parametrize("do", ["sleep:600", "hold-gil"])
+def test_a_handler_that_does_not_return_is_ended_at_its_timeout(raw: Raw, fleet: Fleet, declare: Any, do: str) -> None:
+    """As a failure, which is retried and then dead-lettered; its neighbours finish, in its process or after it."""
+    declare(TIMEOUT=1)
+    publish(raw, "ok", "ok", do, "ok", "ok")
+    began = time.monotonic()
+    fleet.drain("orders:billing", "--threads", "2", deadline=50)
+    assert time.monotonic() - began < 25
+    assert totals(raw) == {"acknowledged": 4, "dead-lettered": 1, "retried": 1}
+    (letter,) = letters(raw)
+    assert letter.metadata["reason"] == "retries exhausted"
+    assert "longer than its TIMEOUT of 1 s" in letter.metadata["error"]
+    assert letter.metadata["attempt"] == 2
+    assert runs(fleet, do) == [2]
+    assert not raw.exists(SUSPECTS)
+
+
+def test_neighbours_of_a_handler_that_does_not_return_finish_what_they_run(
+    raw: Raw, fleet: Fleet, declare: Any
+) -> None:
+    """Once: they have --shutdown-timeout for it, and meanwhile a replacement takes on the rest."""
+    declare({"other": {**GROUP, "TIMEOUT": 60}}, TIMEOUT=0.5, MAX_RETRIES=0)
+    publish(raw, "sleep-for:billing:600", "sleep-for:other:3", "ok")
+    worker = fleet.start()
+    wait_until(lambda: totals(raw) == {"acknowledged": 2, "dead-lettered": 1})
+    wait_until(lambda: totals(raw, "other") == {"acknowledged": 3})
+    worker.terminate()
+    fleet.finish(worker)
+    assert runs(fleet, "sleep-for:other:3", "other") == [1]
+
+
+def test_of_a_batch_that_does_not_return_each_message_is_run_alone(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """So the guilty one is found; the others are acknowledged."""
+    declare(TIMEOUT=1, MAX_RETRIES=0)
+    publish(raw, "ok", "ok", "sleep:600", "ok", type="batched")
+    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=50)
+    assert totals(raw) == {"acknowledged": 3, "dead-lettered": 1}
+    (letter,) = letters(raw)
+    assert letter.fields[:2] == ["do", "sleep:600"]
+    assert "longer than its TIMEOUT" in letter.metadata["error"]
+
+
+def test_a_silent_process_keeps_what_it_holds(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """A handler that holds the GIL for longer than CLAIM_IDLE isn't run by another worker meanwhile."""
+    declare(TIMEOUT=6, CLAIM_IDLE=1.5, MAX_RETRIES=0)
+    publish(raw, "hold-gil")
+    workers = [fleet.start() for _ in range(2)]
+    wait_until(lambda: totals(raw) == {"dead-lettered": 1})
+    for each in workers:
+        each.terminate()
+        fleet.finish(each)
+    assert runs(fleet, "hold-gil") == [1]
