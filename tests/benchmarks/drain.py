@@ -5,25 +5,34 @@ start-up counts. Our side is `manage.py runconsumers` as it is deployed, with it
 promoter at work, and all promises kept: messages are held by heartbeat, acknowledged by script, counted in the totals.
 """
 
+import sys
 from collections.abc import Callable
 
 from .bench import Bench
-from .figures import Comparison, figure
+from .figures import CannotMeasure, Comparison, figure
 from .processes import Worker, bare, ours
 
 __all__ = ["drained"]
 
 _MESSAGES = 200_000
+_AWAITED_MESSAGES = 50_000
 _SLOW_MESSAGES = 5_000
 _SLOW_STOCK = 10_000
 
 
-def drained(bench: Bench, worker: Worker, *, pinned: bool = True, prepare: Callable[[], None] = lambda: None) -> float:
-    """Messages a second that a worker handles of those that wait, when `prepare` has done what it will to them."""
-    bench.stock(_MESSAGES, ours=worker.ours)
+def drained(
+    bench: Bench,
+    worker: Worker,
+    *,
+    count: int = _MESSAGES,
+    pinned: bool = True,
+    prepare: Callable[[], None] = lambda: None,
+) -> float:
+    """Messages a second that a worker handles of `count` that wait, when `prepare` has done what it will to them."""
+    bench.stock(count, ours=worker.ours)
     prepare()
     with bench.working(worker, pinned=pinned) as run:
-        handled, seconds = run.speed(_MESSAGES // 10, _MESSAGES)
+        handled, seconds = run.speed(count // 10, count)
     return handled / seconds
 
 
@@ -56,6 +65,28 @@ def batch(bench: Bench) -> Comparison:
     return bench.compare(
         "messages/s",
         ("ours", lambda: drained(bench, ours("batch"))),
+        ("bare", lambda: drained(bench, bare("json"))),
+    )
+
+
+@figure("drain.async")
+def awaited(bench: Bench) -> Comparison:
+    """One process, an `async def` handler that never suspends, against the bare loop by 100. Python 3.12 or newer."""
+    return _awaited(bench, "awaited")
+
+
+@figure("drain.async_suspending")
+def suspending(bench: Bench) -> Comparison:
+    """The same with one `await asyncio.sleep(0)` in the handler."""
+    return _awaited(bench, "suspending")
+
+
+def _awaited(bench: Bench, group: str) -> Comparison:
+    if sys.version_info < (3, 12):
+        raise CannotMeasure("tasks begin at once from Python 3.12 on; this is an older one")
+    return bench.compare(
+        "messages/s",
+        ("ours", lambda: drained(bench, ours(group), count=_AWAITED_MESSAGES)),
         ("bare", lambda: drained(bench, bare("json"))),
     )
 

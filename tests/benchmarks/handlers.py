@@ -1,5 +1,6 @@
 """The handlers of our side: each does what the bare loop's function does, with the message's payload."""
 
+import asyncio
 import os
 import time
 
@@ -20,6 +21,19 @@ def mark_each(messages: list[Message]) -> None:
     """As `work.mark`, for each of a batch: it does no less than the bare loop."""
     for message in messages:
         os.write(TALLY, MARKS[message.payload["order_id"]])
+
+
+@handler("orders", group="awaited")
+async def mark_as_coroutine(message: Message) -> None:
+    """As `work.mark`, in a coroutine that never suspends."""
+    os.write(TALLY, MARKS[message.payload["order_id"]])
+
+
+@handler("orders", group="suspending")
+async def mark_after_a_turn(message: Message) -> None:
+    """As `work.mark`, when the event loop has turned once."""
+    await asyncio.sleep(0)
+    os.write(TALLY, MARKS[message.payload["order_id"]])
 
 
 @handler("orders", group="threads")

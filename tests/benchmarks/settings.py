@@ -19,6 +19,8 @@ REDIS_STREAMS = {
             "GROUPS": {
                 "message": {},
                 "batch": {},
+                "awaited": {},
+                "suspending": {},
                 "threads": {},
                 "latency": {},
                 # Of a dead consumer's entries nobody claims any until its own connection is half as old as this.
