@@ -5,6 +5,7 @@ For the admin and for commands. Both may be asked for twice, and are done once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
@@ -19,11 +20,13 @@ from .store.membership import RETURNED
 
 __all__ = ["discard_retries", "release"]
 
+logger = logging.getLogger("django_redis_streams")
+
 Entry = tuple[str, str, str]
 
 
-def discard_retries(stream: str, group: str, tokens: Sequence[str]) -> Answers[str]:
-    """Delete retries of a group for good; they are counted. Raises `UnknownStream`.
+def discard_retries(stream: str, group: str, tokens: Sequence[str], *, by: str) -> Answers[str]:
+    """Delete retries of a group for good; they are counted, and logged with `by`, who did it. Raises `UnknownStream`.
 
     The group needn't be declared any more.
     """
@@ -31,12 +34,18 @@ def discard_retries(stream: str, group: str, tokens: Sequence[str]) -> Answers[s
     if set(group) & set("{}:"):
         raise UnknownStream(f"{group!r} can't be the name of a group: it holds one of {{ }} :")
     link = connections.get(config.connection)
-    return gather(
+    answers = gather(
         tokens,
         lambda some: some,
         lambda some: waiting.discard_retries(link, config, group, some),
         gone=_("It isn't there any more: run again or discarded in the meantime."),
     )
+    for token in answers.done:
+        logger.info(
+            "Retry %s of %s:%s was discarded by %r.", token, stream, group, by,
+            extra={"stream": stream, "group": group, "retry": token, "by": by},
+        )  # fmt: skip
+    return answers
 
 
 def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]:

@@ -210,7 +210,7 @@ def test_a_discarded_retry_is_gone_and_counted_once(raw: Raw) -> None:
     states.retry()
     first, second = raw.zrange(RETRY, 0, -1)
     for _ in range(2):
-        answers = waiting.discard_retries("orders", "billing", [first, "nobody's"])
+        answers = waiting.discard_retries("orders", "billing", [first, "nobody's"], by="ann")
     assert set(answers.refused) == {first, "nobody's"}
     assert raw.zrange(RETRY, 0, -1) == raw.hkeys(ENTRIES) == [second]
     assert totals(raw) == {"retried": 2, "discarded": 1}
@@ -220,9 +220,9 @@ def test_a_discarded_retry_is_gone_and_counted_once(raw: Raw) -> None:
 def test_a_retry_of_a_removed_group_can_be_discarded(raw: Raw) -> None:
     """Nothing is deleted for it unasked; asked, it is. A name that can't be a group's is an error."""
     raw.zadd("{orders}:retry:removed", {"orders/1-0": 5})
-    assert waiting.discard_retries("orders", "removed", ["orders/1-0"]).done == ("orders/1-0",)
+    assert waiting.discard_retries("orders", "removed", ["orders/1-0"], by="ann").done == ("orders/1-0",)
     with pytest.raises(UnknownStream, match="'billing:entries'"):
-        waiting.discard_retries("orders", "billing:entries", ["a"])
+        waiting.discard_retries("orders", "billing:entries", ["a"], by="ann")
 
 
 def held(raw: Raw, *, idle: int, consumer: str = "box-1") -> tuple[str, str, str]:
@@ -292,7 +292,7 @@ def prepared(raw: Raw) -> dict[str, Callable[[], Any]]:
     return {
         "replay": lambda: deadletters.replay("orders", letters[:1], by="ann"),
         "discard": lambda: deadletters.discard("orders", letters[1:], by="ann"),
-        "discard_retry": lambda: waiting.discard_retries("orders", "billing", [token]),
+        "discard_retry": lambda: waiting.discard_retries("orders", "billing", [token], by="ann"),
         "release": lambda: waiting.release("orders", "billing", [entry]),
     }
 

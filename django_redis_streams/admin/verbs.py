@@ -146,7 +146,7 @@ DISCARD_RETRY = Verb(
     flag=DELETION,
     place=lambda row: (row.stream, row.group),
     identity=lambda row: row.token,
-    ask=lambda place, tokens, _: waiting.discard_retries(place[0], place[1], tokens),
+    ask=lambda place, tokens, by: waiting.discard_retries(place[0], place[1], tokens, by=by),
     why_not=lambda _: None,
 )
 

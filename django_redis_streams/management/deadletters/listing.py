@@ -12,6 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from ...deadletters import Search
 from ...inspection import DeadLetter, visible
+from ..table import table
 from .arguments import add_selection, count, search
 
 __all__ = ["add_list", "add_show", "far", "listed", "shown", "told"]
@@ -19,7 +20,6 @@ __all__ = ["add_list", "add_show", "far", "listed", "shown", "told"]
 _SCAN: Final = 10_000
 _LIMIT: Final = 50
 _HEAD: Final = ("id", "stream", "group", "type", "reason", "attempts", "age", "error")
-_WIDEST: Final = 60
 
 
 def add_list(parser: CommandParser) -> None:
@@ -36,7 +36,7 @@ def listed(options: Mapping[str, Any]) -> Iterator[str]:
         yield json.dumps({"dead_letters": [told(row) for row in rows], **far(look)})
         return
     if rows:
-        yield from _table([_HEAD, *map(_cells, rows)])
+        yield from table([_HEAD, *map(_cells, rows)])
     else:
         yield "No dead letter fits." if look.total else "There are no dead letters."
     if not look.finished and look.searched < look.total:
@@ -113,10 +113,3 @@ def _ago(moment: datetime) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    cells = [[visible(" ".join(text[: _WIDEST + 1].split()))[:_WIDEST] for text in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
