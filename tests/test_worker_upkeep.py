@@ -1,6 +1,7 @@
 """What a worker does beside handling: promote, claim, tidy up, and otherwise next to nothing."""
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from django_redis_streams.store.groups import make_group
 from django_redis_streams.store.hold import hand_back
 from django_redis_streams.store.membership import Membership
 from django_redis_streams.worker import consumer, maintenance
+from django_redis_streams.worker.promoter import Promoter
 
 from .books import totals
 from .waiting import wait_until
@@ -63,6 +65,29 @@ def test_one_promoter_serves_all_groups_of_its_stream(raw: Raw) -> None:
     with working(group="billing"):
         wait_until(lambda: totals(raw, "billing") == totals(raw, "loyalty") == {"retried": 250, "acknowledged": 250})
     elsewhere.end()
+
+
+@pytest.mark.usefixtures("streams")
+def test_who_may_not_promote_looks_with_one_command(raw: Raw) -> None:
+    """A hundred idle workers ask the server a hundred times a second, whatever there is to promote."""
+    raw.set("{orders}:promoter", "another")
+    idle = Promoter("default", threading.Event(), [conf.stream("orders")])
+    idle.guarded_step()
+    assert looked(raw, idle) == {"get": 1}
+    raw.delete("{orders}:promoter")
+    assert looked(raw, idle)["evalsha"] == looked(raw, idle)["evalsha"] == 1
+    # It finds out by the script that it lost the lease, and looks as the others do from then on.
+    raw.set("{orders}:promoter", "another")
+    assert looked(raw, idle)["evalsha"] == 1
+    assert looked(raw, idle) == {"get": 1}
+
+
+def looked(raw: Raw, promoter: Promoter) -> Counter[str]:
+    """How often each command was given at a promoter's next look."""
+    promoter._ask_again["orders"] = 0
+    before = calls(raw)
+    promoter.guarded_step()
+    return calls(raw) - before - Counter({"info": 1})
 
 
 @pytest.mark.usefixtures("isolated_handlers")

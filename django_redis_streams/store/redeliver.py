@@ -10,7 +10,7 @@ from ..connections import Link
 from ..keys import StreamKeys, group_of_field
 from .scripts import run, script
 
-__all__ = ["LEASE_MS", "Promotion", "promote", "recorded_groups", "waiting_retries"]
+__all__ = ["LEASE_MS", "Promotion", "lease_holder", "promote", "recorded_groups", "waiting_retries"]
 
 LEASE_MS = 2_000
 # 300,000 in one script stopped a server for seconds; a hundred take about a millisecond.
@@ -25,6 +25,12 @@ class Promotion:
     vanished: int
     more: bool
     problems: Sequence[str]
+
+
+def lease_holder(link: Link, keys: StreamKeys) -> str | None:
+    """Who promotes for the stream just now. It may be another a moment later: `promote` looks again."""
+    holder: str | None = link.call("GET", keys.promoter)
+    return holder
 
 
 def recorded_groups(link: Link, keys: StreamKeys) -> list[str]:

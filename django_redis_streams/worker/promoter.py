@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
-from ..store.redeliver import promote, recorded_groups
+from ..store.redeliver import lease_holder, promote, recorded_groups
 from .service import Service
 from .tell import logger
 
@@ -30,6 +30,7 @@ class Promoter(Service):
         self._streams = streams
         self._holder = secrets.token_hex(8)
         self._ask_again = dict.fromkeys((each.name for each in streams), 0.0)
+        self._held: set[str] = set()
         self._groups: dict[str, tuple[float, list[str]]] = {}
         self._more = False
 
@@ -48,9 +49,13 @@ class Promoter(Service):
     def _promote(self, link: Link, stream: StreamConfig) -> None:
         # Not before this, unless it goes well.
         self._ask_again[stream.name] = time.monotonic() + _SELDOM
+        if not self._may_hold(link, stream):
+            return
         promotion = promote(link, stream, self._known_groups(link, stream), self._holder)
         if promotion is None:
+            self._held.discard(stream.name)
             return
+        self._held.add(stream.name)
         for problem in promotion.problems:
             self._report(stream, problem)
         if promotion.vanished:
@@ -61,6 +66,13 @@ class Promoter(Service):
         if not promotion.problems:
             self._ask_again[stream.name] = 0.0
             self._more = self._more or promotion.more
+
+    def _may_hold(self, link: Link, stream: StreamConfig) -> bool:
+        """Whether this process held the lease when it last looked, or may get it.
+
+        All others look with one GET: the script and the list of groups cost the server four commands.
+        """
+        return stream.name in self._held or lease_holder(link, stream.keys) in (None, self._holder)
 
     def _known_groups(self, link: Link, stream: StreamConfig) -> list[str]:
         asked, groups = self._groups.get(stream.name, (0.0, [*stream.groups]))
