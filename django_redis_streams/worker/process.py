@@ -67,8 +67,10 @@ class Process:
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
+            # Made first: statistics begin at what stands there before any consumer counts.
+            made = list(self._services())
             threads = [self._started(run, place) for run, place in self._work()]
-            services = [self._started(each.run) for each in self._services()]
+            services = [self._started(each.run) for each in made]
             self._wait(signals, threads)
             self._services_stop.set()
             for thread in services:
