@@ -51,6 +51,7 @@ def test_defaults_of_a_group(declare):
     group = conf.group("orders", "billing")
     assert (group.start, group.max_retries, group.backoff) == ("0", 3, (1.0, 600.0))
     assert (group.claim_idle, group.timeout, group.max_crashes, group.batch_size) == (60.0, 600.0, 2, 100)
+    assert group.async_concurrency == 100
     assert (group.unmatched, group.unmatched_given) == ("dead-letter", False)
 
 
@@ -75,6 +76,7 @@ def test_what_is_given_is_taken(declare):
                         "TIMEOUT": timedelta(minutes=1),
                         "MAX_CRASHES": 1,
                         "BATCH_SIZE": 1,
+                        "ASYNC_CONCURRENCY": 2,
                         "UNMATCHED": "dead-letter",
                     }
                 },
@@ -89,6 +91,7 @@ def test_what_is_given_is_taken(declare):
     assert (events.model, events.on, events.fields, events.type) == ("shop.Order", ("created",), ("id",), "order")
     assert (group.start, group.max_retries, group.backoff) == ("$", 0, (2.0, 3.5))
     assert (group.claim_idle, group.timeout, group.max_crashes, group.batch_size) == (5.0, 60.0, 1, 1)
+    assert group.async_concurrency == 2
     assert (group.unmatched, group.unmatched_given) == ("dead-letter", True)
     assert conf.get().handler_modules == ("shop.more_handlers",)
 
@@ -182,6 +185,9 @@ def test_bad_value_of_a_stream(declare, key, value, said):
         ("TIMEOUT", 0, "expected seconds above 0"),
         ("MAX_CRASHES", 0, "expected a whole number, 1 or more"),
         ("BATCH_SIZE", 0, "expected a whole number, 1 or more"),
+        ("ASYNC_CONCURRENCY", 0, "expected a whole number, 1 or more"),
+        ("ASYNC_CONCURRENCY", 1.5, "expected a whole number, 1 or more"),
+        ("ASYNC_CONCURRENCY", None, "expected a whole number, 1 or more"),
         ("UNMATCHED", "ignore", "expected 'dead-letter' or 'skip'"),
         ("RATE", 100, "such as '100/s', '30/m', '9/h'"),
         ("RATE", "0/s", "expected a whole number, 1 or more, a second, minute or hour"),

@@ -50,7 +50,11 @@ def execute() -> Iterator[Callable[..., list[Outcome]]]:
         if not made:
             place = GroupConfig(name="billing", **group)
             made.append(Executor(handlers.of("orders", "billing"), place, Slots(STREAM, place)))
-        found = {delivery.entry_id: outcome for delivery, outcome in made[0].run(batch, may_run)}
+        executor = made[0]
+        found = {delivery.entry_id: outcome for delivery, outcome in executor.run(batch, may_run)}
+        while executor.coroutines.begin(may_run) or executor.coroutines.busy:
+            executor.coroutines.wait(0.05, until_ended=True)
+            found |= {delivery.entry_id: outcome for delivery, outcome in executor.coroutines.take()[0]}
         return [found[each.entry_id] for each in batch if each.entry_id in found]
 
     yield run

@@ -34,7 +34,8 @@ class Worker:
     def __init__(self, stream: str = "orders", group: str = "billing", name: str = "tested", **options: Any) -> None:
         self.stop = threading.Event()
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
-        executor = Executor(handlers.of(stream, group), place.group, Slots(place.stream, place.group))
+        self.slots = Slots(place.stream, place.group)
+        executor = Executor(handlers.of(stream, group), place.group, self.slots)
         self.consumer = Consumer(place, executor, stop=self.stop, **options)
         self.services_stop = threading.Event()
         alias = place.stream.connection

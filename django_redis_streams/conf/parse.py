@@ -53,6 +53,7 @@ _GROUP: Final[Table] = {
     "BATCH_SIZE": ("batch_size", values.positive),
     "RATE": ("rate", values.optional(values.rate)),
     "GROUP_CONCURRENCY": ("group_concurrency", values.optional(values.positive)),
+    "ASYNC_CONCURRENCY": ("async_concurrency", values.positive),
     "UNMATCHED": ("unmatched", values.choice("dead-letter", "skip")),
 }
 _MODEL: Final[Table] = {

@@ -36,7 +36,7 @@ class GroupConfig:
     `max_crashes` runs, each of it alone, is dead-lettered. At most `batch_size` entries of a source are read at once.
     `unmatched` says what becomes of a message that no handler takes: "dead-letter" or "skip"; `unmatched_given`
     whether the settings chose one. Over all workers, at most `rate` messages a second are begun, and at most
-    `group_concurrency` are being run.
+    `group_concurrency` are being run; in one consumer, coroutines run for at most `async_concurrency` at once.
     """
 
     name: str
@@ -51,6 +51,7 @@ class GroupConfig:
     unmatched_given: bool = False
     rate: float | None = None
     group_concurrency: int | None = None
+    async_concurrency: int = 100
 
     @property
     def limited(self) -> bool:

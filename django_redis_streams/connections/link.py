@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ..exceptions import ServerUnreachable
 from .endpoint import Endpoint
 from .refusals import cannot_serve
-from .transport import Transport
+from .transport import Transport, fileno
 
 __all__ = ["Command", "KeptLink", "Link"]
 
@@ -116,6 +116,10 @@ class Link:
                 self.close()
                 raise self._endpoint.unreachable(f"refuses: {reply}") from reply
         return replies
+
+    def fileno(self) -> int:
+        """For who waits for a reply in his own way: it is there when this can be read. -1 without a connection."""
+        return -1 if self._connection is None else fileno(self._connection)
 
     def client_id(self) -> int:
         """The server's number for this connection, as CLIENT KILL takes it; another after each connecting."""

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
-__all__ = ["CLASSES", "Transport"]
+__all__ = ["CLASSES", "Transport", "fileno"]
 
 
 class Transport(Protocol):
@@ -25,6 +25,11 @@ class Transport(Protocol):
 
     def disconnect(self) -> None:
         """Close."""
+
+
+def fileno(connection: Any) -> int:
+    """The file descriptor of a connection's socket; -1 where it is closed. redis-py has no other name for it."""
+    return -1 if connection._sock is None else int(connection._sock.fileno())  # noqa: SLF001
 
 
 class _UnixConnection(UnixDomainSocketConnection):

@@ -25,10 +25,13 @@ class Slots:
 
     A row whose deadline isn't 0 runs. `deadlines` is written to directly, right before a handler is called: by
     when it must have ended on the monotonic clock, which all processes share (`inf` for never); and 0 after it.
+    The first `rows` are for what runs one after another, `coroutine_rows` for coroutines.
     """
 
     def __init__(self, stream: StreamConfig, group: GroupConfig) -> None:
-        self.rows = rows = group.batch_size
+        self.rows = group.batch_size
+        rows = self.rows + max(group.batch_size, group.async_concurrency)
+        self.coroutine_rows = range(self.rows, rows)
         self._width = max(len(key.encode()) for key in Membership(stream, group, "").sources) + _ENTRY_ID
         self._memory = mmap.mmap(-1, rows * (_DOUBLE + self._width) + 2 * _DOUBLE)
         doubles = memoryview(self._memory)[: (rows + 2) * _DOUBLE].cast("d")

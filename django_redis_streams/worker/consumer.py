@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from redis.exceptions import ResponseError
@@ -26,7 +26,10 @@ from ..store.delivery import Delivery
 from ..store.drained import is_drained
 from ..store.hold import claim, hand_back, is_held, pending_of, renew
 from ..store.membership import Membership
+from ..store.settle import Settled
+from .coroutines import LATEST
 from .executor import Executor
+from .flight import Flight
 from .holdings import Holdings
 from .pace import Pace
 from .reader import Reader
@@ -34,7 +37,7 @@ from .session import BLOCK_MS, Session
 from .settling import Settling
 from .tallies import Tally
 from .tell import tell_paused, tell_vanished
-from .waits import note_waits
+from .waits import note_waits, note_waits_at_once
 
 __all__ = ["Consumer"]
 
@@ -69,7 +72,8 @@ class Consumer:
         self.holdings = Holdings()
         self.stale = threading.Event()
         self.tally = tally or Tally()
-        self.session = Session(membership, stop, self._resume)
+        self._flight = Flight(executor, stop, self._may_run, self._ended)
+        self.session = Session(membership, self._flight.pause, self._resume)
         self._executor = executor
         self._stop = stop
         self._drain = drain
@@ -95,6 +99,7 @@ class Consumer:
             while not (self._stop.is_set() or self._drained):
                 self.session.attempt(self._turn)
                 self.tally.turned(well=self.session.well)
+            self._flight.finish()
         except BaseException:
             self.session.close()  # a reply may be owed on it
             raise
@@ -107,16 +112,20 @@ class Consumer:
 
     def _turn(self, link: Link) -> None:
         self._settling.take_flushed()
+        self._now = time.monotonic()
+        self._flight.advance()
         if self._ledger.full or not self._reader.ahead:
             self._attend(link)
         if self._ledger.full:
-            self._stop.wait(BLOCK_MS / 1_000)
+            self._flight.pause(BLOCK_MS / 1_000)
         elif self._reader.paused and not self._reader.ahead:
             self._rest(link)
+        elif not (self._reader.ahead or self._flight.fits(1)):
+            self._flight.wait_for_one()
         elif batch := self._read(link):
             self._nothing_left = False
             self._handle(batch)
-        elif not self._reader.waited:
+        elif not (self._reader.waited or self._flight.busy):
             self._idle(link)
 
     def _attend(self, link: Link) -> None:
@@ -133,9 +142,11 @@ class Consumer:
         """The next batch, for which the last was settled; and where batches come full and fast, ask for one more."""
         if not self._reader.ahead:
             self._reader.ask(link, self._ledger.send(), self._count, self._block_ms)
+        if self._reader.asked:
+            self._flight.wait_for_reply(link, BLOCK_MS / 1_000)
         batch = self._reader.take(link)
         self.session.has_read = True
-        if self._reader.full and self._pace.fast and not self._needs_attention:
+        if self._reader.full and self._pace.fast and not (self._needs_attention or self._flight.busy):
             # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
             # next who needs it reports that, connects again, and sends the outcomes again.
             with suppress(ServerUnreachable):
@@ -150,36 +161,54 @@ class Consumer:
 
     @property
     def _may_claim_now(self) -> bool:
-        return self.stale.is_set() and not self._reader.paused
+        return self.stale.is_set() and not self._reader.paused and self._flight.fits(1) > 0
 
     @property
     def _block_ms(self) -> int | None:
         if self.stale.is_set():
             return None  # there is something to do
-        return _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
+        if self._flight.begun and self._ledger.fresh:
+            return None  # settling is answered before the read, and hides how long that one waits
+        usual = _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
+        return round(LATEST * 1_000) if self._flight.busy else usual
 
     @property
     def _count(self) -> int:
         """How many to read or claim now. Where the group's workers share slots, no more than can be run at once."""
-        count = self._pace.count
+        count = self._flight.fits(self._pace.count)
         return count if self.membership.group.group_concurrency is None else min(count, self._executor.at_once)
 
     def _handle(self, batch: list[Delivery]) -> None:
         began = then = self._now = time.monotonic()
         durations: list[float] = []
+        ran: list[Delivery] = []
         self.tally.runs_batch()
         for settled in self._executor.run(batch, self._may_run):
             now = time.monotonic()
             durations.append(now - then)
+            ran.append(settled[0])
             if self._ledger.add(settled, then, now) and self.session.connected:
                 self.session.attempt(self._settle_fresh)
                 now = time.monotonic()
             then = self._now = now
         if durations:
-            took = time.monotonic() - began
-            self._pace.ran(len(durations), took)
             self.tally.ran(durations)
-            note_waits(self.tally.waits, batch[: len(durations)], time.time() - took, durations)
+            note_waits(self.tally.waits, ran, time.time() - (time.monotonic() - began), durations)
+        self._flight.advance()
+        if batch:
+            self._pace.ran(len(batch), time.monotonic() - began)
+
+    def _ended(self, ended: Sequence[Settled], durations: Sequence[float]) -> None:
+        """What coroutines have come to."""
+        now = self._now = time.monotonic()
+        late = False
+        for settled in ended:
+            late = self._ledger.add(settled, now, now)
+        if ended:
+            self.tally.ran(durations)
+            note_waits_at_once(self.tally.waits, [delivery for delivery, _ in ended], durations)
+        if late and self.session.connected:
+            self.session.attempt(self._settle_fresh)
 
     def _handle_claimed(self, link: Link) -> None:
         """Claim and run what nobody runs, where maintenance saw some. What may have ended a worker is left out."""
@@ -223,7 +252,7 @@ class Consumer:
         if wait_ms:
             # A limit leaves no room: what nobody read tells nothing.
             self._nothing_left = False
-            self._stop.wait(min(wait_ms, BLOCK_MS) / 1_000)
+            self._flight.pause(min(wait_ms, BLOCK_MS) / 1_000)
         elif self._drain and not len(self._ledger):
             # Drained is what was found so and then read once more in vain: see is_drained.
             self._drained, self._nothing_left = self._nothing_left, is_drained(link, self.membership)
@@ -234,10 +263,10 @@ class Consumer:
         if not self._resting:
             self._resting = True
             tell_paused(self.membership, paused=True)
-        if self._drain and not len(self._ledger):
+        if self._drain and not (len(self._ledger) or self._flight.busy):
             self._drained = True
             return
-        self._stop.wait(_LOOK_PAUSED)
+        self._flight.pause(_LOOK_PAUSED)
         self._reader.look(link)
         if not self._reader.paused:
             self._resting = False

@@ -10,10 +10,8 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextvars import copy_context
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from .. import signals
@@ -26,7 +24,9 @@ from ..retry import judge
 from ..store.delivery import Delivery, Run
 from ..store.settle import Settled
 from ..wire import Undecodable, decode, decode_as_foreign
+from . import coroutines
 from .board import Slots
+from .coroutines import Coroutines
 from .databases import Databases
 
 __all__ = ["Executor"]
@@ -36,6 +36,10 @@ _LONGEST_TRACEBACK = 8_000
 
 _HANDLED = Ack()
 _SKIPPED = Ack(skipped=True)
+# Instead of a failure: the call has given a coroutine.
+_GIVEN_AWAY = BaseException()
+# Their frames say nothing about a handler.
+_OWN_FILES = (__file__, coroutines.__file__)
 
 
 # A delivery for a batch handler, with its row on the slots and its message.
@@ -51,21 +55,27 @@ class Executor:
         self._group = group
         self._slots = slots
         self._databases = Databases()
-        # Coroutines reach databases in the one thread that asgiref has for that, never in this one.
-        self._loop_databases: Databases | None = None
-        self._runner = asyncio.Runner()
         self._heard = False
+        self._async = {each for each in handlers if each.is_async}
+        self.coroutines = Coroutines(group, slots, self._outcome, _decoded)
 
     @property
     def at_once(self) -> int:
         """How many messages it can run at the same time."""
-        return self._group.batch_size if any(each.batch for each in self._handlers) else 1
+        one_call = self._group.batch_size if any(each.batch for each in self._handlers) else 1
+        return max(one_call, self.coroutines.room) if self.runs_coroutines else one_call
+
+    @property
+    def runs_coroutines(self) -> bool:
+        """Whether some of its handlers are known to be coroutines."""
+        return bool(self._async)
 
     def run(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
         """Run these, one by one, and tell the outcome of each as it is known.
 
         `may_run` is asked right before each: what it refuses isn't run and has no outcome. Messages for a
-        batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once.
+        batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once. What is for
+        coroutines goes to `coroutines`, which are to be begun and asked for its outcomes.
         """
         self._before_batch()
         # What was claimed or looked for may be more than there are rows.
@@ -76,7 +86,7 @@ class Executor:
     def _run_part(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
         """As many as there are rows: each stands on one."""
         self._slots.name([each.token for each in deliveries])
-        deadlines = self._slots.deadlines
+        deadlines, asynchronous = self._slots.deadlines, self._async
         batches: dict[Handler, list[_Collected]] = {}
         for row, delivery in enumerate(deliveries):
             try:
@@ -88,35 +98,41 @@ class Executor:
             handler = self._handlers.find(message.type)
             if handler is not None and handler.batch:
                 batches.setdefault(handler, []).append((row, delivery, message))
+            elif handler in asynchronous:
+                self.coroutines.add(handler, [(delivery, message)])
             elif may_run(delivery):
+                outcome: Outcome | None
                 if handler is None:
                     outcome = self._unmatched(delivery, message)
                 else:
                     deadlines[row] = handler.deadline(self._group, time.monotonic())
                     outcome = self._run(handler, delivery, message)
                     deadlines[row] = 0.0
-                yield delivery, outcome
+                if outcome is not None:
+                    yield delivery, outcome
+        yield from self._run_batches(batches, may_run)
+
+    def _run_batches(
+        self, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool]
+    ) -> Iterator[Settled]:
         for handler, batch in batches.items():
-            yield from self._run_batch(handler, [each for each in batch if may_run(each[1])])
+            if handler in self._async:
+                self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch])
+            else:
+                yield from self._run_batch(handler, [each for each in batch if may_run(each[1])])
 
     def close(self) -> None:
         """Let go of the thread's database connections and event loop, and of those that its coroutines used."""
         self._databases.close()
-        if self._loop_databases is not None:
-            self._runner.run(sync_to_async(self._loop_databases.close)())
-        self._runner.close()
+        self.coroutines.close()
 
     def _before_batch(self) -> None:
         self._heard = signals.worker_heard()
         self._databases.watch()
         self._databases.before_batch()
-        if self._loop_databases is not None:
-            self._loop_databases.before_batch()
 
     def _after_batch(self) -> None:
         self._databases.after_batch()
-        if self._loop_databases is not None:
-            self._runner.run(sync_to_async(self._loop_databases.after_batch)())
 
     def _invalid(self, delivery: Delivery, error: Undecodable) -> Outcome:
         if self._heard:
@@ -133,12 +149,16 @@ class Executor:
             Failure(error=f"No handler of group {self._group.name!r} takes the type {message.type!r}."),
         )
 
-    def _run(self, handler: Handler, delivery: Delivery, message: Message) -> Outcome:
+    def _run(self, handler: Handler, delivery: Delivery, message: Message) -> Outcome | None:
+        """The outcome; None where the function turned out to be one that gives a coroutine, which is to be run."""
         began = time.perf_counter() if self._heard else 0.0
         try:
-            self._call(handler, message)
+            coroutine = self._call(handler, message)
         except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
             return self._outcome(handler, delivery, message, error, began)
+        if coroutine is not None:
+            self.coroutines.add(handler, [(delivery, message)], coroutine)
+            return None
         if message.asked is None and not self._heard:
             return _HANDLED
         return self._outcome(handler, delivery, message, message.asked, began)
@@ -149,6 +169,8 @@ class Executor:
             return
         began = time.perf_counter()
         error = self._failure_of_batch(handler, batch)
+        if error is _GIVEN_AWAY:
+            return
         if error is None:
             for _, delivery, message in batch:
                 yield delivery, self._outcome(handler, delivery, message, message.asked, began)
@@ -165,12 +187,15 @@ class Executor:
         for row, _, _ in batch:
             self._slots.deadlines[row] = deadline
         try:
-            self._call(handler, [message for _, _, message in batch])
+            coroutine = self._call(handler, [message for _, _, message in batch])
         except BaseException as error:  # noqa: BLE001  as above
             return error
         finally:
             for row, _, _ in batch:
                 self._slots.deadlines[row] = 0.0
+        if coroutine is not None:
+            self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch], coroutine)
+            return _GIVEN_AWAY
         return None
 
     def _outcome(
@@ -184,29 +209,17 @@ class Executor:
         failure = Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
         return judge(error, message.attempt, handler.policy(self._group), failure)
 
-    def _call(self, handler: Handler, argument: Message | list[Message]) -> None:
+    def _call(self, handler: Handler, argument: Message | list[Message]) -> Coroutine[Any, Any, Any] | None:
+        """Call it; what it returned where that is a coroutine: a decorator may hide an `async def`."""
         databases = self._databases
         if databases.any_open:
             databases.before_message()
         try:
             result = self._functions[handler](argument)
-            if result is not None and asyncio.iscoroutine(result):
-                # In a context of its own: what one message sets, the next must not find.
-                self._runner.run(self._awaited(result), context=copy_context())
         finally:
             if databases.any_open:
                 databases.after_message()
-
-    async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        if self._loop_databases is None:
-            self._loop_databases = Databases()
-        try:
-            await sync_to_async(self._loop_databases.watch)()
-            await sync_to_async(self._loop_databases.before_message)()
-            await coroutine
-        finally:
-            coroutine.close()
-            await sync_to_async(self._loop_databases.after_message)()
+        return result if result is not None and asyncio.iscoroutine(result) else None
 
 
 def _decoded(delivery: Delivery) -> Message:
@@ -238,7 +251,7 @@ def _traceback(error: BaseException) -> str:
         return ""
     begin = frame = error.__traceback__
     while frame is not None:
-        begin = frame.tb_next if frame.tb_frame.f_code.co_filename == __file__ else begin
+        begin = frame.tb_next if frame.tb_frame.f_code.co_filename in _OWN_FILES else begin
         frame = frame.tb_next
     try:
         lines = traceback.format_exception(type(error), error, begin)

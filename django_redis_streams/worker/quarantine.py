@@ -63,6 +63,7 @@ class Quarantine(Consumer):
         self._in_hand([tried.delivery], since)
         if tried.crashed is None:
             self._handle([tried.delivery])
+            self._flight.finish()
         else:
             self._ledger.add((tried.delivery, _crashed(tried.crashed)), since, since)
         self.session.attempt(self._settle_fresh)

@@ -67,6 +67,11 @@ class Reader:
         self.waited = False
 
     @property
+    def asked(self) -> bool:
+        """Whether a reply is on its way."""
+        return self._asked is not None
+
+    @property
     def ahead(self) -> bool:
         """Whether a batch is on its way, or was taken before its turn."""
         return self._asked is not None or bool(self._early)

@@ -6,7 +6,6 @@ in silence.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -32,16 +31,17 @@ _TIMEOUT = BLOCK_MS / 1_000 + 5
 class Session:
     """One consumer's connection, made anew when lost.
 
-    `resume` is called with each new link before anybody else has it: it settles again and renews.
+    `wait` waits for some seconds, or until the consumer is to stop. `resume` is called with each new link before
+    anybody else has it: it settles again and renews.
     """
 
-    def __init__(self, membership: Membership, stop: threading.Event, resume: Callable[[Link], None]) -> None:
+    def __init__(self, membership: Membership, wait: Callable[[float], object], resume: Callable[[Link], None]) -> None:
         self.since: float | None = None
         self.has_read = False
         # Whether the last step was done.
         self.well = False
         self._membership = membership
-        self._stop = stop
+        self._pause = wait
         self._resume = resume
         self._link: Link | None = None
         self._client: Client | None = None
@@ -124,4 +124,4 @@ class Session:
             "%s %s; next try in %.1f s: %r",
             self._membership.place, what, wait, str(error), extra=about(self._membership),
         )  # fmt: skip
-        self._stop.wait(wait)
+        self._pause(wait)

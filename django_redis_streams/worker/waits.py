@@ -5,12 +5,16 @@ Of what is read from the stream itself; a retry or a replay has waited on purpos
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from ..store.delivery import Delivery
 from .tallies import Histogram
 
-__all__ = ["note_waits"]
+__all__ = ["note_waits", "note_waits_at_once"]
+
+# In seconds: what ran for less, all together, might as well have run one after another.
+_SHORT = 0.05
 
 
 def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, durations: Sequence[float]) -> None:
@@ -31,6 +35,21 @@ def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, du
         if not delivery.ours:
             waits.append(max(0.0, start - _appended(delivery)))
         start += duration
+    if waits:
+        histogram.add(waits)
+
+
+def note_waits_at_once(histogram: Histogram, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
+    """The same for messages that ran at the same time, and have all ended just now."""
+    now, all_together = time.time(), sum(durations)
+    if all_together < _SHORT:
+        note_waits(histogram, ended, now - all_together, durations)
+        return
+    waits = [
+        max(0.0, now - duration - _appended(delivery))
+        for delivery, duration in zip(ended, durations, strict=True)
+        if not delivery.ours
+    ]
     if waits:
         histogram.add(waits)
 

@@ -1,10 +1,12 @@
 """Handlers of batches and coroutines that obey as those of `obedient_handlers` do, for the worker to import.
 
-A message's `type` selects them: `batched` or `async`.
+A message's `type` selects them: `batched`, `async` or `stubborn`.
 """
 
 import asyncio
+import contextlib
 import time
+from pathlib import Path
 
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
@@ -31,5 +33,23 @@ def run_all(messages: list[Message]) -> None:
 async def run_async(message: Message) -> None:
     """Leave the loop to others meanwhile."""
     note("began", message)
-    await asyncio.sleep(seconds(message))
+    if message.payload["do"].startswith("wait:"):
+        await wait_for(message.payload["do"].removeprefix("wait:"))
+    else:
+        await asyncio.sleep(seconds(message))
     note("ended", message)
+
+
+async def wait_for(path: str) -> None:
+    """Wait until this path exists."""
+    while not Path(path).exists():  # noqa: ASYNC110, ASYNC240  a test makes it
+        await asyncio.sleep(0.005)
+
+
+@handler("orders", group="billing", type="stubborn", timeout=0.2)
+async def run_on(message: Message) -> None:
+    """Never end, cancelled or not."""
+    note("began", message)
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)

@@ -1,0 +1,264 @@
+"""The `async def` handlers of one consumer: many run at once, up to a bound. No Redis in here.
+
+The consumer lets them run while it waits, and takes what has come of them whenever it likes. A coroutine that is
+slow holds up nobody but itself; one that doesn't give way holds up all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from math import inf
+from typing import Any
+
+from ..conf import GroupConfig
+from ..handlers import Handler
+from ..message import Message
+from ..outcomes import Outcome
+from ..store.delivery import Delivery
+from ..store.settle import Settled
+from .board import Slots
+from .event_loop import EventLoop
+
+__all__ = ["LATEST", "Coroutines"]
+
+# In seconds: what has ended waits no longer while others are begun, or run.
+LATEST = 0.05
+# In seconds: how often old connections are closed while there is no moment without a coroutine.
+_TIDY_EACH = 1.0
+# In seconds: what was cancelled at its deadline has so long to end, before the supervisor ends the process for it.
+_GRACE = 2.0
+
+# A batch for one call, and the coroutine where that was called already; True where it was allowed to run before.
+_Call = tuple[Handler, list[tuple[Delivery, Message]], Coroutine[Any, Any, Any] | None, bool]
+_Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Outcome]
+
+
+class Coroutines:
+    """Runs what is added, at most ASYNC_CONCURRENCY messages at once; a batch counts as its messages.
+
+    `judged` makes an outcome of how a run ended, and of when it began by `time.perf_counter`; `decoded` a message
+    anew. A batch that is larger than the bound runs when nothing else does.
+    """
+
+    def __init__(
+        self,
+        group: GroupConfig,
+        slots: Slots,
+        judged: _Judged,
+        decoded: Callable[[Delivery], Message],
+    ) -> None:
+        self._group = group
+        self._most = group.async_concurrency
+        self._slots = slots
+        self._free_rows = list(slots.coroutine_rows)
+        self._judged = judged
+        self._decoded = decoded
+        self._may_run: Callable[[Delivery], bool] = lambda _: True
+        self._event_loop: EventLoop | None = None
+        self._backlog: deque[_Call] = deque()
+        self._waiting = 0
+        self._running = 0
+        # What is in flight, by the first message of each call: the task, and by when it is to have ended.
+        self._tasks: dict[Delivery, tuple[asyncio.Task[None], float]] = {}
+        self._soonest = inf
+        self._timed_out: set[Delivery] = set()
+        self._ended: list[Settled] = []
+        self._durations: list[float] = []
+        self._wakes = False
+        self._tidied = 0.0
+
+    @property
+    def room(self) -> int:
+        """How many more messages could be begun at once."""
+        return max(0, self._most - self._running - self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs, waits for room, or was not yet taken."""
+        return bool(self._running or self._backlog or self._ended)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a loop, which has to run while the consumer waits, and can."""
+        return self._event_loop is not None and not self._event_loop.running
+
+    def add(
+        self, handler: Handler, batch: list[tuple[Delivery, Message]], coroutine: Coroutine[Any, Any, Any] | None = None
+    ) -> None:
+        """Run this as soon as there is room; `coroutine` where the handler was called already."""
+        self._backlog.append((handler, batch, coroutine, coroutine is not None))
+        self._waiting += len(batch)
+
+    def begin(self, may_run: Callable[[Delivery], bool]) -> bool:
+        """Begin what there is room for; True where there would be more, but what has ended shouldn't wait for it.
+
+        `may_run` is asked right before each: what it refuses isn't run and has no outcome.
+        """
+        if not self._next_has_room:
+            return False
+        self._may_run = may_run
+        if self._event_loop is None:
+            self._event_loop = EventLoop()
+        if not self._running:
+            self._event_loop.databases.trust_nothing()
+        self._event_loop.call(self._begin)
+        return self._next_has_room
+
+    def wait(self, seconds: float, *, fd: int | None = None, until_ended: bool = False) -> None:
+        """Let them run for so long, or until the file descriptor can be read, or one of them has ended."""
+        if self._event_loop is not None and not (until_ended and self._ended):
+            self._enforce_deadlines()
+            self._wakes = until_ended
+            self._event_loop.wait(seconds, fd)
+            self._wakes = False
+
+    def take(self) -> tuple[list[Settled], list[float]]:
+        """What has come of those that ended since the last time, and its share of the seconds that its run took."""
+        taken = self._ended, self._durations
+        if self._ended:
+            self._ended, self._durations = [], []
+            self._tidy()
+        return taken
+
+    def close(self) -> None:
+        """Cancel what still runs, and let go of the loop and of its databases."""
+        if self._event_loop is not None:
+            self._event_loop.close()
+
+    @property
+    def _next_has_room(self) -> bool:
+        if not self._backlog:
+            return False
+        return not self._running or self._running + len(self._backlog[0][1]) <= self._most
+
+    def _begin(self) -> None:
+        until = time.perf_counter() + LATEST
+        while self._next_has_room:
+            handler, batch, coroutine, allowed = self._backlog.popleft()
+            self._waiting -= len(batch)
+            if not allowed:
+                batch = [each for each in batch if self._may_run(each[0])]
+            if batch:
+                self._start(handler, batch, coroutine)
+            if time.perf_counter() > until:
+                return
+
+    def _start(
+        self, handler: Handler, batch: list[tuple[Delivery, Message]], coroutine: Coroutine[Any, Any, Any] | None
+    ) -> None:
+        assert self._event_loop is not None
+        self._running += len(batch)
+        run = self._run(handler, batch, coroutine)
+        if sys.version_info >= (3, 12):
+            # Begins at once: one that never waits has ended by the next line.
+            task = asyncio.Task(run, loop=self._event_loop.loop, eager_start=True)
+        else:
+            task = self._event_loop.loop.create_task(run)
+            task.add_done_callback(partial(self._cancelled_unrun, handler, batch, coroutine))
+        if not task.done():
+            deadline = handler.deadline(self._group, time.monotonic())
+            self._tasks[batch[0][0]] = task, deadline
+            self._soonest = min(self._soonest, deadline)
+
+    def _cancelled_unrun(
+        self,
+        handler: Handler,
+        batch: list[tuple[Delivery, Message]],
+        coroutine: Coroutine[Any, Any, Any] | None,
+        task: asyncio.Task[None],
+    ) -> None:
+        """A handler that cancels all tasks may meet one that hasn't begun, which therefore can't tell of it."""
+        if task.cancelled():
+            if coroutine is not None:
+                coroutine.close()
+            self._failed(handler, batch, asyncio.CancelledError(), time.perf_counter())
+            self._leave(batch)
+
+    async def _run(
+        self, handler: Handler, batch: list[tuple[Delivery, Message]], coroutine: Coroutine[Any, Any, Any] | None
+    ) -> None:
+        """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
+        rows = self._show(batch, handler.deadline(self._group, time.monotonic()))
+        began = time.perf_counter()
+        try:
+            if coroutine is None:
+                coroutine = handler.function([message for _, message in batch] if handler.batch else batch[0][1])
+            await coroutine
+        except BaseException as error:  # noqa: BLE001
+            self._failed(handler, batch, self._told(error, handler, batch[0][0]), began)
+        else:
+            self._end(handler, batch, None, began)
+        self._hide(rows)
+        self._leave(batch)
+
+    def _leave(self, batch: list[tuple[Delivery, Message]]) -> None:
+        self._running -= len(batch)
+        self._tasks.pop(batch[0][0], None)
+        self._timed_out.discard(batch[0][0])
+        if self._wakes and self._event_loop is not None:
+            self._event_loop.stop()
+
+    def _failed(
+        self, handler: Handler, batch: list[tuple[Delivery, Message]], error: BaseException, began: float
+    ) -> None:
+        """Of a batch, each is run alone, so that the guilty one is found."""
+        if len(batch) == 1:
+            self._end(handler, batch, error, began)
+            return
+        # Decoded anew: the call that failed may have marked or changed them.
+        self._backlog.extend((handler, [(each, self._decoded(each))], None, True) for each, _ in batch)
+        self._waiting += len(batch)
+
+    def _enforce_deadlines(self) -> None:
+        """Cancel what runs beyond its TIMEOUT, once: what goes on nevertheless is the supervisor's to end."""
+        now = time.monotonic()
+        if now < self._soonest:
+            return
+        for first, (task, deadline) in self._tasks.items():
+            if deadline <= now and first not in self._timed_out:
+                self._timed_out.add(first)
+                task.cancel()
+        left = [deadline for first, (_, deadline) in self._tasks.items() if first not in self._timed_out]
+        self._soonest = min(left, default=inf)
+
+    def _told(self, error: BaseException, handler: Handler, first: Delivery) -> BaseException:
+        """The error; of one that was cancelled at its deadline, that."""
+        if first not in self._timed_out or not isinstance(error, asyncio.CancelledError):
+            return error
+        timeout = self._group.timeout if handler.timeout is None else handler.timeout
+        told = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and was cancelled")
+        return told.with_traceback(error.__traceback__)
+
+    def _end(
+        self, handler: Handler, batch: list[tuple[Delivery, Message]], error: BaseException | None, began: float
+    ) -> None:
+        took = (time.perf_counter() - began) / len(batch)
+        for delivery, message in batch:
+            cause = message.asked if error is None else error
+            outcome = self._judged(handler, delivery, message, cause, began)
+            self._ended.append((delivery, outcome))
+            self._durations.append(took)
+
+    def _show(self, batch: list[tuple[Delivery, Message]], deadline: float) -> list[int]:
+        """Write on the slots what is about to run."""
+        rows = [self._free_rows.pop() for _ in batch]
+        for row, (delivery, _) in zip(rows, batch, strict=True):
+            self._slots.name((delivery.token,), row)
+            self._slots.deadlines[row] = deadline + _GRACE
+        return rows
+
+    def _hide(self, rows: list[int]) -> None:
+        for row in rows:
+            self._slots.deadlines[row] = 0.0
+        self._free_rows += rows
+
+    def _tidy(self) -> None:
+        now = time.monotonic()
+        if self._event_loop is not None and (not self._running or now - self._tidied > _TIDY_EACH):
+            self._tidied = now
+            self._event_loop.databases.tidy()
