@@ -22,7 +22,7 @@ from django.dispatch import Signal
 from django.test.utils import isolate_apps
 from django.utils.module_loading import import_string
 
-from django_redis_streams import Message, handler, handlers, publish, publishes, signals
+from django_redis_streams import Message, handler, handlers, publish, publishes, read, signals
 from django_redis_streams.conf import schema
 from django_redis_streams.metrics import names
 from django_redis_streams.outcomes import Reason
@@ -119,6 +119,9 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
         "Discard",
         options(below("deadletters", "discard")) - options(below("deadletters", "list")),
     ),
+    ("docs/commands.md", "Publish", options(below("streams", "publish"))),
+    ("docs/commands.md", "Tail", options(below("streams", "tail"))),
+    ("docs/following.md", "Reading without a group", arguments_of(read)),
     ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
     ("docs/handlers.md", "The message", attributes()),
     ("docs/handlers.md", "Options", arguments_of(handler, "stream")),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -38,7 +40,16 @@ class Command(BaseCommand):
             result = options["run"](options)
         except (StreamsError, ResponseError) as error:
             raise CommandError(str(error), returncode=2 if isinstance(error, UnknownStream) else 1) from error
-        for line in [json.dumps(result.told)] if options["json"] else result.lines:
-            self.stdout.write(line)
+        with suppress(KeyboardInterrupt):  # how following ends
+            self._write(result.written(as_json=options["json"]))
         if result.code:
             sys.exit(result.code)
+
+    def _write(self, lines: Iterable[str]) -> None:
+        try:
+            for line in lines:
+                self.stdout.write(line)
+                self.stdout.flush()  # whoever follows through a pipe waits for each
+        except BrokenPipeError:
+            # `… | head` has seen enough; Python would complain once more when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

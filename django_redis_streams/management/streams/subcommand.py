@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,19 @@ __all__ = ["Result", "Subcommand"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a sub-command found or did: `told` for `--json`, `lines` for people, and the exit code."""
+    """What a sub-command found or did: `told` for `--json`, `lines` for people, and the exit code.
 
-    told: Mapping[str, Any]
+    Without `told`, `lines` are for whoever asked, one JSON document each where that was asked for: they may come
+    for ever, and may raise `CommandError`.
+    """
+
+    told: Mapping[str, Any] | None
     lines: Iterable[str]
     code: int = 0
+
+    def written(self, *, as_json: bool) -> Iterable[str]:
+        """The lines to write."""
+        return [json.dumps(self.told)] if as_json and self.told is not None else self.lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,167 @@
+"""Following a stream without a consumer group: every message, for everybody who reads, and nothing to settle.
+
+For what only looks: a page that shows what happens, a search index that keeps its own place, a shell. Work that must
+be done once, and is tried again, is for a handler of a group.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from . import conf, connections, wire
+from .conf import StreamConfig, nearest, values
+from .connections import Link
+from .exceptions import ServerUnreachable
+from .message import Message
+from .retry import backoff_delay
+from .store.follow import entries, follow_command, last_ids
+from .wire import Fields, Origin, Undecodable
+
+__all__ = ["read"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("django_redis_streams")
+
+# How long one read waits on the server, and how much later its reply may come, in seconds.
+_BLOCK: Final = 1.0
+_REPLY: Final = 5.0
+# Between attempts to reach a server that was lost: base and cap, in seconds.
+_BACKOFF: Final = (0.2, 5.0)
+
+
+def read(
+    stream: str,
+    *,
+    after: str = "$",
+    lane: str | None = None,
+    block: float | timedelta | None = None,
+    count: int = 100,
+) -> Iterator[Message]:
+    """The messages of a stream as they come, without a group, for ever.
+
+    `after` is "$" for those that come from this call on, "0" for all that are there and then those that come, or
+    the `entry_id` of the last message that is known. With `block` it ends when nothing came for so many seconds,
+    with 0 as soon as there is nothing more. `count` is how many entries of each lane are asked for at once.
+
+    A message has neither a group nor retries, and takes nothing from those who do. One that no handler could be
+    given, as it can't be decoded, has its fields as payload. Without `lane` all lanes are read, each in its order: to
+    go on exactly after an `entry_id`, read one lane.
+
+    A lost connection is made again, with growing waits, and reading goes on after the last message: none is left out
+    and none comes twice. Only what is trimmed before it is read is missed.
+
+    Raises `UnknownStream`, `ValueError` for arguments that can't be, and `ServerUnreachable` where the server can't be
+    asked at the call, or with `block` stays away for so long; and redis-py's `ResponseError`.
+    """
+    config = conf.stream(stream)
+    origins = {config.keys.lane(name): _origin(config, name) for name in _lanes(config, lane)}
+    seconds = _seconds(block)
+    begin = _checked("after", after, values.entry_position)
+    _checked("count", count, values.positive)
+    last = last_ids(connections.get(config.connection), list(origins))
+    positions = dict(zip(origins, last, strict=True)) if begin == "$" else dict.fromkeys(origins, begin)
+    return _messages(_Follower(config.connection, origins, positions, count), seconds)
+
+
+def _messages(follower: _Follower, seconds: float) -> Iterator[Message]:
+    with closing(follower):
+        while found := follower.next(seconds):
+            yield from found
+
+
+class _Follower:
+    """Reads on after what it read last, over any number of connections."""
+
+    def __init__(self, alias: str, origins: Mapping[str, Origin], positions: dict[str, str], count: int) -> None:
+        self._alias = alias
+        self._origins = origins
+        self._positions = positions
+        self._count = count
+        self._link: Link | None = None
+
+    def next(self, seconds: float) -> list[Message]:
+        """The next messages; none when so many seconds went by without one."""
+        ends, failures = time.monotonic() + seconds, 0
+        while True:
+            try:
+                found = self._read(ends - time.monotonic())
+            except ServerUnreachable as error:
+                self.close()
+                failures += 1
+                self._wait(failures, ends, error)
+                continue
+            if failures:
+                logger.info("Connection %r is back: reading goes on after the last message.", self._alias)
+                failures = 0
+            if found or time.monotonic() >= ends:
+                return found
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _read(self, left: float) -> list[Message]:
+        if self._link is None:
+            self._link = connections.open(self._alias, timeout=_BLOCK + _REPLY)
+        block_ms = math.ceil(1000 * max(0.0, min(left, _BLOCK)))
+        found = []
+        for key, entry_id, fields in entries(self._link.call(*follow_command(self._positions, self._count, block_ms))):
+            self._positions[key] = entry_id
+            found.append(_decoded(self._origins[key], entry_id, fields))
+        return found
+
+    @staticmethod
+    def _wait(failures: int, ends: float, error: ServerUnreachable) -> None:
+        """Wait before the next attempt; raises the error where that would be after the end."""
+        wait = backoff_delay(failures, _BACKOFF)
+        if time.monotonic() + wait >= ends:
+            raise error
+        if failures == 1:
+            logger.warning("%s Reading goes on as soon as it is back.", error)
+        time.sleep(wait)
+
+
+def _decoded(origin: Origin, entry_id: str, fields: Fields) -> Message:
+    try:
+        return wire.decode(origin, entry_id, fields)
+    except Undecodable:
+        return wire.decode_as_foreign(origin, entry_id, fields)
+
+
+def _origin(config: StreamConfig, lane: str) -> Origin:
+    return Origin(stream=config.name, group="", key=config.keys.lane(lane), lane=lane)
+
+
+def _lanes(config: StreamConfig, lane: str | None) -> list[str]:
+    if lane is None:
+        return list(config.lane_names)
+    if lane not in config.lane_names:
+        raise ValueError(
+            f"lane={lane!r}: expected one of the LANES of stream {config.name!r}.{nearest(lane, config.lane_names)}"
+        )
+    return [lane]
+
+
+def _checked(name: str, value: object, parse: Callable[[Any], T]) -> T:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise ValueError(f"{name}={value!r}: {error}.") from None
+
+
+def _seconds(block: object) -> float:
+    if block is None:
+        return math.inf
+    seconds = block.total_seconds() if isinstance(block, timedelta) else block
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise ValueError(f"block={block!r}: expected seconds, 0 or more, a timedelta, or None to wait for ever.")
+    return seconds

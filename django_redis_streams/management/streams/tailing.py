@@ -1,0 +1,80 @@
+"""`manage.py streams tail`: the messages of a stream as they come, taken from nobody."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Final
+
+from django.core.management.base import CommandError, CommandParser
+from redis.exceptions import ResponseError
+
+from ...exceptions import StreamsError
+from ...following import read
+from ...inspection import visible
+from ...keys import DEFAULT_LANE
+from ...message import Message
+from .subcommand import Result, Subcommand
+
+__all__ = ["TAIL"]
+
+
+def _add_arguments(parser: CommandParser) -> None:
+    add = parser.add_argument
+    add("stream", help="Which stream.")
+    after_help = 'From where: "$" for what is new (default), "0" for all, or after this entry id.'
+    add("--after", default="$", metavar="ID", help=after_help)
+    add("--lane", default=None, help="Only this lane (default: all).")
+    add("--count", type=_count, default=None, metavar="N", help="End after N messages.")
+    add("--no-wait", dest="block", action="store_const", const=0, default=None, help="End when there is nothing more.")
+
+
+def _run(options: Mapping[str, Any]) -> Result:
+    try:
+        # Asks the server already: what can't be followed is an error before the first line.
+        messages = read(options["stream"], after=options["after"], lane=options["lane"], block=options["block"])
+    except ValueError as error:
+        raise CommandError(str(error), returncode=2) from error
+    line = _as_json if options["json"] else _as_text
+    return Result(told=None, lines=_lines(messages, options["count"], line))
+
+
+def _lines(messages: Iterator[Message], count: int | None, line: Callable[[Message], str]) -> Iterator[str]:
+    try:
+        # Of N no more are asked for: another would be waited for.
+        yield from map(line, islice(messages, count))
+    except (StreamsError, ResponseError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _as_json(message: Message) -> str:
+    return json.dumps(
+        {
+            "entry_id": message.entry_id, "lane": message.lane, "time": message.time.isoformat(), "id": message.id,
+            "type": message.type, "key": message.key, "headers": dict(message.headers), "payload": message.payload,
+        }
+    )  # fmt: skip
+
+
+def _as_text(message: Message) -> str:
+    lane = "" if message.lane == DEFAULT_LANE else f"[{message.lane}] "
+    payload = json.dumps(message.payload, ensure_ascii=False)
+    head = f"{message.time.isoformat(timespec='milliseconds')} {message.entry_id} {lane}{message.type or '-'}"
+    # A line is a message, whatever its type holds.
+    return visible(f"{head} {payload}").replace("\n", "\\n")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
+
+
+TAIL: Final = Subcommand(
+    name="tail",
+    help="Follows a stream without a group: shows its messages as they come, and takes them from nobody.",
+    add_arguments=_add_arguments,
+    run=_run,
+)
