@@ -1,10 +1,41 @@
-"""Redis Streams for Django: publish on commit, handle, retry, dead-letter, replay."""
+"""Redis Streams for Django: publish on commit, handle, retry, dead-letter, replay.
 
-from .exceptions import Reject, Retry
-from .following import read
-from .handlers import handler
-from .message import Message
-from .model_events import publishes
-from .publishing import apublish, publish, publish_many
+Each name is imported when it is first asked for: pytest imports this package for its plugin, before a project's
+settings are known and before coverage is measured, and that must not import Django.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .exceptions import Reject, Retry
+    from .following import read
+    from .handlers import handler
+    from .message import Message
+    from .model_events import publishes
+    from .publishing import apublish, publish, publish_many
 
 __all__ = ["Message", "Reject", "Retry", "apublish", "handler", "publish", "publish_many", "publishes", "read"]
+
+_HOMES = {
+    "Message": "message",
+    "Reject": "exceptions",
+    "Retry": "exceptions",
+    "apublish": "publishing",
+    "handler": "handlers",
+    "publish": "publishing",
+    "publish_many": "publishing",
+    "publishes": "model_events",
+    "read": "following",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,7 @@ from django.dispatch import Signal
 
 from django_redis_streams import handlers, model_events, signals
 from django_redis_streams.checks import check_settings
+from django_redis_streams.testing.isolation import SERVERS
 
 from .documents import ROOT
 from .workers import drain
@@ -102,6 +103,12 @@ class Snippets:
         unit = configparser.ConfigParser()
         unit.read_string(text)
         look_at(unit["Service"]["ExecStart"])
+
+    def toml(self, text: str) -> None:
+        """A configuration of pytest, with an option of ours."""
+        options = tomllib.loads(text)["tool"]["pytest"]["ini_options"]
+        assert options.pop("redis_streams_server") in SERVERS
+        assert not options
 
     def javascript(self, text: str) -> None:
         """Node understands it, where there is one."""

@@ -26,6 +26,8 @@ from django_redis_streams import Message, handler, handlers, publish, publishes,
 from django_redis_streams.conf import schema
 from django_redis_streams.metrics import names
 from django_redis_streams.outcomes import Reason
+from django_redis_streams.testing import drain
+from django_redis_streams.testing.isolation import SERVERS
 from django_redis_streams.wire import Carried
 from django_redis_streams.wire.names import ENVELOPE
 
@@ -127,6 +129,8 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/handlers.md", "Options", arguments_of(handler, "stream")),
     ("docs/publishing.md", "Publishing", arguments_of(publish)),
     ("docs/publishing.md", "Models", arguments_of(publishes)),
+    ("docs/testing.md", "Run the handlers", arguments_of(drain)),
+    ("docs/testing.md", "Which server", [f'"{each}"' for each in SERVERS]),
     ("docs/guarantees.md", "The books", counters()),
     ("docs/wire-format.md", "The envelope", ENVELOPE),
     ("docs/wire-format.md", "Carried entries", {field.name for field in fields_of(Carried)}),

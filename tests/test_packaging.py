@@ -1,6 +1,8 @@
 """What is installed from the wheel is the whole library and nothing else."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from email.parser import Parser
 from importlib import metadata
@@ -51,6 +53,7 @@ def test_wheel_holds_every_file_of_the_package(wheel):
     [
         r"/py\.typed$",
         r"/store/scripts/(parts/)?\w+\.lua$",
+        r"/connections/fake\.lua$",
         r"/migrations/0001_initial\.py$",
         r"/templates/.+\.html$",
         r"/management/commands/runconsumers\.py$",
@@ -73,6 +76,13 @@ def test_django_and_redis_are_the_only_requirements(described):
         "django",
         "redis[hiredis]",
     ]
+
+
+def test_pytest_finds_the_plugin_without_django(project):
+    """The entry point names a module that imports no Django: pytest imports it in every project."""
+    (module,) = project["entry-points"]["pytest11"].values()
+    program = f"import sys, {module}; sys.exit('django' in sys.modules or 'redis' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_installed_version_is_the_one_built(described):

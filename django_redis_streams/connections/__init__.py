@@ -8,19 +8,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from .. import conf
+from ..conf import ConnectionConfig
 from .endpoint import Endpoint
 from .link import KeptLink, Link
 
-__all__ = ["Link", "address", "get", "open"]
+__all__ = ["Endpoint", "Link", "address", "get", "leading", "open"]
 
 # Each thread's links by alias. A thread that ends lets go of its own, which closes them.
 _kept = threading.local()
+# Where a connection of the settings leads.
+_endpoint_of: Callable[[ConnectionConfig], Endpoint] = Endpoint.of
 
 
 def get(alias: str = "default") -> Link:
@@ -33,7 +38,7 @@ def get(alias: str = "default") -> Link:
     links = _kept.__dict__
     link: Link | None = links.get(alias)
     if link is None:
-        link = links[alias] = KeptLink(Endpoint.of(conf.connection(alias)))
+        link = links[alias] = KeptLink(_endpoint_of(conf.connection(alias)))
     return link
 
 
@@ -43,18 +48,35 @@ def open(alias: str = "default", *, timeout: float) -> Link:  # noqa: A001  `con
     Once lost or closed it stays so, and says so at each call: what was pending on it needs looking after
     before another is opened. Raises `ServerUnreachable` at once where there is no server.
     """
-    link = Link(Endpoint.of(conf.connection(alias)), timeout)
+    link = Link(_endpoint_of(conf.connection(alias)), timeout)
     link.connect()
     return link
 
 
 def address(alias: str = "default") -> str:
     """Where a connection leads, printable: scheme, host or path and database, no user and no password."""
-    return Endpoint.of(conf.connection(alias)).address
+    return _endpoint_of(conf.connection(alias)).address
+
+
+@contextmanager
+def leading(endpoint_of: Callable[[ConnectionConfig], Endpoint]) -> Iterator[None]:
+    """Within it every connection leads where `endpoint_of` says, in all threads. For tests; it may be nested."""
+    global _endpoint_of  # noqa: PLW0603  put back at the end
+    outer, _endpoint_of = _endpoint_of, endpoint_of
+    _drop_links()
+    try:
+        yield
+    finally:
+        _endpoint_of = outer
+        _drop_links()
 
 
 @receiver(setting_changed, dispatch_uid="django_redis_streams.connections")
 def _forget(*, setting: str, **_: Any) -> None:
-    global _kept  # noqa: PLW0603  replaced whole: that drops the links of all threads at once
     if setting == "REDIS_STREAMS":
-        _kept = threading.local()
+        _drop_links()
+
+
+def _drop_links() -> None:
+    global _kept  # noqa: PLW0603  replaced whole: that drops the links of all threads at once
+    _kept = threading.local()

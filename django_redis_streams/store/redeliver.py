@@ -10,7 +10,7 @@ from ..connections import Link
 from ..keys import StreamKeys, group_of_field
 from .scripts import run, script
 
-__all__ = ["LEASE_MS", "Promotion", "lease_holder", "promote", "recorded_groups", "waiting_retries"]
+__all__ = ["LEASE_MS", "Promotion", "lease_holder", "make_due", "promote", "recorded_groups", "waiting_retries"]
 
 LEASE_MS = 2_000
 # 300,000 in one script stopped a server for seconds; a hundred take about a millisecond.
@@ -65,3 +65,11 @@ def promote(link: Link, stream: StreamConfig, groups: Sequence[str], holder: str
 def waiting_retries(link: Link, keys: StreamKeys, group: str) -> int:
     """How many retries of the group wait until they are due."""
     return int(link.call("ZCARD", keys.retry(group)))
+
+
+def make_due(link: Link, keys: StreamKeys, groups: Sequence[str]) -> None:
+    """Have every delayed message of the stream, and every retry of these groups, be due now."""
+    for waiting in (keys.delayed, *map(keys.retry, groups)):
+        tokens = link.call("ZRANGE", waiting, 0, -1)
+        if tokens:
+            link.call("ZADD", waiting, *(word for token in tokens for word in (0, token)))

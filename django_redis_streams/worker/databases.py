@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connections
@@ -15,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
-__all__ = ["Databases"]
+__all__ = ["Databases", "left_alone"]
 
 # A check is a query: within a batch, one in this many seconds costs a slow handler nothing and a fast one little.
 _TRUSTED_FOR = 0.1
@@ -23,6 +25,16 @@ _TRUSTED_FOR = 0.1
 
 # For each thread, the Databases that look after it.
 _here = threading.local()
+
+
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """Within it this thread's connections are its caller's: a test's transaction is neither rolled back nor closed."""
+    _here.left_alone = True
+    try:
+        yield
+    finally:
+        _here.left_alone = False
 
 
 @receiver(connection_created, dispatch_uid="django_redis_streams.worker")
@@ -37,7 +49,8 @@ class Databases:
     """This thread's database connections; `any_open` is False as long as it has none."""
 
     def __init__(self) -> None:
-        self.any_open = True
+        self._left_alone = getattr(_here, "left_alone", False)
+        self.any_open = not self._left_alone
         self.before_batch()
 
     def before_batch(self) -> None:
@@ -46,7 +59,8 @@ class Databases:
 
     def watch(self) -> None:
         """Notice, from now on, when a connection is opened in the calling thread."""
-        _here.databases = self
+        if not self._left_alone:
+            _here.databases = self
 
     def before_message(self) -> None:
         """Drop what is unusable, unless it was looked at a moment ago in this batch and has served well since."""
@@ -83,7 +97,8 @@ class Databases:
 
     def close(self) -> None:
         """Close all of them."""
-        connections.close_all()
+        if not self._left_alone:
+            connections.close_all()
 
 
 def _left_open(connection: BaseDatabaseWrapper) -> bool:

@@ -1,0 +1,22 @@
+"""What a project tests its publishing and its handlers with; pytest and Django's TestCase know it alike.
+
+`isolation` gives each test a server and a prefix of its own, `published` tells what was published, `draining`
+runs the handlers in the calling thread, `case` is the mixin for Django's TestCase; pytest's plugin is
+`django_redis_streams.pytest_plugin`.
+"""
+
+from .case import StreamsMixin
+from .draining import Drained, drain
+from .isolation import isolated
+from .messages import make_message
+from .published import assert_published, published
+
+__all__ = [
+    "Drained",
+    "StreamsMixin",
+    "assert_published",
+    "drain",
+    "isolated",
+    "make_message",
+    "published",
+]

@@ -1,0 +1,150 @@
+"""Running the handlers as a worker does, but in the calling thread and on its database connection.
+
+A message takes its real way: it is read by its group, run, settled on the server, and comes again by the
+group's retries, or ends in the dead letter queue. No thread is started: in a TestCase a thread of its own would
+find the tables locked, and nothing of what the test has saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
+from threading import Event
+
+from .. import conf, connections, handlers
+from ..conf import GroupConfig, StreamConfig
+from ..connections import Link
+from ..exceptions import ConfigurationError, ServerRefused
+from ..handlers import HandlerSet
+from ..store.membership import Membership
+from ..store.redeliver import make_due, promote
+from ..worker.board import Slots
+from ..worker.consumer import Consumer
+from ..worker.databases import left_alone
+from ..worker.executor import Executor
+from ..worker.tallies import COUNTED
+from .commits import Commits
+from .watched import Watch
+
+__all__ = ["Drained", "drain"]
+
+_NAME = "drain"
+_Place = tuple[StreamConfig, GroupConfig]
+
+
+@dataclass(slots=True)
+class Drained:
+    """What happened: how many runs ended so, and what handlers raised, `Retry` and `Reject` aside.
+
+    A message that failed once and then succeeded counts as one `retried` and one `acknowledged`.
+    """
+
+    acknowledged: int = 0
+    skipped: int = 0
+    retried: int = 0
+    dead_lettered: int = 0
+    errors: list[BaseException] = field(default_factory=list)
+
+    @property
+    def settled(self) -> int:
+        """How many there were in all."""
+        return self.acknowledged + self.skipped + self.retried + self.dead_lettered
+
+
+def drain(*places: str, hasten: bool = False, raise_errors: bool = False, limit: int = 1_000) -> Drained:
+    """What came of running all that is unread, until nothing is left to do now.
+
+    `places` are streams ("orders") and groups ("orders:billing"); none: every group that has handlers. What handlers
+    publish is run too; callbacks of theirs that wait for a commit are called, for a TestCase never commits. With
+    `hasten`, retries and delayed messages are run at once; without, those that aren't due stay. With
+    `raise_errors`, the first error of a handler is raised, once its message is settled as its group's settings
+    have it; messages that weren't begun by then are left for the next `drain`.
+
+    Raises `ServerUnreachable`, `UnknownStream`, `ConfigurationError` for a named group without handlers, and
+    `RuntimeError` above `limit` runs: a handler that always asks for `Retry(count=False)` would never end.
+    """
+    served = list(_served(places))
+    for alias in {stream.connection for stream, _ in served}:
+        connections.open(alias, timeout=5).close()  # a consumer would wait for the server, and try for ever
+    drained, watch, commits = Drained(), Watch(limit, raise_errors=raise_errors), Commits()
+    drained.errors = watch.errors
+    with left_alone():
+        while _round(served, watch, drained) + commits.run() + _promoted(served, hasten=hasten):
+            pass
+    return drained
+
+
+def _served(names: Sequence[str]) -> Iterator[_Place]:
+    for stream in conf.get().streams.values():
+        for group in stream.groups.values():
+            if not names and handlers.of(stream.name, group.name):
+                yield stream, group
+    for name in names:
+        yield from _named(name)
+
+
+def _named(name: str) -> Iterator[_Place]:
+    stream_name, _, group_name = ("", "", "") if name in conf.get().streams else name.rpartition(":")
+    stream = conf.stream(stream_name or name)
+    groups = [conf.group(stream.name, group_name)] if group_name else list(stream.groups.values())
+    found = [(stream, group) for group in groups if handlers.of(stream.name, group.name)]
+    if not found:
+        raise ConfigurationError(f"drain({name!r}): no handler is declared for it, so nothing would ever be run.")
+    yield from found
+
+
+def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
+    """Each group once, until it has nothing left to do; how many messages were settled."""
+    before = drained.settled
+    for stream, group in served:
+        consumer = _Consumer(stream, group, watch)
+        consumer.run()
+        for name, count in zip(COUNTED, consumer.tally.read().counts, strict=True):
+            if name != "claimed":
+                attribute = name.replace("-", "_")
+                setattr(drained, attribute, getattr(drained, attribute) + count)
+        watch.raise_what_ended_it()
+    return drained.settled - before
+
+
+class _Consumer(Consumer):
+    """A worker's consumer that never waits for messages, and takes at once what was handed back."""
+
+    def __init__(self, stream: StreamConfig, group: GroupConfig, watch: Watch) -> None:
+        declared = handlers.of(stream.name, group.name)
+        watched = HandlerSet([changed(each, function=watch.over(each)) for each in declared])
+        watch.stop = Event()
+        executor = Executor(watched, group, Slots(stream, group))
+        super().__init__(Membership(stream, group, _NAME), executor, stop=watch.stop, drain=True)
+        self.stale.set()
+
+    @property
+    def _block_ms(self) -> None:
+        return None
+
+    def _idle(self, link: Link) -> None:
+        # No promoter runs beside it: a retry that has just become due would never come, and never let it end.
+        _promote(link, self.membership.stream, [self.membership.group.name])
+        super()._idle(link)
+
+
+def _promoted(served: Sequence[_Place], *, hasten: bool) -> int:
+    """Move what is due to where groups read it, with `hasten` all that waits; how many were moved."""
+    moved = 0
+    for stream in {stream.name: stream for stream, _ in served}.values():
+        link = connections.get(stream.connection)
+        groups = [group.name for each, group in served if each.name == stream.name]
+        if hasten:
+            make_due(link, stream.keys, groups)
+        moved += _promote(link, stream, groups)
+    return moved
+
+
+def _promote(link: Link, stream: StreamConfig, groups: Sequence[str]) -> int:
+    promotion = promote(link, stream, groups, _NAME)
+    if promotion is None:
+        raise ServerRefused(f"Another process moves what is due of {stream.name!r}: drain where no worker runs.")
+    if promotion.problems:
+        raise ServerRefused(f"What is due of {stream.name!r} can't be moved: {promotion.problems[0]}")
+    return promotion.moved

@@ -1,0 +1,138 @@
+"""What a test has published, and the assertion that says what was instead."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connections as databases
+
+from .. import conf
+from ..exceptions import StreamsError
+from ..message import Message
+from ..signals import message_published
+
+__all__ = ["assert_published", "published", "recording"]
+
+# As many of what was published are shown.
+_SHOWN: Final = 10
+_ANY: Final[Any] = object()
+
+# What each test that goes on has published: the innermost last.
+_records: list[list[Message]] = []
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Within it, `published` tells of what is published from now on, in all threads."""
+    record: list[Message] = []
+
+    def note(*, message: Message, **_: Any) -> None:
+        record.append(message)
+
+    _records.append(record)
+    message_published.connect(note, weak=False)
+    try:
+        yield
+    finally:
+        message_published.disconnect(note)
+        _records.pop()
+
+
+def published(stream: str | None = None) -> list[Message]:
+    """What this test has published, in that order; a message of a transaction is there once that has committed.
+
+    Its payload is as a handler gets it. Raises `UnknownStream`, and `StreamsError` outside a test that is isolated.
+    """
+    if not _records:
+        raise StreamsError(
+            "Nothing is recorded here: use StreamsMixin, or pytest's plugin with a server other than 'off' "
+            "(python -m pip install 'django-redis-streams[testing]' brings one)."
+        )
+    if stream is not None:
+        conf.stream(stream)
+    return [each for each in _records[-1] if stream in (None, each.stream)]
+
+
+def assert_published(
+    stream: str,
+    *,
+    type: str | None = None,  # noqa: A002  the message's own word for it
+    payload: Any = _ANY,
+    count: int | None = None,
+) -> list[Message]:
+    """The messages of the stream that have this type and this payload: `count` of them, without it at least one.
+
+    `payload` may hold what `publish` takes (a Decimal, a date): it is compared as a handler gets it. `count=0` says
+    that nothing like that was published. The failure shows what was.
+    """
+    __tracebackhide__ = True
+    wanted = _Wanted(stream, type, payload if payload is _ANY else _as_json(payload), count)
+    told = published(stream)
+    found = [each for each in told if wanted.takes(each)]
+    if len(found) == count or (count is None and found):
+        return found
+    raise AssertionError("\n".join(_failure(wanted, len(found), told)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    stream: str
+    type: str | None
+    payload: Any
+    count: int | None
+
+    def takes(self, message: Message) -> bool:
+        return self.type in (None, message.type) and (self.payload is _ANY or message.payload == self.payload)
+
+    def __str__(self) -> str:
+        count = "at least 1 message" if self.count is None else f"{self.count} message{'s' * (self.count != 1)}"
+        type_ = "" if self.type is None else f" of type {self.type!r}"
+        return f"{count} on {self.stream!r}{type_}" + (
+            "" if self.payload is _ANY else f" with payload {self.payload!r}"
+        )
+
+
+def _as_json(payload: Any) -> Any:
+    return json.loads(json.dumps(payload, cls=DjangoJSONEncoder))
+
+
+def _failure(wanted: _Wanted, found: int, told: Sequence[Message]) -> Iterator[str]:
+    yield f"Expected {wanted}, found {found}."
+    yield f"Published on {wanted.stream!r}: {len(told)}" + (":" if told else ".")
+    yield from (f"  {each.type or '(no type)'} {each.payload!r}" for each in told[:_SHOWN])
+    if len(told) > _SHOWN:
+        yield f"  … and {len(told) - _SHOWN} more"
+    if wanted.payload is not _ANY and not found and told:
+        yield from _difference(wanted.payload, told)
+    if others := sorted({each.stream for each in published()} - {wanted.stream}):
+        yield f"Published on others: {', '.join(map(repr, others))}."
+    yield from _waiting()
+
+
+def _difference(wanted: Any, told: Sequence[Message]) -> Iterator[str]:
+    """The nearest payload, line by line against the expected one."""
+    lines = _lines(wanted)
+    nearest = max(told, key=lambda each: difflib.SequenceMatcher(None, lines, _lines(each.payload)).ratio())
+    yield "The nearest payload (- expected, + published):"
+    yield from (f"  {line}" for line in difflib.ndiff(lines, _lines(nearest.payload)) if not line.startswith("?"))
+
+
+def _lines(payload: Any) -> list[str]:
+    return json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+
+
+def _waiting() -> Iterator[str]:
+    """A TestCase never commits: what was forgotten most often."""
+    for database in databases.all(initialized_only=True):
+        if database.run_on_commit:
+            yield (
+                f"{len(database.run_on_commit)} callbacks wait for the commit of database {database.alias!r}, which "
+                "never comes in a TestCase: publish within captureOnCommitCallbacks(execute=True), with pytest within "
+                "django_capture_on_commit_callbacks(execute=True)."
+            )

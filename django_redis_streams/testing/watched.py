@@ -1,0 +1,74 @@
+"""Handlers, watched: what they raise, how often they run, and what must end the test rather than be retried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from threading import Event
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from ..exceptions import Reject, Retry
+from ..handlers import Handler
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """`stop` ends the consumer that runs; `errors` is what handlers raised."""
+
+    def __init__(self, limit: int, *, raise_errors: bool) -> None:
+        self.stop = Event()
+        self.errors: list[BaseException] = []
+        self._limit = limit
+        self._raise_errors = raise_errors
+        self._runs = 0
+        self._ended_by: BaseException | None = None
+
+    def over(self, handler: Handler) -> Callable[[Any], None]:
+        """The handler's function, watched. A coroutine's database work is done in the calling thread."""
+
+        @wraps(handler.function)
+        def watched(argument: Any) -> None:
+            self._count(handler)
+            try:
+                if handler.is_async:
+                    async_to_sync(handler.function)(argument)
+                else:
+                    handler.function(argument)
+            except BaseException as error:
+                # A batch that failed is run again one by one: then the guilty one says so.
+                if not (handler.batch and len(argument) > 1):
+                    self._note(error)
+                raise
+
+        return watched
+
+    def raise_what_ended_it(self) -> None:
+        """Raise what must not be taken for a failed message."""
+        if self._ended_by is not None:
+            raise self._ended_by
+
+    def _count(self, handler: Handler) -> None:
+        self._runs += 1
+        if self._runs > self._limit:
+            self._end(
+                RuntimeError(
+                    f"drain() has run {self._limit} handlers, the last of them {handler.name}, and more is left. "
+                    "Does one publish to itself, or ask for Retry(count=False) each time? Else raise limit=."
+                )
+            )
+
+    def _note(self, error: BaseException) -> None:
+        # What a person or the test's runner does to end a test: Ctrl-C, a time-out, pytest.fail().
+        if not isinstance(error, Exception | SystemExit):
+            self._end(error)
+        elif not isinstance(error, Retry | Reject):
+            self.errors.append(error)
+            if self._raise_errors:
+                self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        self._ended_by = self._ended_by or error
+        self.stop.set()
