@@ -1,4 +1,4 @@
-"""What a person does about a consumer group: pause it, and resume it.
+"""What a person does about a consumer group: pause and resume it, make it, have it read on elsewhere, delete it.
 
 For the admin and for commands. A paused group isn't read by any worker, on whatever host; what its workers have
 in hand they finish, and its messages wait on the server. It is kept there, so it outlives restarts.
@@ -7,13 +7,33 @@ in hand they finish, and its messages wait on the server. It is kept there, so i
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from . import conf, connections
-from .conf import StreamConfig
+from .conf import GroupConfig, StreamConfig
 from .connections import Link
+from .exceptions import UnknownStream
 from .store import groups as store
+from .store.consumers import remove
+from .store.contents import MOST_COUNTED, span
+from .store.hold import hand_back
+from .store.inspect import Pending, group_names
+from .store.membership import Membership
+from .store.redeliver import waiting_retries
 
-__all__ = ["is_paused", "pause", "resume"]
+__all__ = [
+    "Move",
+    "Waiting",
+    "create",
+    "delete",
+    "is_paused",
+    "move",
+    "pause",
+    "remove_consumer",
+    "reset",
+    "resume",
+    "waiting",
+]
 
 logger = logging.getLogger("django_redis_streams")
 
@@ -44,6 +64,117 @@ def is_paused(stream: str, group: str) -> bool:
     """Whether a group is paused. Raises what `pause` raises."""
     config, link = _place(stream, group)
     return store.paused_since(link.call(*store.paused_command(config.keys, group))) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for one group alone, and goes with it: pending, to be retried, to be redelivered."""
+
+    pending: int
+    retrying: int
+    redelivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What it means to have a group read on elsewhere: how many it gets `again`, how many are `skipped`.
+
+    10,000 stands for that many or more.
+    """
+
+    again: int
+    skipped: int
+
+
+def create(stream: str, group: str, start: str, *, by: str) -> bool:
+    """Make a group where it is missing, to begin after an entry id, with "0" or "$"; whether it was made.
+
+    It needn't be declared: another client may read it. One that was there before begins where it began then. Raises
+    `UnknownStream`, also for a name that no group may have, and what a server answers.
+    """
+    place, link = _member(stream, group)
+    made = store.make_group(link, place, start)
+    if made:
+        _log("made", stream, group, by)
+    return made
+
+
+def waiting(stream: str, group: str) -> Waiting:
+    """What a group's deletion would take away. Raises `UnknownStream` where it isn't on the server."""
+    place, link = _there(stream, group)
+    sources = Pending.of(place.stream, group)
+    replies = link.call_many([each.size_command() for each in sources])
+    lengths = [store.length(link, each.key) for each in sources if each.ours]
+    pending = [each.size(reply) for each, reply in zip(sources, replies, strict=True) if isinstance(reply, list)]
+    return Waiting(sum(pending), waiting_retries(link, place.keys, group), sum(lengths))
+
+
+def delete(stream: str, group: str, *, by: str) -> bool:
+    """Delete a group, what waits for it alone, its record and its books; whether it was there. Raises as `create`."""
+    place, link = _member(stream, group)
+    done = store.delete_group(link, place)
+    if done:
+        _log("deleted", stream, group, by)
+    return done
+
+
+def move(stream: str, group: str, start: str) -> Move:
+    """What `reset` would do. Raises `UnknownStream` where the group isn't on the server."""
+    place, link = _there(stream, group)
+    again = skipped = 0
+    for lane in place.stream.lane_names:
+        key = place.keys.lane(lane)
+        last = store.last_delivered(link, key, group)
+        if last is not None:
+            again += span(link, key, f"({start}", last) if start != "$" else 0
+            skipped += span(link, key, f"({last}", "+" if start == "$" else start)
+    return Move(min(again, MOST_COUNTED), min(skipped, MOST_COUNTED))
+
+
+def reset(stream: str, group: str, start: str, *, by: str) -> str:
+    """Have a group read on after an entry id, from "0", or with "$" only what comes from now on; the id.
+
+    What is pending stays pending, what waits for a retry stays there. Raises as `move`.
+    """
+    place, link = _there(stream, group)
+    found = store.set_group(link, place, start)
+    _log(f"set to {found}", stream, group, by)
+    return found
+
+
+def remove_consumer(stream: str, group: str, consumer: str, *, hand_over: bool, by: str) -> bool:
+    """Remove a consumer's name; False where it holds something, which only `hand_over` gives back to the workers.
+
+    A living consumer comes back with its next read, and what it was given runs twice. Raises as `create`.
+    """
+    place, link = _member(stream, group)
+    named = Membership(place.stream, place.group, consumer)
+    if hand_over:
+        hand_back(link, named)
+        done = True
+    else:
+        done = remove(link, named)
+    if done:
+        _log(f"rid of the consumer {consumer!r}", stream, group, by)
+    return done
+
+
+def _member(stream: str, group: str) -> tuple[Membership, Link]:
+    """Nobody's membership of a group, declared or not."""
+    config = conf.stream(stream)
+    if not group or set(group) & set("{}:"):
+        raise UnknownStream(f"{group!r} can't be the name of a group: it is empty or holds one of {{ }} :")
+    declared = config.groups.get(group) or GroupConfig(name=group)
+    return Membership(config, declared, ""), connections.get(config.connection)
+
+
+def _there(stream: str, group: str) -> tuple[Membership, Link]:
+    place, link = _member(stream, group)
+    if group not in (known := group_names(link, [place.stream])[0]):
+        raise UnknownStream(
+            f"Stream {stream!r} has no group {group!r}: there are {', '.join(map(repr, known)) or 'none'}."
+        )
+    return place, link
 
 
 def _place(stream: str, group: str) -> tuple[StreamConfig, Link]:

@@ -390,6 +390,9 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
         "overview",
         "count",
         "delay",
+        "span",
+        "delete_group",
+        "set_group",
     }
     assert {each.name for each in all_scripts()} == {case.split()[0] for case in CASES} | by_hand
 

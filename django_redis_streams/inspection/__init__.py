@@ -9,6 +9,8 @@ that isn't declared `UnknownStream`.
 
 from .activity import Activities, Activity, GroupActivity, activity
 from .books import Books, books, group_totals
+from .consumers import ConsumerState, PendingScan, consumers, longest_pending
+from .contents import StreamContents, stream_contents
 from .listing import dead_letters, pending, retrying
 from .overview import GroupState, Overview, StreamState, overview
 from .paging import Cursor, Page, Problem
@@ -18,8 +20,9 @@ from .single import find_dead_letters, find_pending, find_retrying
 from .visible import visible
 
 __all__ = [
-    "Activities", "Activity", "Books", "Cursor", "DeadLetter", "GroupActivity", "GroupState", "Overview", "Page",
-    "PendingMessage", "Problem", "RetryingMessage", "Row", "StreamState", "activity", "books", "dead_letters",
-    "find_dead_letters", "find_pending", "find_retrying", "group_totals", "overview", "pending", "retrying", "visible",
-    "wanted",
+    "Activities", "Activity", "Books", "ConsumerState", "Cursor", "DeadLetter", "GroupActivity", "GroupState",
+    "Overview", "Page", "PendingMessage", "PendingScan", "Problem", "RetryingMessage", "Row", "StreamContents",
+    "StreamState", "activity", "books", "consumers", "dead_letters", "find_dead_letters", "find_pending",
+    "find_retrying", "group_totals", "longest_pending", "overview", "pending", "retrying", "stream_contents",
+    "visible", "wanted",
 ]  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-__all__ = ["add_by", "base_options", "by"]
+__all__ = ["add_by", "base_options", "by", "confirmed"]
 
 
 def base_options() -> CommandParser:
@@ -34,3 +35,17 @@ def by(options: Mapping[str, Any]) -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def confirmed(what: str, options: Mapping[str, Any]) -> bool:
+    """Whether to do it: with `--no-input` yes, with `--dry-run` no, else as somebody at a terminal says.
+
+    Raises `CommandError` where nobody can be asked.
+    """
+    if options["dry_run"]:
+        return False
+    if options["no_input"]:
+        return True
+    if not sys.stdin.isatty():
+        raise CommandError(f"{what} Nobody can be asked: say --no-input to do it, --dry-run to look.", returncode=2)
+    return input(f"{what} Type yes to do it: ") == "yes"

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ..connections import Link
+from .inspect import pairs
 from .membership import RETURNED, Membership
+from .refusals import group_is_gone
 from .scripts import run, script
 
-__all__ = ["retire_dead"]
+__all__ = ["consumers_on", "remove", "retire_dead"]
+
+
+def consumers_on(link: Link, key: str, group: str) -> Sequence[Mapping[str, Any]]:
+    """The rows of XINFO CONSUMERS; none where the stream or the group isn't there."""
+    (reply,) = link.call_many([["XINFO", "CONSUMERS", key, group]])
+    if isinstance(reply, Exception):
+        if group_is_gone(reply) or "no such key" in str(reply):
+            return []
+        raise reply
+    return [pairs(row) for row in reply]
+
+
+def remove(link: Link, membership: Membership) -> bool:
+    """Remove one consumer's name that holds nothing; whether it was there. One that holds something stays."""
+    group, name = membership.group.name, membership.consumer
+    rows = [(key, row) for key in membership.sources for row in consumers_on(link, key, group) if row["name"] == name]
+    if any(row["pending"] for _, row in rows):
+        return False
+    # The script looks again: something may have been delivered meanwhile.
+    return all([run(link, script("retire")([key], group, name, 0)) for key, _ in rows])  # noqa: C419  each of them
 
 
 def retire_dead(link: Link, membership: Membership, idle_ms: int) -> list[str]:

@@ -7,7 +7,17 @@ from ..keys import DEFAULT_LANE, StreamKeys, paused_field
 from .membership import Membership
 from .scripts import Command, run, script
 
-__all__ = ["make_group", "pause", "paused_command", "paused_since", "resume"]
+__all__ = [
+    "delete_group",
+    "last_delivered",
+    "length",
+    "make_group",
+    "pause",
+    "paused_command",
+    "paused_since",
+    "resume",
+    "set_group",
+]
 
 
 def make_group(link: Link, membership: Membership, start: str) -> bool:
@@ -22,6 +32,42 @@ def make_group(link: Link, membership: Membership, start: str) -> bool:
         names += [keys.lanes, *(key for each in lanes for key in (keys.lane(each), keys.redelivery(group, each)))]
     made, _ = run(link, script("make_group")(names, group, start, *lanes))
     return bool(made == "made")
+
+
+def delete_group(link: Link, membership: Membership) -> bool:
+    """Delete the group with all that waits for it, its record and its books; whether it was there."""
+    keys, group, lanes = membership.keys, membership.group.name, membership.stream.lane_names
+    names = [keys.main, keys.groups, keys.lanes]
+    names += [key for lane in lanes for key in (keys.lane(lane), keys.redelivery(group, lane))]
+    names += [keys.retry(group), keys.retry_entries(group), keys.suspects(group), keys.rate(group)]
+    names += [keys.slots(group), keys.totals(group)]
+    return bool(run(link, script("delete_group")(names, group, paused_field(group), len(lanes), *lanes)))
+
+
+def last_delivered(link: Link, key: str, group: str) -> str | None:
+    """The id up to which a group was given a stream's entries; None where it isn't there."""
+    (reply,) = link.call_many([["XINFO", "GROUPS", key]])
+    rows = [] if isinstance(reply, Exception) else [dict(zip(row[::2], row[1::2], strict=True)) for row in reply]
+    return next((str(row["last-delivered-id"]) for row in rows if row["name"] == group), None)
+
+
+def length(link: Link, key: str) -> int:
+    """How many entries a stream holds."""
+    return int(link.call("XLEN", key))
+
+
+def set_group(link: Link, membership: Membership, start: str) -> str:
+    """Have the group read on after an id, or with "$" what comes from now on, in each lane; the default lane's id."""
+    keys, group = membership.keys, membership.group.name
+    place = start
+    for lane in membership.stream.lane_names:
+        default = lane == DEFAULT_LANE
+        field = group if default else f"{group}:{lane}"
+        found = run(
+            link, script("set_group")([keys.lane(lane), keys.groups if default else keys.lanes], group, field, start)
+        )
+        place = found if default else place
+    return place
 
 
 def pause(link: Link, keys: StreamKeys, group: str) -> bool:

@@ -27,9 +27,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Each sub-command takes Django's own options too, so that they may stand on both sides of it."""
-        names = parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")
+        above = {"": parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")}
         for each in SUBCOMMANDS:
-            below = names.add_parser(each.name, help=each.help, description=each.help, parents=[base_options()])
+            before, _, name = each.name.rpartition(" ")
+            if before not in above:
+                within = above[""].add_parser(before, help=f"See {before} --help.")
+                above[before] = within.add_subparsers(dest="what", required=True, metavar="what")
+            below = above[before].add_parser(name, help=each.help, description=each.help, parents=[base_options()])
             below.add_argument("--json", action="store_true", help="Write JSON.")
             each.add_arguments(below)
             below.set_defaults(run=each.run)

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from ...deadletters import Search
 from ...inspection import DeadLetter, visible
-from ..table import table
+from ..tables import ago, table
 from .arguments import add_selection, count, search
 
 __all__ = ["add_list", "add_show", "far", "listed", "shown", "told"]
@@ -36,7 +36,7 @@ def listed(options: Mapping[str, Any]) -> Iterator[str]:
         yield json.dumps({"dead_letters": [told(row) for row in rows], **far(look)})
         return
     if rows:
-        yield from table([_HEAD, *map(_cells, rows)])
+        yield from table(_HEAD, map(_cells, rows))
     else:
         yield "No dead letter fits." if look.total else "There are no dead letters."
     if not look.finished and look.searched < look.total:
@@ -102,14 +102,6 @@ def _facts(row: DeadLetter) -> Iterator[str]:
 def _cells(row: DeadLetter) -> Sequence[str]:
     reason = row.reason if row.ours else "not ours"
     return (
-        row.entry_id, row.stream, row.group or "-", row.type or "-", reason, str(row.attempts), _ago(row.buried),
-        row.error,
+        row.entry_id, row.stream, row.group or "-", row.type or "-", reason, str(row.attempts),
+        ago((datetime.now(UTC) - row.buried).total_seconds()), row.error,
     )  # fmt: skip
-
-
-def _ago(moment: datetime) -> str:
-    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"

@@ -1,12 +1,19 @@
-"""The sub-commands of `manage.py streams`, one module each."""
+"""The sub-commands of `manage.py streams`."""
 
+from .consumers import CLAIM, CONSUMERS, PENDING, REMOVE_CONSUMERS
+from .grouping import CREATE_GROUP, DELETE_GROUP, RESET_GROUP
 from .health import HEALTH
 from .pausing import PAUSE, RESUME
 from .publishing import PUBLISH
-from .retries import RETRIES
+from .retries import DISCARD_RETRIES, LIST_RETRIES
+from .status import STATUS
 from .subcommand import Subcommand
 from .tailing import TAIL
+from .trimming import TRIM
 
 __all__ = ["SUBCOMMANDS", "Subcommand"]
 
-SUBCOMMANDS: tuple[Subcommand, ...] = (HEALTH, PAUSE, PUBLISH, RESUME, RETRIES, TAIL)
+SUBCOMMANDS: tuple[Subcommand, ...] = (
+    STATUS, TAIL, CONSUMERS, REMOVE_CONSUMERS, PENDING, CLAIM, LIST_RETRIES, DISCARD_RETRIES, CREATE_GROUP, RESET_GROUP,
+    DELETE_GROUP, PAUSE, RESUME, PUBLISH, TRIM, HEALTH,
+)  # fmt: skip

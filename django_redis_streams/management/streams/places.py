@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.core.management.base import CommandError
 
 from ... import conf
 
-__all__ = ["Place", "place"]
+__all__ = ["Place", "any_place", "place", "places"]
 
 # A stream and a group.
 Place = tuple[str, str]
@@ -21,3 +23,18 @@ def place(name: str) -> Place:
     if not colon:
         raise CommandError(f"{name!r}: expected stream:group, such as 'orders:billing'.", returncode=2)
     return conf.stream(stream).name, conf.group(stream, group).name
+
+
+def any_place(name: str) -> Place:
+    """The stream and group of `stream:group`, of which the group needn't be declared."""
+    stream, colon, group = name.rpartition(":")
+    if not colon:
+        raise CommandError(f"{name!r}: expected stream:group, such as 'orders:billing'.", returncode=2)
+    return conf.stream(stream).name, group
+
+
+def places(names: Sequence[str]) -> list[Place]:
+    """These, each once; without any, every declared group."""
+    if names:
+        return list(dict.fromkeys(place(name) for name in names))
+    return [(stream.name, group) for stream in conf.get().streams.values() for group in stream.groups]

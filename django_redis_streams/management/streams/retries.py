@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,40 +9,29 @@ from django.core.management.base import CommandParser
 
 from ... import conf, inspection, waiting
 from ...inspection import RetryingMessage, visible
-from ..options import add_by, base_options, by
-from ..table import table
+from ..options import add_by, by
+from ..tables import table
+from .arguments import count
 from .subcommand import Result, Subcommand
 
-__all__ = ["RETRIES"]
+__all__ = ["DISCARD_RETRIES", "LIST_RETRIES"]
 
 _LIMIT: Final = 50
 
 
-def _add_arguments(parser: CommandParser) -> None:
-    names = parser.add_subparsers(dest="verb", required=True, metavar="verb")
-    text = "Lists waiting retries, the next first."
-    look = names.add_parser("list", help=text, description=text, parents=[base_options()])
-    look.add_argument("--stream", default=None, help="Of this stream (default: of all).")
-    look.add_argument("--group", default=None, help="Of this group, declared or not.")
-    look.add_argument("--type", default=None, help="Of this type.")
-    look.add_argument("--search", default="", metavar="WORDS", help="With each of these words anywhere.")
-    look.add_argument("--limit", type=_count, default=_LIMIT, help=f"List so many at most (default: {_LIMIT}).")
-    look.set_defaults(do=_list)
-    text = "Deletes waiting retries for good, though they weren't handled."
-    discard = names.add_parser("discard", help=text, description=text, parents=[base_options()])
-    discard.add_argument("stream", help="The stream of the group.")
-    discard.add_argument("group", help="The group that retries them, declared or not.")
-    discard.add_argument("tokens", nargs="+", metavar="token", help="Which ones, as `list` tells them.")
-    add_by(discard)
-    discard.set_defaults(do=_discard)
-    for each in (look, discard):
-        each.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="Write JSON.")
+def _add_list(parser: CommandParser) -> None:
+    parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
+    parser.add_argument("--group", default=None, help="Of this group, declared or not.")
+    parser.add_argument("--type", default=None, help="Of this type.")
+    parser.add_argument("--search", default="", metavar="WORDS", help="With each of these words anywhere.")
+    parser.add_argument("--limit", type=count, default=_LIMIT, help=f"List so many at most (default: {_LIMIT}).")
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0.")
-    return int(text)
+def _add_discard(parser: CommandParser) -> None:
+    parser.add_argument("stream", help="The stream of the group.")
+    parser.add_argument("group", help="The group that retries them, declared or not.")
+    parser.add_argument("tokens", nargs="+", metavar="token", help="Which ones, as `list` tells them.")
+    add_by(parser)
 
 
 def _list(options: Mapping[str, Any]) -> Result:
@@ -57,7 +45,7 @@ def _list(options: Mapping[str, Any]) -> Result:
     )
     problems = [f"{each.stream}: {each.error}" for each in page.problems]
     head = ("token", "stream", "group", "type", "attempts", "due", "error")
-    lines = list(table([head, *map(_cells, page.rows)])) if page.rows else ["No waiting retry fits."]
+    lines = list(table(head, map(_cells, page.rows))) if page.rows else ["No waiting retry fits."]
     if page.next:
         lines.append(f"Searched {page.searched} of {page.total}; go on with --limit, or narrow it down.")
     told = {"retries": [_told(row) for row in page.rows], "searched": page.searched, "total": page.total}
@@ -85,9 +73,12 @@ def _told(row: RetryingMessage) -> dict[str, Any]:
     return {**shown, "attempts": row.attempts, "due": row.due.isoformat()}
 
 
-RETRIES: Final = Subcommand(
-    name="retries",
-    help="Lists and discards what failed and waits for its next run.",
-    add_arguments=_add_arguments,
-    run=lambda options: options["do"](options),
+LIST_RETRIES: Final = Subcommand(
+    name="retries list", help="Lists waiting retries, the next first.", add_arguments=_add_list, run=_list
+)
+DISCARD_RETRIES: Final = Subcommand(
+    name="retries discard",
+    help="Deletes waiting retries for good, though they weren't handled.",
+    add_arguments=_add_discard,
+    run=_discard,
 )

@@ -31,7 +31,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subcommand:
-    """`run` takes the options, and may raise `CommandError`, a `StreamsError` or redis-py's `ResponseError`."""
+    """`run` takes the options, and may raise `CommandError`, a `StreamsError` or redis-py's `ResponseError`.
+
+    A `name` of two words is a sub-command of a sub-command.
+    """
 
     name: str
     help: str

@@ -1,12 +1,13 @@
 -- Trim a stream to a length or an age, never past what a group on it still needs.
 -- KEYS 1 stream
--- ARGV 1 length to keep, or ""   2 age to keep in ms, or ""   3 "1": exactly, "0": by whole nodes   4 most to remove
--- Returns how many entries were removed. The low-water mark is the least, over all groups on the server, of the smallest
+-- ARGV 1 length to keep, or ""   2 age to keep in ms, or ""   3 "1": exactly, "0": by whole nodes   4 most to remove; 0:
+--   only look
+-- Returns how many entries were removed; where it only looks, the low-water mark, or false where there is no group. The low-water mark is the least, over all groups on the server, of the smallest
 -- pending id, or the id after the last delivered one; a stream without a group is left alone. Marking and trimming are
 -- one script, or a read between them would move the mark.
 redis.call('XACK', KEYS[1], '-', '0-0')
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local most = tonumber(ARGV[4])
+if redis.call('EXISTS', KEYS[1]) == 0 then return most > 0 and 0 or false end
 
 -- Ids are compared as text, digits by digits: as numbers they are exact to 2^53 only, and any client may give any id.
 local function less(a, b)
@@ -39,6 +40,7 @@ for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
     low = least(low, after(group['last-delivered-id']))
   end
 end
+if most == 0 then return low or false end
 if not low then return 0 end
 
 -- Whole nodes first; what is left of an exact trim is less than one of them, unless its entries are large.

@@ -1,0 +1,104 @@
+"""Who is in a group, and what it holds: consumers as the server knows them, and what is pending for longest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from .. import conf, connections
+from ..connections import Link
+from ..store.consumers import consumers_on
+from ..store.inspect import BEGIN, Pending
+from ..store.membership import RETURNED
+from ..store.refusals import group_is_gone
+from . import rows
+from .rows import PendingMessage
+
+__all__ = ["ConsumerState", "PendingScan", "consumers", "longest_pending"]
+
+_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerState:
+    """One consumer of a group, over all streams that the group reads.
+
+    `pending` is how many entries it holds, `idle` how many seconds ago the server heard of it; `alive` that this is
+    within CLAIM_IDLE. With `returned` it is no consumer: what was handed back is pending for that name until claimed.
+    """
+
+    name: str
+    pending: int
+    idle: float
+    alive: bool
+    returned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PendingScan:
+    """Pending messages without their bodies, and how many of all were looked at for them."""
+
+    messages: Sequence[PendingMessage]
+    searched: int
+    total: int
+
+
+def consumers(stream: str, group: str) -> list[ConsumerState]:
+    """The consumers of a declared group, those that hold most first.
+
+    Raises `UnknownStream`, and what a server answers.
+    """
+    config, declared = conf.stream(stream), conf.group(stream, group)
+    link = connections.get(config.connection)
+    found: dict[str, tuple[int, float]] = {}
+    for source in Pending.of(config, group):
+        for row in consumers_on(link, source.key, group):
+            pending, idle = found.get(row["name"], (0, float("inf")))
+            found[row["name"]] = pending + row["pending"], min(idle, row["idle"] / 1000)
+    states = [
+        ConsumerState(
+            name=name, pending=pending, idle=idle,
+            alive=name != RETURNED and idle <= declared.claim_idle, returned=name == RETURNED,
+        )
+        for name, (pending, idle) in found.items()
+    ]  # fmt: skip
+    return sorted(states, key=lambda each: (-each.pending, each.name))
+
+
+def longest_pending(
+    stream: str, group: str, *, idle: float = 0.0, deliveries: int = 1, most: int = 10_000
+) -> PendingScan:
+    """What is pending for a declared group, the longest idle first; of the oldest `most` entries.
+
+    Only what is idle for at least so many seconds and was delivered so often. Raises what `consumers` raises.
+    """
+    config = conf.stream(stream)
+    conf.group(stream, group)
+    link = connections.get(config.connection)
+    found: list[PendingMessage] = []
+    searched = total = 0
+    for source in Pending.of(config, group):
+        (reply,) = link.call_many([source.size_command()])
+        if isinstance(reply, Exception):
+            if group_is_gone(reply):
+                continue
+            raise reply
+        total += source.size(reply)
+        for each in islice(_pending(link, source), max(0, most - searched)):
+            searched += 1
+            if each.idle >= idle and each.deliveries >= deliveries:
+                found.append(each)
+    return PendingScan(sorted(found, key=lambda each: -each.idle), searched, total)
+
+
+def _pending(link: Link, source: Pending) -> Iterator[PendingMessage]:
+    begin, last = BEGIN, None
+    while True:
+        page = source.found(link.call(*source.read_command(begin, _AT_ONCE)))
+        for each in page:
+            if each.place != last:
+                yield rows.pending(source, each)
+        if len(page) < _AT_ONCE:
+            return
+        begin = last = page[-1].place

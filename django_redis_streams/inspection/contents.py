@@ -1,0 +1,83 @@
+"""What each stream holds: memory, its first and last entry, and how much was published lately."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from redis.exceptions import ResponseError
+
+from .. import conf, connections
+from ..conf import StreamConfig
+from ..exceptions import StreamsError
+from ..store.contents import MOST_COUNTED, contents
+from .paging import Problem
+from .rows import moment
+
+__all__ = ["StreamContents", "stream_contents"]
+
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamContents:
+    """One stream, all its lanes together.
+
+    `memory` is in bytes, None where an ACL forbids to ask. `first` and `last` are ids of the oldest and the newest
+    entry that are there, None for an empty stream, and `first_at`, `last_at` when these were published. `rate` is how
+    many messages a second came in the last hour, as far as they are still there; of a stream that gets more than 10,000
+    an hour, by the newest of these.
+    """
+
+    name: str
+    memory: int | None
+    first: str | None
+    last: str | None
+    first_at: datetime | None
+    last_at: datetime | None
+    rate: float
+
+
+def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Problem]]:
+    """The contents of these streams, by default of all that are declared; and why others couldn't be read.
+
+    Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
+    """
+    found, problems = [], []
+    for stream in [conf.stream(name) for name in names] or conf.get().streams.values():
+        try:
+            found.append(_contents(stream))
+        except (StreamsError, ResponseError) as error:
+            problems.append(Problem(stream.name, error))
+    return found, problems
+
+
+def _contents(stream: StreamConfig) -> StreamContents:
+    now = time.time_ns() // 1_000_000
+    lanes = contents(connections.get(stream.connection), stream, now - _HOUR_MS)
+    firsts = sorted((each.first for each in lanes if each.first), key=_number)
+    lasts = sorted((each.last for each in lanes if each.last), key=_number)
+    memories = [each.memory for each in lanes]
+    return StreamContents(
+        name=stream.name,
+        memory=None if None in memories else sum(filter(None, memories)),
+        first=firsts[0] if firsts else None,
+        last=lasts[-1] if lasts else None,
+        first_at=moment(_number(firsts[0])[0]) if firsts else None,
+        last_at=moment(_number(lasts[-1])[0]) if lasts else None,
+        rate=sum(_rate(now, each.recent, each.oldest_recent) for each in lanes),
+    )
+
+
+def _rate(now: int, recent: int, oldest: str | None) -> float:
+    """By the hour; where more came than were counted, by the time in which these came."""
+    if recent < MOST_COUNTED or oldest is None:
+        return recent / (_HOUR_MS / 1000)
+    return recent / max(0.001, (now - _number(oldest)[0]) / 1000)
+
+
+def _number(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)

@@ -1,0 +1,99 @@
+"""`manage.py streams groups …`: make a group, have it read on elsewhere, delete it; it says first what that does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.core.management.base import CommandError, CommandParser
+
+from ... import conf, groups
+from ..options import add_by, by, confirmed
+from ..tables import amount
+from .arguments import position
+from .places import any_place
+from .subcommand import Result, Subcommand
+
+__all__ = ["CREATE_GROUP", "DELETE_GROUP", "RESET_GROUP"]
+
+
+def _add_group(parser: CommandParser) -> None:
+    parser.add_argument("group", metavar="stream:group", help="Which group; it needn't be declared.")
+    add_by(parser)
+
+
+def _add_place(parser: CommandParser) -> None:
+    _add_group(parser)
+    where = "0: with the oldest entry; $: with what comes from now on; or after an entry id."
+    parser.add_argument("--start", type=position, required=True, metavar="PLACE", help=where)
+
+
+def _add_careful(parser: CommandParser) -> None:
+    parser.add_argument("--no-input", action="store_true", help="Don't ask.")
+    parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
+
+
+def _add_reset(parser: CommandParser) -> None:
+    _add_place(parser)
+    _add_careful(parser)
+
+
+def _add_delete(parser: CommandParser) -> None:
+    _add_group(parser)
+    _add_careful(parser)
+    parser.add_argument("--force", action="store_true", help="Also one that the settings declare.")
+
+
+def _create(options: Mapping[str, Any]) -> Result:
+    stream, group = any_place(options["group"])
+    made = groups.create(stream, group, options["start"], by=by(options))
+    line = "is made" if made else "was there before"
+    return Result(told={"stream": stream, "group": group, "made": made}, lines=[f"{stream}:{group} {line}."])
+
+
+def _reset(options: Mapping[str, Any]) -> Result:
+    stream, group = any_place(options["group"])
+    effect = groups.move(stream, group, options["start"])
+    told: dict[str, Any] = {"stream": stream, "group": group, "again": effect.again, "skipped": effect.skipped}
+    what = (
+        f"{stream}:{group} would get {amount(effect.again)} messages again and skip {amount(effect.skipped)} "
+        "(10,000 stands for that many or more). What is pending or waits for a retry stays."
+    )
+    if not confirmed(what, options):
+        return Result(told={**told, "done": False}, lines=[what])
+    place = groups.reset(stream, group, options["start"], by=by(options))
+    return Result(told={**told, "done": True, "place": place}, lines=[f"{stream}:{group} reads on after {place}."])
+
+
+def _delete(options: Mapping[str, Any]) -> Result:
+    stream, group = any_place(options["group"])
+    if group in conf.stream(stream).groups and not options["force"]:
+        raise CommandError(
+            f"{stream}:{group} is declared, so the next worker makes it again: take it out of REDIS_STREAMS first, and "
+            "deploy that. Or delete it nevertheless (--force).",
+            returncode=2,
+        )
+    lost = groups.waiting(stream, group)
+    told = {
+        "stream": stream, "group": group, "pending": lost.pending, "retrying": lost.retrying,
+        "redelivered": lost.redelivered,
+    }  # fmt: skip
+    what = (
+        f"{stream}:{group} goes, with its books, and with it {amount(lost.pending)} pending, {amount(lost.retrying)} "
+        f"retrying and {amount(lost.redelivered)} redelivered messages. Dead letters and the stream stay."
+    )
+    if not confirmed(what, options):
+        return Result(told={**told, "done": False}, lines=[what])
+    done = groups.delete(stream, group, by=by(options))
+    return Result(told={**told, "done": done}, lines=[f"{stream}:{group} is deleted."])
+
+
+CREATE_GROUP: Final = Subcommand(
+    name="groups create", help="Makes a group where it is missing.", add_arguments=_add_place, run=_create
+)
+RESET_GROUP: Final = Subcommand(
+    name="groups reset", help="Has a group read on from elsewhere.", add_arguments=_add_reset, run=_reset
+)
+DELETE_GROUP: Final = Subcommand(
+    name="groups delete", help="Deletes a group, and what waits for it alone.", add_arguments=_add_delete, run=_delete
+)

@@ -1,0 +1,132 @@
+"""`manage.py streams status`: every stream and group at a glance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.core.management.base import CommandParser
+
+from ... import conf, inspection
+from ...inspection import Activities, GroupState, StreamContents, StreamState
+from ..tables import ago, amount, size, table
+from .subcommand import Result, Subcommand
+
+__all__ = ["STATUS"]
+
+_STREAM: Final = ("stream", "length", "memory", "oldest", "newest", "rate/s", "dead", "undeclared groups")
+_GROUP: Final = (
+    "group", "lag", "oldest unread", "pending", "oldest pending", "retrying", "dead", "consumers", "rate/s",
+    "failures/h", "paused",
+)  # fmt: skip
+_HOUR: Final = 60
+# Seconds from one look to the next.
+_EACH: Final = 2.0
+
+
+def _add_arguments(parser: CommandParser) -> None:
+    parser.add_argument("streams", nargs="*", metavar="stream", help="Which streams (default: all).")
+    parser.add_argument("--watch", action="store_true", help="Show it anew each two seconds, until Ctrl-C.")
+
+
+def _run(options: Mapping[str, Any]) -> Result:
+    return Result(told=None, lines=_watched(options)) if options["watch"] else _seen(options)
+
+
+def _watched(options: Mapping[str, Any]) -> Iterator[str]:
+    while True:
+        yield from _seen(options).written(as_json=options["json"])
+        time.sleep(_EACH)
+
+
+def _seen(options: Mapping[str, Any]) -> Result:
+    names = [conf.stream(name).name for name in options["streams"]]
+    seen = inspection.overview()
+    held, problems = inspection.stream_contents(*names)
+    done = inspection.activity(*names, minutes=_HOUR)
+    contents = {each.name: each for each in held}
+    states = [each for each in seen.streams if each.name in contents]
+    told = [_told(each, contents[each.name], done) for each in states]
+    failed = {
+        each.stream: str(each.error)
+        for each in (*seen.problems, *problems, *done.problems)
+        if not names or each.stream in names
+    }
+    return Result(
+        told={"streams": told, "problems": failed},
+        lines=list(_lines(told, failed)),
+        code=1 if failed else 0,
+    )
+
+
+def _told(state: StreamState, held: StreamContents, done: Activities) -> Mapping[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "stream": state.name,
+        "length": state.length,
+        "memory": held.memory,
+        "first": held.first,
+        "first_age": _age(now, held.first_at),
+        "last": held.last,
+        "last_age": _age(now, held.last_at),
+        "rate": held.rate,
+        "dead_letters": state.dead_letters,
+        "undeclared_groups": state.strangers,
+        "groups": [_group(state.name, each, done) for each in state.groups],
+    }
+
+
+def _group(stream: str, group: GroupState, done: Activities) -> Mapping[str, Any]:
+    activity = done.of(stream, group.name)
+    hour = activity.last(_HOUR) if activity else None
+    ever = inspection.group_totals(stream, group.name)
+    gone = ever.get("replayed", 0) + ever.get("discarded-dead-letters", 0)
+    return {
+        "group": group.name,
+        "lag": group.unread,
+        "oldest_unread": group.oldest_unread,
+        "pending": group.pending,
+        "oldest_pending": group.oldest_pending,
+        "retrying": group.retrying,
+        "dead_letters": max(0, ever.get("dead-lettered", 0) - gone),
+        "consumers": group.consumers,
+        "rate": hour and hour.rate,
+        "failures": hour and hour.failures,
+        "paused": group.paused and group.paused.isoformat(),
+    }
+
+
+def _age(now: datetime, then: datetime | None) -> float | None:
+    return None if then is None else max(0.0, (now - then).total_seconds())
+
+
+def _lines(streams: Sequence[Mapping[str, Any]], problems: Mapping[str, str]) -> Iterator[str]:
+    yield from table(_STREAM, (_stream_cells(each) for each in streams))
+    yield ""
+    yield from table(_GROUP, (_group_cells(each["stream"], group) for each in streams for group in each["groups"]))
+    yield from (f"{stream}: {error}" for stream, error in problems.items())
+
+
+def _stream_cells(told: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        told["stream"], amount(told["length"]), size(told["memory"]), ago(told["first_age"]), ago(told["last_age"]),
+        amount(round(told["rate"], 2)), amount(told["dead_letters"]), amount(told["undeclared_groups"]),
+    )  # fmt: skip
+
+
+def _group_cells(stream: str, told: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        f"{stream}:{told['group']}", amount(told["lag"]), ago(told["oldest_unread"]), amount(told["pending"]),
+        ago(told["oldest_pending"]), amount(told["retrying"]), amount(told["dead_letters"]), amount(told["consumers"]),
+        amount(round(told["rate"] or 0, 2)), amount(told["failures"] or 0), told["paused"] or "-",
+    )  # fmt: skip
+
+
+STATUS: Final = Subcommand(
+    name="status",
+    help="Shows every stream and group at a glance.",
+    add_arguments=_add_arguments,
+    run=_run,
+)

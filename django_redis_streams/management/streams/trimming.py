@@ -1,0 +1,59 @@
+"""`manage.py streams trim`: make a stream shorter now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.core.management.base import CommandError, CommandParser
+
+from ... import conf, trimming
+from ..options import add_by, by, confirmed
+from ..tables import amount
+from .arguments import count, seconds
+from .subcommand import Result, Subcommand
+
+__all__ = ["TRIM"]
+
+
+def _add_arguments(parser: CommandParser) -> None:
+    parser.add_argument("stream", help="Which stream.")
+    parser.add_argument("--maxlen", type=count, default=None, metavar="N", help="Keep so many (default: its MAXLEN).")
+    age = "Keep what is younger: 90s, 5m, 1h, 7d (default: its MAX_AGE)."
+    parser.add_argument("--max-age", type=seconds, default=None, metavar="AGE", help=age)
+    parser.add_argument("--exact", action="store_true", help="To the entry, not by whole blocks of memory.")
+    parser.add_argument("--force", action="store_true", help="Also what a group has not read or not settled.")
+    parser.add_argument("--dry-run", action="store_true", help="Only say what would be removed.")
+    parser.add_argument("--no-input", action="store_true", help="Don't ask, where --force would.")
+    add_by(parser)
+
+
+def _run(options: Mapping[str, Any]) -> Result:
+    stream, limits = _limits(options)
+    beyond = trimming.excess(stream, **limits)
+    free = sum(each.free for each in beyond.values())
+    needed = sum(each.needed for each in beyond.values())
+    told: dict[str, Any] = {"stream": stream, "free": free, "needed": needed, "removed": 0}
+    what = f"{stream}: {amount(free)} entries beyond the limit are free, {amount(needed)} some group still needs."
+    loses = options["force"] and needed
+    if options["dry_run"] or (loses and not confirmed(f"{what} These would be lost.", options)):
+        return Result(told=told, lines=[what])
+    act = trimming.drop if options["force"] else trimming.trim
+    removed = act(stream, **limits, exact=options["exact"], by=by(options))
+    lines = [f"{stream}: {amount(removed)} entries removed."]
+    if needed and not options["force"]:
+        lines.append(f"{amount(needed)} more are beyond the limit, and stay: some group has not finished with them.")
+    return Result(told={**told, "removed": removed}, lines=lines)
+
+
+def _limits(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    declared = conf.stream(options["stream"])
+    given = {"maxlen": options["maxlen"], "max_age": options["max_age"]}
+    if given == {"maxlen": None, "max_age": None}:
+        given = {"maxlen": declared.maxlen, "max_age": declared.max_age}
+    if given == {"maxlen": None, "max_age": None}:
+        raise CommandError(f"{declared.name} has neither MAXLEN nor MAX_AGE: say --maxlen or --max-age.", returncode=2)
+    return declared.name, given
+
+
+TRIM: Final = Subcommand(name="trim", help="Makes a stream shorter now.", add_arguments=_add_arguments, run=_run)

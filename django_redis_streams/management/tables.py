@@ -1,0 +1,67 @@
+"""Tables for people: by rich where it is installed (extra `tables`), in plain columns otherwise."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..inspection import visible
+
+__all__ = ["ago", "amount", "size", "table"]
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+_SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, widest: int = 60) -> Iterator[str]:
+    """The lines of a table; what is wider than `widest` is cut, and what could move the cursor is written out."""
+    cells = [[visible(" ".join(text[: widest + 1].split()))[:widest] for text in row] for row in rows]
+    try:
+        from rich import console  # noqa: PLC0415  an extra
+        from rich import table as rich_table  # noqa: PLC0415
+    except ImportError:
+        yield from _plain([list(head), *cells])
+        return
+    drawn = rich_table.Table(*head, box=None, pad_edge=False)
+    for row in cells:
+        drawn.add_row(*(each.replace("[", "\\[") for each in row))
+    text = io.StringIO()
+    # A program gets each row in one line, and no colours.
+    seen, width = sys.stdout.isatty(), shutil.get_terminal_size().columns
+    console.Console(file=text, force_terminal=seen, width=width if seen else 400).print(drawn)
+    yield from (line.rstrip() for line in text.getvalue().splitlines() if line.strip())
+
+
+def _plain(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+def ago(seconds: float | None) -> str:
+    """A time span in its largest unit; `-` where there is none."""
+    if seconds is None:
+        return "-"
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def amount(count: float | None) -> str:
+    """A number as people read it; `unknown` where the server can't tell."""
+    if count is None:
+        return "unknown"
+    return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.2f}"
+
+
+def size(count: int | None) -> str:
+    """A number of bytes as people read it."""
+    if count is None:
+        return "unknown"
+    for unit, length in _SIZES:
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count} B"
