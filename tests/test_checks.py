@@ -14,7 +14,7 @@ from django.core.management.base import SystemCheckError
 
 import django_redis_streams
 from django_redis_streams import checks, handler, handlers, model_events, publishes
-from django_redis_streams.checks import servers
+from django_redis_streams.diagnosis import asking
 
 from .catalogue.models import Author, Book
 
@@ -316,7 +316,7 @@ def test_sound_server_has_no_findings(streams):
 
 def test_embedded_server_is_for_development(declare, tmp_path, monkeypatch):
     """In production it is an error, and the check starts none."""
-    monkeypatch.setattr(servers, "_Asking", lambda alias: pytest.fail(f"asked {alias!r}"))
+    monkeypatch.setattr(asking.connections, "open", lambda alias, **_: pytest.fail(f"asked {alias!r}"))
     declare(CONNECTIONS={"default": {"URL": f"embedded://{tmp_path}/streams"}})
     assert ids() == []
     ((identity, text),) = found(deploy=True)
@@ -398,7 +398,7 @@ def test_silent_server_does_not_hang_the_check(declare):
 
 def test_server_behind_a_black_hole_does_not_hang_the_check(declare, monkeypatch):
     """Whatever else may take long, such as finding or reaching the address, an end is set to all of it."""
-    monkeypatch.setattr(servers, "_ALL", 0.5)
+    monkeypatch.setattr(asking, "_ALL", 0.5)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         with suppress(TimeoutError):

@@ -1,5 +1,6 @@
 """The demo ends with balanced books, and with exit code 1 when they don't balance."""
 
+import json
 import os
 import re
 import signal
@@ -81,6 +82,16 @@ def test_the_demo_leaves_its_data_and_touches_no_shop_that_is_there(shop):
     assert "holds a shop already" in again.stderr
     count = "from testproject.shop.models import Order; print(Order.objects.count())"
     assert run(["shell", "--verbosity", "0", "-c", count], directory).stdout.split()[-1] == str(SOME)
+
+
+def test_the_doctor_finds_nothing_wrong_after_the_demo(shop):
+    """Dead letters, a server for development and a stream without a bound are for information."""
+    directory, _ = shop
+    done = run(["streams", "doctor", "--json"], directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert {each["level"] for each in told["findings"]} == {"information"}
+    assert {"dead-letters", "embedded", "no-limit"} <= {each["kind"] for each in told["findings"]}
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from django.utils.module_loading import import_string
 
 from django_redis_streams import Message, handler, handlers, publish, publishes, read, signals
 from django_redis_streams.conf import schema
+from django_redis_streams.diagnosis import Kind
 from django_redis_streams.metrics import names
 from django_redis_streams.outcomes import Reason
 from django_redis_streams.testing import drain
@@ -122,6 +123,8 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
         options(below("deadletters", "discard")) - options(below("deadletters", "list")),
     ),
     ("docs/commands.md", "Publish", options(below("streams", "publish"))),
+    ("docs/troubleshooting.md", "Troubleshooting", options(below("streams", "doctor"))),
+    ("docs/troubleshooting.md", "All findings", list(Kind)),
     ("docs/commands.md", "Tail", options(below("streams", "tail"))),
     ("docs/following.md", "Reading without a group", arguments_of(read)),
     ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
@@ -201,6 +204,17 @@ def test_settings_have_the_defaults_and_errors_that_are_told(heading: str) -> No
 def test_every_check_is_explained() -> None:
     """Each id that a check reports has a row, and each row a check."""
     assert set(re.findall(r"^\| ([EW]\d+) ", page("docs/checks.md").text, re.MULTILINE)) == CHECKS
+
+
+def test_each_finding_has_the_level_that_is_told() -> None:
+    """And each symptom leads to findings that there are."""
+    shown = page("docs/troubleshooting.md")
+    assert {codes(name)[0]: level for name, level, _ in shown.table("All findings")} == {
+        each.value: each.level.value for each in Kind
+    }
+    for heading in ("Messages aren't consumed", "Messages pile up", "Memory grows"):
+        for _, found in shown.table(heading):
+            assert {each for each in codes(found) if each.islower()} <= set(Kind)
 
 
 def test_every_page_can_be_found() -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Thread
 from typing import Final
 
 from django.core import checks
 from redis.exceptions import ResponseError
 
-from .. import conf, connections
+from .. import conf
+from ..connections import Link
+from ..diagnosis.asking import ask_all
 from ..exceptions import ConfigurationError, ServerUnreachable
 from ..store.server import Facts, facts
 from .settings import TAG, when_settings_are_sound
 
 __all__ = ["check_servers"]
-
-# Seconds for a reply. Finding the address and connecting take their own time, so an end is set to all of it.
-_REPLY: Final = 2
-_ALL: Final = 6
 
 _OLDEST: Final = (6, 2)
 
@@ -28,8 +25,9 @@ Answer = Facts | ServerUnreachable | ConfigurationError | ResponseError
 @when_settings_are_sound
 def check_servers() -> Iterator[checks.CheckMessage]:
     """E030, W030 to W034. Asks all servers at once, and waits for none for long."""
-    asked = {alias: _Asking(alias) for alias, each in conf.get().connections.items() if not _embedded(each.url)}
-    for alias, each in conf.get().connections.items():
+    declared = conf.get().connections
+    asked = ask_all([alias for alias, each in declared.items() if not _embedded(each.url)], _facts_of)
+    for alias, each in declared.items():
         if _embedded(each.url):
             yield checks.Error(
                 f"Connection {alias!r} is embedded://, a server for development.",
@@ -37,35 +35,15 @@ def check_servers() -> Iterator[checks.CheckMessage]:
                 id=f"{TAG}.E030",
             )
         else:
-            yield from _judged(alias, asked[alias].answer())
+            yield from _judged(alias, asked[alias])
+
+
+def _facts_of(_: str, link: Link) -> Facts:
+    return facts(link)
 
 
 def _embedded(url: str) -> bool:
     return url.startswith("embedded:")
-
-
-class _Asking(Thread):
-    """Asks one server. A daemon: where a resolver or a socket hangs, it isn't waited for, at exit neither."""
-
-    def __init__(self, alias: str) -> None:
-        super().__init__(daemon=True, name=f"check of connection {alias!r}")
-        self._alias = alias
-        self._answer: Answer = ServerUnreachable(f"Connection {alias!r} didn't answer within {_ALL} s.")
-        self.start()
-
-    def run(self) -> None:
-        try:
-            link = connections.open(self._alias, timeout=_REPLY)
-            try:
-                self._answer = facts(link)
-            finally:
-                link.close()
-        except (ServerUnreachable, ConfigurationError, ResponseError) as error:
-            self._answer = error
-
-    def answer(self) -> Answer:
-        self.join(_ALL)
-        return self._answer
 
 
 def _judged(alias: str, answer: Answer) -> Iterator[checks.CheckMessage]:

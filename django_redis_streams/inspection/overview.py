@@ -64,9 +64,12 @@ class Overview:
     problems: Sequence[Problem]
 
 
-def overview() -> Overview:
-    """The state of every declared stream. Raises `ConfigurationError` for settings that can't work."""
-    declared = list(conf.get().streams.values())
+def overview(*streams: str) -> Overview:
+    """The state of these streams, by default of every declared one.
+
+    Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
+    """
+    declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
     alias = attrgetter("connection")
     found: dict[str, StreamState | Exception] = {}
     for _, theirs in groupby(sorted(declared, key=alias), alias):

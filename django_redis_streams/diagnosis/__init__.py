@@ -1,0 +1,65 @@
+"""What is wrong with streams, and what mends it: "messages aren't consumed", "messages pile up", "memory grows".
+
+`gathering` asks the servers and the settings once; each theme (`servers`, `growth`, `consuming`, `pace`) makes findings
+of these facts, by small checks that ask nothing. `asking` is how no server is waited for long, `findings` what comes of
+it. Nothing here changes anything.
+
+That two programs use one consumer name isn't found: the server keeps one consumer of that name, and no command tells
+whose connections read as it. Workers' names are unique for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from redis.exceptions import NoPermissionError
+
+from .consuming import consuming_findings
+from .findings import Finding, Kind, Level
+from .gathering import Observed, gather
+from .growth import stream_findings
+from .pace import pace_findings
+from .servers import server_findings
+
+__all__ = ["Finding", "Kind", "Level", "diagnose"]
+
+_ORDER: Final = list(Level)
+
+
+def diagnose() -> Sequence[Finding]:
+    """All findings, the worst first; in ten seconds, whatever servers do.
+
+    Raises `ConfigurationError` for settings that can't work.
+    """
+    return sorted(_findings(gather()), key=lambda each: _ORDER.index(each.level))
+
+
+def _findings(observed: Observed) -> Iterator[Finding]:
+    for server in observed.servers:
+        yield from server_findings(server)
+    for name, error in observed.unreadable.items():
+        yield _unreadable(name, error)
+    for stream in observed.streams:
+        yield from stream_findings(stream)
+        for group in stream.groups:
+            yield from consuming_findings(group)
+            yield from pace_findings(group)
+
+
+def _unreadable(stream: str, error: Exception) -> Finding:
+    if isinstance(error, NoPermissionError) or "NOPERM" in str(error) or "permission" in str(error):
+        return Finding(
+            kind=Kind.UNASKED,
+            where=stream,
+            what="The stream can't be looked at: the server doesn't allow it. Nothing is known of its groups.",
+            because=str(error),
+            mend="Allow the user of the connection what the error names, as its workers need it.",
+        )
+    return Finding(
+        kind=Kind.UNREADABLE,
+        where=stream,
+        what="The stream can't be read.",
+        because=str(error),
+        mend="Where a key holds something else, rename the stream or DEAD_LETTER_STREAM, or set KEY_PREFIX.",
+    )

@@ -1,0 +1,87 @@
+"""What a diagnosis comes to: findings, each of a kind, with a level, how it is known, and what mends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+__all__ = ["Finding", "Kind", "Level"]
+
+
+class Level(StrEnum):
+    """A fault keeps messages from being consumed or loses them, a warning may come to that; the worst first."""
+
+    FAULT = "fault"
+    WARNING = "warning"
+    INFORMATION = "information"
+
+
+class Kind(StrEnum):
+    """All that can be found."""
+
+    level: Level
+
+    def __new__(cls, name: str, level: Level) -> Self:
+        """A kind is its name, and has one level."""
+        kind = str.__new__(cls, name)
+        kind._value_ = name
+        kind.level = level
+        return kind
+
+    UNREACHABLE = "unreachable", Level.FAULT
+    UNASKED = "unasked", Level.WARNING
+    OLD_SERVER = "old-server", Level.FAULT
+    REPLICA = "replica", Level.FAULT
+    MEMORY_FULL = "memory-full", Level.FAULT
+    MEMORY_FILLS = "memory-fills", Level.WARNING
+    SAVING_FAILS = "saving-fails", Level.FAULT
+    EVICTED = "evicted", Level.FAULT
+    EVICTS = "evicts", Level.WARNING
+    NO_APPEND_ONLY_FILE = "no-append-only-file", Level.WARNING
+    NO_MAXMEMORY = "no-maxmemory", Level.INFORMATION
+    NO_REPLICA = "no-replica", Level.INFORMATION
+    EMBEDDED = "embedded", Level.INFORMATION
+
+    UNREADABLE = "unreadable", Level.FAULT
+    OVERDUE = "overdue", Level.FAULT
+    LONGER_THAN_MAXLEN = "longer-than-maxlen", Level.WARNING
+    NEVER_TRIMMED = "never-trimmed", Level.WARNING
+    UNDECLARED_GROUP = "undeclared-group", Level.WARNING
+    STRANDED_RETRIES = "stranded-retries", Level.WARNING
+    LEFT_IN_LANE = "left-in-lane", Level.WARNING
+    NO_LIMIT = "no-limit", Level.INFORMATION
+    DEAD_LETTERS = "dead-letters", Level.INFORMATION
+
+    HANDLERS_FAIL = "handlers-fail", Level.FAULT
+    NO_CONSUMER = "no-consumer", Level.FAULT
+    STANDSTILL = "standstill", Level.FAULT
+    GROUP_MISSING = "group-missing", Level.WARNING
+    NO_HANDLER = "no-handler", Level.WARNING
+    PAUSED = "paused", Level.WARNING
+    HELD_BY_DEAD = "held-by-dead", Level.WARNING
+    SUSPECTS = "suspects", Level.WARNING
+    BEHIND = "behind", Level.WARNING
+    SLOW_HANDLERS = "slow-handlers", Level.WARNING
+    FAILING = "failing", Level.WARNING
+    DEAD_LETTERS_GROW = "dead-letters-grow", Level.WARNING
+    IDLE = "idle", Level.INFORMATION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """`where` is a connection, a stream or `stream:group`; `what` is wrong there, `because` how that is known.
+
+    `mend` is the command or setting that mends it.
+    """
+
+    kind: Kind
+    where: str
+    what: str
+    because: str
+    mend: str
+
+    @property
+    def level(self) -> Level:
+        """How bad it is."""
+        return self.kind.level

@@ -1,0 +1,203 @@
+"""The facts that a diagnosis is made of: each server is asked once, all at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from redis.exceptions import ResponseError
+
+from .. import conf, handlers, inspection
+from ..conf import ConnectionConfig, GroupConfig, StreamConfig
+from ..connections import Link
+from ..exceptions import StreamsError
+from ..handlers import HandlerSet
+from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
+from ..inspection.books import left_in_lanes
+from ..store.server import Facts, facts
+from ..store.standing import Standing, standing
+from .asking import Refusal, ask_all
+
+__all__ = ["MINUTES", "OVERDUE", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather"]
+
+# How far back is looked at what workers did.
+MINUTES: Final = 60
+# In seconds: a promoter moves what is due within a second, a further one takes over within some more.
+OVERDUE: Final = 30
+# In seconds, for all servers together.
+_WITHIN: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """One connection; `told` is what its server says of itself, or why it says nothing."""
+
+    connection: ConnectionConfig
+    told: Facts | Refusal
+
+    @property
+    def where(self) -> str:
+        """It by its name."""
+        return f"connection {self.connection.alias!r}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is a server for development, whose settings are this package's."""
+        return self.connection.url.startswith("embedded:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFacts:
+    """One declared group of a stream; `there` tells whether the server has it on every lane that has entries."""
+
+    stream: StreamConfig
+    config: GroupConfig
+    state: GroupState
+    activity: GroupActivity | None
+    consumers: Sequence[ConsumerState]
+    handlers: HandlerSet | Exception
+    there: bool
+    suspects: int
+    overdue: int
+
+    @property
+    def where(self) -> str:
+        """It as commands take it."""
+        return f"{self.stream.name}:{self.config.name}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server heard of a consumer of it lately."""
+        return self.state.consumers > 0
+
+    @property
+    def waiting(self) -> int | None:
+        """How many messages still have to be run, None where the server can't tell."""
+        if self.state.unread is None:
+            return None
+        return self.state.unread + self.state.pending + self.state.retrying
+
+    @property
+    def waits(self) -> bool:
+        """Whether any does."""
+        return self.waiting != 0 if self.waiting is not None else self.state.oldest_unread > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFacts:
+    """One stream; `strangers` are the books of groups that nobody declares, `on_server` those that are there.
+
+    `left` is what is left in lanes that aren't declared any more: (lane, group, how many at most).
+    """
+
+    config: StreamConfig
+    state: StreamState
+    standing: Standing
+    strangers: Sequence[Books]
+    left: Sequence[tuple[str, str, int]]
+    groups: Sequence[GroupFacts]
+
+    @property
+    def on_server(self) -> set[str]:
+        """The groups that are on it, declared or not."""
+        return {name for names in self.standing.groups.values() for name in names or ()}
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that was found out. `unreadable` are streams that the server has and can't tell of, and why."""
+
+    servers: Sequence[ServerFacts]
+    streams: Sequence[StreamFacts]
+    unreadable: Mapping[str, Exception]
+
+
+Members = Mapping[tuple[str, str], HandlerSet | Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    told: Facts | Refusal
+    streams: Mapping[str, StreamFacts | Exception]
+
+
+def gather() -> Observed:
+    """Ask all servers at the same time, for ten seconds at most. Raises `ConfigurationError`.
+
+    Of a server that can't be reached nothing else is told.
+    """
+    config = conf.get()
+    members = {
+        (each.name, group): _members(each.name, group) for each in config.streams.values() for group in each.groups
+    }
+    answers = ask_all(config.connections, partial(_answer, members), within=_WITHIN)
+    servers: list[ServerFacts] = []
+    found: dict[str, StreamFacts | Exception] = {}
+    for alias, answer in answers.items():
+        told = answer.told if isinstance(answer, _Answer) else answer
+        servers.append(ServerFacts(connection=config.connections[alias], told=told))
+        found |= answer.streams if isinstance(answer, _Answer) else {}
+    known = [found[name] for name in config.streams if name in found]
+    return Observed(
+        servers,
+        [each for each in known if isinstance(each, StreamFacts)],
+        {name: each for name, each in found.items() if isinstance(each, Exception)},
+    )
+
+
+def _members(stream: str, group: str) -> HandlerSet | Exception:
+    """Its handlers. A module of the project may raise anything."""
+    try:
+        return handlers.of(stream, group)
+    except Exception as error:  # noqa: BLE001  it is what the diagnosis is about
+        return error
+
+
+def _answer(members: Members, alias: str, link: Link) -> _Answer:
+    told: Facts | Refusal
+    try:
+        told = facts(link)
+    except ResponseError as error:
+        told = error
+    streams = [each for each in conf.get().streams.values() if each.connection == alias]
+    return _Answer(told, {each.name: _stream_or_error(members, each, link) for each in streams})
+
+
+def _stream_or_error(members: Members, stream: StreamConfig, link: Link) -> StreamFacts | Exception:
+    try:
+        return _stream(members, stream, link)
+    except (ResponseError, StreamsError) as error:
+        return error
+
+
+def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
+    seen = inspection.overview(stream.name)
+    done = inspection.activity(stream.name, minutes=MINUTES)
+    for problem in (*seen.problems, *done.problems):
+        raise problem.error
+    (state,) = seen.streams
+    stands = standing(link, stream, overdue_for=OVERDUE)
+    return StreamFacts(
+        config=stream,
+        state=state,
+        standing=stands,
+        strangers=[each for each in inspection.books(stream.name) if each.group not in stream.groups],
+        left=left_in_lanes(link, stream),
+        groups=[_group(members, stream, each, done, stands) for each in state.groups],
+    )
+
+
+def _group(members: Members, stream: StreamConfig, state: GroupState, done: Activities, stands: Standing) -> GroupFacts:
+    return GroupFacts(
+        stream=stream,
+        config=stream.groups[state.name],
+        state=state,
+        activity=done.of(stream.name, state.name),
+        consumers=inspection.consumers(stream.name, state.name),
+        handlers=members[stream.name, state.name],
+        there=all(names is None or state.name in names for names in stands.groups.values()),
+        suspects=stands.suspects[state.name],
+        overdue=stands.overdue[state.name],
+    )

@@ -1,0 +1,139 @@
+"""What grows on a stream, and who keeps it from being trimmed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ..inspection import Books
+from .findings import Finding, Kind
+from .gathering import StreamFacts
+
+__all__ = ["stream_findings"]
+
+# Trimming is by blocks of some 100 entries, once a second: so much above MAXLEN isn't worth a word.
+_SLACK: Final = 1_000
+
+Check = Callable[[StreamFacts], Iterator[Finding]]
+
+
+def stream_findings(stream: StreamFacts) -> Iterator[Finding]:
+    """What is wrong with one stream."""
+    for check in _CHECKS:
+        yield from check(stream)
+
+
+def bounds(stream: StreamFacts) -> Iterator[Finding]:
+    """A stream without a bound keeps all that was ever published."""
+    if stream.config.maxlen is None and stream.config.max_age is None:
+        yield Finding(
+            kind=Kind.NO_LIMIT,
+            where=stream.config.name,
+            what="The stream is never trimmed: it keeps what was handled, and the server's memory fills.",
+            because=f"It has neither MAXLEN nor MAX_AGE, and holds {stream.state.length:,} entries.",
+            mend=f"Set MAXLEN or MAX_AGE; now: manage.py streams trim {stream.config.name} --maxlen 10000.",
+        )
+    elif stream.state.length and not stream.on_server:
+        yield Finding(
+            kind=Kind.NEVER_TRIMMED,
+            where=stream.config.name,
+            what="The stream isn't trimmed as long as it has no group: nobody can tell who is yet to come.",
+            because=f"It holds {stream.state.length:,} entries, and the server knows no group of it.",
+            mend="Start a worker (manage.py runconsumers), or declare a group in GROUPS.",
+        )
+
+
+def length(stream: StreamFacts) -> Iterator[Finding]:
+    """What a group hasn't finished with stays, however long the stream is."""
+    if stream.config.maxlen is None or not stream.on_server:
+        return
+    most = stream.config.maxlen * len(stream.config.lane_names)
+    if stream.state.length > most + max(_SLACK, most // 10):
+        by = _holding(stream)
+        yield Finding(
+            kind=Kind.LONGER_THAN_MAXLEN,
+            where=stream.config.name,
+            what=f"The stream isn't trimmed to its MAXLEN, {stream.config.maxlen:,}."
+            + (f" It is held back by: {', '.join(by)}." if by else " No worker has trimmed it."),
+            because=f"It holds {stream.state.length:,} entries"
+            + (", and these groups have not read or not settled some." if by else ", which no group needs."),
+            mend=f"Have them catch up, or drop one: manage.py streams groups delete {stream.config.name}:{by[0]}."
+            if by
+            else f"Start a worker (manage.py runconsumers), or manage.py streams trim {stream.config.name}.",
+        )
+
+
+def strangers(stream: StreamFacts) -> Iterator[Finding]:
+    """A group that isn't declared is served by another program, or by nobody since it was renamed."""
+    for each in stream.strangers:
+        where = f"{stream.config.name}:{each.group}"
+        if each.group in stream.on_server:
+            yield Finding(
+                kind=Kind.UNDECLARED_GROUP,
+                where=where,
+                what="The server has a group that the settings don't declare; what it doesn't read can't be trimmed.",
+                because=f"XINFO GROUPS names it: {_unread(each)} unread, {each.pending:,} pending.",
+                mend=f"Declare it in GROUPS, or where nothing serves it: manage.py streams groups delete {where}.",
+            )
+        if each.retrying:
+            yield Finding(
+                kind=Kind.STRANDED_RETRIES,
+                where=where,
+                what="Retries wait for a group that the settings don't declare: no worker of this project runs them.",
+                because=f"Its retry set holds {each.retrying:,}.",
+                mend="Declare the group again until they are run; or delete it with all that waits: "
+                f"manage.py streams groups delete {where}.",
+            )
+
+
+def lanes(stream: StreamFacts) -> Iterator[Finding]:
+    """What waits in a lane that LANES doesn't name any more is read by nobody."""
+    for lane, group, count in stream.left:
+        yield Finding(
+            kind=Kind.LEFT_IN_LANE,
+            where=f"{stream.config.name}:{group}",
+            what=f"Messages wait in lane {lane!r}, which LANES doesn't name: no worker reads it.",
+            because=f"Up to {count:,} entries there are unread or pending.",
+            mend=f"Name {lane!r} in LANES again until it is empty.",
+        )
+
+
+def dead_letters(stream: StreamFacts) -> Iterator[Finding]:
+    """They are kept until somebody decides."""
+    if stream.state.dead_letters:
+        yield Finding(
+            kind=Kind.DEAD_LETTERS,
+            where=stream.config.name,
+            what="Dead letters wait for somebody to decide; until then they take memory.",
+            because=f"The dead letter queue holds {stream.state.dead_letters:,}.",
+            mend=f"manage.py deadletters list --stream {stream.config.name}; then replay or discard.",
+        )
+
+
+def overdue(stream: StreamFacts) -> Iterator[Finding]:
+    """What is due is promoted by any worker of the stream, within a second."""
+    late = {f"retries of {each.config.name}": each.overdue for each in stream.groups if each.overdue}
+    if stream.standing.delayed:
+        late["delayed messages"] = stream.standing.delayed
+    if late:
+        told = ", ".join(f"{count:,} {what}" for what, count in late.items())
+        yield Finding(
+            kind=Kind.OVERDUE,
+            where=stream.config.name,
+            what="Messages whose time has come don't reach their groups: no worker promotes them.",
+            because=f"Due for half a minute or more: {told}.",
+            mend=f"Start a worker (manage.py runconsumers {stream.config.name}); where one runs, its log says why.",
+        )
+
+
+def _holding(stream: StreamFacts) -> list[str]:
+    declared = [each.config.name for each in stream.groups if each.state.unread != 0 or each.state.pending]
+    there = [each for each in stream.strangers if each.group in stream.on_server]
+    return declared + [each.group for each in there if each.unread != 0 or each.pending]
+
+
+def _unread(each: Books) -> str:
+    return "an unknown number" if each.unread is None else f"{each.unread:,}"
+
+
+_CHECKS: Final[tuple[Check, ...]] = (bounds, length, strangers, lanes, dead_letters, overdue)

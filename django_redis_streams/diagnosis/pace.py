@@ -1,0 +1,126 @@
+"""Whether a group's workers are fast enough, and what comes of their runs; by what they did in the last hour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ..inspection import Activity
+from .findings import Finding, Kind
+from .gathering import GroupFacts
+
+__all__ = ["pace_findings"]
+
+# In minutes: long enough that a pause between two batches is none, short enough to be about now.
+_LATELY: Final = 10
+# In seconds. Workers that are there take what waits within one.
+_STANDSTILL: Final = 300
+# In seconds: what waits now would take so long at the rate of late.
+_FAR_BEHIND: Final = 600
+# In seconds a message: a thread that takes longer handles fewer than 3,600 an hour.
+_SLOW: Final = 1.0
+# Of TIMEOUT, the longest run of the hour.
+_NEARLY: Final = 0.5
+# Fewer than these many are a message or two with all of their retries.
+_SOME: Final = 20
+_OFTEN: Final = 0.2
+
+Check = Callable[[GroupFacts, Activity, Activity], Iterator[Finding]]
+
+
+def pace_findings(group: GroupFacts) -> Iterator[Finding]:
+    """What is wrong with what one group's workers do. Of other programs' consumers nothing is known."""
+    if group.activity is not None:
+        hour, lately = group.activity.last(len(group.activity.minutes)), _lately(group)
+        for check in _CHECKS:
+            yield from check(group, hour, lately)
+
+
+def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
+    """Consumers are there, messages wait, and none is run."""
+    served = not isinstance(group.handlers, Exception) and len(group.handlers)
+    if not (served and group.alive and group.state.paused is None) or lately.runs or lately.settled:
+        return
+    if group.state.oldest_unread >= _STANDSTILL:
+        yield Finding(
+            kind=Kind.STANDSTILL,
+            where=group.where,
+            what="Consumers are there, but run nothing, and messages wait.",
+            because=f"{group.state.consumers} consumers, no run in the last {lately.seconds / 60:.0f} minutes; the "
+            f"oldest unread message is {group.state.oldest_unread:,.0f} s old.",
+            mend=f"manage.py streams pending {group.where} shows what they hold: a handler may hang, or "
+            "GROUP_CONCURRENCY or RATE be too low. Set TIMEOUT, so that what hangs is ended.",
+        )
+
+
+def behind(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
+    """The lag against the rate: how long it takes to catch up, if nothing more came; or else how old the lag is."""
+    unread, oldest = group.state.unread, group.state.oldest_unread
+    if not (group.alive and lately.settled):
+        return
+    needs = oldest if unread is None else unread / lately.rate
+    if needs > _FAR_BEHIND:
+        waits = "The server can't tell how many (before Redis 7.0)" if unread is None else f"{unread:,} are unread"
+        yield Finding(
+            kind=Kind.BEHIND,
+            where=group.where,
+            what=f"Messages pile up: workers are about {needs / 60:,.0f} minutes behind.",
+            because=f"{waits}, the oldest for {oldest:,.0f} s; {lately.rate:,.2f} a second were settled in the last "
+            f"{lately.seconds / 60:.0f} minutes.",
+            mend=f"Run more: manage.py runconsumers {group.where} --processes N, on further hosts too; or speed up the "
+            "handlers, with batch=True for one.",
+        )
+
+
+def slow_handlers(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
+    """A slow handler holds up its thread, and near TIMEOUT it is ended."""
+    mean, timeout = hour.mean_duration, group.config.timeout
+    near = timeout is not None and hour.longest >= timeout * _NEARLY
+    if mean is not None and (mean >= _SLOW or near):
+        yield Finding(
+            kind=Kind.SLOW_HANDLERS,
+            where=group.where,
+            what=f"Handlers are slow: a message takes {mean:,.2f} s"
+            + (f", and the longest run comes near TIMEOUT, {timeout:g} s." if near else "."),
+            because=f"{hour.runs:,} runs in the last hour, the longest {hour.longest:,.1f} s.",
+            mend="Give what a handler waits for a time-out; more --processes and --threads; raise TIMEOUT where long "
+            "runs are right.",
+        )
+
+
+def failing(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
+    """Many runs in vain: a dependency is away, or a handler is broken."""
+    if hour.retried >= _SOME and hour.retried >= _OFTEN * max(hour.runs, hour.retried):
+        yield Finding(
+            kind=Kind.FAILING,
+            where=group.where,
+            what="Many runs of handlers fail, and are retried.",
+            because=f"{hour.retried:,} of {hour.runs:,} runs in the last hour.",
+            mend=f"manage.py streams retries list --group {group.config.name} shows errors; pause the group while "
+            f"what it depends on is away: manage.py streams pause {group.where}.",
+        )
+
+
+def dead_letters(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
+    """Some die in any queue; many do for one reason."""
+    if hour.dead_lettered >= _SOME and hour.dead_lettered >= _OFTEN * hour.settled:
+        yield Finding(
+            kind=Kind.DEAD_LETTERS_GROW,
+            where=group.where,
+            what="Many messages become dead letters.",
+            because=f"{hour.dead_lettered:,} of {hour.settled:,} that were settled in the last hour.",
+            mend=f"manage.py deadletters list --group {group.config.name} --newer-than 1h; mend the handler, then "
+            "manage.py deadletters replay.",
+        )
+
+
+def _lately(group: GroupFacts) -> Activity:
+    """The last minutes from the first on in which something was done: before that, there may have been no worker."""
+    activity = group.activity
+    assert activity is not None
+    minutes = activity.minutes[-_LATELY:]
+    begun = next((index for index, each in enumerate(minutes) if each.runs or each.settled), 0)
+    return activity.last(len(minutes) - begun)
+
+
+_CHECKS: Final[tuple[Check, ...]] = (standstill, behind, slow_handlers, failing, dead_letters)

@@ -1,0 +1,56 @@
+"""How a stream stands on its server: its groups lane by lane, what is overdue, and who is suspected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..conf import StreamConfig
+from ..connections import Link
+from .inspect import pairs
+from .scripts import Command
+
+__all__ = ["Standing", "standing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`groups` are those that are on the stream of each lane, declared or not, None where there is no such stream.
+
+    `overdue` is how many retries of each declared group should have been run for a while, `delayed` how many messages
+    should have come, and `suspects` how many entries of each may have ended a worker.
+    """
+
+    groups: Mapping[str, Sequence[str] | None]
+    overdue: Mapping[str, int]
+    delayed: int
+    suspects: Mapping[str, int]
+
+
+def standing(link: Link, stream: StreamConfig, *, overdue_for: float) -> Standing:
+    """How it stands; what is due for so many seconds and still there is overdue. Raises the server's error."""
+    seconds, _ = link.call("TIME")
+    due, keys = (int(seconds) - overdue_for) * 1000, stream.keys
+    asked: list[Command] = [["ZCOUNT", keys.delayed, "-inf", due]]
+    asked += [["ZCOUNT", keys.retry(group), "-inf", due] for group in stream.groups]
+    asked += [["HLEN", keys.suspects(group)] for group in stream.groups]
+    asked += [["XINFO", "GROUPS", keys.lane(lane)] for lane in stream.lane_names]
+    replies = iter(link.call_many(asked))
+    delayed = _told(next(replies))
+    overdue = {group: _told(next(replies)) for group in stream.groups}
+    suspects = {group: _told(next(replies)) for group in stream.groups}
+    groups = {lane: _names(next(replies)) for lane in stream.lane_names}
+    return Standing(groups, overdue, delayed, suspects)
+
+
+def _told(reply: Any) -> Any:
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def _names(reply: Any) -> Sequence[str] | None:
+    if isinstance(reply, Exception) and "no such key" in str(reply):
+        return None
+    return [pairs(row)["name"] for row in _told(reply)]

@@ -1,0 +1,443 @@
+"""`manage.py streams doctor`: each finding is provoked on a real server."""
+
+import io
+import json
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from django_redis_streams import conf, connections, groups, inspection, publish
+from django_redis_streams.diagnosis import Kind, Level, gathering
+from django_redis_streams.handlers import handler, registry
+from django_redis_streams.outcomes import Ack
+from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.scripts import run
+from django_redis_streams.store.statistics import count_command
+from django_redis_streams.store.suspects import suspect
+
+from . import states
+from .servers import Server
+from .snippets import parser_of
+from .waiting import wait_until
+from .workers import drain, working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
+
+Raw = Any
+Streams = Callable[..., None]
+BILLING = {"orders": {"MAXLEN": 100, "GROUPS": {"billing": {}}}}
+
+
+def examined(code: int | None = None, *words: str) -> dict[str, Mapping[str, str]]:
+    """The findings by their kind; the exit code is 1 where there is a fault."""
+    out = io.StringIO()
+    try:
+        call_command("streams", "doctor", "--json", *words, stdout=out)
+        ended = 0
+    except SystemExit as end:
+        ended = int(str(end.code))
+    told = json.loads(out.getvalue())
+    assert ended == (1 if told["counts"]["fault"] else 0)
+    assert code in (None, ended)
+    for each in told["findings"]:
+        assert all(each.values())
+        assert Kind(each["kind"]).level == each["level"]
+    return {each["kind"]: each for each in told["findings"]}
+
+
+def handled(group: str = "billing") -> None:
+    """The group has a handler."""
+
+    @handler("orders", group=group)
+    def handle(message: Any) -> None:
+        pass
+
+
+def old(raw: Raw, *seconds_ago: float, key: str = "orders") -> None:
+    """Append entries that are so old."""
+    seconds, _ = raw.time()
+    for ago in seconds_ago:
+        raw.xadd(key, {"a": "1"}, id=f"{(seconds - round(ago)) * 1000}-1")
+
+
+def worked(minutes_ago: int = 0, *, longest: float = 0.01, **figures: int) -> None:
+    """Workers of billing counted these figures in one minute."""
+    stream = conf.stream("orders")
+    minute = int(time.time() // 60) - minutes_ago
+    counts = {name.replace("_", "-"): count for name, count in figures.items()}
+    run(connections.get(), count_command(stream.keys, "billing", minute, counts, round(longest * 1_000_000)))
+
+
+# ---------------------------------------------------------------- what is in order
+
+
+def test_a_worker_that_keeps_up_has_nothing_wrong(streams: Streams) -> None:
+    """No fault, no warning; what there is, is for information."""
+    streams(BILLING)
+    handled()
+    publish("orders", {"a": 1})
+    with working():
+        wait_until(lambda: "idle" not in examined(), "the worker's being there")
+        found = examined(0)
+    assert {each["level"] for each in found.values()} <= {"information"}
+
+
+def test_no_worker_while_nothing_waits_is_information(streams: Streams) -> None:
+    """After a drain all is done: nobody is missed."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})
+    handled()
+    publish("orders", {"a": 1})
+    drain()
+    found = examined(0)
+    assert found["idle"]["where"] == "orders:billing"
+    assert {each["level"] for each in found.values()} == {"information"}
+
+
+def test_people_are_told_what_how_and_the_mend(streams: Streams) -> None:
+    """Three lines for each finding, and the sums."""
+    streams(BILLING)
+    handled()
+    groups.pause("orders", "billing", by="ann")
+    out = io.StringIO()
+    call_command("streams", "doctor", "--level", "warning", stdout=out)
+    head, known, mend, *_, sums = out.getvalue().splitlines()
+    assert head.startswith("WARNING orders:billing: The group is paused")
+    assert head.endswith("[paused]")
+    assert known.startswith("    known by: It was paused at ")
+    assert mend == "    mend it: manage.py streams resume orders:billing"
+    assert re.fullmatch(r"0 faults, 1 warnings, \d for information\.", sums)
+
+
+# ---------------------------------------------------------------- servers
+
+
+def test_a_server_that_is_away_is_a_fault(streams: Streams) -> None:
+    """It says which, and asks nothing more of it."""
+    streams(BILLING, URL="unix:///no/server/here")
+    assert list(examined(1)) == ["unreachable"]
+
+
+def test_a_silent_server_is_not_waited_for(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accepts and says nothing: that is the finding, whatever the connection's own time-out is."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        streams(BILLING, URL=f"redis://127.0.0.1:{silent.getsockname()[1]}", OPTIONS={"socket_timeout": 300})
+        since = time.monotonic()
+        assert list(examined(1)) == ["unreachable"]
+        assert time.monotonic() - since < 60
+
+
+def test_a_server_that_stops_in_between_is_not_waited_for(
+    streams: Streams, make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It told what it is, and then hung: an end is set to all of it."""
+    server = make_server()
+    streams(BILLING, URL=server.url, OPTIONS={"socket_timeout": 300})
+    monkeypatch.setattr(gathering, "_WITHIN", 1.0)
+    facts = gathering.facts
+
+    def facts_and_stop(link: Any) -> Any:
+        found = facts(link)
+        server.raw().client_pause(30_000)
+        return found
+
+    monkeypatch.setattr(gathering, "facts", facts_and_stop)
+    assert "didn't answer within 1 s" in examined(1)["unreachable"]["because"]
+
+
+def test_what_an_acl_forbids_to_ask_is_said(streams: Streams, server: Server) -> None:
+    """Without INFO and XINFO neither the server nor the stream is judged, and both are said."""
+    url = server.user("half", "blind", "+@all", "-info", "~*")
+    streams(BILLING, URL=url)
+    assert examined()["unasked"]["where"] == "connection 'default'"
+    streams(BILLING, URL=server.user("half", "blind", "+@all", "-xinfo", "~*"))
+    assert examined()["unasked"]["where"] == "orders"
+    server.raw().acl_deluser("half")
+
+
+def test_a_replica_is_a_fault(streams: Streams, make_server: Callable[..., Server]) -> None:
+    """It takes no writes, so nothing can be published there."""
+    replica = make_server(replicaof=("127.0.0.1", "1"))
+    streams(BILLING, URL=replica.url)
+    assert "replica" in examined(1)
+
+
+def test_a_full_memory_is_a_fault_and_a_filling_one_a_warning(
+    streams: Streams, make_server: Callable[..., Server]
+) -> None:
+    """What is used is compared with maxmemory."""
+    server = make_server(maxmemory_policy="noeviction")
+    streams(BILLING, URL=server.url)
+    assert "no-maxmemory" in examined()
+    used = int(server.raw().info("memory")["used_memory"])
+    server.raw().config_set("maxmemory", used // 2)
+    assert "memory-full" in examined(1)
+    server.raw().config_set("maxmemory", used * 11 // 10)
+    assert "memory-fills" in examined()
+
+
+def test_eviction_is_a_warning_and_a_fault_once_it_happened(
+    streams: Streams, make_server: Callable[..., Server]
+) -> None:
+    """A server that may delete streams, and one that has deleted keys."""
+    server = make_server(maxmemory_policy="allkeys-lru")
+    streams(BILLING, URL=server.url)
+    assert "evicts" in examined(0)
+    server.raw().mset({f"key{n}": "x" * 1000 for n in range(1000)})
+    server.raw().config_set("maxmemory", int(server.raw().info("memory")["used_memory"]) - 500_000)
+    server.raw().set("one", "more")
+    wait_until(lambda: "evicted" in examined(), "the eviction")
+
+
+def test_a_server_without_append_only_file_is_a_warning(streams: Streams, make_server: Callable[..., Server]) -> None:
+    """A restart would lose messages; without a replica, so would the host."""
+    streams(BILLING, URL=make_server(appendonly="no").url)
+    found = examined(0)
+    assert {"no-append-only-file", "no-replica"} <= set(found)
+
+
+def test_a_server_that_cannot_save_is_a_fault(
+    streams: Streams, make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Its directory is gone: the snapshot fails."""
+    place = tmp_path / "kept"
+    place.mkdir()
+    server = make_server(dir=str(place), appendonly="no", logfile="")
+    streams(BILLING, URL=server.url)
+    shutil.rmtree(place)
+    server.raw().bgsave()
+    wait_until(lambda: "saving-fails" in examined(), "the failure of the snapshot")
+
+
+def test_an_old_server_is_a_fault(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No older one than the tests' oldest is at hand: the line is drawn above this one instead."""
+    monkeypatch.setattr("django_redis_streams.diagnosis.servers._OLDEST", (99, 0))
+    streams(BILLING)
+    assert "old-server" in examined(1)
+
+
+def test_an_embedded_server_is_information(streams: Streams, tmp_path: Path) -> None:
+    """It is right on the machine of whoever develops, and only there."""
+    streams(BILLING, URL=f"embedded://{tmp_path}/streams")
+    found = examined(0)
+    assert found["embedded"]["level"] == "information"
+    assert not {"no-maxmemory", "no-replica", "unasked"} & set(found)
+
+
+# ---------------------------------------------------------------- streams
+
+
+def test_a_key_that_holds_something_else_is_a_fault(streams: Streams, raw: Raw) -> None:
+    """The server says WRONGTYPE; all else about the stream stays unknown."""
+    streams(BILLING)
+    raw.set("orders", "text")
+    assert "WRONGTYPE" in examined(1)["unreadable"]["because"]
+
+
+def test_a_stream_without_a_bound_is_information(streams: Streams) -> None:
+    """It has neither MAXLEN nor MAX_AGE."""
+    streams({"orders": {"GROUPS": {"billing": {}}}})
+    assert examined(0)["no-limit"]["where"] == "orders"
+
+
+def test_a_stream_that_has_no_group_is_never_trimmed(streams: Streams, raw: Raw) -> None:
+    """Nobody can tell who is yet to come."""
+    streams({"orders": {"MAXLEN": 100}})
+    states.publish(raw, {"a": "1"})
+    assert "never-trimmed" in examined(0)
+
+
+def test_who_holds_back_trimming_is_named(streams: Streams, raw: Raw) -> None:
+    """A group that nobody declared has read nothing; the stream grows far above MAXLEN."""
+    streams(BILLING)
+    states.publish(raw, *({"n": "1"} for _ in range(1_200)))
+    states.acknowledge()
+    while states.deliver():
+        states.settle(states.deliver(), Ack())
+    raw.xgroup_create("orders", "retired", "0")
+    found = examined()
+    assert found["longer-than-maxlen"]["what"].endswith("It is held back by: retired.")
+    assert found["undeclared-group"]["where"] == "orders:retired"
+    assert "1,200 unread" in found["undeclared-group"]["because"]
+    assert found["undeclared-group"]["mend"].endswith("manage.py streams groups delete orders:retired.")
+
+
+def test_a_long_stream_that_nobody_holds_needs_a_worker(streams: Streams, raw: Raw) -> None:
+    """All is read and settled; there was no worker to trim."""
+    streams(BILLING)
+    states.publish(raw, *({"n": "1"} for _ in range(1_200)))
+    raw.xgroup_create("orders", "billing", "$")
+    assert "No worker has trimmed it" in examined()["longer-than-maxlen"]["what"]
+
+
+def test_retries_of_a_group_that_is_gone_are_found(streams: Streams, raw: Raw) -> None:
+    """The settings don't name it any more, the server knows it still."""
+    states.publish(raw, {"a": "1"})
+    states.retry("orders", "loyalty")
+    streams(BILLING)
+    found = examined()
+    assert found["stranded-retries"]["where"] == "orders:loyalty"
+
+
+def test_what_is_left_in_a_lane_is_found(streams: Streams, raw: Raw) -> None:
+    """LANES names it no more, and it isn't empty."""
+    streams({"orders": {"LANES": ["high", "default"], "GROUPS": {"billing": {}}}})
+    publish("orders", {"a": 1}, lane="high")
+    states.deliver()
+    streams(BILLING)
+    assert "lane 'high'" in examined()["left-in-lane"]["what"]
+
+
+def test_dead_letters_are_information(streams: Streams, raw: Raw) -> None:
+    """They wait for somebody, and no worker is missed."""
+    streams(BILLING)
+    states.publish(raw, {"a": "1"})
+    states.bury()
+    assert examined()["dead-letters"]["level"] == Level.INFORMATION
+
+
+def test_retries_and_delayed_messages_that_are_overdue_are_a_fault(streams: Streams, raw: Raw) -> None:
+    """Their time has come, and nobody promotes them."""
+    streams(BILLING)
+    states.publish(raw, {"a": "1"})
+    states.retry(delay=0)
+    publish("orders", {"a": 2}, delay=60)
+    keys = conf.stream("orders").keys
+    assert "overdue" not in examined()
+    for key in (keys.delayed, keys.retry("billing")):
+        for member, _ in raw.zrange(key, 0, -1, withscores=True):
+            raw.zadd(key, {member: (raw.time()[0] - 60) * 1000})
+    told = examined(1)["overdue"]["because"]
+    assert "1 retries of billing" in told
+    assert "1 delayed messages" in told
+
+
+# ---------------------------------------------------------------- groups
+
+
+def test_a_module_of_handlers_that_fails_is_a_fault(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it raises is told."""
+    streams(BILLING)
+
+    def fail() -> None:
+        raise RuntimeError("no such gateway")
+
+    monkeypatch.setattr(registry._registry, "modules", fail)
+    assert examined(1)["handlers-fail"]["because"] == "RuntimeError: no such gateway"
+
+
+def test_messages_that_nobody_consumes_are_a_fault(streams: Streams, raw: Raw) -> None:
+    """They wait; the group isn't there yet, has no handler, and no worker runs."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"START": "$"}}}})
+    old(raw, 90)
+    found = examined(1)
+    assert "1 unread" in found["no-consumer"]["what"]
+    assert "90 s old" in found["no-consumer"]["because"] or "91 s old" in found["no-consumer"]["because"]
+    assert "at START '$'" in found["group-missing"]["what"]
+    assert found["group-missing"]["mend"].endswith("manage.py streams groups create orders:billing --start $.")
+    assert "no-handler" in found
+
+
+def test_a_paused_group_is_a_warning(streams: Streams, raw: Raw) -> None:
+    """Messages wait, and that is meant: no consumer is missed."""
+    streams(BILLING)
+    states.publish(raw, {"a": "1"})
+    groups.pause("orders", "billing", by="ann")
+    found = examined(0)
+    assert "1 unread" in found["paused"]["what"]
+    assert found["paused"]["mend"] == "manage.py streams resume orders:billing"
+
+
+def test_messages_of_dead_consumers_are_found(streams: Streams, raw: Raw) -> None:
+    """They are pending for one that was silent for long."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.01}}}})
+    states.publish(raw, {"a": "1"}, {"a": "2"})
+    states.deliver(consumer="deceased")
+    wait_until(lambda: "held-by-dead" in examined(), "the silence")
+    found = examined(1)
+    assert "1 dead consumers hold 2 messages: deceased" in found["held-by-dead"]["what"]
+    assert "manage.py streams claim orders:billing" in found["held-by-dead"]["mend"]
+
+
+def test_suspects_are_a_warning(streams: Streams, raw: Raw) -> None:
+    """A message that may have ended its worker waits for quarantine."""
+    streams(BILLING)
+    states.publish(raw, {"a": "1"})
+    (delivery,) = states.deliver()
+    place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "tested")
+    assert suspect(connections.get(), place, delivery, handler="shop.charge", how="signal 9")
+    assert "1 messages" in examined()["suspects"]["what"]
+
+
+def test_consumers_that_run_nothing_are_a_fault(streams: Streams, raw: Raw) -> None:
+    """They are there, messages wait for long, and there was no run."""
+    streams(BILLING)
+    handled()
+    old(raw, 400, 399, 398)
+    states.deliver(count=1)
+    assert "no run in the last 10 minutes" in examined(1)["standstill"]["because"]
+    worked(runs=1, acknowledged=1)
+    assert "standstill" not in examined()
+
+
+def test_messages_that_pile_up_are_a_warning(streams: Streams, raw: Raw) -> None:
+    """At the rate of late, what waits takes too long."""
+    streams(BILLING)
+    handled()
+    old(raw, *range(1_000, 700, -1))
+    states.deliver(count=1)
+    worked(3, runs=20, acknowledged=20)
+    told = examined()["behind"]["because"]
+    assert "298 are unread" in told or "can't tell how many" in told
+    (billing,) = inspection.overview().streams[0].groups
+    if billing.unread is not None:  # Redis 6.2 doesn't know
+        worked(2, runs=2000, acknowledged=2000)
+        assert "behind" not in examined()
+
+
+@pytest.mark.parametrize(("runs", "longest"), [(1, 2.0), (1000, 301.0)])
+def test_slow_handlers_are_a_warning(streams: Streams, runs: int, longest: float) -> None:
+    """All of them are, or one run came near TIMEOUT."""
+    streams(BILLING)
+    worked(20, longest=longest, runs=runs, acknowledged=runs, microseconds=round(longest * 1_000_000))
+    assert f"the longest {longest:.1f} s" in examined()["slow-handlers"]["because"]
+
+
+def test_runs_that_fail_and_dead_letters_that_grow_are_warnings(streams: Streams) -> None:
+    """Some are nothing to speak of; many are."""
+    streams(BILLING)
+    worked(5, runs=7000, acknowledged=6900, retried=24, dead_lettered=8)
+    assert not {"failing", "dead-letters-grow"} & set(examined())
+    worked(4, runs=9000, retried=6000, dead_lettered=3000)
+    found = examined()
+    assert "6,024 of 16,000 runs" in found["failing"]["because"]
+    assert "3,008 of 9,908" in found["dead-letters-grow"]["because"]
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def test_each_kind_of_finding_is_provoked() -> None:
+    """This file names each of them."""
+    text = Path(__file__).read_text()
+    assert [each.value for each in Kind if f'"{each.value}"' not in text] == []
+
+
+def test_mends_name_what_is_there() -> None:
+    """Each command that a finding proposes is one, and each setting too."""
+    package = Path(gathering.__file__).parent
+    text = "".join(path.read_text() for path in package.glob("*.py"))
+    commands = {
+        name: [action for action in parser_of(name)._actions if action.dest == "subcommand"]
+        for name in ("streams", "deadletters")
+    }
+    found = re.findall(r"manage\.py (streams|deadletters) ([a-z]+)", text)
+    assert len(found) > 10
+    for name, word in found:
+        assert word in commands[name][0].choices
