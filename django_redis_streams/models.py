@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     Manager = models.Manager  # takes no type when it runs
 
-__all__ = ["DeadLetter", "PendingMessage", "RetryingMessage", "StreamMessage"]
+__all__ = ["DeadLetter", "DelayedMessage", "PendingMessage", "RetryingMessage", "StreamMessage"]
 
 
 class NoTable(Manager):
@@ -37,7 +37,7 @@ class WithoutTable:
 
 
 class StreamMessage(models.Model):
-    """What the three have in common. `id` says where on the server it is."""
+    """What all of them have in common. `id` says where on the server it is."""
 
     id = models.CharField(primary_key=True, max_length=255, editable=False)
     message_id = models.TextField(_("message"), editable=False)
@@ -81,6 +81,18 @@ class RetryingMessage(StreamMessage):
         verbose_name = _("retrying message")
         verbose_name_plural = _("retrying messages")
         permissions = (("discard_retryingmessage", "Can discard retrying message"),)
+
+
+class DelayedMessage(StreamMessage):
+    """A message that will be published when it is due, and that no group knows of yet."""
+
+    class Meta(WithoutTable):
+        verbose_name = _("delayed message")
+        verbose_name_plural = _("delayed messages")
+        permissions = (
+            ("publish_delayedmessage", "Can publish delayed message"),
+            ("discard_delayedmessage", "Can discard delayed message"),
+        )
 
 
 class PendingMessage(StreamMessage):

@@ -1,24 +1,26 @@
-"""What a person does about messages that wait: discard a retry, hand back what a silent consumer holds.
+"""What a person does about messages that wait: retries, delayed messages, and what a silent consumer holds.
 
-For the admin and for commands. Both may be asked for twice, and are done once.
+For the admin and for commands. Each may be asked for twice, and is done once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.utils.translation import gettext as _
 
 from . import conf, connections
 from .conf import StreamConfig
+from .connections import Link
 from .exceptions import StreamsError, UnknownStream
 from .store import waiting
 from .store.answers import Answers, gather
 from .store.inspect import Pending, is_entry_id, places
 from .store.membership import RETURNED
 
-__all__ = ["discard_retries", "release"]
+__all__ = ["discard_delayed", "discard_retries", "publish_delayed", "release"]
 
 logger = logging.getLogger("django_redis_streams")
 
@@ -48,6 +50,19 @@ def discard_retries(stream: str, group: str, tokens: Sequence[str], *, by: str) 
     return answers
 
 
+def publish_delayed(stream: str, tokens: Sequence[str], *, by: str) -> Answers[str]:
+    """Put delayed messages onto their stream now, each to its lane; logged with `by`, who did it.
+
+    Raises `UnknownStream`.
+    """
+    return _delayed("published", stream, tokens, waiting.publish_delayed, by)
+
+
+def discard_delayed(stream: str, tokens: Sequence[str], *, by: str) -> Answers[str]:
+    """Delete delayed messages for good; logged with `by`, who did it. Raises `UnknownStream`."""
+    return _delayed("discarded", stream, tokens, waiting.discard_delayed, by)
+
+
 def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]:
     """Hand back pending entries, each (its `place`, entry id, consumer that holds it).
 
@@ -68,6 +83,29 @@ def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]
         lambda some: waiting.release(link, config, declared, some),
         gone=_("Its consumer was heard of again, or it was settled in the meantime."),
     )
+
+
+def _delayed(
+    what: str,
+    stream: str,
+    tokens: Sequence[str],
+    do: Callable[[Link, StreamConfig, Sequence[str]], Sequence[Any]],
+    by: str,
+) -> Answers[str]:
+    config = conf.stream(stream)
+    link = connections.get(config.connection)
+    answers = gather(
+        tokens,
+        lambda some: some,
+        lambda some: do(link, config, some),
+        gone=_("It isn't there any more: published or discarded in the meantime."),
+    )
+    for token in answers.done:
+        logger.info(
+            "Delayed message %s of %s was %s by %r.", token, stream, what, by,
+            extra={"stream": stream, "delayed": token, "by": by},
+        )  # fmt: skip
+    return answers
 
 
 def _located(stream: StreamConfig, group: str, place: str, entry_id: str, consumer: str) -> Entry | StreamsError:

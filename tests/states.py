@@ -1,9 +1,13 @@
 """Messages brought into each state by the worker's own commands, without a worker."""
 
+import json
 from typing import Any
 
 from django_redis_streams import conf, connections
+from django_redis_streams.message import new_id
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
+from django_redis_streams.store import delay as store
+from django_redis_streams.store.delay import Due
 from django_redis_streams.store.delivery import Delivery
 from django_redis_streams.store.groups import make_group
 from django_redis_streams.store.membership import Membership
@@ -55,3 +59,19 @@ def bury(*where: str, reason: Reason = Reason.EXHAUSTED, failure: Failure = FAIL
 def retry(*where: str, delay: float = 60, failure: Failure = FAILURE) -> None:
     """Deliver what is unread, and have it retried in `delay` seconds."""
     settle(deliver(*where), RetryLater(delay, failure))
+
+
+def delay(
+    payload: Any,
+    *,
+    stream: str = "orders",
+    lane: str = "default",
+    seconds: float = 60,
+    type: str = "",  # noqa: A002  the field's own name
+) -> str:
+    """Have a message published later, whatever transaction the test runs in; its id."""
+    config, identity = conf.stream(stream), new_id()
+    fields = ["id", identity, *(["type", type] if type else []), "data", json.dumps(payload)]
+    due = Due(round(seconds * 1000), absolute=False)
+    store.delay(connections.get(config.connection), config.keys, lane, due, [fields])
+    return identity

@@ -123,8 +123,6 @@ def test_settings_are_read_again_when_they_change(declare):
         ({"CONNECTIONS": {"default": {"URL": "redis://x", "PREFIX": ""}}}, "Did you mean 'KEY_PREFIX'?"),
         ({"STREAMS": {"orders": {"MODELS": {"shop.Order": {"field": ["id"]}}}}}, "Did you mean 'fields'?"),
         ({"zzz": 1}, "Declared: 'CONNECTIONS', 'STREAMS', 'HANDLER_MODULES'."),
-        # What a later version brings has no effect in this one, and no silent one either.
-        ({"STREAMS": {"orders": {"HARD_MAXLEN": 1}}}, "unknown key 'HARD_MAXLEN'"),
     ],
 )
 def test_unknown_keys_are_named_with_the_nearest(declare, given, said):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from django_redis_streams import conf, connections, deadletters, inspection, waiting
+from django_redis_streams import conf, connections, deadletters, inspection, publish, waiting
 from django_redis_streams.exceptions import NotReplayable, ServerUnreachable, StreamsError, UnknownStream
 from django_redis_streams.store import dead_letters as store
 from django_redis_streams.wire import Carried, carry, uncarry
@@ -19,6 +19,7 @@ from .servers import Server
 Raw = Any
 DLQ, REDELIVERY = "{orders}:dlq", "{orders}:redelivery:billing"
 RETRY, ENTRIES, TOTALS = "{orders}:retry:billing", "{orders}:retry:billing:entries", "{orders}:totals:billing"
+DELAYED, DELAYED_ENTRIES = "{orders}:delayed", "{orders}:delayed:entries"
 
 
 @pytest.fixture(autouse=True)
@@ -278,6 +279,8 @@ STEPS = {
     "replay": (("xack", "xdel", "xrange", "hincrby", "xadd"), (DLQ, REDELIVERY, TOTALS)),
     "discard": (("xack", "xdel", "xrange", "hincrby"), (DLQ, TOTALS)),
     "discard_retry": (("xack", "zrem", "hdel", "zscore", "hincrby"), ("orders", RETRY, ENTRIES, TOTALS)),
+    "publish_delayed": (("xack", "zrem", "hdel", "zscore", "hget", "xadd"), ("orders", DELAYED, DELAYED_ENTRIES)),
+    "discard_delayed": (("xack", "zrem", "hdel", "zscore"), ("orders", DELAYED, DELAYED_ENTRIES)),
     "release": (("xack", "xpending", "xrange", "xclaim"), ()),
 }
 
@@ -288,11 +291,13 @@ def prepared(raw: Raw) -> dict[str, Callable[[], Any]]:
     states.publish(raw, {"a": "3"})
     states.retry()
     (token,) = raw.zrange(RETRY, 0, -1)
-    entry = held(raw, idle=61)
+    entry, later = held(raw, idle=61), publish("orders", 1, delay=60)
     return {
         "replay": lambda: deadletters.replay("orders", letters[:1], by="ann"),
         "discard": lambda: deadletters.discard("orders", letters[1:], by="ann"),
         "discard_retry": lambda: waiting.discard_retries("orders", "billing", [token], by="ann"),
+        "publish_delayed": lambda: waiting.publish_delayed("orders", [later.id], by="ann"),
+        "discard_delayed": lambda: waiting.discard_delayed("orders", [later.id], by="ann"),
         "release": lambda: waiting.release("orders", "billing", [entry]),
     }
 

@@ -1,6 +1,7 @@
 """Delayed messages, on a real server."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from django_redis_streams import apublish, conf, connections, publish, publish_many
+from django_redis_streams import apublish, conf, connections, inspection, publish, publish_many, waiting
 from django_redis_streams.exceptions import InvalidMessage, ServerRefused
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
@@ -153,3 +154,51 @@ def test_a_full_memory_refuses_what_is_delayed_and_keeps_nothing_of_it(raw: Raw)
     finally:
         raw.config_set("maxmemory", 0)
     assert not raw.exists(DELAYED, ENTRIES)
+
+
+def test_what_is_published_now_goes_to_its_lane_and_is_delayed_no_more(
+    raw: Raw, streams: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, however often it is asked for; where its lane isn't declared any more, to the default one."""
+    streams({"orders": {"LANES": ["high", "default"], "GROUPS": {"billing": {}}}})
+    first, second, kept = (publish("orders", n, lane="high", delay=60) for n in range(3))
+    with caplog.at_level(logging.INFO):
+        assert waiting.publish_delayed("orders", [first.id, "unknown"], by="ann").done == (first.id,)
+    assert "was published by 'ann'" in caplog.text
+    assert list(waiting.publish_delayed("orders", [first.id], by="ann").refused) == [first.id]
+    assert [fields["id"] for _, fields in raw.xrange("{orders}:lane:high")] == [first.id]
+    streams()
+    assert waiting.publish_delayed("orders", [second.id], by="ann").done == (second.id,)
+    assert [fields["id"] for _, fields in raw.xrange("orders")] == [second.id]
+    assert raw.zrange(DELAYED, 0, -1) == raw.hkeys(ENTRIES) == [kept.id]
+
+
+def test_what_is_discarded_never_is_published(raw: Raw) -> None:
+    """It is gone with its entry, and the second who asks is told so."""
+    message = publish("orders", 1, delay=0)
+    assert waiting.discard_delayed("orders", [message.id], by="ann").done == (message.id,)
+    assert list(waiting.discard_delayed("orders", [message.id], by="bob").refused) == [message.id]
+    assert _promote().moved == 0
+    assert not raw.exists(DELAYED, ENTRIES, "orders")
+
+
+def test_a_token_without_a_row_is_removed_when_it_is_to_be_published(raw: Raw) -> None:
+    """Nothing can be published of it, and it says that it isn't there."""
+    raw.zadd(DELAYED, {"lost": 4e12})
+    assert list(waiting.publish_delayed("orders", ["lost"], by="ann").refused) == ["lost"]
+    assert not raw.exists(DELAYED, "orders")
+
+
+def test_delayed_messages_are_listed_and_found(raw: Raw, streams: Callable[..., None]) -> None:
+    """The next first, as they will be; listing them changes nothing."""
+    streams({"orders": {"GROUPS": {"billing": {}}}, "mail": {"FORMAT": "flat"}})
+    at = datetime(2100, 1, 1, tzinfo=UTC)
+    later = publish("orders", {"n": 1}, type="order.due", at=at)
+    sooner = publish("mail", {"n": "1"}, delay=60)
+    first, second = inspection.delayed().rows
+    assert (first.token, first.message_id, first.stream) == (sooner.id, sooner.id, "mail")
+    assert json.loads(first.payload) == {"n": "1"}
+    assert (second.token, second.type, second.due, second.group) == (later.id, "order.due", at, "")
+    assert inspection.delayed(stream="orders", text="order.due").rows == [second]
+    assert inspection.find_delayed("orders", [later.id, sooner.id]) == [second, None]
+    assert (raw.zcard(DELAYED), raw.hlen(ENTRIES)) == (1, 1)

@@ -393,6 +393,8 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
         "span",
         "delete_group",
         "set_group",
+        "publish_delayed",
+        "discard_delayed",
     }
     assert {each.name for each in all_scripts()} == {case.split()[0] for case in CASES} | by_hand
 

@@ -1,4 +1,4 @@
-"""The three kinds of messages: how each is listed, found by its key, and made an instance of its model."""
+"""The kinds of messages: how each is listed, found by its key, and made an instance of its model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from .. import inspection, models
 from ..exceptions import UnknownStream
-from ..inspection import DeadLetter, Page, PendingMessage, RetryingMessage, Row
+from ..inspection import DeadLetter, DelayedMessage, Page, PendingMessage, RetryingMessage, Row
 from ..models import StreamMessage
 from .identity import join, split
 from .text import shortened
 
-__all__ = ["DEAD_LETTERS", "PENDING", "RETRYING", "Kind"]
+__all__ = ["DEAD_LETTERS", "DELAYED", "PENDING", "RETRYING", "Kind"]
 
 # What names a message within its stream.
 Identity = tuple[str, ...]
@@ -73,6 +73,10 @@ def _find_dead_letters(stream: str, identities: Sequence[tuple[str]]) -> Sequenc
     return inspection.find_dead_letters(stream, [entry_id for (entry_id,) in identities])
 
 
+def _find_delayed(stream: str, identities: Sequence[tuple[str]]) -> Sequence[DelayedMessage | None]:
+    return inspection.find_delayed(stream, [token for (token,) in identities])
+
+
 def _pending_columns(row: PendingMessage) -> dict[str, Any]:
     return {"consumer": shortened(row.consumer), "deliveries": row.deliveries}
 
@@ -99,6 +103,13 @@ RETRYING: Final = Kind(
     find=inspection.find_retrying,
     identity=_retrying_identity,
     parts=2,
+)
+DELAYED: Final = Kind(
+    model=models.DelayedMessage,
+    page=inspection.delayed,
+    find=_find_delayed,
+    identity=lambda row: (row.token,),
+    parts=1,
 )
 PENDING: Final = Kind(
     model=models.PendingMessage,

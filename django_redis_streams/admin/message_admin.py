@@ -1,4 +1,4 @@
-"""What the three pages of the admin share: a list, a page for each message, verbs; and nothing else.
+"""What the pages of the admin share: a list, a page for each message, verbs; and nothing else.
 
 No adding, changing or deleting: what is on the server is changed by the verbs alone.
 """
@@ -149,6 +149,10 @@ class MessageAdmin(ModelAdmin):
         """Whether this user may discard."""
         return self.may(request, "discard")
 
+    def has_publish_permission(self, request: HttpRequest) -> bool:
+        """Whether this user may publish now."""
+        return self.may(request, "publish")
+
     def has_claim_permission(self, request: HttpRequest) -> bool:
         """Whether this user may hand back."""
         return self.may(request, "claim")
@@ -172,7 +176,7 @@ class MessageAdmin(ModelAdmin):
 
     def _gone(self, request: HttpRequest, key: str) -> HttpResponse:
         """To its history, where it has one; else to the list."""
-        text = _("This %(kind)s isn't there any more: settled, replayed, discarded or trimmed.")
+        text = _("This %(kind)s isn't there any more: settled, replayed, published, discarded or trimmed.")
         notes.warning(request, text % {"kind": self.opts.verbose_name})
         known = LogEntry.objects.filter(content_type=get_content_type_for_model(self.model), object_id=key)
         if self.kind.is_key(key) and known.exists():

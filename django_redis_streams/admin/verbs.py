@@ -21,7 +21,7 @@ from ..models import StreamMessage
 from ..store.answers import Answers
 from .problems import EXPECTED, told
 
-__all__ = ["CLAIM", "DISCARD", "DISCARD_RETRY", "REPLAY", "Done", "Verb"]
+__all__ = ["CLAIM", "DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "REPLAY", "Done", "Verb"]
 
 # A stream, or a stream and a group: what one call of a function is about.
 Place = tuple[str, ...]
@@ -147,6 +147,46 @@ DISCARD_RETRY = Verb(
     place=lambda row: (row.stream, row.group),
     identity=lambda row: row.token,
     ask=lambda place, tokens, by: waiting.discard_retries(place[0], place[1], tokens, by=by),
+    why_not=lambda _: None,
+)
+
+PUBLISH = Verb(
+    name="publish",
+    button=gettext_lazy("Publish now"),
+    action=gettext_lazy("Publish selected %(verbose_name_plural)s now"),
+    question=lambda count: ngettext(
+        "Publish %(count)d delayed message now?", "Publish %(count)d delayed messages now?", count
+    ),
+    consequence=gettext_lazy(
+        "Each is appended to its stream at once instead of when it is due: every group gets it, like any new message."
+    ),
+    tell=lambda count: ngettext(
+        "%(count)d delayed message was published.", "%(count)d delayed messages were published.", count
+    ),
+    log=gettext_lazy("Published before it was due."),
+    flag=CHANGE,
+    place=lambda row: (row.stream,),
+    identity=lambda row: row.token,
+    ask=lambda place, tokens, by: waiting.publish_delayed(place[0], tokens, by=by),
+    why_not=lambda _: None,
+)
+
+DISCARD_DELAYED = Verb(
+    name="discard",
+    button=DISCARD.button,
+    action=DISCARD.action,
+    question=lambda count: ngettext("Discard %(count)d delayed message?", "Discard %(count)d delayed messages?", count),
+    consequence=gettext_lazy(
+        "What is discarded is deleted for good and never published: no group gets it. Nothing brings it back."
+    ),
+    tell=lambda count: ngettext(
+        "%(count)d delayed message was discarded.", "%(count)d delayed messages were discarded.", count
+    ),
+    log=DISCARD.log,
+    flag=DELETION,
+    place=lambda row: (row.stream,),
+    identity=lambda row: row.token,
+    ask=lambda place, tokens, by: waiting.discard_delayed(place[0], tokens, by=by),
     why_not=lambda _: None,
 )
 

@@ -21,6 +21,7 @@
 | W010 | a group without handlers |
 | W011 | a handler for a model's event that the model doesn't publish |
 | W020 | a model's event that is published twice to one stream |
+| W021 | a stream whose `HARD_MAXLEN` drops what groups still need |
 | W030 | a server that can't be reached (this and the following: `check --deploy`) |
 | W031 | a server that wasn't asked, or doesn't tell, what the following are about |
 | W032 | a server older than 6.2 |

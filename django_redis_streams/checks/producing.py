@@ -1,4 +1,4 @@
-"""Checks of what models publish."""
+"""Checks of what is published."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ __all__ = ["check_models"]
 
 @when_settings_are_sound
 def check_models() -> Iterator[checks.CheckMessage]:
-    """E020 to E022, W020."""
+    """E020 to E022, W020 and W021."""
     yield from _missing_models()
+    yield from _cut_streams()
     for declaration in declared():
         yield from _declaration(declaration)
     for first, second in combinations(declared(), 2):
@@ -39,6 +40,17 @@ def _missing_models() -> Iterator[checks.CheckMessage]:
                     hint=nearest(events.model, labels).strip(),
                     id=f"{TAG}.E020",
                 )
+
+
+def _cut_streams() -> Iterator[checks.CheckMessage]:
+    for stream in conf.get().streams.values():
+        if stream.hard_maxlen is not None:
+            yield checks.Warning(
+                f"REDIS_STREAMS['STREAMS'][{stream.name!r}] has a 'HARD_MAXLEN': above {stream.hard_maxlen} entries "
+                "the oldest are dropped at each publishing, also those that a group has not read or not settled.",
+                hint="Silence it where these may be lost. MAXLEN and MAX_AGE drop nothing that a group needs.",
+                id=f"{TAG}.W021",
+            )
 
 
 def _declaration(declaration: Declaration) -> Iterator[checks.CheckMessage]:

@@ -36,6 +36,7 @@ _STREAM: Final[Table] = {
     "MAXLEN": ("maxlen", values.optional(values.positive)),
     "MAX_AGE": ("max_age", values.optional(values.duration)),
     "EXACT_TRIM": ("exact_trim", values.boolean),
+    "HARD_MAXLEN": ("hard_maxlen", values.optional(values.positive)),
     "DEAD_LETTER_STREAM": ("dead_letter_stream", values.optional(values.text)),
     "LANES": ("lanes", values.optional(values.lanes)),
     "LANE_WEIGHTS": ("lane_weights", values.optional(values.weights)),
@@ -124,6 +125,7 @@ class _Reader:
             self.report("E004", f"{where} uses the unknown connection {alias!r}.", nearest(alias, connections).strip())
         prefix = connections[alias].key_prefix if alias in connections else ""
         self.lanes(where, found)
+        self.lengths(where, found)
         dlq = found.pop("dead_letter_stream", None)
         return StreamConfig(
             name=name,
@@ -147,6 +149,13 @@ class _Reader:
         found["lane_weights"] = (
             MappingProxyType({name: weights.get(name, 1) for name in lanes}) if weights and lanes else None
         )
+
+    def lengths(self, where: str, found: Mapping[str, Any]) -> None:
+        """A stream that is cut before it is trimmed would lose what trimming keeps, and gain nothing."""
+        maxlen, hard = found.get("maxlen"), found.get("hard_maxlen")
+        if maxlen and hard and hard < maxlen:
+            message = f"{where} has the 'HARD_MAXLEN' {hard}, below its 'MAXLEN' {maxlen}, which is never reached then."
+            self.report("E002", message, "Raise HARD_MAXLEN well above MAXLEN, or remove MAXLEN.")
 
     def groups(self, where: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, GroupConfig]]:
         for name, each in raw.items():

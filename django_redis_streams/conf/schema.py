@@ -75,8 +75,9 @@ class StreamConfig:
     """One stream.
 
     Trimmed to about `maxlen` entries and `max_age` seconds, exactly with `exact_trim`, never below what a
-    group still needs. `max_payload` is in bytes, `format` is "json" or "flat". `lanes` are its priorities, the
-    most urgent first; with `lane_weights`, one number for each of them, they share what is read.
+    group still needs; whoever publishes cuts it to about `hard_maxlen`, whatever groups need. `max_payload`
+    is in bytes, `format` is "json" or "flat". `lanes` are its priorities, the most urgent first; with
+    `lane_weights`, one number for each of them, they share what is read.
     """
 
     name: str
@@ -86,6 +87,7 @@ class StreamConfig:
     maxlen: int | None = None
     max_age: float | None = None
     exact_trim: bool = False
+    hard_maxlen: int | None = None
     lanes: tuple[str, ...] | None = None
     lane_weights: Mapping[str, int] | None = None
     max_payload: int = 1024 * 1024

@@ -1,4 +1,4 @@
-"""Looking at what went wrong and what waits: dead letters, retries, pending messages, and the books.
+"""Looking at what went wrong and what waits: dead letters, retries, delayed and pending messages, and the books.
 
 For the admin, for commands and for metrics. Nothing here changes anything. `rows` is what is seen, `listing` and
 `paging` how it is read, searched and paged, `single` one by its id, `books` the sums, `overview` all at a glance,
@@ -11,18 +11,18 @@ from .activity import Activities, Activity, GroupActivity, activity
 from .books import Books, books, group_totals
 from .consumers import ConsumerState, PendingScan, consumers, longest_pending
 from .contents import StreamContents, stream_contents
-from .listing import dead_letters, pending, retrying
+from .listing import dead_letters, delayed, pending, retrying
 from .overview import GroupState, Overview, StreamState, overview
 from .paging import Cursor, Page, Problem
-from .rows import DeadLetter, PendingMessage, RetryingMessage, Row
+from .rows import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage, Row
 from .search import wanted
-from .single import find_dead_letters, find_pending, find_retrying
+from .single import find_dead_letters, find_delayed, find_pending, find_retrying
 from .visible import visible
 
 __all__ = [
-    "Activities", "Activity", "Books", "ConsumerState", "Cursor", "DeadLetter", "GroupActivity", "GroupState",
-    "Overview", "Page", "PendingMessage", "PendingScan", "Problem", "RetryingMessage", "Row", "StreamContents",
-    "StreamState", "activity", "books", "consumers", "dead_letters", "find_dead_letters", "find_pending",
-    "find_retrying", "group_totals", "longest_pending", "overview", "pending", "retrying", "stream_contents",
-    "visible", "wanted",
+    "Activities", "Activity", "Books", "ConsumerState", "Cursor", "DeadLetter", "DelayedMessage", "GroupActivity",
+    "GroupState", "Overview", "Page", "PendingMessage", "PendingScan", "Problem", "RetryingMessage", "Row",
+    "StreamContents", "StreamState", "activity", "books", "consumers", "dead_letters", "delayed", "find_dead_letters",
+    "find_delayed", "find_pending", "find_retrying", "group_totals", "longest_pending", "overview", "pending",
+    "retrying", "stream_contents", "visible", "wanted",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The three listings: dead letters newest first, retries by when they are due, pending messages oldest first.
+"""The listings: dead letters newest first, retries and delayed messages by when they are due, pending oldest first.
 
 Each takes what to list, and gives a page; `after` is the `next` of the page before. `text` is searched for
 word by word, in whatever case. What needs reading to be told (all of these but `stream`, and `group` where
@@ -15,14 +15,14 @@ from typing import TypeVar
 
 from .. import conf
 from ..conf import StreamConfig
-from ..store.inspect import DeadLetters, Pending, Retries, Source, bodies
+from ..store.inspect import DeadLetters, Delayed, Pending, Retries, Source, bodies
 from . import rows
 from .paging import Cursor, Item, Page, collect
 from .reading import Reading
-from .rows import DeadLetter, PendingMessage, RetryingMessage, Row
+from .rows import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage, Row
 from .search import wanted
 
-__all__ = ["dead_letters", "pending", "retrying"]
+__all__ = ["dead_letters", "delayed", "pending", "retrying"]
 
 R = TypeVar("R", bound=Row)
 S = TypeVar("S", bound=Source)
@@ -63,6 +63,25 @@ def retrying(
         stream,
         lambda stream, groups: [Retries(stream, each) for each in groups if group in (None, each)],
         lambda _, items: [rows.retrying(each.source, each.found) for each in items],
+        wanted(text, type=type),
+        after=after,
+        count=count,
+    )
+
+
+def delayed(
+    *,
+    stream: str | None = None,
+    type: str | None = None,  # noqa: A002
+    text: str = "",
+    after: Cursor | None = None,
+    count: int = 50,
+) -> Page[DelayedMessage]:
+    """Messages that are published later, the next first."""
+    return _page(
+        stream,
+        lambda stream, _: [Delayed(stream)],
+        lambda _, items: [rows.delayed(each.source, each.found) for each in items],
         wanted(text, type=type),
         after=after,
         count=count,

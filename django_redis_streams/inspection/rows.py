@@ -13,11 +13,14 @@ from typing import Any, Final
 
 from .. import wire
 from ..keys import DEFAULT_LANE
-from ..store.inspect import DeadLetters, Found, Pending, Retries
+from ..store.inspect import DeadLetters, Delayed, Found, Pending, Retries
 from ..store.membership import RETURNED
 from ..wire import Carried, Fields, Origin
 
-__all__ = ["DeadLetter", "PendingMessage", "RetryingMessage", "Row", "dead_letter", "moment", "pending", "retrying"]
+__all__ = [
+    "DeadLetter", "DelayedMessage", "PendingMessage", "RetryingMessage", "Row", "dead_letter", "delayed", "moment",
+    "pending", "retrying",
+]  # fmt: skip
 
 # Any client may give any entry id. A day short of the last moment that a datetime holds: a time zone may be added.
 _LATEST: Final = datetime(9999, 12, 30, tzinfo=UTC)
@@ -32,10 +35,10 @@ def moment(milliseconds: float) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What all three kinds have in common.
+    """What all kinds have in common.
 
-    `stream` and `group` as declared; `group` is "" where a dead letter isn't one of ours. `key` and
-    `published_id` say where the message was published: main stream or lane, and entry id. `attempts` is how
+    `stream` and `group` as declared; `group` is "" where a dead letter isn't one of ours, and of a delayed message.
+    `key` and `published_id` say where the message was published: main stream or lane, and entry id. `attempts` is how
     many runs have been counted, `handler` the dotted name of the last one, `error` its error in a line,
     `traceback` its traceback. `replays` is how often it was replayed, `replayed_by` by whom last; `edited_by` who last
     gave it another payload, `original` the fields it was published with before that.
@@ -117,6 +120,14 @@ class RetryingMessage(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DelayedMessage(Row):
+    """A message that is published when it is `due`; `token`, which is its id, names it within its stream."""
+
+    token: str
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PendingMessage(Row):
     """A message that was delivered and isn't acknowledged.
 
@@ -168,6 +179,21 @@ def retrying(source: Retries, found: Found) -> RetryingMessage:
     if ours is None:
         return RetryingMessage(**identity, message_id=found.token)
     return RetryingMessage(**identity, **_known(*ours))
+
+
+def delayed(source: Delayed, found: Found) -> DelayedMessage:
+    """The row of a delayed message; one without a readable body is shown by its token."""
+    identity: dict[str, Any] = {
+        "stream": source.stream.name,
+        "group": "",
+        "token": found.token,
+        "due": moment(found.place.first),
+    }
+    # An odd number of fields is none that we have written.
+    if not found.fields or len(found.fields) % 2:
+        return DelayedMessage(**identity, message_id=found.token)
+    key = source.stream.keys.lane(found.lane)
+    return DelayedMessage(**identity, lane=found.lane, **_foreign(key, found))
 
 
 def pending(source: Pending, found: Found) -> PendingMessage:

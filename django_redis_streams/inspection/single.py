@@ -13,6 +13,7 @@ from .. import conf, connections
 from ..connections import Link
 from ..store.inspect import (
     DeadLetters,
+    Delayed,
     Found,
     Pending,
     Retries,
@@ -24,9 +25,9 @@ from ..store.inspect import (
 )
 from ..store.scripts import exchange
 from . import rows
-from .rows import DeadLetter, PendingMessage, RetryingMessage
+from .rows import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage
 
-__all__ = ["find_dead_letters", "find_pending", "find_retrying"]
+__all__ = ["find_dead_letters", "find_delayed", "find_pending", "find_retrying"]
 
 S = TypeVar("S", bound=Source)
 
@@ -50,6 +51,14 @@ def find_retrying(stream: str, tokens: Sequence[tuple[str, str]]) -> list[Retryi
     return [
         rows.retrying(sources[group], each) if each else None for (group, _), each in zip(tokens, found, strict=True)
     ]
+
+
+def find_delayed(stream: str, tokens: Sequence[str]) -> list[DelayedMessage | None]:
+    """Delayed messages of a stream by their tokens."""
+    config = conf.stream(stream)
+    source = Delayed(config)
+    found = _find(connections.get(config.connection), [(source, each) for each in tokens])
+    return [rows.delayed(source, each) if each else None for each in found]
 
 
 def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[PendingMessage | None]:

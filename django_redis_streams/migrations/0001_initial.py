@@ -31,6 +31,28 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="DelayedMessage",
+            fields=[
+                ("id", models.CharField(editable=False, max_length=255, primary_key=True, serialize=False)),
+                ("message_id", models.TextField(editable=False, verbose_name="message")),
+                ("stream", models.TextField(editable=False, verbose_name="stream")),
+                ("group", models.TextField(editable=False, verbose_name="group")),
+                ("type", models.TextField(editable=False, verbose_name="type")),
+                ("attempts", models.PositiveIntegerField(editable=False, verbose_name="attempts")),
+            ],
+            options={
+                "verbose_name": "delayed message",
+                "verbose_name_plural": "delayed messages",
+                "permissions": (
+                    ("publish_delayedmessage", "Can publish delayed message"),
+                    ("discard_delayedmessage", "Can discard delayed message"),
+                ),
+                "managed": False,
+                "default_permissions": ("view",),
+                "base_manager_name": "objects",
+            },
+        ),
+        migrations.CreateModel(
             name="PendingMessage",
             fields=[
                 ("id", models.CharField(editable=False, max_length=255, primary_key=True, serialize=False)),

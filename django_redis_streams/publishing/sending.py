@@ -66,7 +66,7 @@ def _append(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
     link = connections.get(config.connection)
     if call.due is not None:
         return delay(link, config.keys, call.lane, call.due, whole)
-    return append(link, config.keys.lane(call.lane), whole)
+    return append(link, config, call.lane, whole)
 
 
 def _append_unless_hopeless(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:

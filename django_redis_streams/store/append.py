@@ -7,25 +7,34 @@ from typing import Final
 
 from redis.exceptions import ResponseError
 
+from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import ServerRefused, ServerUnreachable, StreamsError
 from ..wire import Fields
 
-__all__ = ["append"]
+__all__ = ["append", "bound"]
 
 # Entries in one send. More saves little, and the server holds all replies of a send in memory.
 _SEND: Final = 250
 
 
-def append(link: Link, key: str, entries: Sequence[Fields]) -> list[str | StreamsError]:
+def bound(stream: StreamConfig) -> Sequence[str | int]:
+    """The words of XADD that cut a stream to its HARD_MAXLEN: the oldest go, read and settled or not."""
+    if stream.hard_maxlen is None:
+        return ()
+    return "MAXLEN", "=" if stream.exact_trim else "~", stream.hard_maxlen
+
+
+def append(link: Link, stream: StreamConfig, lane: str, entries: Sequence[Fields]) -> list[str | StreamsError]:
     """The ids of the new entries, in order; in place of one that isn't there, the error that says why.
 
     `ServerRefused` is of one entry. `ServerUnreachable` is of all from one on: of the first 250 of these it is
     unknown whether they are on the stream.
     """
+    key, limit = stream.keys.lane(lane), bound(stream)
     replies: list[str | StreamsError] = []
     starts = range(0, len(entries), _SEND)
-    batches = ([("XADD", key, "*", *fields) for fields in entries[start : start + _SEND]] for start in starts)
+    batches = ([("XADD", key, *limit, "*", *fields) for fields in entries[start : start + _SEND]] for start in starts)
     try:
         for batch in link.call_in_turns(batches):
             replies += [_refused(key, reply) if isinstance(reply, ResponseError) else reply for reply in batch]

@@ -1,4 +1,4 @@
-"""Looking without touching: the entries of dead letter queues, retry sets and pending lists, a page at a time.
+"""Looking without touching: what dead letter queues, retry sets, delayed sets and pending lists hold, a page at a time.
 
 A source is one such list of one stream. It can be counted in constant time and read on from any place in
 logarithmic time, however long it is. Nothing here raises a delivery count, moves or renews anything.
@@ -17,7 +17,7 @@ from ..wire import Fields
 from .scripts import Command, script
 
 __all__ = [
-    "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Found", "Pending", "Place", "Retries", "Source", "bodies",
+    "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Place", "Retries", "Source", "bodies",
     "group_names", "is_entry_id", "pairs", "places",
 ]  # fmt: skip
 
@@ -32,8 +32,8 @@ _LARGEST: Final = 2**64 - 1
 class Place(NamedTuple):
     """Where in a source something stands, ascending in the order of reading.
 
-    For entries the two numbers of their id (negative where the newest come first), for retries when they
-    are due in ms, 0, and their token.
+    For entries the two numbers of their id (negative where the newest come first), for retries and delayed messages
+    when they are due in ms, 0, and their token.
     """
 
     first: float
@@ -47,14 +47,16 @@ BEGIN: Final = Place(float("-inf"))
 class Found(NamedTuple):
     """One thing in a source.
 
-    `fields` are as stored, None where there is no body (any more) or it wasn't read yet. A retry has a
-    `token`, a pending entry a `consumer`, its `deliveries`, and since how many ms it is idle.
+    `fields` are as stored, None where there is no body (any more) or it wasn't read yet. A retry and a delayed
+    message have a `token` and the `lane` that they go to, a pending entry a `consumer`, its `deliveries`, and since
+    how many ms it is idle.
     """
 
     place: Place
     entry_id: str = ""
     fields: Fields | None = None
     token: str = ""
+    lane: str = ""
     consumer: str = ""
     idle_ms: int = 0
     deliveries: int = 0
@@ -127,10 +129,10 @@ class Retries:
 
     def size_command(self) -> Command:
         """ZCARD, which is O(1)."""
-        return ["ZCARD", self.stream.keys.retry(self.group)]
+        return ["ZCARD", self._keys[0]]
 
     def size(self, reply: Any) -> int:
-        """How many retries there are."""
+        """How many there are."""
         return int(reply)
 
     def read_command(self, begin: Place, count: int) -> Command:
@@ -140,19 +142,28 @@ class Retries:
 
     def found(self, reply: Any) -> list[Found]:
         """The rows of retries.lua: their fields without the lane."""
-        return [
-            Found(Place(_due(score), 0, token), fields=row[0][1:] if row else None, token=token)
-            for token, score, *row in reply
-        ]
+        return [_waiting(*each) for each in reply]
 
     def some_command(self, identity: str) -> Command:
-        """One retry by its token."""
+        """One by its token."""
         return script("retries")(self._keys, 0, identity)
 
     @property
     def _keys(self) -> list[str]:
         keys = self.stream.keys
         return [keys.retry(self.group), keys.retry_entries(self.group)]
+
+
+class Delayed(Retries):
+    """What is to be published later on a stream, the next first. It belongs to no group."""
+
+    def __init__(self, stream: StreamConfig) -> None:
+        super().__init__(stream, "")
+
+    @property
+    def _keys(self) -> list[str]:
+        keys = self.stream.keys
+        return [keys.delayed, keys.delayed_entries]
 
 
 class Pending:
@@ -262,6 +273,11 @@ def _ascending(entry_id: str) -> Place:
 def _descending(entry_id: str) -> Place:
     milliseconds, _, sequence = entry_id.partition("-")
     return Place(-int(milliseconds), -int(sequence))
+
+
+def _waiting(token: str, score: str, row: Sequence[str] = ()) -> Found:
+    lane, *fields = row or [""]
+    return Found(Place(_due(score), 0, token), fields=fields if row else None, token=token, lane=lane)
 
 
 def _due(score: str) -> float:

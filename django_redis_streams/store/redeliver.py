@@ -52,6 +52,8 @@ def promote(link: Link, stream: StreamConfig, groups: Sequence[str], holder: str
             _MOST_AT_ONCE,
             prefix,
             keys.lane(""),
+            "" if stream.hard_maxlen is None else stream.hard_maxlen,
+            "=" if stream.exact_trim else "~",
             len(lanes),
             *lanes,
             *groups,

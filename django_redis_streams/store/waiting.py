@@ -1,4 +1,4 @@
-"""What is done by hand to messages that wait: a retry is discarded, a stale pending entry handed back."""
+"""What is done by hand to messages that wait: retries, delayed messages, stale pending entries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..conf import GroupConfig, StreamConfig
 from ..connections import Link
 from .scripts import exchange, script
 
-__all__ = ["discard_retries", "release"]
+__all__ = ["discard_delayed", "discard_retries", "publish_delayed", "release"]
 
 
 def discard_retries(link: Link, stream: StreamConfig, group: str, tokens: Sequence[str]) -> list[Any]:
@@ -17,6 +17,17 @@ def discard_retries(link: Link, stream: StreamConfig, group: str, tokens: Sequen
     keys = stream.keys
     names = [keys.main, keys.retry(group), keys.retry_entries(group), keys.totals(group)]
     return exchange(link, [script("discard_retry")(names, token) for token in tokens])
+
+
+def discard_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> list[Any]:
+    """Delete delayed messages; for each 1 where it was there, 0 where it was gone, or the server's error."""
+    return exchange(link, [script("discard_delayed")(_delayed(stream), token) for token in tokens])
+
+
+def publish_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> list[Any]:
+    """Append delayed messages now; for each 1 where it was there, 0 where it was gone, or the server's error."""
+    words = [stream.keys.lane(""), *stream.lane_names]
+    return exchange(link, [script("publish_delayed")(_delayed(stream), token, *words) for token in tokens])
 
 
 def release(link: Link, stream: StreamConfig, group: GroupConfig, entries: Sequence[tuple[str, str, str]]) -> list[Any]:
@@ -31,3 +42,8 @@ def release(link: Link, stream: StreamConfig, group: GroupConfig, entries: Seque
         link,
         [script("release")([key, totals], group.name, entry_id, consumer, idle) for key, entry_id, consumer in entries],
     )
+
+
+def _delayed(stream: StreamConfig) -> list[str]:
+    keys = stream.keys
+    return [keys.main, keys.delayed, keys.delayed_entries]

@@ -140,9 +140,11 @@ class Consumer:
 
     def _read(self, link: Link) -> list[Delivery]:
         """The next batch, for which the last was settled; and where batches come full and fast, ask for one more."""
-        if not self._reader.ahead:
+        ahead = self._reader.ahead
+        if not ahead:
             self._reader.ask(link, self._ledger.send(), self._count, self._block_ms)
-        if self._reader.asked:
+        # What was read ahead is here, or about to be.
+        if self._reader.asked and (self._flight.busy or not ahead):
             self._flight.wait_for_reply(link, BLOCK_MS / 1_000)
         batch = self._reader.take(link)
         self.session.has_read = True
@@ -200,10 +202,8 @@ class Consumer:
 
     def _ended(self, ended: Sequence[Settled], durations: Sequence[float]) -> None:
         """What coroutines have come to."""
-        now = self._now = time.monotonic()
-        late = False
-        for settled in ended:
-            late = self._ledger.add(settled, now, now)
+        self._now = time.monotonic()
+        late = self._ledger.add_all(ended, self._now)
         if ended:
             self.tally.ran(durations)
             note_waits_at_once(self.tally.waits, [delivery for delivery, _ in ended], durations)

@@ -23,6 +23,7 @@ from ..store.delivery import Delivery
 from ..store.settle import Settled
 from .board import Slots
 from .event_loop import EventLoop
+from .rows import Rows
 
 __all__ = ["LATEST", "Coroutines"]
 
@@ -54,14 +55,13 @@ class Coroutines:
     ) -> None:
         self._group = group
         self._most = group.async_concurrency
-        self._slots = slots
-        self._free_rows = list(slots.coroutine_rows)
+        self._rows = Rows(slots)
+        self._to_monotonic = time.monotonic() - time.perf_counter()
         self._judged = judged
         self._decoded = decoded
         self._may_run: Callable[[Delivery], bool] = lambda _: True
         self._event_loop: EventLoop | None = None
         self._backlog: deque[_Call] = deque()
-        self._waiting = 0
         self._running = 0
         # What is in flight, by the first message of each call: the task, and by when it is to have ended.
         self._tasks: dict[Delivery, tuple[asyncio.Task[None], float]] = {}
@@ -75,7 +75,7 @@ class Coroutines:
     @property
     def room(self) -> int:
         """How many more messages could be begun at once."""
-        return max(0, self._most - self._running - self._waiting)
+        return max(0, self._most - self._running - sum(len(batch) for _, batch, _, _ in self._backlog))
 
     @property
     def busy(self) -> bool:
@@ -92,7 +92,6 @@ class Coroutines:
     ) -> None:
         """Run this as soon as there is room; `coroutine` where the handler was called already."""
         self._backlog.append((handler, batch, coroutine, coroutine is not None))
-        self._waiting += len(batch)
 
     def begin(self, may_run: Callable[[Delivery], bool]) -> bool:
         """Begin what there is room for; True where there would be more, but what has ended shouldn't wait for it.
@@ -137,23 +136,36 @@ class Coroutines:
         return not self._running or self._running + len(self._backlog[0][1]) <= self._most
 
     def _begin(self) -> None:
-        until = time.perf_counter() + LATEST
-        while self._next_has_room:
-            handler, batch, coroutine, allowed = self._backlog.popleft()
-            self._waiting -= len(batch)
+        backlog, may_run, clock = self._backlog, self._may_run, time.perf_counter
+        until = (now := clock()) + LATEST
+        if not self._running:
+            self._rows.name_next([delivery.token for _, batch, _, _ in backlog for delivery, _ in batch])
+        latest, seconds = None, inf
+        while now < until and self._next_has_room:
+            handler, batch, coroutine, allowed = backlog.popleft()
             if not allowed:
-                batch = [each for each in batch if self._may_run(each[0])]
+                asked, batch = batch, [each for each in batch if may_run(each[0])]
+                if len(batch) < len(asked):
+                    self._rows.forget_next()
             if batch:
-                self._start(handler, batch, coroutine)
-            if time.perf_counter() > until:
-                return
+                if handler is not latest:
+                    latest, seconds = handler, handler.deadline(self._group, self._to_monotonic)
+                self._start(handler, batch, coroutine, now + seconds)
+            now = clock()
 
     def _start(
-        self, handler: Handler, batch: list[tuple[Delivery, Message]], coroutine: Coroutine[Any, Any, Any] | None
+        self,
+        handler: Handler,
+        batch: list[tuple[Delivery, Message]],
+        coroutine: Coroutine[Any, Any, Any] | None,
+        deadline: float,
     ) -> None:
         assert self._event_loop is not None
         self._running += len(batch)
-        run = self._run(handler, batch, coroutine)
+        if coroutine is None and not handler.batch:
+            run = self._run_one(handler, *batch[0], deadline)
+        else:
+            run = self._run(handler, batch, coroutine, deadline)
         if sys.version_info >= (3, 12):
             # Begins at once: one that never waits has ended by the next line.
             task = asyncio.Task(run, loop=self._event_loop.loop, eager_start=True)
@@ -161,7 +173,6 @@ class Coroutines:
             task = self._event_loop.loop.create_task(run)
             task.add_done_callback(partial(self._cancelled_unrun, handler, batch, coroutine))
         if not task.done():
-            deadline = handler.deadline(self._group, time.monotonic())
             self._tasks[batch[0][0]] = task, deadline
             self._soonest = min(self._soonest, deadline)
 
@@ -177,29 +188,52 @@ class Coroutines:
             if coroutine is not None:
                 coroutine.close()
             self._failed(handler, batch, asyncio.CancelledError(), time.perf_counter())
-            self._leave(batch)
+            self._running -= len(batch)
+            self._leave(batch[0][0])
 
-    async def _run(
-        self, handler: Handler, batch: list[tuple[Delivery, Message]], coroutine: Coroutine[Any, Any, Any] | None
-    ) -> None:
-        """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
-        rows = self._show(batch, handler.deadline(self._group, time.monotonic()))
+    async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, deadline: float) -> None:
+        """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
+        row = self._rows.take(delivery.token, deadline + _GRACE)
         began = time.perf_counter()
         try:
-            if coroutine is None:
-                coroutine = handler.function([message for _, message in batch] if handler.batch else batch[0][1])
-            await coroutine
+            await handler.function(message)
+        except BaseException as error:  # noqa: BLE001
+            outcome = self._judged(handler, delivery, message, self._told(error, handler, delivery), began)
+        else:
+            outcome = self._judged(handler, delivery, message, message.asked, began)
+        self._ended.append((delivery, outcome))
+        self._durations.append(time.perf_counter() - began)
+        self._rows.give_back(row)
+        self._running -= 1
+        if delivery in self._tasks:
+            self._leave(delivery)
+
+    async def _run(
+        self,
+        handler: Handler,
+        batch: list[tuple[Delivery, Message]],
+        coroutine: Coroutine[Any, Any, Any] | None,
+        deadline: float,
+    ) -> None:
+        """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
+        rows = [self._rows.take(delivery.token, deadline + _GRACE) for delivery, _ in batch]
+        began = time.perf_counter()
+        try:
+            await (coroutine or handler.function([message for _, message in batch]))
         except BaseException as error:  # noqa: BLE001
             self._failed(handler, batch, self._told(error, handler, batch[0][0]), began)
         else:
             self._end(handler, batch, None, began)
-        self._hide(rows)
-        self._leave(batch)
-
-    def _leave(self, batch: list[tuple[Delivery, Message]]) -> None:
+        for row in rows:
+            self._rows.give_back(row)
         self._running -= len(batch)
-        self._tasks.pop(batch[0][0], None)
-        self._timed_out.discard(batch[0][0])
+        if batch[0][0] in self._tasks:
+            self._leave(batch[0][0])
+
+    def _leave(self, first: Delivery) -> None:
+        """One that was suspended has ended."""
+        del self._tasks[first]
+        self._timed_out.discard(first)
         if self._wakes and self._event_loop is not None:
             self._event_loop.stop()
 
@@ -212,7 +246,6 @@ class Coroutines:
             return
         # Decoded anew: the call that failed may have marked or changed them.
         self._backlog.extend((handler, [(each, self._decoded(each))], None, True) for each, _ in batch)
-        self._waiting += len(batch)
 
     def _enforce_deadlines(self) -> None:
         """Cancel what runs beyond its TIMEOUT, once: what goes on nevertheless is the supervisor's to end."""
@@ -243,19 +276,6 @@ class Coroutines:
             outcome = self._judged(handler, delivery, message, cause, began)
             self._ended.append((delivery, outcome))
             self._durations.append(took)
-
-    def _show(self, batch: list[tuple[Delivery, Message]], deadline: float) -> list[int]:
-        """Write on the slots what is about to run."""
-        rows = [self._free_rows.pop() for _ in batch]
-        for row, (delivery, _) in zip(rows, batch, strict=True):
-            self._slots.name((delivery.token,), row)
-            self._slots.deadlines[row] = deadline + _GRACE
-        return rows
-
-    def _hide(self, rows: list[int]) -> None:
-        for row in rows:
-            self._slots.deadlines[row] = 0.0
-        self._free_rows += rows
 
     def _tidy(self) -> None:
         now = time.monotonic()

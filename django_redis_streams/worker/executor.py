@@ -57,6 +57,7 @@ class Executor:
         self._databases = Databases()
         self._heard = False
         self._async = {each for each in handlers if each.is_async}
+        self._runs_functions = len(self._async) < len(handlers)
         self.coroutines = Coroutines(group, slots, self._outcome, _decoded)
 
     @property
@@ -85,7 +86,8 @@ class Executor:
 
     def _run_part(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
         """As many as there are rows: each stands on one."""
-        self._slots.name([each.token for each in deliveries])
+        if self._runs_functions:
+            self._slots.name([each.token for each in deliveries])
         deadlines, asynchronous = self._slots.deadlines, self._async
         batches: dict[Handler, list[_Collected]] = {}
         for row, delivery in enumerate(deliveries):

@@ -67,6 +67,13 @@ class Ledger:
         self.fresh.append(settled)
         return self._late(now)
 
+    def add_all(self, settled: Sequence[Settled], now: float) -> bool:
+        """The same for outcomes of runs that have ended just now."""
+        if settled and not self.fresh:
+            self._since = now
+        self.fresh += settled
+        return self._late(now)
+
     def send(self) -> SettleCommands:
         """What settles all that is fresh, from now on on its way."""
         with self._flushing:

@@ -20,7 +20,8 @@ class Plan:
     Each process has `threads` consumers for each of `groups`. With `drain` it ends when the groups have
     nothing left to do now; with `max_messages`, a process ends when it has begun so many. `shutdown_timeout`
     is how many seconds handlers have to finish at a stop. `name` goes before the consumers' names. A process that
-    has more than `max_memory` bytes in memory is replaced. What it does is told to whoever connects to `listening`.
+    has more than `max_memory` bytes in memory is replaced. With `reload` it ends, to begin anew, when code was
+    changed. What it does is told to whoever connects to `listening`.
     """
 
     groups: tuple[tuple[StreamConfig, GroupConfig], ...]
@@ -31,6 +32,7 @@ class Plan:
     shutdown_timeout: float = 30.0
     name: str = ""
     max_memory: int | None = None
+    reload: bool = False
     listening: socket.socket | None = None
 
     @property

@@ -21,6 +21,7 @@ from .forking import NOTED, ended_how, forked
 from .patience import Patience
 from .plan import Plan, memberships, new_random_part
 from .process import Process
+from .reloading import Reloading
 from .signals import Signals
 from .tallies import Row, Tallies
 from .tell import logger
@@ -53,14 +54,19 @@ class Supervisor:
         self._quarantine = _Place(quarantine=True)
         # Replaced for a handler's TIMEOUT, and not yet ended.
         self._replaced: list[Child] = []
+        self._reloading = Reloading() if plan.reload else None
         self._errands = Errands()
         self._deadline: float | None = None
         self._killed = False
         self._wardens_deadline: float | None = None
         self._clean = True
+        self.begins_anew = False
 
     def run(self) -> int:
-        """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop."""
+        """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop.
+
+        With `begins_anew` it has ended because code was changed, and whoever called it is to start the command again.
+        """
         # A forked process must not share a database connection with its parent.
         databases.close_all()
         with Signals(*NOTED) as signals:
@@ -68,12 +74,15 @@ class Supervisor:
                 self._start_missing()
                 for number in signals.wait(self._pause()):
                     if number != signal.SIGCHLD:
+                        self.begins_anew = False
                         self._stop()
                 self._reap()
                 self._enforce_timeouts()
                 self._enforce_deadlines()
         if self._exporter:
             self._exporter.end()
+        if self._reloading:
+            self._reloading.end()
         return 0 if self._clean else 1
 
     @property
@@ -105,6 +114,7 @@ class Supervisor:
         self._tallies.beat(stopping=self._stopping)
         if self._exporter:
             self._exporter.start_if_missing()
+        self._look_at_code()
         for place in self._places:
             if self._may_start(place) and place.patience.over:
                 self._start(place, self._plan)
@@ -113,6 +123,16 @@ class Supervisor:
             self._forget_suspects()
             self._start(self._quarantine, self._plan.for_quarantine)
         self._errands.start()
+
+    def _look_at_code(self) -> None:
+        if self._reloading is None or self._stopping:
+            return
+        if self._reloading.ready:
+            logger.info("Code was changed: the worker finishes what it runs, and begins anew.")
+            self.begins_anew = True
+            self._stop()
+        else:
+            self._reloading.look()
 
     @property
     def _may_quarantine(self) -> bool:
@@ -202,6 +222,8 @@ class Supervisor:
 
     def _ended(self, pid: int, code: int) -> None:
         if self._exporter and self._exporter.ended(pid, code):
+            return
+        if self._reloading and self._reloading.ended(pid, code):
             return
         if self._errands.ended(pid, code, retry=self._wardens_deadline is None):
             return

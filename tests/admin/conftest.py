@@ -43,5 +43,6 @@ def keys(raw: Any) -> dict[str, str]:
     return {
         "deadletter": f"orders/{letter.entry_id}",
         "retryingmessage": f"orders/loyalty/orders%2F{held.entry_id}",
+        "delayedmessage": f"orders/{states.delay({'n': 1}, type='order.due')}",
         "pendingmessage": f"orders/analytics/main/{held.entry_id}",
     }

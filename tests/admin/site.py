@@ -7,8 +7,13 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
-MODELS = ("deadletter", "retryingmessage", "pendingmessage")
-VERBS = {"deadletter": ("replay", "discard"), "retryingmessage": ("discard",), "pendingmessage": ("claim",)}
+MODELS = ("deadletter", "retryingmessage", "delayedmessage", "pendingmessage")
+VERBS = {
+    "deadletter": ("replay", "discard"),
+    "retryingmessage": ("discard",),
+    "delayedmessage": ("publish", "discard"),
+    "pendingmessage": ("claim",),
+}
 SELECTED = "_selected_action"
 
 

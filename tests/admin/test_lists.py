@@ -5,6 +5,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.test import Client
 from django.utils import timezone, translation
 
@@ -63,6 +64,42 @@ def test_retrying_messages_are_listed_with_what_matters(raw: Any, browser: Clien
     found = rows(site.text(browser.get(site.url("retryingmessage"))))
     assert [row[5].replace("\xa0", " ") for row in found] == ["in 1 minute", "in 1 hour"]
     assert [row[6] for row in found] == ["ZeroDivisionError: division by zero"] * 2
+
+
+def test_delayed_messages_are_listed_with_what_matters(raw: Any, browser: Client, streams: Any) -> None:
+    """When each is published and where, the next first, of whatever stream; a search looks into them."""
+    streams({"orders": {"LANES": ["high", "default"], "GROUPS": {"billing": {}}}, "mail": {}})
+    later = states.delay({"n": 1}, type="order.due", lane="high", seconds=3_700)
+    sooner = states.delay({"to": "ann"}, stream="mail", seconds=61)
+    found = rows(site.text(browser.get(site.url("delayedmessage"))))
+    assert [[cell.replace("\xa0", " ").replace(" . ", ".") for cell in row] for row in found] == [
+        [sooner, "mail", "default", "-", "in 1 minute"],
+        [later, "orders", "high", "order. due", "in 1 hour"],
+    ]
+    assert ids(site.text(browser.get(site.url("delayedmessage"), {"q": "ann"}))) == [sooner]
+    assert ids(site.text(browser.get(site.url("delayedmessage"), {"stream": "orders"}))) == [later]
+
+
+def test_delayed_messages_are_paged(raw: Any, browser: Client) -> None:
+    """By a cursor, each once; those that are due in the same moment, too."""
+    wanted = [states.delay({"n": number}) for number in range(120)]
+    raw.zadd("{orders}:delayed", dict.fromkeys(wanted, 4e12))
+    seen, path = [], site.url("delayedmessage")
+    while path:
+        html = site.text(browser.get(path))
+        seen += ids(html)
+        path = (query := link(html, "Next page")) and site.url("delayedmessage") + query
+    assert seen == sorted(wanted)
+
+
+def test_a_delayed_message_that_somebody_spoiled_is_shown_by_its_token(raw: Any, browser: Client) -> None:
+    """Whatever a foreign hand wrote there, the page is shown."""
+    raw.zadd("{orders}:delayed", {"no entry": 4e12, "rubbish": 4e12, "odd": 4e12})
+    raw.hset("{orders}:delayed:entries", mapping={"rubbish": "x", "odd": b"\x92\xa7default\xa1a"})
+    assert ids(site.text(browser.get(site.url("delayedmessage")))) == ["no entry", "odd", "rubbish"]
+    for token in ("no%20entry", "odd", "rubbish"):
+        html = site.text(browser.get(site.url("delayedmessage", "change", quote(f"orders/{token}"))))
+        assert "Its body isn't there any more" in unescape(html)
 
 
 def test_pending_messages_are_listed_with_what_matters(keys: dict[str, str], browser: Client) -> None:
@@ -184,6 +221,8 @@ def test_pages_are_as_long_as_the_admin_says(
     states.bury("orders", "billing")
     states.retry("orders", "loyalty")
     states.deliver("orders", "analytics")
+    states.delay({"n": 2})
+    states.delay({"n": 3})
     assert len(rows(site.text(browser.get(site.url(model))))) == 2
 
 

@@ -8,9 +8,9 @@ from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db import connection
 
-from django_redis_streams.models import DeadLetter, PendingMessage, RetryingMessage
+from django_redis_streams.models import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage
 
-MODELS = (DeadLetter, PendingMessage, RetryingMessage)
+MODELS = (DeadLetter, DelayedMessage, PendingMessage, RetryingMessage)
 
 
 def test_migrate_makes_the_permissions_and_no_tables() -> None:
@@ -19,6 +19,7 @@ def test_migrate_makes_the_permissions_and_no_tables() -> None:
     assert set(names) == {
         "view_deadletter", "replay_deadletter", "discard_deadletter",
         "view_retryingmessage", "discard_retryingmessage",
+        "view_delayedmessage", "publish_delayedmessage", "discard_delayedmessage",
         "view_pendingmessage", "claim_pendingmessage",
     }  # fmt: skip
     assert not [name for name in connection.introspection.table_names() if name.startswith("django_redis_streams")]

@@ -49,6 +49,14 @@ def test_a_retrying_messages_page_tells_when_it_is_due(keys: dict[str, str], bro
     assert "ZeroDivisionError" in html
 
 
+def test_a_delayed_messages_page_tells_when_it_is_due(keys: dict[str, str], browser: Client) -> None:
+    """Its type and payload, and nothing of runs that it never had."""
+    html = page(browser, "delayedmessage", keys["delayedmessage"])
+    for known in ("Due", "order.due", "&quot;n&quot;: 1", "Publish now"):
+        assert known in html, known
+    assert "Attempts" not in html
+
+
 def test_a_pending_messages_page_tells_who_holds_it(keys: dict[str, str], browser: Client) -> None:
     """Its consumer, and that it is stale."""
     html = page(browser, "pendingmessage", keys["pendingmessage"])

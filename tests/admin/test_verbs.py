@@ -24,6 +24,8 @@ DONE = {
     ("deadletter", "replay"): ("1 dead letter was replayed.", "Replayed.", CHANGE),
     ("deadletter", "discard"): ("1 dead letter was discarded.", "Discarded.", DELETION),
     ("retryingmessage", "discard"): ("1 retrying message was discarded.", "Discarded.", DELETION),
+    ("delayedmessage", "publish"): ("1 delayed message was published.", "Published before it was due.", CHANGE),
+    ("delayedmessage", "discard"): ("1 delayed message was discarded.", "Discarded.", DELETION),
     ("pendingmessage", "claim"): ("1 pending message was handed back.", "Handed back.", CHANGE),
 }
 

@@ -20,6 +20,7 @@ from ...store.redeliver import waiting_retries
 from ...worker.exporter import listen
 from ...worker.memory import resident, told
 from ...worker.plan import Plan
+from ...worker.reloading import begin_anew
 from ...worker.supervisor import Supervisor
 
 __all__ = ["Command"]
@@ -48,6 +49,7 @@ class Command(BaseCommand):
         port("--metrics-port", type=_port, metavar="PORT", help="Serve /metrics, /healthz and /readyz there.")
         port("--health-port", type=_port, metavar="PORT", help="Serve /healthz and /readyz there.")
         add("--metrics-address", default="0.0.0.0", metavar="ADDRESS", help="Where to listen (default: 0.0.0.0).")  # noqa: S104
+        add("--reload", action="store_true", help="Begin anew when code is changed, for development.")
         add("--name", default="", help="Goes before the consumers' names, which stay unique.")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -57,7 +59,10 @@ class Command(BaseCommand):
         except StreamsError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(self.style.SUCCESS(_opening(plan)))
-        code = Supervisor(plan).run()
+        supervisor = Supervisor(plan)
+        code = supervisor.run()
+        if supervisor.begins_anew:
+            begin_anew()
         for line in _closing(plan):
             self.stdout.write(line)
         if code:
@@ -88,6 +93,7 @@ def _plan(options: dict[str, Any]) -> Plan:
         shutdown_timeout=options["shutdown_timeout"],
         name=options["name"],
         max_memory=options["max_memory"],
+        reload=options["reload"],
         listening=_listening(options),
     )
 

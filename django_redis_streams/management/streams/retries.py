@@ -10,21 +10,17 @@ from django.core.management.base import CommandParser
 from ... import conf, inspection, waiting
 from ...inspection import RetryingMessage, visible
 from ..options import add_by, by
-from ..tables import table
-from .arguments import count
+from .messages import add_search, answered, listed
 from .subcommand import Result, Subcommand
 
 __all__ = ["DISCARD_RETRIES", "LIST_RETRIES"]
 
-_LIMIT: Final = 50
+_HEAD: Final = ("token", "stream", "group", "type", "attempts", "due", "error")
 
 
 def _add_list(parser: CommandParser) -> None:
-    parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
+    add_search(parser)
     parser.add_argument("--group", default=None, help="Of this group, declared or not.")
-    parser.add_argument("--type", default=None, help="Of this type.")
-    parser.add_argument("--search", default="", metavar="WORDS", help="With each of these words anywhere.")
-    parser.add_argument("--limit", type=count, default=_LIMIT, help=f"List so many at most (default: {_LIMIT}).")
 
 
 def _add_discard(parser: CommandParser) -> None:
@@ -43,23 +39,12 @@ def _list(options: Mapping[str, Any]) -> Result:
         text=options["search"],
         count=options["limit"],
     )
-    problems = [f"{each.stream}: {each.error}" for each in page.problems]
-    head = ("token", "stream", "group", "type", "attempts", "due", "error")
-    lines = list(table(head, map(_cells, page.rows))) if page.rows else ["No waiting retry fits."]
-    if page.next:
-        lines.append(f"Searched {page.searched} of {page.total}; go on with --limit, or narrow it down.")
-    told = {"retries": [_told(row) for row in page.rows], "searched": page.searched, "total": page.total}
-    return Result(told={**told, "problems": problems}, lines=[*lines, *problems], code=1 if problems else 0)
+    return listed(page, "retries", _HEAD, _cells, _told, none="No waiting retry fits.")
 
 
 def _discard(options: Mapping[str, Any]) -> Result:
     answers = waiting.discard_retries(options["stream"], options["group"], options["tokens"], by=by(options))
-    refused = {token: str(why) for token, why in answers.refused.items()}
-    lines = [f"{visible(token)}: {why}" for token, why in refused.items()]
-    lines += [f"{visible(token)}: the server was lost before it answered" for token in answers.unanswered]
-    told = {"discarded": answers.done, "refused": refused, "unanswered": answers.unanswered}
-    code = 1 if refused or answers.unanswered else 0
-    return Result(told=told, lines=[*lines, f"{len(answers.done)} discarded."], code=code)
+    return answered(answers, "discarded")
 
 
 def _cells(row: RetryingMessage) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 -- Move what is due from the delayed set to the stream and from the retry sets to the redelivery streams, if this process holds or gets the stream's lease.
 -- KEYS 1 promoter lease   2 main stream   3 delayed set   4 delayed entries   then for each group: its retry set, retry entries, totals
 -- ARGV 1 holder   2 lease in ms   3 most to move from one set   4 "{stream}:redelivery:"
---   5 "{stream}:lane:"   6 how many lanes there are   7… lanes, then groups in the order of KEYS
+--   5 "{stream}:lane:"   6 HARD_MAXLEN, or ""   7 "=" or "~": exactly that, or about   8 how many lanes there are
+--   9… lanes, then groups in the order of KEYS
 -- Returns {-1} where another holds the lease; else {moved, vanished, 1 if a set may hold more, problem, …}.
 -- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Before it, these two
 -- are tried on nothing: where they are refused, each look would make another copy. Each entry is moved under pcall: one
@@ -14,8 +15,8 @@ local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local result = {0, 0, 0}
 -- A lane that isn't declared any more nobody reads: then it is the default one.
-local lanes, groups_at = {}, 7 + ARGV[6]
-for i = 7, groups_at - 1 do lanes[ARGV[i]] = true end
+local lanes, groups_at = {}, 9 + ARGV[8]
+for i = 9, groups_at - 1 do lanes[ARGV[i]] = true end
 
 local function redeliver(group, row)
   local stream = ARGV[4] .. group
@@ -27,7 +28,11 @@ end
 local function append(row)
   local stream = KEYS[2]
   if row[1] ~= 'default' and lanes[row[1]] then stream = ARGV[5] .. row[1] end
-  redis.call('XADD', stream, '*', unpack(row, 2))
+  if ARGV[6] == '' then
+    redis.call('XADD', stream, '*', unpack(row, 2))
+  else
+    redis.call('XADD', stream, 'MAXLEN', ARGV[7], ARGV[6], '*', unpack(row, 2))
+  end
 end
 
 -- Without a group: a delayed message, which has no totals to count in.

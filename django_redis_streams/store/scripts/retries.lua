@@ -1,9 +1,9 @@
--- Look at retries that aren't due yet, in the order in which they are; changes nothing.
--- KEYS 1 retry set   2 retry entries
+-- Look at retries or delayed messages that aren't due yet, in the order in which they are; changes nothing.
+-- KEYS 1 retry set, or delayed set   2 retry entries, or delayed entries
 -- ARGV 1 most to return   2 begin at this due time in ms, or "-inf"   3 and with this token, if it is still there
 --   or: "0", then the tokens to return
--- Returns {token, due in ms, row} for each, where the row is {lane, "drs", metadata, field, …}; without a row where there
--- is none, or none that retry.lua has written.
+-- Returns {token, due in ms, row} for each, where the row is {lane, field, value, …}, of a retry "drs" and its metadata
+-- first; without a row where there is none, or none that retry.lua or delay.lua has written.
 local function row_of(token)
   local packed = redis.call('HGET', KEYS[2], token)
   if not packed then return nil end

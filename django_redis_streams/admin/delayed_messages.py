@@ -1,0 +1,51 @@
+"""Delayed messages in the admin: to be looked at, published now, discarded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..keys import DEFAULT_LANE
+from ..models import DelayedMessage
+from .filters import StreamFilter
+from .kinds import DELAYED
+from .message_admin import MessageAdmin, as_action
+from .message_page import Fact
+from .moments import exact, until
+from .text import shortened
+from .verbs import DISCARD_DELAYED, PUBLISH
+
+__all__ = ["DelayedMessageAdmin"]
+
+
+@admin.register(DelayedMessage)
+class DelayedMessageAdmin(MessageAdmin):
+    """The next to be published first."""
+
+    kind = DELAYED
+    verbs = (PUBLISH, DISCARD_DELAYED)
+    actions = (as_action(PUBLISH), as_action(DISCARD_DELAYED))
+    list_display = ("message_id", "stream", "lane", "event", "due")
+    list_filter = (StreamFilter,)
+    search_help_text = gettext_lazy("Words that stand anywhere in a message: its id, type or fields.")
+
+    @admin.display(description=gettext_lazy("lane"))
+    def lane(self, message: DelayedMessage) -> str:
+        """The lane that it goes to."""
+        return shortened(message.row.lane)
+
+    @admin.display(description=gettext_lazy("due"))
+    def due(self, message: DelayedMessage) -> str:
+        """When it will be published."""
+        return until(message.row.due)
+
+    def facts(self, row: Any) -> Iterator[Fact]:
+        """When it comes, and where to. Nobody has run it yet."""
+        yield _("Due"), exact(row.due)
+        yield _("Stream"), row.stream
+        yield _("Lane"), row.lane if row.lane != DEFAULT_LANE else ""
+        yield _("Type"), row.type

@@ -1,0 +1,56 @@
+"""What sub-commands say of messages that they list, and of what was done to some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from django.core.management.base import CommandParser
+
+from ...inspection import Page, Row, visible
+from ...store.answers import Answers
+from ..tables import table
+from .arguments import count
+from .subcommand import Result
+
+__all__ = ["add_search", "answered", "listed"]
+
+_LIMIT: Final = 50
+
+R = TypeVar("R", bound=Row)
+
+
+def add_search(parser: CommandParser) -> None:
+    """Let it be said which ones are listed, and how many."""
+    parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
+    parser.add_argument("--type", default=None, help="Of this type.")
+    parser.add_argument("--search", default="", metavar="WORDS", help="With each of these words anywhere.")
+    parser.add_argument("--limit", type=count, default=_LIMIT, help=f"List so many at most (default: {_LIMIT}).")
+
+
+def listed(
+    page: Page[R],
+    name: str,
+    head: Sequence[str],
+    cells: Callable[[R], Sequence[str]],
+    told: Callable[[R], Mapping[str, Any]],
+    *,
+    none: str,
+) -> Result:
+    """A page: its rows under `name`, how far the search went, and what couldn't be read, which makes the code 1."""
+    problems = [f"{each.stream}: {each.error}" for each in page.problems]
+    lines = list(table(head, map(cells, page.rows))) if page.rows else [none]
+    if page.next:
+        lines.append(f"Searched {page.searched} of {page.total}; go on with --limit, or narrow it down.")
+    known = {name: [told(row) for row in page.rows], "searched": page.searched, "total": page.total}
+    return Result(told={**known, "problems": problems}, lines=[*lines, *problems], code=1 if problems else 0)
+
+
+def answered(answers: Answers[str], done: str) -> Result:
+    """What was `done`, what was refused and why, and where the server was lost; the code is 1 unless all is done."""
+    refused = {token: str(why) for token, why in answers.refused.items()}
+    lines = [f"{visible(token)}: {why}" for token, why in refused.items()]
+    lines += [f"{visible(token)}: the server was lost before it answered" for token in answers.unanswered]
+    told = {done: answers.done, "refused": refused, "unanswered": answers.unanswered}
+    code = 1 if refused or answers.unanswered else 0
+    return Result(told=told, lines=[*lines, f"{len(answers.done)} {done}."], code=code)

@@ -1,0 +1,47 @@
+"""The rows of a consumer's slots that its coroutines stand on: which are free, and what they are named."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from .board import Slots
+
+__all__ = ["Rows"]
+
+
+class Rows:
+    """A row is taken right before a message is run, and given back after it."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._all = slots.coroutine_rows
+        self._free = deque(self._all)
+        # So many of those that are taken next have their names already.
+        self._named = 0
+
+    def name_next(self, tokens: Sequence[str]) -> None:
+        """Where none is taken: name those that are taken next, in this order; all at once costs a third."""
+        named = tokens[: len(self._all)]
+        self._free = deque(self._all)
+        self._slots.name(named, self._all.start)
+        self._named = len(named)
+
+    def forget_next(self) -> None:
+        """Another is taken next than was named."""
+        self._named = 0
+
+    def take(self, token: str, deadline: float) -> int:
+        """The row on which this runs now, until the deadline."""
+        row = self._free.popleft()
+        if self._named:
+            self._named -= 1
+        else:
+            self._slots.name((token,), row)
+        self._slots.deadlines[row] = deadline
+        return row
+
+    def give_back(self, row: int) -> None:
+        """What stood there has ended."""
+        self._slots.deadlines[row] = 0.0
+        self._free.append(row)

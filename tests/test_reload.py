@@ -1,0 +1,70 @@
+"""`runconsumers --reload`: changed code is tried, then the worker drains and begins anew with it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from . import states
+from .books import totals
+from .servers import Server
+from .waiting import wait_until
+from .workers import ROOT, Fleet
+
+CODE = """
+from django_redis_streams import handler
+
+
+@handler("tasks", group="nobody")
+def work(message):
+    with open({path!r}, "a") as file:
+        file.write({version!r})
+"""
+BROKEN = """
+open({path!r} + ".tried", "w").close()
+raise RuntimeError("this can't be loaded")
+"""
+
+
+@pytest.fixture
+def project(server: Server, tmp_path: Path):
+    """A worker with --reload, of a project with a module of handlers that is written by its version."""
+    server.raw().flushall()
+    written = tmp_path / "written"
+    module = tmp_path / "reloaded.py"
+
+    def write(version: str, code: str = CODE) -> None:
+        before = module.stat().st_mtime if module.exists() else 0
+        module.write_text(code.format(path=str(written), version=version))
+        # Where the file system's clock is coarse, a second change within its tick would look like none.
+        os.utime(module, (before + 2, before + 2) if before else None)
+
+    write("a")
+    fleet = Fleet(tmp_path, server.url, {"tasks": {"GROUPS": {"nobody": {}}}})
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    process = fleet.start("--reload", "tasks", PYTHONPATH=path, TEST_HANDLERS="reloaded")
+    yield written, write, fleet, process
+    fleet.end()
+
+
+def handled(raw, written: Path) -> str:
+    """Which versions have handled messages, one more of which is published now."""
+    before = totals(raw, "nobody", "tasks").get("acknowledged", 0)
+    states.publish(raw, {"n": "1"}, stream="tasks")
+    wait_until(lambda: totals(raw, "nobody", "tasks").get("acknowledged", 0) == before + 1)
+    return written.read_text()
+
+
+def test_changed_code_is_loaded_and_broken_code_is_not(raw, project) -> None:
+    """The worker goes on with what it has until what was written can be loaded."""
+    written, write, fleet, process = project
+    assert handled(raw, written) == "a"
+    write("b", BROKEN)
+    wait_until(written.with_name("written.tried").exists)
+    assert handled(raw, written) == "aa"
+    write("b")
+    wait_until(lambda: handled(raw, written)[-1] == "b")
+    process.terminate()
+    said = fleet.finish(process)
+    assert "can't be loaded" in said
+    assert said.count("Consuming tasks:nobody") == 2
