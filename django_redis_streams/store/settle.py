@@ -28,10 +28,16 @@ def settle_commands(membership: Membership, settled: Iterable[Settled]) -> Settl
     """The commands that settle these, each with what it settles."""
     commands: SettleCommands = []
     acks: dict[tuple[str, bool], list[Settled]] = {}
+    alike: list[Settled] = []
+    last_key, last_outcome = "", None
     for each in settled:
         delivery, outcome = each
-        if isinstance(outcome, Ack):
-            acks.setdefault((delivery.key, outcome.skipped), []).append(each)
+        if outcome is last_outcome and delivery.key == last_key:
+            alike.append(each)  # as mostly all of a batch are
+        elif isinstance(outcome, Ack):
+            last_key, last_outcome = delivery.key, outcome
+            alike = acks.setdefault((last_key, outcome.skipped), [])
+            alike.append(each)
         else:
             commands.append((_failure_command(membership, delivery, outcome), [each]))
     for (key, skipped), batch in acks.items():

@@ -15,8 +15,8 @@ from .names import ENVELOPE, FLAT_ID, UUID, Fields
 
 __all__ = ["Origin", "Undecodable", "decode", "decode_as_foreign", "is_envelope", "is_flat_of_ours", "message_id"]
 
-# What publish() writes where no option but a type was given: nearly all that ever comes.
-_USUAL = (["id", "data"], ["id", "type", "data"])
+_ID_DATA = 4
+_ID_TYPE_DATA = ["id", "type", "data"]
 
 
 class Undecodable(ValueError):
@@ -38,9 +38,14 @@ def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | Non
 
     `fields` are the original ones, `entry_id` the id they were published with. Raises `Undecodable`.
     """
-    if carried is None and fields[::2] in _USUAL and _is_uuid(fields[1]):
-        payload, type_ = _json(fields[-1], "data"), _utf8(fields[3], "type") if fields[2] == "type" else ""
-        return made(fields[1], origin.stream, payload, type_, origin.group, origin.lane, 1, entry_id)
+    if carried is None:
+        # Nearly all that ever comes: what publish() writes where no option but a type was given.
+        if len(fields) == _ID_DATA and fields[0] == "id" and fields[2] == "data" and _is_uuid(fields[1]):
+            payload = _json(fields[3], "data")
+            return made(fields[1], origin.stream, payload, "", origin.group, origin.lane, 1, entry_id)
+        if fields[::2] == _ID_TYPE_DATA and _is_uuid(fields[1]):
+            payload, type_ = _json(fields[5], "data"), _utf8(fields[3], "type")
+            return made(fields[1], origin.stream, payload, type_, origin.group, origin.lane, 1, entry_id)
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     opened = _opened(values) if _is_envelope(fields, values) else None
     return _delivered(origin, entry_id, fields, carried, opened or _foreign(fields, values))

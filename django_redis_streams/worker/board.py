@@ -42,7 +42,8 @@ class Slots:
 
     def name(self, tokens: Sequence[str], first: int = 0) -> None:
         """Say which entries the rows from `first` on stand for. None of these rows may be running."""
-        names = b"".join([token.encode().ljust(self._width) for token in tokens])
+        text = "".join([token.ljust(self._width) for token in tokens])
+        names = text.encode() if text.isascii() else b"".join([each.encode().ljust(self._width) for each in tokens])
         self._names[first * self._width : first * self._width + len(names)] = names
 
     def running(self) -> list[tuple[str, float]]:

@@ -82,8 +82,7 @@ class Consumer:
         self._ledger = self._settling.ledger
         self._reader = Reader(membership, self._settling.answered, self._in_hand)
         self._pace = Pace(membership.group.batch_size)
-        # When the last run ended; for how long after it was seen so a message is certainly this consumer's.
-        self._now = 0.0
+        # For how long after it was seen so a message is certainly this consumer's.
         self._sure_for = membership.group.claim_idle / 2
         self._looks: list[float] = []
         self._nothing_left = False
@@ -112,7 +111,7 @@ class Consumer:
 
     def _turn(self, link: Link) -> None:
         self._settling.take_flushed()
-        self._now = time.monotonic()
+        self._executor.now = time.monotonic()
         self._flight.advance()
         if self._ledger.full or not self._reader.ahead:
             self._attend(link)
@@ -181,18 +180,19 @@ class Consumer:
         return count if self.membership.group.group_concurrency is None else min(count, self._executor.at_once)
 
     def _handle(self, batch: list[Delivery]) -> None:
-        began = then = self._now = time.monotonic()
+        executor, remember = self._executor, self._ledger.add
+        began = then = executor.now = time.monotonic()
         durations: list[float] = []
         ran: list[Delivery] = []
         self.tally.runs_batch()
-        for settled in self._executor.run(batch, self._may_run):
-            now = time.monotonic()
+        for settled in executor.run(batch, self._may_run):
+            now = executor.now
             durations.append(now - then)
             ran.append(settled[0])
-            if self._ledger.add(settled, then, now) and self.session.connected:
+            if remember(settled, then, now) and self.session.connected:
                 self.session.attempt(self._settle_fresh)
-                now = time.monotonic()
-            then = self._now = now
+                now = executor.now = time.monotonic()
+            then = now
         if durations:
             self.tally.ran(durations)
             note_waits(self.tally.waits, ran, time.time() - (time.monotonic() - began), durations)
@@ -202,8 +202,8 @@ class Consumer:
 
     def _ended(self, ended: Sequence[Settled], durations: Sequence[float]) -> None:
         """What coroutines have come to."""
-        self._now = time.monotonic()
-        late = self._ledger.add_all(ended, self._now)
+        now = self._executor.now = time.monotonic()
+        late = self._ledger.add_all(ended, now)
         if ended:
             self.tally.ran(durations)
             note_waits_at_once(self.tally.waits, [delivery for delivery, _ in ended], durations)
@@ -218,9 +218,9 @@ class Consumer:
 
     def _may_run(self, delivery: Delivery) -> bool:
         """Asked right before each message: whether it is still ours to run, and one more may be begun."""
-        if self._now - delivery.since > self._sure_for:
+        if self._executor.now - delivery.since > self._sure_for:
             self._make_sure(delivery)
-            self._now = time.monotonic()
+            self._executor.now = time.monotonic()
         if self._stop.is_set() or delivery.token not in self.holdings:
             return False
         if self._begin is not None and not self._begin():

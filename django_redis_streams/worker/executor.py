@@ -47,11 +47,17 @@ _Collected = tuple[int, Delivery, Message]
 
 
 class Executor:
-    """Runs the handlers of one group in the calling thread, and writes on `slots` what it runs."""
+    """Runs the handlers of one group in the calling thread, and writes on `slots` what it runs.
+
+    `now` is when the last run ended, on the monotonic clock: a message costs one look at it. Whoever else lets time
+    pass between two runs sets it anew, since a run's TIMEOUT begins there.
+    """
 
     def __init__(self, handlers: HandlerSet, group: GroupConfig, slots: Slots) -> None:
         self._handlers = handlers
         self._functions = {each: _in_transaction(each) for each in handlers}
+        self._timeouts = {each: each.deadline(group, 0.0) for each in handlers}
+        self.now = 0.0
         self._group = group
         self._slots = slots
         self._databases = Databases()
@@ -79,6 +85,7 @@ class Executor:
         coroutines goes to `coroutines`, which are to be begun and asked for its outcomes.
         """
         self._before_batch()
+        self.now = time.monotonic()
         # What was claimed or looked for may be more than there are rows.
         for first in range(0, len(deliveries), self._slots.rows):
             yield from self._run_part(deliveries[first : first + self._slots.rows], may_run)
@@ -88,7 +95,7 @@ class Executor:
         """As many as there are rows: each stands on one."""
         if self._runs_functions:
             self._slots.name([each.token for each in deliveries])
-        deadlines, asynchronous = self._slots.deadlines, self._async
+        deadlines, asynchronous, find = self._slots.deadlines, self._async, self._handlers.find
         batches: dict[Handler, list[_Collected]] = {}
         for row, delivery in enumerate(deliveries):
             try:
@@ -97,7 +104,7 @@ class Executor:
                 if may_run(delivery):
                     yield delivery, self._invalid(delivery, error)
                 continue
-            handler = self._handlers.find(message.type)
+            handler = find(message.type)
             if handler is not None and handler.batch:
                 batches.setdefault(handler, []).append((row, delivery, message))
             elif handler in asynchronous:
@@ -107,9 +114,10 @@ class Executor:
                 if handler is None:
                     outcome = self._unmatched(delivery, message)
                 else:
-                    deadlines[row] = handler.deadline(self._group, time.monotonic())
+                    deadlines[row] = self.now + self._timeouts[handler]
                     outcome = self._run(handler, delivery, message)
                     deadlines[row] = 0.0
+                    self.now = time.monotonic()
                 if outcome is not None:
                     yield delivery, outcome
         yield from self._run_batches(batches, may_run)
@@ -195,6 +203,7 @@ class Executor:
         finally:
             for row, _, _ in batch:
                 self._slots.deadlines[row] = 0.0
+            self.now = time.monotonic()
         if coroutine is not None:
             self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch], coroutine)
             return _GIVEN_AWAY

@@ -62,10 +62,11 @@ class Ledger:
 
         After a slow run it is, at once. A batch of a hundred that ran fast goes out with the next read.
         """
-        if not self.fresh:
+        fresh = self.fresh
+        if not fresh:
             self._since = since
-        self.fresh.append(settled)
-        return self._late(now)
+        fresh.append(settled)
+        return len(fresh) > _MOST or now - self._since > _LATEST
 
     def add_all(self, settled: Sequence[Settled], now: float) -> bool:
         """The same for outcomes of runs that have ended just now."""
