@@ -22,7 +22,7 @@ from django.dispatch import Signal
 from django.test.utils import isolate_apps
 from django.utils.module_loading import import_string
 
-from django_redis_streams import Message, handler, handlers, publish, publishes, read, signals
+from django_redis_streams import Message, handler, handlers, inspection, publish, publishes, read, signals
 from django_redis_streams.conf import schema
 from django_redis_streams.diagnosis import Kind
 from django_redis_streams.metrics import names
@@ -126,6 +126,8 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/troubleshooting.md", "Troubleshooting", options(below("streams", "doctor"))),
     ("docs/troubleshooting.md", "All findings", list(Kind)),
     ("docs/commands.md", "Tail", options(below("streams", "tail"))),
+    ("docs/commands.md", "Show", options(below("streams", "show"))),
+    ("docs/commands.md", "Where it stands", list(inspection.State)),
     ("docs/following.md", "Reading without a group", arguments_of(read)),
     ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
     ("docs/handlers.md", "The message", attributes()),

@@ -163,7 +163,7 @@ def test_it_survives_a_restart_of_the_server(make_server: Callable[..., Server],
     wait_until(lambda: following_reads(server.raw()) >= 2, "it waits for the second")
     server.kill9()
     server.start()
-    publish("orders", 2)
+    server.raw().xadd("orders", {"data": "2"})
     thread.join(30)
     assert got == [1, 2]
 

@@ -105,8 +105,10 @@ def tailing(server: Server, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     }
     command = [sys.executable, "-m", "django", "streams", "tail", "orders", *arguments]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell has what it runs in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  a test, and one call
+    )  # fmt: skip
     try:
         wait_until(lambda: any(each["cmd"] == "xread" for each in server.raw().client_list()), "it follows")
         yield process
@@ -202,7 +204,7 @@ REFUSED = {
     "publish NaN": (("publish", "orders", "NaN"), "NaN is not a JSON value"),
     "publish onto an unknown lane": (("publish", "orders", "1", "--lane", "fast"), "lane='fast': expected"),
     "headers that are no object": (("publish", "orders", "1", "--headers", "[]"), "expected a JSON object"),
-    "a delay that is no number": (("publish", "orders", "1", "--delay", "soon"), "'soon': expected seconds"),
+    "a delay that is no number": (("publish", "orders", "1", "--delay", "soon"), "'soon': expected a time span"),
     "a payload beside many": (("publish", "orders", "1", "--ndjson"), "give none as an argument"),
     "chunks of one": (("publish", "orders", "1", "--chunk-size", "2"), "goes with --ndjson"),
     "follow an unknown stream": (("tail", "ordrs"), "Did you mean 'orders'"),

@@ -2,9 +2,9 @@
 
 For the admin, for commands and for metrics. Nothing here changes anything. `rows` is what is seen, `listing` and
 `paging` how it is read, searched and paged, `single` one by its id, `books` the sums, `overview` all at a glance,
-`activity` what was done lately, `visible` text made fit to be shown. Of a listing, a server that can't be asked is a
-`Problem` of the page, beside what other servers said. A setting that can't work raises `ConfigurationError`, a stream
-that isn't declared `UnknownStream`.
+`activity` what was done lately, `story` where one message stands, `visible` text made fit to be shown. Of a listing, a
+server that can't be asked is a `Problem` of the page, beside what other servers said. A setting that can't work raises
+`ConfigurationError`, a stream that isn't declared `UnknownStream`.
 """
 
 from .activity import Activities, Activity, GroupActivity, activity
@@ -17,12 +17,14 @@ from .paging import Cursor, Page, Problem
 from .rows import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage, Row
 from .search import wanted
 from .single import find_dead_letters, find_delayed, find_pending, find_retrying
+from .story import Looked, Standing, State, Story
+from .tracing import story
 from .visible import visible
 
 __all__ = [
     "Activities", "Activity", "Books", "ConsumerState", "Cursor", "DeadLetter", "DelayedMessage", "GroupActivity",
-    "GroupState", "Overview", "Page", "PendingMessage", "PendingScan", "Problem", "RetryingMessage", "Row",
-    "StreamContents", "StreamState", "activity", "books", "consumers", "dead_letters", "delayed", "find_dead_letters",
-    "find_delayed", "find_pending", "find_retrying", "group_totals", "longest_pending", "overview", "pending",
-    "retrying", "stream_contents", "visible", "wanted",
+    "GroupState", "Looked", "Overview", "Page", "PendingMessage", "PendingScan", "Problem", "RetryingMessage",
+    "Row", "Standing", "State", "Story", "StreamContents", "StreamState", "activity", "books", "consumers",
+    "dead_letters", "delayed", "find_dead_letters", "find_delayed", "find_pending", "find_retrying", "group_totals",
+    "longest_pending", "overview", "pending", "retrying", "story", "stream_contents", "visible", "wanted",
 ]  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn
@@ -13,6 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from ...exceptions import InvalidMessage
 from ...publishing import publish, publish_many
+from .arguments import count, seconds
 from .subcommand import Result, Subcommand
 
 __all__ = ["PUBLISH"]
@@ -29,10 +29,10 @@ def _add_arguments(parser: CommandParser) -> None:
     add("--key", default=None, help="The message's key.")
     add("--headers", type=_object, default=None, metavar="JSON", help="The message's headers, a JSON object.")
     add("--lane", default=None, help="Onto this lane.")
-    add("--delay", type=_seconds, default=None, metavar="SECONDS", help="Groups get it so many seconds later.")
+    add("--delay", type=seconds, default=None, metavar="TIME", help="Groups get it so much later: 90, 5m, 1h.")
     add("--ndjson", action="store_true", help="Each line of standard input is the payload of a message of its own.")
     chunk_help = "With --ndjson: send so many at a time (default: all lines are read before the first is sent)."
-    add("--chunk-size", type=_positive, default=None, metavar="N", help=chunk_help)
+    add("--chunk-size", type=count, default=None, metavar="N", help=chunk_help)
 
 
 def _run(options: Mapping[str, Any]) -> Result:
@@ -87,22 +87,6 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f'{text!r}: expected a JSON object, such as \'{{"trace": "4bf9"}}\'')
     return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, 0 or more")
-    return seconds
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
-    return int(text)
 
 
 PUBLISH: Final = Subcommand(

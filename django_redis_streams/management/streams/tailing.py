@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -16,6 +15,7 @@ from ...following import read
 from ...inspection import visible
 from ...keys import DEFAULT_LANE
 from ...message import Message
+from .arguments import count
 from .subcommand import Result, Subcommand
 
 __all__ = ["TAIL"]
@@ -27,7 +27,7 @@ def _add_arguments(parser: CommandParser) -> None:
     after_help = 'From where: "$" for what is new (default), "0" for all, or after this entry id.'
     add("--after", default="$", metavar="ID", help=after_help)
     add("--lane", default=None, help="Only this lane (default: all).")
-    add("--count", type=_count, default=None, metavar="N", help="End after N messages.")
+    add("--count", type=count, default=None, metavar="N", help="End after N messages.")
     add("--no-wait", dest="block", action="store_const", const=0, default=None, help="End when there is nothing more.")
 
 
@@ -64,12 +64,6 @@ def _as_text(message: Message) -> str:
     head = f"{message.time.isoformat(timespec='milliseconds')} {message.entry_id} {lane}{message.type or '-'}"
     # A line is a message, whatever its type holds.
     return visible(f"{head} {payload}").replace("\n", "\\n")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
-    return int(text)
 
 
 TAIL: Final = Subcommand(
