@@ -1,6 +1,6 @@
 """What the admin lists, as models without tables: columns and permissions, no queries.
 
-The messages are on the server; `admin` makes instances of what `inspection` finds there. The names of the
+All of it is on the server; `admin` makes instances of what `inspection` finds there. The names of the
 permissions are stored in users' databases: they never change.
 """
 
@@ -12,12 +12,12 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
-    Manager = models.Manager["StreamMessage"]
-    QuerySet = models.QuerySet["StreamMessage"]
+    Manager = models.Manager[Any]
+    QuerySet = models.QuerySet[Any]
 else:
     Manager = models.Manager  # takes no type when it runs
 
-__all__ = ["DeadLetter", "DelayedMessage", "PendingMessage", "RetryingMessage", "StreamMessage"]
+__all__ = ["ConsumerGroup", "DeadLetter", "DelayedMessage", "PendingMessage", "RetryingMessage", "StreamMessage"]
 
 
 class NoTable(Manager):
@@ -105,3 +105,21 @@ class PendingMessage(StreamMessage):
         verbose_name = _("pending message")
         verbose_name_plural = _("pending messages")
         permissions = (("claim_pendingmessage", "Can claim pending message"),)
+
+
+class ConsumerGroup(models.Model):
+    """A consumer group that the settings declare."""
+
+    id = models.CharField(primary_key=True, max_length=255, editable=False)
+    stream = models.TextField(_("stream"), editable=False)
+    group = models.TextField(_("group"), editable=False)
+
+    objects: ClassVar[Manager] = NoTable()
+
+    class Meta(WithoutTable):
+        verbose_name = _("consumer group")
+        verbose_name_plural = _("consumer groups")
+        permissions = (("pause_consumergroup", "Can pause and resume consumer group"),)
+
+    def __str__(self) -> str:
+        return f"{self.stream}:{self.group}"

@@ -8,6 +8,22 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="ConsumerGroup",
+            fields=[
+                ("id", models.CharField(editable=False, max_length=255, primary_key=True, serialize=False)),
+                ("stream", models.TextField(editable=False, verbose_name="stream")),
+                ("group", models.TextField(editable=False, verbose_name="group")),
+            ],
+            options={
+                "verbose_name": "consumer group",
+                "verbose_name_plural": "consumer groups",
+                "permissions": (("pause_consumergroup", "Can pause and resume consumer group"),),
+                "managed": False,
+                "default_permissions": ("view",),
+                "base_manager_name": "objects",
+            },
+        ),
+        migrations.CreateModel(
             name="DeadLetter",
             fields=[
                 ("id", models.CharField(editable=False, max_length=255, primary_key=True, serialize=False)),

@@ -8,15 +8,16 @@ from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db import connection
 
-from django_redis_streams.models import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage
+from django_redis_streams.models import ConsumerGroup, DeadLetter, DelayedMessage, PendingMessage, RetryingMessage
 
-MODELS = (DeadLetter, DelayedMessage, PendingMessage, RetryingMessage)
+MODELS = (ConsumerGroup, DeadLetter, DelayedMessage, PendingMessage, RetryingMessage)
 
 
 def test_migrate_makes_the_permissions_and_no_tables() -> None:
     """The names are stored in users' databases: they never change."""
     names = Permission.objects.filter(content_type__app_label="django_redis_streams").values_list("codename", flat=True)
     assert set(names) == {
+        "view_consumergroup", "pause_consumergroup",
         "view_deadletter", "replay_deadletter", "discard_deadletter",
         "view_retryingmessage", "discard_retryingmessage",
         "view_delayedmessage", "publish_delayedmessage", "discard_delayedmessage",

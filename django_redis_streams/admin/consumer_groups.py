@@ -1,0 +1,186 @@
+"""Consumer groups in the admin: how each is doing, to be paused and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib import messages as notes
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, reverse
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+
+from ..exceptions import ServerUnreachable
+from ..inspection import GroupState, overview
+from ..models import ConsumerGroup
+from .confirmation import CONFIRMED
+from .identity import join, split
+from .moments import ago
+from .problems import EXPECTED, told, told_of
+from .text import shortened
+from .turns import TURNS, Turn
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[ConsumerGroup]
+else:
+    ModelAdmin = admin.ModelAdmin  # takes no type when it runs
+
+__all__ = ["ConsumerGroupAdmin"]
+
+_VIEWS: Final = ("_changelist", "_history", "_change")
+# Lists of messages that can be narrowed down to a group.
+_LISTS: Final = ("pendingmessage", "retryingmessage", "deadletter")
+
+
+@admin.register(ConsumerGroup)
+class ConsumerGroupAdmin(ModelAdmin):
+    """The declared groups of all streams, in the order of the settings."""
+
+    class Media:
+        css: ClassVar = {"all": ("django_redis_streams/admin.css",)}
+
+    def get_urls(self) -> list[URLPattern]:
+        """The list, and what a log entry leads to."""
+        return [url for url in super().get_urls() if (url.name or "").endswith(_VIEWS)]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, and the turns that are posted to it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method in ("GET", "HEAD"):
+            return self._list(request, extra_context or {})
+        if request.method == "POST":
+            return self._turned(request) or HttpResponseRedirect(self._url())
+        return HttpResponseNotAllowed(("GET", "HEAD", "POST"))
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,  # noqa: ARG002
+        form_url: str = "",  # noqa: ARG002
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> HttpResponse:
+        """To the list: it tells all that there is to tell of a group."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return HttpResponseRedirect(self._url())
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ConsumerGroup | None:  # noqa: ARG002
+        """What the page of a history needs: it outlives the group, so nothing is asked of the server."""
+        return _instance(object_id)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Nobody: `manage.py streams groups delete` does it."""
+        return False
+
+    def _may_pause(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"{self.opts.app_label}.pause_{self.opts.model_name}")
+
+    def _list(self, request: HttpRequest, extra_context: Mapping[str, Any]) -> HttpResponse:
+        lists = [name for name in _LISTS if request.user.has_perm(f"{self.opts.app_label}.view_{name}")]
+        groups: list[dict[str, Any]] = []
+        try:
+            found = overview()
+            problems = told_of(found.problems)
+            groups += [self._row(stream.name, group, lists) for stream in found.streams for group in stream.groups]
+        except EXPECTED as error:
+            problems = [told(error)]
+        context = {
+            "title": capfirst(self.opts.verbose_name_plural),
+            "groups": groups,
+            "problems": problems,
+            # Else Django's template styles the first column inline, which a content security policy may refuse.
+            "actions_on_top": True,
+            "may_pause": self._may_pause(request),
+            **extra_context,
+        }
+        return self._page(request, "consumer_groups.html", context)
+
+    def _row(self, stream: str, group: GroupState, lists: list[str]) -> dict[str, Any]:
+        query = urlencode({"stream": stream, "group": group.name}, errors="surrogateescape")
+        return {
+            "key": join(stream, group.name),
+            "stream": shortened(stream),
+            "group": shortened(group.name),
+            "state": group,
+            "paused": ago(group.paused),
+            "turn": TURNS["resume" if group.paused else "pause"],
+            **{each: f"{self._url(each)}?{query}" for each in lists},
+        }
+
+    def _turned(self, request: HttpRequest) -> HttpResponse | None:
+        """The page that asks, or None when it was answered or there was nothing to ask."""
+        if not self._may_pause(request):
+            raise PermissionDenied
+        turn, group = TURNS.get(request.POST.get("action", "")), _instance(request.POST.get("group", ""))
+        if turn is None or group is None:
+            return None
+        if CONFIRMED in request.POST:
+            self._do(request, turn, group)
+            return None
+        context = {
+            "title": turn.question % {"group": group},
+            "original": turn.button,
+            "turn": turn,
+            "key": group.pk,
+            "confirmed": CONFIRMED,
+        }
+        return self._page(request, "group_confirmation.html", context)
+
+    def _do(self, request: HttpRequest, turn: Turn, group: ConsumerGroup) -> None:
+        stream, name = split(group.pk, 2) or ("", "")
+        try:
+            changed = turn.do(stream, name, by=request.user.get_username())
+        except EXPECTED as error:
+            notes.error(request, told(error))
+            if isinstance(error, ServerUnreachable):
+                unanswered = _("%(verb)s The server's answer was lost: it may not have happened.")
+                _log(request, group, unanswered % {"verb": turn.log})
+            return
+        if changed:
+            _log(request, group, str(turn.log))
+            notes.success(request, turn.done % {"group": group})
+        else:
+            notes.warning(request, turn.before % {"group": group})
+
+    def _page(self, request: HttpRequest, template: str, context: Mapping[str, Any]) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        whole = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "cl": {"opts": self.opts},
+            "media": self.media,
+            "has_view_permission": True,
+            **context,
+        }
+        return TemplateResponse(request, f"admin/django_redis_streams/{template}", whole)
+
+    def _url(self, model: str | None = None) -> str:
+        """Where this list is, or that of another model."""
+        name = f"admin:{self.opts.app_label}_{model or self.opts.model_name}_changelist"
+        return reverse(name, current_app=self.admin_site.name)
+
+
+def _instance(key: str) -> ConsumerGroup | None:
+    """The group of a key; None for a text that is none."""
+    parts = split(key, 2)
+    return ConsumerGroup(id=key, stream=shortened(parts[0]), group=shortened(parts[1])) if parts else None
+
+
+def _log(request: HttpRequest, group: ConsumerGroup, text: str) -> None:
+    by: Any = request.user.pk
+    LogEntry.objects.log_actions(user_id=by, queryset=[group], action_flag=CHANGE, change_message=text)

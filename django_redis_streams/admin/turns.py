@@ -1,0 +1,56 @@
+"""What can be done to a consumer group, as values: what is asked, what it does, what is told afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.utils.translation import gettext_lazy as _
+
+from .. import groups
+
+__all__ = ["TURNS", "Turn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One of the two. `question`, `done` and `before` take the `group`; `log` is for LogEntry.
+
+    `do` takes stream, group and `by`, and says whether it changed anything; `before` is told where it didn't.
+    """
+
+    name: str
+    button: Any
+    question: Any
+    consequence: Any
+    done: Any
+    before: Any
+    log: Any
+    do: Callable[..., bool]
+
+
+_PAUSE: Final = Turn(
+    name="pause",
+    button=_("Pause"),
+    question=_("Pause %(group)s?"),
+    consequence=_(
+        "Until it is resumed no worker reads its messages, also after a restart. What workers have in hand they "
+        "finish; its other messages wait on the server."
+    ),
+    done=_("The group %(group)s is paused: within about a second no worker reads its messages any more."),
+    before=_("The group %(group)s was paused before."),
+    log=_("Paused."),
+    do=groups.pause,
+)
+_RESUME: Final = Turn(
+    name="resume",
+    button=_("Resume"),
+    question=_("Resume %(group)s?"),
+    consequence=_("Its workers read its messages again, those that waited first."),
+    done=_("The group %(group)s is resumed."),
+    before=_("The group %(group)s wasn't paused."),
+    log=_("Resumed."),
+    do=groups.resume,
+)
+TURNS: Final[Mapping[str, Turn]] = {each.name: each for each in (_PAUSE, _RESUME)}
