@@ -334,6 +334,38 @@ def test_a_coroutine_that_ends_the_loop_ends_only_itself(execute, error):
     assert second == Ack()
 
 
+def test_what_is_in_hand_beyond_the_bound_waits_for_its_turn(execute):
+    """However many were claimed or read ahead, no more run at once than ASYNC_CONCURRENCY says."""
+    running: set[str] = set()
+    most: list[int] = []
+
+    @bill
+    async def run(message: Message) -> None:
+        running.add(message.payload["n"])
+        most.append(len(running))
+        await asyncio.sleep(0.001)
+        running.remove(message.payload["n"])
+
+    assert execute(numbered(20), async_concurrency=3) == [Ack()] * 20
+    assert max(most) == 3
+
+
+def test_a_batch_that_is_larger_than_the_bound_runs_alone(execute):
+    """It isn't torn apart, and nothing runs beside it."""
+    running: list[int] = []
+    calls: list[tuple[int, int]] = []
+
+    @handler("orders", group="billing", batch=True)
+    async def run(messages: list[Message]) -> None:
+        calls.append((len(messages), len(running)))
+        running.append(1)
+        await asyncio.sleep(0.001)
+        running.pop()
+
+    assert execute(numbered(10), async_concurrency=3, batch_size=5) == [Ack()] * 10
+    assert calls == [(5, 0), (5, 0)]
+
+
 def test_context_variables_do_not_pass_from_one_coroutine_to_the_next(execute):
     """What one message sets, the next doesn't find."""
     variable: ContextVar[str] = ContextVar("variable", default="unset")
