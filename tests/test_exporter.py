@@ -19,6 +19,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_redis_streams import conf
+from django_redis_streams.handlers import handler
 from django_redis_streams.metrics import BOUNDS
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.delivery import Delivery
@@ -174,20 +175,20 @@ def test_bad_requests_harm_nobody(fleet: Fleet, port: int) -> None:
         each.close()
 
 
-def test_a_port_that_is_in_use_is_an_error_at_the_start(streams: Callable[..., None], settings: Any) -> None:
+@pytest.mark.usefixtures("isolated_handlers", "streams")
+def test_a_port_that_is_in_use_is_an_error_at_the_start() -> None:
     """Which says the port, and what to change."""
-    settings.REDIS_STREAMS["HANDLER_MODULES"] = ["tests.obedient_handlers"]
+    handler("orders", group="billing")(lambda _: None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CommandError, match=rf"port {port}: Address already in use.* Choose another --metrics-port"):
             call_command("runconsumers", "orders:billing", health_port=port, metrics_address="127.0.0.1")
 
 
-def test_without_the_extra_metrics_are_refused_at_the_start(
-    streams: Callable[..., None], settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("isolated_handlers", "streams")
+def test_without_the_extra_metrics_are_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that mends it."""
-    settings.REDIS_STREAMS["HANDLER_MODULES"] = ["tests.obedient_handlers"]
+    handler("orders", group="billing")(lambda _: None)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(CommandError, match=re.escape('pip install "django-redis-streams[prometheus]"')):
         call_command("runconsumers", "orders:billing", metrics_port=1)

@@ -15,7 +15,6 @@ from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Rea
 from django_redis_streams.store.consumers import retire_dead
 from django_redis_streams.store.groups import make_group
 from django_redis_streams.store.hold import claim, hand_back, pending_of, renew
-from django_redis_streams.store.limits import hold
 from django_redis_streams.store.membership import Membership
 from django_redis_streams.store.redeliver import Promotion, promote
 from django_redis_streams.store.scripts import all_scripts, run, script
@@ -193,10 +192,10 @@ def an_unread_entry_of_a_limited_group(raw: Raw, link: Link) -> Act:
     return lambda link: run(link, script("read")([RATE, SLOTS, REDELIVERY, MAIN], "billing", "c", 10, 0, 0, *limits))
 
 
-def a_lease(raw: Raw, link: Link) -> Act:
-    """Renew the lease of a message that is in hand."""
+def a_pending_entry_of_a_limited_group(raw: Raw, link: Link) -> Act:
+    """Renew what is in hand, and its lease."""
     deliver(raw, link)
-    return lambda link: hold(link, member(), ["orders/1-1"])
+    return lambda link: run(link, script("renew")([MAIN, TOTALS, SLOTS], "billing", "c", 1000, "1-1"))
 
 
 def a_missing_group(raw: Raw, _: Link) -> Act:
@@ -245,7 +244,7 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "make_group": a_missing_group,
     "read": an_unread_entry,
     "read by limits": an_unread_entry_of_a_limited_group,
-    "lease": a_lease,
+    "renew by limits": a_pending_entry_of_a_limited_group,
     "trim": a_long_stream,
     "retire": a_silent_consumer,
 }

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from ..connections import Link
 from ..keys import token
 from .delivery import Delivery, deliveries
-from .limits import hold, limit_keys, limit_words
+from .limits import limit_keys, limit_words, slots_key
 from .membership import RETURNED, Membership
 from .refusals import group_is_gone
 from .scripts import run, script
@@ -36,15 +36,15 @@ class Found:
 
 def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple[list[str], list[str]]:
     """Renew these entries; returns tokens: of what isn't this consumer's any more, and of what has no body any more."""
-    keys = [key, membership.keys.totals(membership.group.name)]
+    keys = [key, membership.keys.totals(membership.group.name), *slots_key(membership)]
+    named = membership.group.name, membership.consumer, membership.claim_idle_ms
     lost: list[str] = []
     vanished: list[str] = []
     for begin in range(0, len(ids), _RENEWED_AT_ONCE):
         part = ids[begin : begin + _RENEWED_AT_ONCE]
-        others, gone = run(link, script("renew")(keys, membership.group.name, membership.consumer, *part))
+        others, gone = run(link, script("renew")(keys, *named, *part))
         lost += (token(key, each) for each in others)
         vanished += (token(key, each) for each in gone)
-        hold(link, membership, [token(key, each) for each in part if each not in {*others, *gone}])
     return lost, vanished
 
 

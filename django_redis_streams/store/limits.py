@@ -6,14 +6,11 @@ holds up nobody for longer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from ..connections import Link
 from .membership import Membership
-from .scripts import run, script
 
-__all__ = ["hold", "limit_keys", "limit_words", "slots_key"]
+__all__ = ["limit_keys", "limit_words", "slots_key"]
 
 # Of an even pace, this much may come at once: a tenth of a second's worth, and never less than one.
 _AT_ONCE: Final = 0.1
@@ -39,10 +36,3 @@ def limit_words(membership: Membership) -> list[str | float]:
 def slots_key(membership: Membership) -> list[str]:
     """The key of a group's slots, which settling frees; nothing where the group has none."""
     return [] if membership.group.group_concurrency is None else [membership.keys.slots(membership.group.name)]
-
-
-def hold(link: Link, membership: Membership, tokens: Sequence[str]) -> None:
-    """Renew the leases of messages that are in hand, where the group has such; a hundred at most."""
-    slots = slots_key(membership)
-    if slots and tokens:
-        run(link, script("lease")([*slots, membership.main], membership.claim_idle_ms, *tokens))

@@ -37,13 +37,13 @@ def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
     first, *rest = pipeline.execute()
     sleeper = fleet.start()
     wait_until(lambda: fleet.noted("began"))
+    (own,) = fleet.children(sleeper)
     os.killpg(sleeper.pid, signal.SIGSTOP)
     fleet.start()
     wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}", deadline=20)
     woken.touch()
     os.killpg(sleeper.pid, signal.SIGCONT)
     # Woken, it works again: of what is published from now on it gets some.
-    (own,) = fleet.children(sleeper)
     later: list[str] = []
     while not works_again(fleet, own):
         later.append(raw.xadd("orders", {"do": "later"}))
