@@ -369,6 +369,24 @@ def test_metadata_of_a_later_version_is_left_out():
     assert uncarry(fields) == (Carried(id=ID, source="orders", entry=ENTRY), ["a", "b"])
 
 
+@pytest.mark.parametrize("identity", [ID, ID.upper()])
+def test_a_uuid_is_a_message_id_in_letters_of_either_case(identity):
+    """Other clients may write their UUIDs in capitals."""
+    assert decoded("id", identity, "data", "1").id == identity
+    assert decoded("id", identity, "type", "x", "data", "1").id == identity
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["", ID[:-1], ID + "0", ID + "\n", ID.replace("-", ""), ID.replace("0", "g"), ID.replace("0", "?"),
+     ID.replace("-", "0"), ID.replace("1", "\N{FULLWIDTH DIGIT ONE}"), "-" + ID[1:], ID.replace("0", "\udc80")],
+)  # fmt: skip
+def test_what_only_resembles_a_uuid_is_no_message_id(identity):
+    """Such an entry is a foreign one, whatever else it holds."""
+    assert decoded("id", identity, "data", "1").id == f"staging:orders/{ENTRY}"
+    assert decoded("id", identity, "type", "x", "data", "1").id == f"staging:orders/{ENTRY}"
+
+
 def test_redelivered_message_keeps_its_identity():
     """A retry has the id of the first run and the number of the next, whatever entry carries it."""
     carried = Carried(id=f"staging:orders/{ENTRY}", source="staging:orders", entry=ENTRY, attempt=2)

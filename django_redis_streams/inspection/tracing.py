@@ -15,7 +15,7 @@ from ..message import made_at
 from ..store import story as store
 from ..store.inspect import MAIN, REDELIVERY, Pending, group_names, is_entry_id
 from ..wire import Fields
-from ..wire.names import UUID
+from ..wire.names import is_uuid
 from .listing import dead_letters, retrying
 from .paging import Page
 from .rows import DeadLetter, RetryingMessage, Row
@@ -96,7 +96,7 @@ class _Search:
             return self._by_entry(identity)
         if is_entry_id(entry_id) and key in self._keys:
             return self._at(key, entry_id)
-        if UUID.fullmatch(identity):
+        if is_uuid(identity):
             return self._by_message(identity)
         raise ValueError(
             f"{identity!r}: expected the id of an entry or a dead letter, such as '1700000000000-0', or of a message, "

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ..keys import DEFAULT_LANE, token
 from ..message import Message, made
 from .carried import Carried
-from .names import ENVELOPE, FLAT_ID, UUID, Fields
+from .names import ENVELOPE, FLAT_ID, Fields, is_uuid
 
 __all__ = ["Origin", "Undecodable", "decode", "decode_as_foreign", "is_envelope", "is_flat_of_ours", "message_id"]
 
@@ -40,10 +40,10 @@ def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | Non
     """
     if carried is None:
         # Nearly all that ever comes: what publish() writes where no option but a type was given.
-        if len(fields) == _ID_DATA and fields[0] == "id" and fields[2] == "data" and _is_uuid(fields[1]):
+        if len(fields) == _ID_DATA and fields[0] == "id" and fields[2] == "data" and is_uuid(fields[1]):
             payload = _json(fields[3], "data")
             return made(fields[1], origin.stream, payload, "", origin.group, origin.lane, 1, entry_id)
-        if fields[::2] == _ID_TYPE_DATA and _is_uuid(fields[1]):
+        if fields[::2] == _ID_TYPE_DATA and is_uuid(fields[1]):
             payload, type_ = _json(fields[5], "data"), _utf8(fields[3], "type")
             return made(fields[1], origin.stream, payload, type_, origin.group, origin.lane, 1, entry_id)
     values = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -88,7 +88,7 @@ def is_envelope(fields: Fields) -> bool:
 
 def is_flat_of_ours(fields: Fields) -> bool:
     """Whether an entry was published in the format `flat`."""
-    return len(fields) > 1 and fields[0] == FLAT_ID and UUID.fullmatch(fields[1]) is not None
+    return len(fields) > 1 and fields[0] == FLAT_ID and is_uuid(fields[1])
 
 
 def _other_id(key: str, entry_id: str, fields: Fields) -> str:
@@ -98,7 +98,7 @@ def _other_id(key: str, entry_id: str, fields: Fields) -> str:
 def _is_envelope(fields: Fields, values: Mapping[str, str]) -> bool:
     if "data" not in values or len(values) * 2 != len(fields) or not values.keys() <= ENVELOPE:
         return False
-    return "id" not in values or UUID.fullmatch(values["id"]) is not None
+    return "id" not in values or is_uuid(values["id"])
 
 
 def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
@@ -147,7 +147,6 @@ def _refuse_constant(name: str) -> NoReturn:
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 # What the decoder calls, written in C: it stops where the value ends, and raises StopIteration where there is none.
 _scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # not in its stub
-_is_uuid = UUID.fullmatch
 
 
 def _headers(text: str) -> Mapping[str, Any]:

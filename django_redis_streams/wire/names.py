@@ -6,8 +6,8 @@ They are CloudEvents' names where it has one
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from string import hexdigits
 from typing import Final
 
 # Name, value, name, value …: as the server gives them, in order, duplicates too.
@@ -18,5 +18,11 @@ FLAT_ID: Final = "drs-id"
 CARRIED: Final = "drs"
 FOLDED: Final = "drs-folded"
 
-# Written out: a repeated group costs a third more.
-UUID: Final = re.compile("-".join("[0-9a-fA-F]" * digits for digits in (8, 4, 4, 4, 12)))
+# Each byte of a text as what it is in a UUID: a digit, a dash, or neither. A pattern takes twice as long to tell.
+_KINDS: Final = bytes(ord("0" if chr(byte) in hexdigits else "-" if chr(byte) == "-" else "?") for byte in range(256))
+_UUID: Final = b"-".join(b"0" * digits for digits in (8, 4, 4, 4, 12))
+
+
+def is_uuid(text: str) -> bool:
+    """Whether this is a UUID in its usual form, in letters of either case."""
+    return text.encode("ascii", "replace").translate(_KINDS) == _UUID
