@@ -183,7 +183,8 @@ class Executor:
             return
         if error is None:
             for _, delivery, message in batch:
-                yield delivery, self._outcome(handler, delivery, message, message.asked, began)
+                plain = message.asked is None and not self._heard
+                yield delivery, _HANDLED if plain else self._outcome(handler, delivery, message, message.asked, began)
         elif len(batch) == 1:
             ((_, delivery, message),) = batch
             yield delivery, self._outcome(handler, delivery, message, error, began)
