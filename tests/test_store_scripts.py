@@ -500,3 +500,25 @@ def test_what_was_deleted_while_it_was_pending_is_in_the_books(raw: Raw, link: L
     assert told == ["orders/1-1"]
     assert raw.hgetall(TOTALS) == {"vanished": "1"}
     assert not _pending(raw, MAIN)
+
+
+def test_a_claim_tells_bodies_that_are_gone_from_those_that_are_there(raw: Raw, link: Link) -> None:
+    """Of all its streams at once, in the order of reading, and no more than were asked for."""
+    make_group(link, member(), "0")
+    for key in (MAIN, REDELIVERY):
+        for n in range(1, 6):
+            raw.xadd(key, {"n": n}, id=f"{n}-1")
+        raw.xreadgroup("billing", "c", {key: ">"})
+    hand_back(link, member())
+    raw.xdel(MAIN, "1-1", "3-1", "4-1")
+    raw.xdel(REDELIVERY, "5-1")
+    found = claim(link, member("d"), 9, returned_only=True)
+    assert [each.token for each in found.deliveries] == [
+        *(f"{REDELIVERY}/{n}-1" for n in (1, 2, 3, 4)), f"{MAIN}/2-1",
+    ]  # fmt: skip
+    assert found.vanished == [f"{REDELIVERY}/5-1", *(f"{MAIN}/{n}-1" for n in (1, 3, 4))]
+    assert raw.hgetall(TOTALS) == {"vanished": "4"}
+    assert {each["name"]: each["pending"] for each in raw.xinfo_consumers(MAIN, "billing")} == {
+        "d": 1,
+        "returned": 1,
+    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -17,10 +18,21 @@ from .delivery import Delivery, deliveries
 from .limits import limit_keys, limit_words, slots_key
 from .membership import RETURNED, Membership
 from .refusals import group_is_gone
-from .scripts import run, script
+from .scripts import Command, run, script
 from .settle import vanish_command
 
-__all__ = ["Found", "claim", "hand_back", "has_stale", "is_held", "pending_of", "renew", "renew_all"]
+__all__ = [
+    "Found",
+    "claim",
+    "claim_command",
+    "claimed",
+    "hand_back",
+    "has_stale",
+    "is_held",
+    "pending_of",
+    "renew",
+    "renew_all",
+]
 
 _RENEWED_AT_ONCE = 100
 _HANDED_BACK_AT_ONCE = 100
@@ -95,22 +107,25 @@ def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> boo
 
 def claim(link: Link, membership: Membership, count: int, *, returned_only: bool) -> Found:
     """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE. Suspects aren't."""
-    found = Found()
-    owner = RETURNED if returned_only else ""
+    return claimed(membership, run(link, claim_command(membership, count, returned_only=returned_only)))
+
+
+def claim_command(membership: Membership, count: int, *, returned_only: bool) -> Command:
+    """The command by which `claim` claims, in the order of reading."""
     keys, group = membership.keys, membership.group.name
-    sides = [keys.totals(group), keys.suspects(group)]
-    for key in membership.sources:
-        wanted = count - len(found.deliveries)
-        if wanted > 0:
-            claimed, vanished = run(
-                link,
-                script("claim")(
-                    [key, *sides, *limit_keys(membership)], group, membership.consumer,
-                    membership.claim_idle_ms, wanted, owner, *limit_words(membership),
-                ),
-            )  # fmt: skip
-            found.deliveries += deliveries(membership, key, claimed)
-            found.vanished += (token(key, each) for each in vanished)
+    sides = [keys.totals(group), keys.suspects(group), *limit_keys(membership)]
+    return script("claim")(
+        [*sides, *membership.sources], group, membership.consumer,
+        membership.claim_idle_ms, count, RETURNED if returned_only else "", *limit_words(membership),
+    )  # fmt: skip
+
+
+def claimed(membership: Membership, reply: Any) -> Found:
+    """What a reply to `claim_command` holds."""
+    found = Found()
+    for key, (entries, vanished) in zip(membership.sources, reply, strict=True):
+        found.deliveries += deliveries(membership, key, entries)
+        found.vanished += (token(key, each) for each in vanished)
     return found
 
 

@@ -1,63 +1,99 @@
 -- Claim what was handed back, or what has been idle for too long, for a consumer that is free to run it.
--- KEYS 1 the stream read from   2 totals   3 suspects   4 rate of the group   5 its slots
--- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim   5 from this consumer only, or ""
+-- KEYS 1 totals   2 suspects   3 rate of the group   4 its slots   5… the streams read from, in the order of reading
+-- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim of all   5 from this consumer only, or ""
 --   6 to 9 limits, as parts/limits.lua has them: what they leave no room for stays where it is
--- Returns {entries claimed, ids whose body is gone}. A pending entry without a body can't be run by anybody, and would
--- hold back trimming for ever: it is acknowledged and counted as vanished.
+-- Returns {entries claimed, ids whose body is gone} for each stream. A pending entry without a body can't be run by
+-- anybody, and would hold back trimming for ever: it is acknowledged and counted as vanished.
 -- Suspects are for a quarantine, which takes what was handed back: so those that are idle for too long are handed back
 -- here. What was delivered twice before it went idle has outlived two hosts, and becomes a suspect.
--- All is claimed by one command, the last: what is refused before it leaves nothing claimed that the reply doesn't name.
+-- All is claimed at the end: what is refused before leaves nothing claimed that the reply doesn't name.
 --! limits
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
-local limits = limits_of(KEYS[4], KEYS[5], {ARGV[6], ARGV[7], ARGV[8], ARGV[9]})
-local most = tonumber(ARGV[4])
-local suspects = redis.call('HLEN', KEYS[3]) > 0
-local ids, tokens, claimed, vanished = {}, {}, {}, {}
+for at = 5, #KEYS do redis.call('XACK', KEYS[at], ARGV[1], '0-0') end
+local limits = limits_of(KEYS[3], KEYS[4], {ARGV[6], ARGV[7], ARGV[8], ARGV[9]})
+local left = tonumber(ARGV[4])
+local suspects = redis.call('HLEN', KEYS[2]) > 0
+local tokens = {}
 
-local function page(begin)
-  local range = {'XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], begin, '+', most}
+local function page(key, begin, count)
+  local range = {'XPENDING', key, ARGV[1], 'IDLE', ARGV[3], begin, '+', count}
   if ARGV[5] ~= '' then range[#range + 1] = ARGV[5] end
   return redis.call(unpack(range))
 end
 
-local function hand_back(id)
-  redis.call('XCLAIM', KEYS[1], ARGV[1], 'returned', 0, id, 'IDLE', ARGV[3], 'RETRYCOUNT', 0, 'JUSTID')
+local function hand_back(key, id)
+  redis.call('XCLAIM', key, ARGV[1], 'returned', 0, id, 'IDLE', ARGV[3], 'RETRYCOUNT', 0, 'JUSTID')
 end
 
-local function look(entry)
-  local id = entry[1]
-  if entry[2] == ARGV[2] then return end
-  local token = KEYS[1] .. '/' .. id
-  if suspects and redis.call('HEXISTS', KEYS[3], token) == 1 then
-    if entry[2] ~= 'returned' then hand_back(id) end
-    return
+-- Whether it is to be claimed, or has vanished, which the claim tells.
+local function wanted(key, entry)
+  local id, owner = entry[1], entry[2]
+  if owner == ARGV[2] then return false end
+  local token = key .. '/' .. id
+  if suspects and redis.call('HEXISTS', KEYS[2], token) == 1 then
+    if owner ~= 'returned' then hand_back(key, id) end
+    return false
   end
-  local body = redis.call('XRANGE', KEYS[1], id, id)
-  if #body == 0 then
-    redis.call('HINCRBY', KEYS[2], 'vanished', 1)
-    redis.call('XACK', KEYS[1], ARGV[1], id)
-    vanished[#vanished + 1] = id
-  elseif entry[4] >= 2 then
-    redis.call('HSET', KEYS[3], token, cjson.encode({runs = 0, handler = '', how = ''}))
+  if entry[4] >= 2 and #redis.call('XRANGE', key, id, id) > 0 then
+    redis.call('HSET', KEYS[2], token, cjson.encode({runs = 0, handler = '', how = ''}))
     suspects = true
-    hand_back(id)
-  elseif limits.admits(token) then
-    ids[#ids + 1] = id
-    tokens[#tokens + 1] = token
-    claimed[#claimed + 1] = body[1]
+    hand_back(key, id)
+    return false
   end
+  if not limits.admits(token) then return false end
+  tokens[#tokens + 1] = token
+  return true
 end
 
 -- Pages of suspects may come before anything else; a bounded number of them keeps the script short.
-local begin = '-'
-for _ = 1, 20 do
-  local pending = page(begin)
-  for _, entry in ipairs(pending) do
-    if #ids + #vanished < most then look(entry) end
+local function choose(key)
+  local ids, begin = {}, '-'
+  for _ = 1, 20 do
+    if left < 1 then break end
+    local count = left
+    local pending = page(key, begin, count)
+    for _, entry in ipairs(pending) do
+      if wanted(key, entry) then
+        ids[#ids + 1] = entry[1]
+        left = left - 1
+      end
+    end
+    if #pending < count then break end
+    begin = '(' .. pending[#pending][1]
   end
-  if #pending < most or #ids + #vanished >= most then break end
-  begin = '(' .. pending[#pending][1]
+  return ids
+end
+
+-- The claim replies with the bodies. Of one that is gone it says nothing, or nil before Redis 7.
+local function claim(key, ids)
+  if #ids == 0 then return {{}, {}} end
+  local entries, vanished = {}, {}
+  local at = 1
+  for _, entry in ipairs(redis.call('XCLAIM', key, ARGV[1], ARGV[2], 0, unpack(ids))) do
+    if entry then
+      while ids[at] ~= entry[1] do
+        vanished[#vanished + 1] = ids[at]
+        at = at + 1
+      end
+      entries[#entries + 1] = entry
+      at = at + 1
+    end
+  end
+  for rest = at, #ids do vanished[#vanished + 1] = ids[rest] end
+  for _, id in ipairs(vanished) do
+    redis.call('HINCRBY', KEYS[1], 'vanished', 1)
+    redis.call('XACK', key, ARGV[1], id)
+    redis.call('ZREM', KEYS[4], key .. '/' .. id)
+  end
+  return {entries, vanished}
+end
+
+local chosen, replies = {}, {}
+for at = 5, #KEYS do chosen[at] = choose(KEYS[at]) end
+-- A claim forgets what has vanished on newer servers: that it can be counted is tried before, on nothing.
+if #tokens > 0 then
+  redis.call('HINCRBY', KEYS[1], '', 0)
+  redis.call('HDEL', KEYS[1], '')
 end
 limits.take(tokens)
-if #ids > 0 then redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], unpack(ids)) end
-return {claimed, vanished}
+for at = 5, #KEYS do replies[#replies + 1] = claim(KEYS[at], chosen[at]) end
+return replies
