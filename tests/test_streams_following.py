@@ -98,7 +98,7 @@ def test_a_lane_is_named_and_can_be_chosen(streams: Callable[..., None]) -> None
 def tailing(server: Server, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A process that follows the stream "orders" through a pipe, and waits for what comes."""
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
         "TEST_REDIS_URL": server.url,
         "TEST_STREAMS": '{"orders": {}}',
