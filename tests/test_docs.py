@@ -96,6 +96,12 @@ def counters() -> set[str]:
     return set(re.findall(r"'HINCRBY', [\w\[\]]+, '([\w-]+)'", scripts)) | {"acknowledged", "skipped"}
 
 
+def attributes_of_spans() -> set[str]:
+    """What tracing writes on spans and events."""
+    written = "".join(path.read_text() for path in PACKAGE.glob("contrib/opentelemetry/*.py"))
+    return set(re.findall(r'"((?:messaging|redis_streams|code|error)\.[\w.]+)"', written))
+
+
 def permissions() -> set[str]:
     """The permissions of the models of the admin."""
     models = list(apps.get_app_config("django_redis_streams").get_models())
@@ -141,6 +147,7 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/wire-format.md", "Carried entries", {field.name for field in fields_of(Carried)}),
     ("docs/admin.md", "Reasons", list(Reason)),
     ("docs/monitoring.md", "What waits: the web process", {each.name for each in names.GAUGES}),
+    ("docs/tracing.md", "Attributes", attributes_of_spans()),
     ("docs/admin.md", "Permissions", permissions()),
     *(("docs/settings.md", heading, table) for heading, (table, _) in LEVELS.items()),
 ]

@@ -7,5 +7,6 @@ These are imported when somebody first asks for handlers, never at start-up.
 from .declaring import handler
 from .matching import Handler, HandlerSet
 from .registry import isolated, of, registered
+from .wrapping import wrap
 
-__all__ = ["Handler", "HandlerSet", "handler", "isolated", "of", "registered"]
+__all__ = ["Handler", "HandlerSet", "handler", "isolated", "of", "registered", "wrap"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from asgiref.sync import iscoroutinefunction
+from django.db import transaction
 
 from ..conf import GroupConfig
 from ..exceptions import HandlerError
@@ -47,6 +48,13 @@ class Handler:
     def is_async(self) -> bool:
         """Whether calling it gives a coroutine."""
         return iscoroutinefunction(self.function)
+
+    @property
+    def in_transaction(self) -> Callable[[Any], Any]:
+        """The function, in a transaction where it wants one."""
+        if self.atomic is False:
+            return self.function
+        return transaction.atomic(using=self.atomic)(self.function)
 
     def deadline(self, group: GroupConfig, now: float) -> float:
         """By when a call that begins now must have ended; infinity for never."""

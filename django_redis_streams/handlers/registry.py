@@ -19,6 +19,7 @@ from django.utils.module_loading import module_has_submodule
 from .. import conf
 from ..exceptions import ConfigurationError
 from .matching import Handler, HandlerSet
+from .wrapping import wrapped
 
 __all__ = ["add", "isolated", "of", "registered"]
 
@@ -27,8 +28,11 @@ _MODULE: Final = "stream_handlers"
 
 
 def of(stream: str, group: str) -> HandlerSet:
-    """The handlers of one group, imported if need be. Raises `HandlerError` where two take the same type."""
-    return HandlerSet([each for each in registered() if (each.stream, each.group) == (stream, group)])
+    """The handlers of one group as they are to be run, imported if need be.
+
+    Raises `HandlerError` where two take the same type.
+    """
+    return HandlerSet([wrapped(each) for each in registered() if (each.stream, each.group) == (stream, group)])
 
 
 def registered() -> tuple[Handler, ...]:

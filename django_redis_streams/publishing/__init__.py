@@ -22,9 +22,10 @@ from ..message import Message
 from ..wire import Fields
 from .delays import due_of
 from .encoded import Call
+from .publication import Publication, around
 from .sending import publish_after_commit, publish_now
 
-__all__ = ["apublish", "publish", "publish_many"]
+__all__ = ["Publication", "apublish", "around", "publish", "publish_many"]
 
 
 def publish(
@@ -53,12 +54,14 @@ def publish(
     Raises `UnknownStream`, `InvalidMessage` and its `PayloadTooLarge` before anything is sent; `TransactionError`
     in a transaction that Django doesn't manage; outside one `ServerUnreachable` and `ServerRefused`.
     """
-    call = Call(conf.stream(stream), type, key, headers, lane, due=due_of(delay, at))
-    message, entry = call.one(payload)
-    if _in_transaction(using):
-        _on_commit(call, [entry], using)
-    else:
-        publish_now(call, [entry])
+    with Publication(conf.stream(stream), headers) as publication:
+        call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))
+        message, entry = call.one(payload)
+        publication.message_id = message.id
+        if _in_transaction(using):
+            _on_commit(call, [entry], using)
+        else:
+            publish_now(call, [entry])
     return message
 
 
@@ -103,8 +106,13 @@ def publish_many(
     Raises as `publish` does, with the index of a bad payload; `sent` of the error is how many are on the stream.
     Where the connection was lost, some of those sent last may be there too.
     """
-    call = Call(conf.stream(stream), type, key, headers, lane, due=due_of(delay, at))
-    entries = call.each(_checked(payloads))
+    with Publication(conf.stream(stream), headers) as publication:
+        call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))
+        publication.count = count = _publish_each(call, call.each(_checked(payloads)), chunk_size, using)
+    return count
+
+
+def _publish_each(call: Call, entries: Iterator[Fields], chunk_size: int | None, using: str) -> int:
     if chunk_size is not None:
         return _publish_by_chunks(call, entries, chunk_size, using)
     whole = list(entries)

@@ -12,8 +12,6 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
-from django.db import transaction
-
 from .. import signals
 from ..conf import GroupConfig
 from ..exceptions import Reject, Retry
@@ -55,9 +53,9 @@ class Executor:
 
     def __init__(self, handlers: HandlerSet, group: GroupConfig, slots: Slots) -> None:
         self._handlers = handlers
-        self._functions = {each: _in_transaction(each) for each in handlers}
         self._timeouts = {each: each.deadline(group, 0.0) for each in handlers}
         self.now = 0.0
+        self._functions = {each: each.in_transaction for each in handlers}
         self._group = group
         self._slots = slots
         self._databases = Databases()
@@ -240,13 +238,6 @@ def _decoded(delivery: Delivery) -> Message:
 
 def _as_foreign(delivery: Delivery) -> Message:
     return decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
-
-
-def _in_transaction(handler: Handler) -> Callable[[Any], Any]:
-    """The handler's function, in a transaction where it wants one."""
-    if handler.atomic is False:
-        return handler.function
-    return transaction.atomic(using=handler.atomic)(handler.function)
 
 
 def _line(error: BaseException) -> str:

@@ -7,12 +7,24 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
-__all__ = ["NOTED", "ended_how", "forked"]
+__all__ = ["NOTED", "before_exit", "ended_how", "forked"]
 
 # What the supervisor waits for.
 NOTED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+# What each child does at its end.
+_before_exit: list[Callable[[], object]] = []
+
+
+def before_exit(work: Callable[[], object]) -> None:
+    """Let each child do this when its own work is done, once: it ends without what `atexit` was told.
+
+    It should be short: a stop waits for it, up to its `--shutdown-timeout`.
+    """
+    if work not in _before_exit:
+        _before_exit.append(work)
 
 
 def ended_how(code: int) -> str:
@@ -51,6 +63,15 @@ def forked(work: Callable[[], int]) -> int:
     except BaseException:  # noqa: BLE001  nothing of the supervisor's may run in a child
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    for work in _before_exit:
+        try:
+            work()
+        except Exception:  # noqa: BLE001  it ends as it would have ended
+            traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,62 @@
+"""A span for each call of `publish` or `publish_many`, and its context for the messages to carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import propagate
+from opentelemetry.trace import Span, SpanKind
+
+from ...message import Message
+from ...publishing import Publication
+from .spans import TRACER, about, carried, failed
+
+__all__ = ["traced_publication", "unsent"]
+
+
+@contextmanager
+def traced_publication(publication: Publication) -> Iterator[None]:
+    """The call in a span, whose context goes into the headers."""
+    stream = publication.config.name
+    with TRACER.start_as_current_span(
+        f"publish {stream}",
+        kind=SpanKind.PRODUCER,
+        attributes=about(stream, "publish", "send"),
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        _inject(publication)
+        try:
+            yield
+        except BaseException as error:
+            failed(span, error)
+            raise
+        finally:
+            _tell_what(span, publication)
+
+
+def _tell_what(span: Span, publication: Publication) -> None:
+    if publication.message_id:
+        span.set_attribute("messaging.message.id", publication.message_id)
+    if publication.count is not None:
+        span.set_attribute("messaging.batch.message_count", publication.count)
+
+
+def _inject(publication: Publication) -> None:
+    given: object = publication.headers or {}
+    # Headers that can't be are for `publish` to refuse; a flat entry has no field for any.
+    if isinstance(given, Mapping) and publication.config.format != "flat":
+        headers: dict[str, Any] = {**given}
+        propagate.inject(headers)
+        publication.headers = headers
+
+
+def unsent(*, message: Message, error: BaseException, **_: Any) -> None:
+    """A span that failed, in the message's trace: it is committed, and couldn't be sent."""
+    attributes = about(message.stream, "send", "send") | {"messaging.message.id": message.id}
+    context = carried(message.headers)
+    span = TRACER.start_span(f"send {message.stream}", context, kind=SpanKind.CLIENT, attributes=attributes)
+    failed(span, error)
+    span.end()

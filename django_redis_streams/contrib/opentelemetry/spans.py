@@ -1,0 +1,58 @@
+"""What all spans have in common: their attributes, the context that a message carries, and how they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, Status, StatusCode
+
+from ...exceptions import Reject, Retry
+
+__all__ = ["TRACER", "about", "asked", "carried", "failed"]
+
+TRACER: Final = trace.get_tracer("django_redis_streams")
+
+
+def about(stream: str, operation: str, operation_type: str) -> dict[str, Any]:
+    """The attributes of every span."""
+    return {
+        "messaging.system": "redis",
+        "messaging.destination.name": stream,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation_type,
+    }
+
+
+def carried(headers: Mapping[str, Any]) -> Context:
+    """The context that a message carries in its headers, which anybody may have written."""
+    return propagate.extract({name: value for name, value in headers.items() if isinstance(value, str)})
+
+
+def failed(span: Span, error: BaseException) -> None:
+    """Write on the span why it failed. What `Retry` and `Reject` ask for is an event, and no failure."""
+    if isinstance(error, Retry | Reject):
+        asked(span, error)
+        return
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    span.set_attribute("error.type", name)
+    span.set_status(Status(StatusCode.ERROR, name))
+    # A broken __str__ is the handler's, and must not come in place of what it raised.
+    with suppress(Exception):
+        span.record_exception(error)
+        span.set_status(Status(StatusCode.ERROR, f"{kind.__name__}: {error}"))
+
+
+def asked(span: Span, asked_for: Retry | Reject, message_id: str = "") -> None:
+    """Write on the span what a handler has asked for; of one message of several, with its id."""
+    attributes: dict[str, Any] = {"messaging.message.id": message_id} if message_id else {}
+    if isinstance(asked_for, Reject):
+        span.add_event("reject", attributes | {"redis_streams.reason": str(asked_for.reason)})
+        return
+    if asked_for.delay is not None:
+        attributes["redis_streams.delay"] = asked_for.delay
+    span.add_event("retry", attributes | {"redis_streams.counted": asked_for.count})

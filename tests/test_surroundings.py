@@ -1,0 +1,133 @@
+"""What a contrib package puts around publishing and handling, and around the end of a worker's process."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_redis_streams import Message, handler, handlers, publish, publish_many, publishing
+from django_redis_streams.exceptions import InvalidMessage
+from django_redis_streams.publishing import Publication
+from django_redis_streams.worker import forking
+
+from .workers import drain
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
+
+bill = handler("orders", group="billing")
+
+
+@pytest.fixture
+def left() -> Iterator[list[Any]]:
+    """Each call of `publish` gets a header more; what is known when it is left is noted."""
+    noted: list[Any] = []
+
+    @contextmanager
+    def surrounding(publication: Publication) -> Iterator[None]:
+        publication.headers = {**(publication.headers or {}), "more": True}
+        try:
+            yield
+        except InvalidMessage as error:
+            noted.append(error)
+        else:
+            noted.append((publication.config.name, publication.message_id, publication.count))
+
+    publishing.around(surrounding)
+    yield noted
+    publishing.around(None)
+
+
+@pytest.fixture
+def runs() -> Iterator[list[Any]]:
+    """Each call of a handler is noted before it is made, and whether it is in a transaction."""
+    noted: list[Any] = []
+
+    def wrapper(declared: handlers.Handler, function: Any) -> Any:
+        @wraps(function)
+        def call(argument: Any) -> Any:
+            noted.append((declared.function.__name__, connection.in_atomic_block))
+            return function(argument)
+
+        return call
+
+    handlers.wrap(wrapper)
+    yield noted
+    handlers.wrap(None)
+
+
+def test_what_is_around_a_call_gives_its_headers_and_learns_what_was_published(left, raw):
+    """It is left when the messages are there; of one it knows the id, of several how many."""
+    message = publish("orders", {"n": 1}, headers={"tenant": "a"})
+    publish_many("orders", [{"n": 2}, {"n": 3}])
+    assert left == [("orders", message.id, None), ("orders", "", 2)]
+    assert message.headers == {"tenant": "a", "more": True}
+    assert all('"more":true' in fields["headers"] for _, fields in raw.xrange("orders"))
+
+
+def test_what_is_around_a_call_holds_no_error_back(left):
+    """It sees what the call raises, and so does the caller, whatever it answers."""
+    with pytest.raises(InvalidMessage) as raised:
+        publish("orders", {"n": object()})
+    assert left == [raised.value]
+
+
+def test_with_nothing_around_it_a_call_has_the_headers_that_it_was_given(streams):
+    """None are none."""
+    assert publish("orders", {"n": 1}).headers == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_around_a_handler_is_around_its_transaction_too(runs):
+    """So it sees a commit that fails."""
+    within: list[bool] = []
+
+    @handler("orders", group="billing", atomic=True)
+    def run(message: Message) -> None:
+        within.append(connection.in_atomic_block)
+
+    publish("orders", {"n": 1})
+    drain()
+    assert (runs, within) == ([("run", False)], [True])
+
+
+def test_a_handler_with_something_around_it_is_the_same_handler(runs):
+    """Its name, its options and whether it is a coroutine stay; the function itself is called plainly as before."""
+
+    @handler("orders", group="billing", type="a", timeout=7)
+    async def run(message: Message) -> None:
+        pass
+
+    (declared,) = handlers.registered()
+    (found,) = handlers.of("orders", "billing")
+    assert declared.function is run
+    assert found.function is not run
+    assert (found.name, found.is_async, found.timeout, found.types) == (declared.name, True, 7, ("a",))
+
+
+def test_with_nothing_around_it_a_handler_is_what_was_declared():
+    """No call is made through anything."""
+    bill(lambda _: None)
+    assert [*handlers.of("orders", "billing")] == [*handlers.registered()]
+
+
+def test_a_process_of_a_worker_does_at_its_end_what_it_was_asked_for(monkeypatch, tmp_path):
+    """Once, whatever became of its work; what fails there changes nothing of how it ends."""
+    path = tmp_path / "ends"
+
+    def note() -> None:
+        with path.open("a") as file:
+            file.write("ended\n")
+
+    def fail() -> None:
+        raise ValueError("at the end")
+
+    monkeypatch.setattr(forking, "_before_exit", [])
+    for each in (fail, note, note):
+        forking.before_exit(each)
+    _, status = os.waitpid(forking.forked(lambda: 3), 0)
+    assert os.waitstatus_to_exitcode(status) == 3
+    assert path.read_text() == "ended\n"
