@@ -54,12 +54,14 @@ def test_the_state_of_each_stream_and_group_is_told(raw: Raw, accept: str) -> No
     states.deliver(count=1)
     states.publish(raw, {"a": "6"})
     groups.pause("orders", "billing", by="tests")
+    states.delay({"a": "7"})
     raw.xgroup_create("orders", "stranger")
     found = scraped(accept)
     assert found["redis_streams_up", "orders"] == 1
     assert found["redis_streams_length", "orders"] == 6
     assert found["redis_streams_dead_letters", "orders"] == 1
     assert found["redis_streams_undeclared_groups", "orders"] == 1
+    assert found["redis_streams_delayed", "orders"] == 1
     of_billing = {name: value for (name, *labels), value in found.items() if labels == ["billing", "orders"]}
     assert 0 <= of_billing.pop("redis_streams_oldest_unread_age_seconds") < 10
     assert 0 <= of_billing.pop("redis_streams_oldest_pending_age_seconds") < 10

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from django_redis_streams import groups, inspection
+from django_redis_streams import groups, inspection, waiting
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.inspection import GroupState, StreamState
 
@@ -141,6 +141,15 @@ def test_groups_that_nobody_declares_are_counted(raw: Raw) -> None:
     for name in ("billing", "retired", "foreign"):
         raw.xgroup_create("orders", name, mkstream=True)
     assert the_stream().strangers == 2
+
+
+def test_what_is_delayed_is_counted(raw: Raw) -> None:
+    """Until it is published: then it is unread."""
+    kept, published = (states.delay({"n": n}) for n in range(2))
+    assert (the_stream().delayed, the_stream().length) == (2, 0)
+    waiting.publish_delayed("orders", [published], by="ann")
+    assert (the_stream().delayed, the_stream().length) == (1, 1)
+    assert kept
     assert len(the_stream().groups) == 3
 
 

@@ -47,12 +47,16 @@ class GroupState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamState:
-    """One stream: `length` counts the entries of all its lanes, `strangers` the groups that nobody declares."""
+    """One stream: `length` counts the entries of all its lanes, `strangers` the groups that nobody declares.
+
+    `delayed` is what is to be published later.
+    """
 
     name: str
     length: int
     dead_letters: int
     strangers: int
+    delayed: int
     groups: Sequence[GroupState]
 
 
@@ -98,6 +102,7 @@ def _stream(stream: StreamConfig, figures: StreamFigures) -> StreamState:
         length=sum(each.length for each in figures.lanes),
         dead_letters=figures.dead_letters,
         strangers=figures.strangers,
+        delayed=figures.delayed,
         groups=[_group(name, figures, group) for name, group in zip(stream.groups, figures.groups, strict=True)],
     )
 

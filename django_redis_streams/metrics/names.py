@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 __all__ = [
-    "CLAIMED", "CONSUMERS", "COUNTERS", "DEAD", "DEAD_LETTERED", "DURATION", "GAUGES", "HISTOGRAMS", "LAG", "LATENCY",
-    "LENGTH", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING", "PROCESSED", "RETRIED", "RETRYING", "SKIPPED",
-    "STRANGERS", "UP", "Metric",
+    "CLAIMED", "CONSUMERS", "COUNTERS", "DEAD", "DEAD_LETTERED", "DELAYED", "DURATION", "GAUGES", "HISTOGRAMS", "LAG",
+    "LATENCY", "LENGTH", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING", "PROCESSED", "RETRIED", "RETRYING",
+    "SKIPPED", "STRANGERS", "UP", "Metric",
 ]  # fmt: skip
 
 _STREAM: Final = ("stream",)
@@ -30,6 +30,7 @@ DEAD: Final = Metric("redis_streams_dead_letters", "Dead letters that nobody has
 STRANGERS: Final = Metric(
     "redis_streams_undeclared_groups", "Groups on the server that the settings don't declare.", _STREAM
 )
+DELAYED: Final = Metric("redis_streams_delayed", "Messages that are to be published later.", _STREAM)
 LAG: Final = Metric(
     "redis_streams_lag", "Messages not yet delivered to the group; missing where the server can't tell how many."
 )
@@ -46,7 +47,7 @@ CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that the server 
 PAUSED: Final = Metric("redis_streams_paused", "1 while the group is paused, else 0.")
 
 GAUGES: Final = (
-    UP, LENGTH, DEAD, STRANGERS, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING, CONSUMERS, PAUSED,
+    UP, LENGTH, DEAD, STRANGERS, DELAYED, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING, CONSUMERS, PAUSED,
 )  # fmt: skip
 
 PROCESSED: Final = Metric("redis_streams_processed_total", "Messages that were handled and acknowledged.")

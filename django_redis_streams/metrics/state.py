@@ -62,6 +62,7 @@ def _of_stream(stream: StreamState) -> dict[names.Metric, float]:
         names.LENGTH: stream.length,
         names.DEAD: stream.dead_letters,
         names.STRANGERS: stream.strangers,
+        names.DELAYED: stream.delayed,
     }
 
 

@@ -52,6 +52,7 @@ class StreamFigures(NamedTuple):
     strangers: int
     lanes: Sequence[LaneFigures]
     groups: Sequence[GroupFigures]
+    delayed: int
 
 
 def overview_command(stream: StreamConfig) -> Command:
@@ -62,14 +63,14 @@ def overview_command(stream: StreamConfig) -> Command:
     for group in stream.groups.values():
         names += [keys.retry(group.name), *(keys.redelivery(group.name, lane) for lane in lanes)]
         words += [group.name, paused_field(group.name), round(group.claim_idle * 1000)]
-    return script("overview")(names, *words)
+    return script("overview")([*names, keys.delayed], *words)
 
 
 def overview_of(reply: Any) -> StreamFigures:
     """The figures that the script replied with."""
-    now, dead_letters, strangers, lanes, groups = reply
+    now, dead_letters, strangers, lanes, groups, delayed = reply
     return StreamFigures(
-        now, dead_letters, strangers, [LaneFigures(*each) for each in lanes], list(map(_group, groups))
+        now, dead_letters, strangers, [LaneFigures(*each) for each in lanes], list(map(_group, groups)), delayed
     )
 
 

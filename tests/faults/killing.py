@@ -64,8 +64,8 @@ def _around_script(when: str, digest: bytes, path: str) -> None:
 
 
 def is_due() -> bool:
-    """Whether a retry of the group waits."""
-    return bool(connections.get().call("ZCARD", "{orders}:retry:billing"))
+    """Whether a retry of the group waits, or a delayed message."""
+    return bool(connections.get().call("EXISTS", "{orders}:retry:billing", "{orders}:delayed"))
 
 
 for each in os.environ["TEST_KILL"].split():

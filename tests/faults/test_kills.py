@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from django_redis_streams import publish
+
 from ..books import books, letters, totals
+from ..waiting import wait_until
 from ..workers import Fleet
 from . import row
 
@@ -61,6 +64,21 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(raw: Raw, fleet: Flee
         usual = 2 if do == "fail-once" else 1
         assert usual <= runs[entry] <= usual + (do in AGAIN[step]), do
     assert raw.xlen("{orders}:redelivery:billing") == raw.hlen("{orders}:retry:billing:entries") == 0
+
+
+@pytest.mark.usefixtures("streams")
+@pytest.mark.parametrize("step", ["before:promote", "after:promote"])
+def test_a_promoter_that_is_killed_loses_and_doubles_no_delayed_message(
+    raw: Raw, fleet: Fleet, tmp_path: Path, step: str
+) -> None:
+    """The next one moves what is due, once the lease has ended."""
+    published = {publish("orders", {"do": "ok"}, delay=0).id for _ in range(5)}
+    killed = tmp_path / "killed"
+    fleet.start(TEST_HANDLERS="tests.faults.killing", TEST_KILL=f"{step}={killed}")
+    wait_until(lambda: totals(raw) == {"acknowledged": 5})
+    assert killed.exists()
+    assert sorted(fields["id"] for _, fields in raw.xrange("orders")) == sorted(published)
+    assert not raw.exists("{orders}:delayed", "{orders}:delayed:entries")
 
 
 def test_what_took_long_is_settled_before_the_next_begins(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from django_redis_streams import publish
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.worker import service, session
 from django_redis_streams.worker.service import Service
 
-from ..books import Books, books, letters
+from ..books import Books, books, letters, totals
 from ..servers import Server
 from ..waiting import wait_until
 from ..workers import Worker, working
@@ -84,6 +85,21 @@ def test_all_that_was_published_is_handled(
     assert len({letter.metadata["entry"] for letter in letters(own_server.raw())}) == 15
     again = runs.total() - COUNT - COUNT // 100
     assert again <= 2 * 2 * 100, "at each of two times, each of two workers has a hundred in hand at most"
+
+
+@pytest.mark.parametrize("away", [Server.restart, kill_and_start], ids=["restart", "kill -9"])
+def test_what_is_delayed_outlives_its_server(
+    own_server: Server, runs: Counter[int], away: Callable[[Server], None]
+) -> None:
+    """Each message comes when it is due, once."""
+    for n in range(10, 20):
+        publish("orders", {"n": n}, delay=0.5)
+    away(own_server)
+    assert own_server.raw().zcard("{orders}:delayed") == 10
+    with working():
+        wait_until(lambda: totals(own_server.raw()) == {"acknowledged": 10})
+    assert runs == Counter(range(10, 20))
+    assert not own_server.raw().exists("{orders}:delayed", "{orders}:delayed:entries")
 
 
 def test_a_worker_waits_for_its_server_and_says_so(

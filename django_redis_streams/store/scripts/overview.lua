@@ -1,11 +1,13 @@
 -- Look at a stream and its groups, in a time that doesn't depend on how much is in them; changes nothing.
--- KEYS 1 dead letter queue   2 groups   3… the lanes; then for each group: its retry set, its redelivery stream of each lane
+-- KEYS 1 dead letter queue   2 groups   3… the lanes; then for each group: its retry set, its redelivery stream of
+--   each lane; at last the delayed set
 -- ARGV 1 how many lanes   2… for each group: its name, its field in KEYS 2 that says that it is paused, and within how many
 --   ms a living consumer of it was seen
--- Returns {time in ms, dead letters, groups that aren't named, lanes, groups}; a lane is {length, last id ever, first id},
--- a group {retries that wait, since when it is paused, living consumers, sources of each lane: the lane's own, redelivery}.
--- A source is {length, pending, last delivered id, lag, id of the oldest unread, of the oldest pending}, or false where the
--- group isn't there. What isn't known or isn't there is false. Bodies stay here: they may be large.
+-- Returns {time in ms, dead letters, groups that aren't named, lanes, groups, delayed messages}; a lane is {length,
+-- last id ever, first id}, a group {retries that wait, since when it is paused, living consumers, sources of each
+-- lane: the lane's own, redelivery}. A source is {length, pending, last delivered id, lag, id of the oldest unread, of
+-- the oldest pending}, or false where the group isn't there. What isn't known or isn't there is false. Bodies stay
+-- here: they may be large.
 local lanes = tonumber(ARGV[1])
 
 local function named(flat)
@@ -69,4 +71,5 @@ end
 
 local strangers = 0
 for _ in pairs(undeclared) do strangers = strangers + 1 end
-return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('XLEN', KEYS[1]), strangers, main, found}
+return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('XLEN', KEYS[1]), strangers, main, found,
+  redis.call('ZCARD', KEYS[#KEYS])}
