@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 
 from redis.exceptions import ResponseError
 
@@ -284,14 +285,19 @@ class Consumer:
     # ------------------------------------------------------------ holding
 
     @property
-    def may_claim(self) -> bool:
-        """Whether the connection is old enough to claim from the living.
+    def claims_in(self) -> float:
+        """In how many seconds the connection is old enough to claim from the living; 0 where it is, inf without one.
 
         Idle time counts through an outage: the first to reconnect would claim from all who didn't yet. A
         connection is never older than the server's own start.
         """
         since = self.session.since
-        return since is not None and time.monotonic() - since > self.membership.group.claim_idle / 2
+        return inf if since is None else max(0.0, since + self.membership.group.claim_idle / 2 - time.monotonic())
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether it is so old."""
+        return not self.claims_in
 
     def renew(self, link: Link) -> None:
         """Renew what is in hand, and drop what is lost. The keeper calls it too, from its thread, on its link."""

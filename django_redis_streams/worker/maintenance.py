@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 
 from ..conf import StreamConfig
 from ..connections import Link
@@ -28,6 +29,7 @@ __all__ = ["Maintenance"]
 # How often to look for what may be claimed; and at most this share of the time is spent on looking, which
 # takes the server long where very much is pending.
 _INTERVAL = 0.5
+_LEAST = 0.05
 _SHARE = 0.05
 _TRIM_EACH = 1.0
 _RETIRE_EACH = 60.0
@@ -61,8 +63,9 @@ class Maintenance(Service):
 
     @property
     def interval(self) -> float:
-        """Longer where looking takes long."""
-        return max(_INTERVAL, self._took / _SHARE)
+        """Longer where looking takes long; shorter where a consumer may claim before that for the first time."""
+        soon = min((left for each in self._one_a_group if (left := each.claims_in) > 0), default=inf)
+        return max(_LEAST, self._took / _SHARE, min(_INTERVAL, soon + _LEAST))
 
     def step(self, link: Link) -> None:
         """One round."""

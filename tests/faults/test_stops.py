@@ -1,7 +1,7 @@
 """A worker that has much to do is stopped, at any moment: nothing is lost, nothing is run twice.
 
 The moments are drawn at random, as a count of messages that are done; the output of a test that fails says of what
-seed, and `TEST_SEED` draws the same.
+seed, and `TEST_SEED` draws the same. `TEST_STOPS` sets how many stops the slow ones make.
 """
 
 import os
@@ -21,6 +21,7 @@ from ..workers import Fleet
 Raw = Any
 # The share of the messages that are done at the latest moment. The rest is for what a worker does until it has heard.
 LATEST = 1 / 4
+MANY = int(os.environ.get("TEST_STOPS", "10"))
 
 
 def fast(chance: random.Random) -> str:
@@ -96,8 +97,8 @@ def noted(fleet: Fleet, what: str) -> Counter[str]:
     return Counter(message for _, message, *_ in fleet.noted(what))
 
 
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("stops", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.timeout(max(120, 12 * MANY))
+@pytest.mark.parametrize("stops", [1, pytest.param(MANY, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_stop_under_load_loses_and_doubles_nothing(
     raw: Raw, fleet: Fleet, chance: random.Random, name: str, stops: int
