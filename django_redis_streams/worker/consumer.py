@@ -25,7 +25,7 @@ from ..connections import Link
 from ..exceptions import ServerUnreachable
 from ..store.delivery import Delivery
 from ..store.drained import is_drained
-from ..store.hold import claim, hand_back, is_held, pending_of, renew
+from ..store.hold import Found, claim, claim_command, claimed, hand_back, is_held, pending_of, renew
 from ..store.membership import Membership
 from ..store.settle import Settled
 from .coroutines import LATEST
@@ -81,7 +81,7 @@ class Consumer:
         self._begin = begin
         self._settling = Settling(membership, self.holdings, self.tally, on_settled)
         self._ledger = self._settling.ledger
-        self._reader = Reader(membership, self._settling.answered, self._in_hand)
+        self._reader = Reader(membership, self._settling.answered, self._take_claimed, self._in_hand)
         self._pace = Pace(membership.group.batch_size)
         # For how long after it was seen so a message is certainly this consumer's.
         self._sure_for = membership.group.claim_idle / 2
@@ -89,6 +89,8 @@ class Consumer:
         self._nothing_left = False
         self._drained = False
         self._resting = False
+        self._claims = 0  # how many were asked for ahead; and whether that was refused
+        self._claim_alone = False
 
     def run(self) -> None:
         """Consume until stopped or drained; then settle, hand back and leave.
@@ -148,22 +150,49 @@ class Consumer:
             self._flight.wait_for_reply(link, BLOCK_MS / 1_000)
         batch = self._reader.take(link)
         self.session.has_read = True
-        if self._reader.full and self._pace.fast and not (self._needs_attention or self._flight.busy):
-            # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
-            # next who needs it reports that, connects again, and sends the outcomes again.
-            with suppress(ServerUnreachable):
-                self._reader.ask(link, self._ledger.send(), self._pace.count, None)
+        self._ask_ahead(link, batch)
         return batch
 
     @property
     def _needs_attention(self) -> bool:
         looks = bool(self._looks) and time.monotonic() >= self._looks[0]
         held_up = self._ledger.again or self._ledger.full or self._reader.paused
-        return looks or self._may_claim_now or held_up or self._stop.is_set()
+        claims = self._may_claim_now and not self._claims_ahead
+        return looks or claims or held_up or self._stop.is_set()
 
     @property
     def _may_claim_now(self) -> bool:
         return self.stale.is_set() and not self._reader.paused and self._flight.fits(1) > 0
+
+    @property
+    def _claims_ahead(self) -> bool:
+        """Whether to claim with the read that is asked for ahead: where no limit bounds what is in hand."""
+        bounded = self.membership.group.limited or self._executor.runs_coroutines
+        return self._may_claim_now and not (bounded or self._claim_alone)
+
+    def _ask_ahead(self, link: Link, batch: list[Delivery]) -> None:
+        """Where batches come full and fast, ask for the next before this is run: half of it claimed, where there is."""
+        more = batch and self._pace.fast and (self._reader.full or self._claims_ahead)
+        if not more or self._needs_attention or self._flight.busy:
+            return
+        count, claim = self._pace.count, None
+        if self._claims_ahead:
+            self.stale.clear()
+            self._nothing_left = False
+            count = self._claims = (count + 1) // 2
+            claim = claim_command(self.membership, count, returned_only=not self.may_claim)
+        # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
+        # next who needs it reports that, connects again, and sends the outcomes again.
+        with suppress(ServerUnreachable):
+            self._reader.ask(link, self._ledger.send(), count, None, claim)
+
+    def _take_claimed(self, reply: object, since: float) -> list[Delivery]:
+        """What was claimed ahead. What is refused is tried again by itself, which knows what to do then."""
+        if isinstance(reply, Exception):
+            self._claim_alone = True
+            self.stale.set()
+            return []
+        return self._take_found(claimed(self.membership, reply), since, self._claims)
 
     @property
     def _block_ms(self) -> int | None:
@@ -215,7 +244,10 @@ class Consumer:
         """Claim and run what nobody runs, where maintenance saw some. What may have ended a worker is left out."""
         self.stale.clear()
         self._nothing_left = False
-        self._handle(self._claimed(link))
+        batch = self._claimed(link)
+        self._claim_alone = False
+        self._ask_ahead(link, batch)
+        self._handle(batch)
 
     def _may_run(self, delivery: Delivery) -> bool:
         """Asked right before each message: whether it is still ours to run, and one more may be begun."""
@@ -347,6 +379,9 @@ class Consumer:
         """What was handed back, and what is idle for long if we may claim that; where there is more, `stale` stays."""
         since, count = time.monotonic(), self._count
         found = claim(link, self.membership, count, returned_only=not self.may_claim)
+        return self._take_found(found, since, count)
+
+    def _take_found(self, found: Found, since: float, count: int) -> list[Delivery]:
         if len(found.deliveries) + len(found.vanished) >= count:
             self.stale.set()
         tell_vanished(self.membership, found.vanished)

@@ -28,10 +28,11 @@ __all__ = ["Reader"]
 class _Asked:
     """What was sent, at `since` on the monotonic clock: the commands that settle, then a read of `count` a source.
 
-    With `waits` it doesn't read: it waits until there is something.
+    With `waits` it doesn't read: it waits until there is something. A `claim` goes before the read.
     """
 
     commands: SettleCommands
+    claim: Command | None
     since: float
     count: int
     read: Command
@@ -43,17 +44,20 @@ class Reader:
 
     `paused` is what the server last said of its group; `held_back`, of a limited group that got nothing, why; `waited`
     that the last turn only waited for something to read. `answered` is called with the commands that settle and
-    their replies, `taken` with what was read and since when it is certainly this consumer's.
+    their replies, `claimed` with a claim's reply and since when what it holds is certainly this consumer's, and `taken`
+    with what was read and since when.
     """
 
     def __init__(
         self,
         membership: Membership,
         answered: Callable[[SettleCommands, Iterable[object]], None],
+        claimed: Callable[[object, float], list[Delivery]],
         taken: Callable[[list[Delivery], float], list[Delivery]],
     ) -> None:
         self._membership = membership
         self._answered = answered
+        self._claimed = claimed
         self._taken = taken
         self._paused_command = paused_command(membership.keys, membership.group.name)
         self._asked: _Asked | None = None
@@ -76,7 +80,9 @@ class Reader:
         """Whether a batch is on its way, or was taken before its turn."""
         return self._asked is not None or bool(self._early)
 
-    def ask(self, link: Link, commands: SettleCommands, count: int, block_ms: int | None) -> None:
+    def ask(
+        self, link: Link, commands: SettleCommands, count: int, block_ms: int | None, claim: Command | None = None
+    ) -> None:
         """Send: what settles the last batch, and read about `count` entries, waiting for the first up to `block_ms`.
 
         With lanes it waits only once their script has found nothing in them. A limited group's consumer waits without
@@ -95,8 +101,9 @@ class Reader:
         else:
             read = read_command(self._membership, each, block_ms)
         # Asked last, it is answered after the wait: what it says rules the next turn.
-        link.send([*(command for command, _ in commands), read, self._paused_command])
-        self._asked = _Asked(commands, since, each, read, waits)
+        claims = [] if claim is None else [claim]
+        link.send([*(command for command, _ in commands), *claims, read, self._paused_command])
+        self._asked = _Asked(commands, claim, since, each, read, waits)
 
     def take(self, link: Link) -> list[Delivery]:
         """The batch that was asked for; raises the server's error if it refused to read."""
@@ -110,9 +117,12 @@ class Reader:
         if asked is None:
             return
         self._answered(asked.commands, link.receive(len(asked.commands)))
+        claimed = None if asked.claim is None else link.receive(1)[0]
         reply, paused = link.receive(2)
         self._asked = None
         self._heard(paused)
+        if claimed is not None:
+            self._early += self._claimed(claimed, asked.since)
         if isinstance(reply, NoScriptError):  # the scripts were flushed: it has read nothing
             (reply,) = exchange(link, [asked.read])
         if isinstance(reply, Exception):

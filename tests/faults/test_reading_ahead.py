@@ -41,11 +41,11 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]],
     def when_ahead(do: Callable[[Link], None]) -> list[int]:
         ask = Reader.ask
 
-        def asked(self: Reader, link: Link, commands: Any, count: int, block_ms: int | None) -> None:
-            if block_ms is None and not done:
+        def asked(self: Reader, link: Link, commands: Any, *rest: Any) -> None:
+            if rest[1] is None and not done:
                 done.append(1)
                 do(link)
-            ask(self, link, commands, count, block_ms)
+            ask(self, link, commands, *rest)
 
         monkeypatch.setattr(Reader, "ask", asked)
         return done
@@ -134,4 +134,63 @@ def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, strea
             wait_until(lambda: raw.xpending("orders", "billing")["pending"] == len(slow.consumer.holdings) > 0)
             finish.set()
             wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
+    assert set(runs.values()) == {1}
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]], list[int]]:
+    """Has something done, once, right when a claim was to go with a read ahead; how many went."""
+    done: list[int] = []
+
+    def when_claimed(do: Callable[[Link], None]) -> list[int]:
+        ask = Reader.ask
+
+        def asked(self: Reader, link: Link, commands: Any, *rest: Any) -> None:
+            if rest[2:] and rest[2] is not None:
+                done.append(1)
+                if len(done) == 1:
+                    do(link)
+            ask(self, link, commands, *rest)
+
+        monkeypatch.setattr(Reader, "ask", asked)
+        return done
+
+    return when_claimed
+
+
+def leave_half(raw: Raw) -> None:
+    """A consumer read half of what there is, and died long ago."""
+    raw.xgroup_create("orders", "billing", "0", mkstream=True)
+    ((_, entries),) = raw.xreadgroup("billing", "dead", {"orders": ">"}, count=COUNT // 2)
+    raw.xclaim("orders", "billing", "dead", 0, [each for each, _ in entries], idle=3_600_000, justid=True)
+
+
+def nothing(link: Link) -> None:
+    """Go on."""
+
+
+@pytest.mark.parametrize("happens", ["nothing", "flush", "close", "refuse"])
+def test_what_others_left_is_claimed_with_reads_ahead(raw: Raw, claims: Any, streams: Any, happens: str) -> None:
+    """Each message runs once, also where the claim is lost, or refused once; and most of it goes with a read."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}})
+    suspects, runs = "{orders}:suspects:billing", Counter[str]()
+    befalls = {
+        "nothing": nothing,
+        "flush": lambda _: raw.script_flush(),
+        "close": Link.close,
+        "refuse": lambda _: raw.lpush(suspects, "of a wrong type"),
+    }
+    went = claims(befalls[happens])
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        runs[message.payload["n"]] += 1
+        if went and happens == "refuse":
+            raw.delete(suspects)
+
+    publish(raw)
+    leave_half(raw)
+    with working():
+        wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
+    assert len(went) > 5
     assert set(runs.values()) == {1}
