@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from django_redis_streams import conf, connections, groups, inspection, publish
 from django_redis_streams.diagnosis import Kind, Level, gathering
+from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.handlers import handler, registry
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.membership import Membership
 from django_redis_streams.store.scripts import run
+from django_redis_streams.store.server import Facts
 from django_redis_streams.store.statistics import count_command
 from django_redis_streams.store.suspects import suspect
 
@@ -115,6 +117,13 @@ def test_people_are_told_what_how_and_the_mend(streams: Streams) -> None:
     assert re.fullmatch(r"0 faults, 1 warnings, \d for information\.", sums)
 
 
+def test_settings_that_cannot_work_are_an_error(streams: Streams) -> None:
+    """There is nothing to be asked then: the error names the setting."""
+    streams({"orders": {"MAXLENGTH": 100}})
+    with pytest.raises(CommandError, match="MAXLEN"):
+        call_command("streams", "doctor")
+
+
 # ---------------------------------------------------------------- servers
 
 
@@ -166,6 +175,28 @@ def test_a_replica_is_a_fault(streams: Streams, make_server: Callable[..., Serve
     replica = make_server(replicaof=("127.0.0.1", "1"))
     streams(BILLING, URL=replica.url)
     assert "replica" in examined(1)
+
+
+def test_a_replica_that_does_not_follow_is_a_warning(streams: Streams, make_server: Callable[..., Server]) -> None:
+    """One that asked for everything and then takes nothing of it isn't online."""
+    server = make_server()
+    streams(BILLING, URL=server.url)
+    with socket.socket(socket.AF_UNIX) as replica:
+        replica.connect(str(server.socket))
+        replica.sendall(b"REPLCONF listening-port 6380\r\n")
+        assert replica.recv(5) == b"+OK\r\n"
+        replica.sendall(b"PSYNC ? -1\r\n")
+        wait_until(lambda: "replica-behind" in examined(), "the replica's being known")
+        assert ":6380" in examined()["replica-behind"]["what"]
+        assert "no-replica" not in examined()
+
+
+def test_what_a_server_leaves_out_is_said() -> None:
+    """One that is hosted may tell less: that isn't taken for good."""
+    server = gathering.ServerFacts(connection=conf.connection("default"), told=Facts(None, None, None))
+    (finding,) = server_findings(server)
+    assert finding.kind is Kind.UNASKED
+    assert finding.because == "INFO doesn't tell: version, maxmemory-policy, appendonly, maxmemory, role."
 
 
 def test_a_full_memory_is_a_fault_and_a_filling_one_a_warning(
@@ -292,6 +323,24 @@ def test_what_is_left_in_a_lane_is_found(streams: Streams, raw: Raw) -> None:
     states.deliver()
     streams(BILLING)
     assert "lane 'high'" in examined()["left-in-lane"]["what"]
+
+
+def test_a_hard_bound_is_one(streams: Streams, raw: Raw) -> None:
+    """A stream that whoever publishes cuts needs no other, and no group."""
+    streams({"orders": {"HARD_MAXLEN": 100}})
+    states.publish(raw, {"a": "1"})
+    assert not {"no-limit", "never-trimmed"} & set(examined())
+
+
+def test_messages_that_somebody_deleted_are_information(streams: Streams, raw: Raw) -> None:
+    """A worker met an entry without a body, and counted it."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})
+    handled()
+    (entry,) = states.publish(raw, {"a": "1"})
+    states.deliver(consumer="deceased")
+    raw.xdel("orders", entry)
+    drain()
+    assert "1 of billing" in examined()["vanished"]["because"]
 
 
 def test_dead_letters_are_information(streams: Streams, raw: Raw) -> None:

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     SAVING_FAILS = "saving-fails", Level.FAULT
     EVICTED = "evicted", Level.FAULT
     EVICTS = "evicts", Level.WARNING
+    REPLICA_BEHIND = "replica-behind", Level.WARNING
     NO_APPEND_ONLY_FILE = "no-append-only-file", Level.WARNING
     NO_MAXMEMORY = "no-maxmemory", Level.INFORMATION
     NO_REPLICA = "no-replica", Level.INFORMATION
@@ -51,6 +52,7 @@ class Kind(StrEnum):
     STRANDED_RETRIES = "stranded-retries", Level.WARNING
     LEFT_IN_LANE = "left-in-lane", Level.WARNING
     NO_LIMIT = "no-limit", Level.INFORMATION
+    VANISHED = "vanished", Level.INFORMATION
     DEAD_LETTERS = "dead-letters", Level.INFORMATION
 
     HANDLERS_FAIL = "handlers-fail", Level.FAULT

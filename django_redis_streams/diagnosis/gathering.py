@@ -87,7 +87,7 @@ class GroupFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFacts:
-    """One stream; `strangers` are the books of groups that nobody declares, `on_server` those that are there.
+    """One stream, with the `books` of all groups, declared or not.
 
     `left` is what is left in lanes that aren't declared any more: (lane, group, how many at most).
     """
@@ -95,9 +95,14 @@ class StreamFacts:
     config: StreamConfig
     state: StreamState
     standing: Standing
-    strangers: Sequence[Books]
+    books: Sequence[Books]
     left: Sequence[tuple[str, str, int]]
     groups: Sequence[GroupFacts]
+
+    @property
+    def strangers(self) -> Sequence[Books]:
+        """The books of groups that nobody declares."""
+        return [each for each in self.books if each.group not in self.config.groups]
 
     @property
     def on_server(self) -> set[str]:
@@ -183,7 +188,7 @@ def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
         config=stream,
         state=state,
         standing=stands,
-        strangers=[each for each in inspection.books(stream.name) if each.group not in stream.groups],
+        books=inspection.books(stream.name),
         left=left_in_lanes(link, stream),
         groups=[_group(members, stream, each, done, stands) for each in state.groups],
     )

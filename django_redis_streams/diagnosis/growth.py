@@ -25,13 +25,15 @@ def stream_findings(stream: StreamFacts) -> Iterator[Finding]:
 
 def bounds(stream: StreamFacts) -> Iterator[Finding]:
     """A stream without a bound keeps all that was ever published."""
+    if stream.config.hard_maxlen is not None:
+        return
     if stream.config.maxlen is None and stream.config.max_age is None:
         yield Finding(
             kind=Kind.NO_LIMIT,
             where=stream.config.name,
             what="The stream is never trimmed: it keeps what was handled, and the server's memory fills.",
             because=f"It has neither MAXLEN nor MAX_AGE, and holds {stream.state.length:,} entries.",
-            mend=f"Set MAXLEN or MAX_AGE; now: manage.py streams trim {stream.config.name} --maxlen 10000.",
+            mend=f"Set MAXLEN or MAX_AGE, and until then:  manage.py streams trim {stream.config.name} --maxlen 10000.",
         )
     elif stream.state.length and not stream.on_server:
         yield Finding(
@@ -98,6 +100,23 @@ def lanes(stream: StreamFacts) -> Iterator[Finding]:
         )
 
 
+def vanished(stream: StreamFacts) -> Iterator[Finding]:
+    """Nothing of this package's removes what a group still needs, HARD_MAXLEN aside."""
+    lost = {each.group: each.vanished for each in stream.books if each.vanished}
+    if lost:
+        yield Finding(
+            kind=Kind.VANISHED,
+            where=stream.config.name,
+            what="Messages were deleted before they were handled: they are lost.",
+            because="Counted as vanished, since ever: "
+            + ", ".join(f"{count:,} of {group}" for group, count in lost.items())
+            + ".",
+            mend="Let no other client use XTRIM, XDEL, or XADD with MAXLEN there: MAXLEN in the settings loses nothing."
+            if stream.config.hard_maxlen is None
+            else "HARD_MAXLEN drops what groups still need: raise it, or have them keep up.",
+        )
+
+
 def dead_letters(stream: StreamFacts) -> Iterator[Finding]:
     """They are kept until somebody decides."""
     if stream.state.dead_letters:
@@ -136,4 +155,4 @@ def _unread(each: Books) -> str:
     return "an unknown number" if each.unread is None else f"{each.unread:,}"
 
 
-_CHECKS: Final[tuple[Check, ...]] = (bounds, length, strangers, lanes, dead_letters, overdue)
+_CHECKS: Final[tuple[Check, ...]] = (bounds, length, strangers, lanes, vanished, dead_letters, overdue)

@@ -77,6 +77,14 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
             because="INFO says connected_slaves:0.",
             mend="Run a replica where an outage of the host must not stop the queue.",
         )
+    if told.late_replicas:
+        yield Finding(
+            kind=Kind.REPLICA_BEHIND,
+            where=server.where,
+            what=f"Replicas don't follow: {', '.join(told.late_replicas)}. A failover to one loses messages.",
+            because="INFO says that they aren't online, or have acknowledged nothing for more than 10 s.",
+            mend="Look into the replica's log, and at the network between both.",
+        )
 
 
 def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ..connections import Link
@@ -17,7 +18,7 @@ class Facts:
     `maxmemory-policy`. `append_only` tells whether it keeps an append-only file, `unsaved` names what of its last
     savings to disk failed. `memory` and `maxmemory` are in bytes, the latter 0 where there is no bound; `evicted` is
     how many keys it has deleted to stay below it, since it was started. `replica` tells whether it is one, `replicas`
-    how many it has.
+    how many it has, and `late_replicas` which of these don't follow closely.
     """
 
     version: tuple[int, ...] | None
@@ -29,7 +30,12 @@ class Facts:
     evicted: int | None = None
     replica: bool | None = None
     replicas: int | None = None
+    late_replicas: tuple[str, ...] = ()
 
+
+_REPLICA = re.compile(r"slave\d+")
+# In seconds since a replica last acknowledged what it has; it does each second.
+_LATE = 10
 
 # The status of each saving that INFO tells, and what writes are refused without.
 _SAVINGS = {
@@ -54,7 +60,16 @@ def facts(link: Link) -> Facts:
         evicted=_number(found.get("evicted_keys")),
         replica=None if "role" not in found else found["role"] != "master",
         replicas=_number(found.get("connected_slaves")),
+        late_replicas=tuple(
+            f"{each.get('ip')}:{each.get('port')}"
+            for each in (_parts(line) for field, line in found.items() if _REPLICA.fullmatch(field))
+            if each.get("state") != "online" or int(each.get("lag", 0)) > _LATE
+        ),
     )
+
+
+def _parts(line: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in line.split(",") if "=" in part)
 
 
 def _number(text: str | None) -> int | None:
