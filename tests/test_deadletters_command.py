@@ -297,7 +297,9 @@ def process(server: Server) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def start(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "django", "deadletters", *arguments]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        running.append(subprocess.Popen(command, env=environment, text=True, **pipes))
+        # A shell has what it runs in the background ignore Ctrl-C.
+        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        running.append(subprocess.Popen(command, env=environment, text=True, preexec_fn=heed, **pipes))  # noqa: PLW1509
         return running[-1]
 
     yield start

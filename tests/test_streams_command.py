@@ -72,6 +72,7 @@ def test_status_tells_every_stream_and_group(raw: Raw) -> None:
     assert stream["first"] == raw.xrange("orders", count=1)[0][0]
     assert stream["last"] == raw.xrevrange("orders", count=1)[0][0]
     assert stream["memory"] > 100
+    assert stream["delayed"] == 0
     billing = next(each for each in stream["groups"] if each["group"] == "billing")
     assert billing["lag"] in (None, 4 - billing["pending"])  # Redis 6.2 can't tell
     assert billing["pending"] > 0

@@ -16,7 +16,7 @@ from .subcommand import Result, Subcommand
 
 __all__ = ["STATUS"]
 
-_STREAM: Final = ("stream", "length", "memory", "oldest", "newest", "rate/s", "dead", "undeclared groups")
+_STREAM: Final = ("stream", "length", "memory", "oldest", "newest", "rate/s", "delayed", "dead", "undeclared groups")
 _GROUP: Final = (
     "group", "lag", "oldest unread", "pending", "oldest pending", "retrying", "dead", "consumers", "rate/s",
     "failures/h", "paused",
@@ -72,6 +72,7 @@ def _told(state: StreamState, held: StreamContents, done: Activities) -> Mapping
         "last": held.last,
         "last_age": _age(now, held.last_at),
         "rate": held.rate,
+        "delayed": state.delayed,
         "dead_letters": state.dead_letters,
         "undeclared_groups": state.strangers,
         "groups": [_group(state.name, each, done) for each in state.groups],
@@ -112,7 +113,8 @@ def _lines(streams: Sequence[Mapping[str, Any]], problems: Mapping[str, str]) ->
 def _stream_cells(told: Mapping[str, Any]) -> Sequence[str]:
     return (
         told["stream"], amount(told["length"]), size(told["memory"]), ago(told["first_age"]), ago(told["last_age"]),
-        amount(round(told["rate"], 2)), amount(told["dead_letters"]), amount(told["undeclared_groups"]),
+        amount(round(told["rate"], 2)), amount(told["delayed"]), amount(told["dead_letters"]),
+        amount(told["undeclared_groups"]),
     )  # fmt: skip
 
 
