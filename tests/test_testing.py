@@ -76,14 +76,14 @@ def declare(runs: list[Any]) -> None:
         runs.append(("count", message.payload["n"]))
 
 
+# No retry comes due while a test drains.
+LATE = {"BACKOFF": (600, 600)}
+GROUPS = {"billing": LATE, "loyalty": LATE, "analytics": {"UNMATCHED": "skip", **LATE}}
 STREAMS = {
-    "plain": {"GROUPS": {"billing": {}, "loyalty": {}, "analytics": {"UNMATCHED": "skip"}}},
-    "with lanes": {
-        "LANES": ["high", "default"],
-        "GROUPS": {"billing": {}, "loyalty": {}, "analytics": {"UNMATCHED": "skip"}},
-    },
+    "plain": {"GROUPS": GROUPS},
+    "with lanes": {"LANES": ["high", "default"], "GROUPS": GROUPS},
     "limited": {
-        "GROUPS": {"billing": {"GROUP_CONCURRENCY": 2, "RATE": "1000/s"}, "loyalty": {}, "analytics": {}},
+        "GROUPS": {"billing": {"GROUP_CONCURRENCY": 2, "RATE": "1000/s", **LATE}, "loyalty": LATE, "analytics": LATE},
     },
 }
 
@@ -365,7 +365,7 @@ def test_rejecting_is_no_error(fake: None) -> None:
 def test_the_guilty_one_of_a_batch_is_told_once(fake: None) -> None:
     """The batch that failed is run again one by one."""
 
-    @handler("orders", group="billing", batch=True)
+    @handler("orders", group="billing", batch=True, backoff=(600, 600))
     def add_up(messages: Any) -> None:
         if 1 in [each.payload for each in messages]:
             raise LookupError("one")
