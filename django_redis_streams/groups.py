@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from . import conf, connections
 from .conf import GroupConfig, StreamConfig
@@ -15,11 +16,12 @@ from .connections import Link
 from .exceptions import UnknownStream
 from .store import groups as store
 from .store.consumers import remove
-from .store.contents import MOST_COUNTED, span
+from .store.contents import MOST_COUNTED, length, span
 from .store.hold import hand_back
 from .store.inspect import Pending, group_names
 from .store.membership import Membership
 from .store.redeliver import waiting_retries
+from .store.refusals import group_is_gone
 
 __all__ = [
     "Move",
@@ -103,9 +105,9 @@ def waiting(stream: str, group: str) -> Waiting:
     """What a group's deletion would take away. Raises `UnknownStream` where it isn't on the server."""
     place, link = _there(stream, group)
     sources = Pending.of(place.stream, group)
-    replies = link.call_many([each.size_command() for each in sources])
-    lengths = [store.length(link, each.key) for each in sources if each.ours]
-    pending = [each.size(reply) for each, reply in zip(sources, replies, strict=True) if isinstance(reply, list)]
+    asked = [each.size_command() for each in sources]
+    pending = [_size(each, reply) for each, reply in zip(sources, link.call_many(asked), strict=True)]
+    lengths = [length(link, each.key) for each in sources if each.ours]
     return Waiting(sum(pending), waiting_retries(link, place.keys, group), sum(lengths))
 
 
@@ -124,7 +126,7 @@ def move(stream: str, group: str, start: str) -> Move:
     again = skipped = 0
     for lane in place.stream.lane_names:
         key = place.keys.lane(lane)
-        last = store.last_delivered(link, key, group)
+        last = store.delivered_to(link, key).get(group)
         if last is not None:
             again += span(link, key, f"({start}", last) if start != "$" else 0
             skipped += span(link, key, f"({last}", "+" if start == "$" else start)
@@ -157,6 +159,14 @@ def remove_consumer(stream: str, group: str, consumer: str, *, hand_over: bool, 
     if done:
         _log(f"rid of the consumer {consumer!r}", stream, group, by)
     return done
+
+
+def _size(source: Pending, reply: Any) -> int:
+    if isinstance(reply, Exception):
+        if group_is_gone(reply):
+            return 0
+        raise reply
+    return source.size(reply)
 
 
 def _member(stream: str, group: str) -> tuple[Membership, Link]:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from . import conf, connections
 from .connections import Link
 from .store import trim as store
-from .store.contents import MOST_COUNTED, span
-from .store.groups import length
+from .store.contents import MOST_COUNTED, length, span
 
 __all__ = ["Excess", "drop", "excess", "trim"]
 

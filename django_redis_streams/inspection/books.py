@@ -17,7 +17,7 @@ from ..conf import StreamConfig
 from ..connections import Link
 from ..store.counters import GroupCounters, LaneCounters, counters, totals, undeclared_lanes
 from ..store.inspect import group_names
-from .rows import moment
+from .rows import moment, numbers
 
 __all__ = ["Books", "books", "group_totals", "left_in_lanes", "unread"]
 
@@ -156,12 +156,7 @@ def _unread(main: Mapping[str, Any], group: Mapping[str, Any]) -> int | None:
 
 def unread(length: int, first: str | None, last_generated: str, last_delivered: str, lag: int | None) -> int | None:
     """How much a group wasn't given yet: what the server says, or what it must be at either end of the stream."""
-    delivered = _number(last_delivered)
-    if delivered >= _number(last_generated):
+    delivered = numbers(last_delivered)
+    if delivered >= numbers(last_generated):
         return 0
-    return length if first is not None and _number(first) > delivered else lag
-
-
-def _number(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
+    return length if first is not None and numbers(first) > delivered else lag

@@ -14,7 +14,7 @@ from ..conf import StreamConfig
 from ..exceptions import StreamsError
 from ..store.contents import MOST_COUNTED, contents
 from .paging import Problem
-from .rows import moment
+from .rows import moment, numbers
 
 __all__ = ["StreamContents", "stream_contents"]
 
@@ -57,16 +57,16 @@ def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Pro
 def _contents(stream: StreamConfig) -> StreamContents:
     now = time.time_ns() // 1_000_000
     lanes = contents(connections.get(stream.connection), stream, now - _HOUR_MS)
-    firsts = sorted((each.first for each in lanes if each.first), key=_number)
-    lasts = sorted((each.last for each in lanes if each.last), key=_number)
+    firsts = sorted((each.first for each in lanes if each.first), key=numbers)
+    lasts = sorted((each.last for each in lanes if each.last), key=numbers)
     memories = [each.memory for each in lanes]
     return StreamContents(
         name=stream.name,
         memory=None if None in memories else sum(filter(None, memories)),
         first=firsts[0] if firsts else None,
         last=lasts[-1] if lasts else None,
-        first_at=moment(_number(firsts[0])[0]) if firsts else None,
-        last_at=moment(_number(lasts[-1])[0]) if lasts else None,
+        first_at=moment(numbers(firsts[0])[0]) if firsts else None,
+        last_at=moment(numbers(lasts[-1])[0]) if lasts else None,
         rate=sum(_rate(now, each.recent, each.oldest_recent) for each in lanes),
     )
 
@@ -75,9 +75,4 @@ def _rate(now: int, recent: int, oldest: str | None) -> float:
     """By the hour; where more came than were counted, by the time in which these came."""
     if recent < MOST_COUNTED or oldest is None:
         return recent / (_HOUR_MS / 1000)
-    return recent / max(0.001, (now - _number(oldest)[0]) / 1000)
-
-
-def _number(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence)
+    return recent / max(0.001, (now - numbers(oldest)[0]) / 1000)

@@ -13,12 +13,14 @@ from ..connections import Link
 from ..keys import DEFAULT_LANE, split_token
 from ..message import made_at
 from ..store import story as store
+from ..store.contents import length
+from ..store.groups import delivered_to
 from ..store.inspect import MAIN, REDELIVERY, Pending, group_names, is_entry_id
 from ..wire import Fields
 from ..wire.names import is_uuid
 from .listing import dead_letters, retrying
 from .paging import Page
-from .rows import DeadLetter, RetryingMessage, Row
+from .rows import DeadLetter, RetryingMessage, Row, numbers
 from .single import find_dead_letters, find_delayed, find_pending
 from .story import Looked, Standing, State, Story
 
@@ -150,7 +152,7 @@ class _Search:
     def _note(self, key: str, searched: int) -> None:
         """Tell of a search that may have ended too early; one that came to the end of the stream didn't."""
         if searched == self._most:
-            self._looked.append(Looked(key, searched, store.length(self._link, key)))
+            self._looked.append(Looked(key, searched, length(self._link, key)))
 
     # ------------------------------------------------------------ where it is now
 
@@ -220,22 +222,17 @@ class _Search:
         """Where a message that is nowhere else stands, by how far each group has read its lane."""
         if not published.key or not published.entry_id:
             return dict.fromkeys(groups, State.UNKNOWN)
-        read = store.delivered_to(self._link, published.key)
+        read = delivered_to(self._link, published.key)
         begun = store.starts(self._link, self._config, groups, published.lane)
-        here = _numbers(published.entry_id)
+        here = numbers(published.entry_id)
         states = {}
         for group, start in zip(groups, begun, strict=True):
             if group not in read:
                 states[group] = State.NO_GROUP
-            elif here > _numbers(read[group]):
+            elif here > numbers(read[group]):
                 states[group] = State.UNREAD
-            elif start is not None and is_entry_id(start) and here <= _numbers(start):
+            elif start is not None and is_entry_id(start) and here <= numbers(start):
                 states[group] = State.BEFORE
             else:
                 states[group] = State.UNKNOWN if self._looked else State.SETTLED
         return states
-
-
-def _numbers(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)

@@ -39,7 +39,7 @@ def retire_dead(link: Link, membership: Membership, idle_ms: int) -> list[str]:
     removed = []
     for key in membership.sources:
         for row in link.call("XINFO", "CONSUMERS", key, membership.group.name):
-            found = dict(zip(row[::2], row[1::2], strict=True))
+            found = pairs(row)
             name = found["name"]
             silent = name != RETURNED and found["pending"] == 0 and found["idle"] >= idle_ms
             if silent and run(link, script("retire")([key], membership.group.name, name, idle_ms)):

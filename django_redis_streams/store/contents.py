@@ -10,7 +10,7 @@ from ..conf import StreamConfig
 from ..connections import Link
 from .scripts import Command, exchange, run, script
 
-__all__ = ["MOST_COUNTED", "LaneContents", "contents", "span"]
+__all__ = ["MOST_COUNTED", "LaneContents", "contents", "length", "span"]
 
 # A few milliseconds of the server's time.
 MOST_COUNTED = 10_000
@@ -44,6 +44,11 @@ def contents(link: Link, stream: StreamConfig, since_ms: int) -> list[LaneConten
         known = None if isinstance(memory, ResponseError) else memory or 0
         found.append(LaneContents(known, _id(first), _id(last), *recent))
     return found
+
+
+def length(link: Link, key: str) -> int:
+    """How many entries a stream holds."""
+    return int(link.call("XLEN", key))
 
 
 def span(link: Link, key: str, first: str, last: str) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..connections import Link
 from ..keys import DEFAULT_LANE, StreamKeys, paused_field
+from .inspect import pairs
 from .membership import Membership
 from .scripts import Command, run, script
 
 __all__ = [
     "delete_group",
-    "last_delivered",
-    "length",
+    "delivered_to",
     "make_group",
     "pause",
     "paused_command",
@@ -44,16 +44,14 @@ def delete_group(link: Link, membership: Membership) -> bool:
     return bool(run(link, script("delete_group")(names, group, paused_field(group), len(lanes), *lanes)))
 
 
-def last_delivered(link: Link, key: str, group: str) -> str | None:
-    """The id up to which a group was given a stream's entries; None where it isn't there."""
+def delivered_to(link: Link, key: str) -> dict[str, str]:
+    """Each group of a stream with the id that was last delivered to it; none where there is no stream."""
     (reply,) = link.call_many([["XINFO", "GROUPS", key]])
-    rows = [] if isinstance(reply, Exception) else [dict(zip(row[::2], row[1::2], strict=True)) for row in reply]
-    return next((str(row["last-delivered-id"]) for row in rows if row["name"] == group), None)
-
-
-def length(link: Link, key: str) -> int:
-    """How many entries a stream holds."""
-    return int(link.call("XLEN", key))
+    if isinstance(reply, Exception):
+        if "no such key" in str(reply):
+            return {}
+        raise reply
+    return {group["name"]: group["last-delivered-id"] for group in map(pairs, reply)}
 
 
 def set_group(link: Link, membership: Membership, start: str) -> str:

@@ -1,4 +1,4 @@
-"""Looking for one message: on its stream, in what is redelivered, and how far each group has read."""
+"""Looking for one message: on its stream, in what is redelivered, and where each group began."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from ..conf import StreamConfig
 from ..connections import Link
 from ..keys import DEFAULT_LANE
 from ..wire import Fields
-from .inspect import pairs
 
-__all__ = ["backward", "body", "delivered_to", "length", "onward", "starts"]
+__all__ = ["backward", "body", "onward", "starts"]
 
 # Entries in one reply.
 _AT_ONCE: Final = 1_000
@@ -23,11 +22,6 @@ def body(link: Link, key: str, entry_id: str) -> Fields | None:
     return found[0][1] if found else None
 
 
-def length(link: Link, key: str) -> int:
-    """How many entries a stream has."""
-    return int(link.call("XLEN", key))
-
-
 def onward(link: Link, key: str, start: str, most: int) -> Iterator[tuple[str, Fields]]:
     """Up to `most` entries from an id on, a part at a time."""
     yield from _parts(link, ["XRANGE", key, start, "+"], most)
@@ -36,16 +30,6 @@ def onward(link: Link, key: str, start: str, most: int) -> Iterator[tuple[str, F
 def backward(link: Link, key: str, start: str, end: str, most: int) -> Iterator[tuple[str, Fields]]:
     """Up to `most` entries from an id back to another, "+" and "-" for the newest and oldest, a part at a time."""
     yield from _parts(link, ["XREVRANGE", key, start, end], most)
-
-
-def delivered_to(link: Link, key: str) -> dict[str, str]:
-    """Each group of a stream with the id that was last delivered to it; none where there is no stream."""
-    (reply,) = link.call_many([["XINFO", "GROUPS", key]])
-    if isinstance(reply, Exception):
-        if "no such key" in str(reply):
-            return {}
-        raise reply
-    return {group["name"]: group["last-delivered-id"] for group in map(pairs, reply)}
 
 
 def starts(link: Link, stream: StreamConfig, groups: Sequence[str], lane: str) -> list[str | None]:

@@ -22,6 +22,7 @@ from ...worker.memory import resident, told
 from ...worker.plan import Plan
 from ...worker.reloading import begin_anew
 from ...worker.supervisor import Supervisor
+from ..arguments import port as port_number
 
 __all__ = ["Command"]
 
@@ -45,9 +46,9 @@ class Command(BaseCommand):
         add("--shutdown-timeout", type=_seconds, default=30.0, metavar="SECONDS", help=timeout_help)
         memory_help = "Replace a process that has more than this in memory, such as 512M or 2G (default: no limit)."
         add("--max-memory", type=_size, metavar="SIZE", help=memory_help)
-        port = parser.add_mutually_exclusive_group().add_argument
-        port("--metrics-port", type=_port, metavar="PORT", help="Serve /metrics, /healthz and /readyz there.")
-        port("--health-port", type=_port, metavar="PORT", help="Serve /healthz and /readyz there.")
+        either = parser.add_mutually_exclusive_group().add_argument
+        either("--metrics-port", type=port_number, metavar="PORT", help="Serve /metrics, /healthz and /readyz there.")
+        either("--health-port", type=port_number, metavar="PORT", help="Serve /healthz and /readyz there.")
         add("--metrics-address", default="0.0.0.0", metavar="ADDRESS", help="Where to listen (default: 0.0.0.0).")  # noqa: S104
         add("--reload", action="store_true", help="Begin anew when code is changed, for development.")
         add("--name", default="", help="Goes before the consumers' names, which stay unique.")
@@ -181,12 +182,6 @@ def _left_in_paused(stream: str, group: str) -> str:
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a port, 1 to 65535")
     return int(text)
 
 

@@ -13,11 +13,11 @@ from django.core.management.base import CommandParser
 from ... import conf
 from ...deadletters import Search, Selection
 from ...outcomes import Reason
+from ..arguments import count, seconds
 
-__all__ = ["add_selection", "count", "rate", "search"]
+__all__ = ["add_selection", "rate", "search"]
 
-_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)", re.ASCII)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/([smhd]))?", re.ASCII)
 _NOT_OURS: Final = "not ours"
 
@@ -32,8 +32,9 @@ def add_selection(parser: CommandParser, *, scan: int | None) -> None:
     parser.add_argument("--reason", default=None, help=f"For this reason: {', '.join(reasons)}; or another text.")
     parser.add_argument("--error", default="", metavar="TEXT", help="With this text in the error or traceback.")
     parser.add_argument("--search", default="", metavar="WORDS", help="With each of these words anywhere.")
-    parser.add_argument("--older-than", type=_age, default=None, metavar="AGE", help="Buried longer ago: 90s, 5m, 1h.")
-    parser.add_argument("--newer-than", type=_age, default=None, metavar="AGE", help="Buried since then: 90s, 5m, 1h.")
+    age: dict[str, Any] = {"type": seconds, "default": None, "metavar": "AGE"}
+    parser.add_argument("--older-than", **age, help="Buried longer ago: 90s, 5m, 1h.")
+    parser.add_argument("--newer-than", **age, help="Buried since then: 90s, 5m, 1h.")
     looked = parser.add_mutually_exclusive_group()
     said = f"{scan:,}" if scan else "all"
     looked.add_argument(
@@ -60,13 +61,6 @@ def search(options: Mapping[str, Any], *, newest_first: bool) -> Search:
     return Search(selection, newest_first=newest_first, most=options["scan"])
 
 
-def count(text: str) -> int:
-    """A whole number above 0."""
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise ArgumentTypeError(f"{text!r}: expected a whole number above 0.")
-    return int(text)
-
-
 def rate(text: str) -> float:
     """So many a second."""
     found = _RATE.fullmatch(text)
@@ -75,19 +69,10 @@ def rate(text: str) -> float:
     return float(found[1]) / _SECONDS[found[2] or "s"]
 
 
-def _age(text: str) -> timedelta:
-    found = _AGE.fullmatch(text)
-    try:
-        if found:
-            return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
-    except OverflowError:
-        pass
-    raise ArgumentTypeError(f"{text!r}: expected an age, such as 90s, 5m, 1h, 7d or 2w.")
-
-
-def _ago(now: datetime, age: timedelta | None) -> datetime | None:
-    if age is None:
+def _ago(now: datetime, seconds_ago: float | None) -> datetime | None:
+    if seconds_ago is None:
         return None
+    age = timedelta(seconds=seconds_ago)
     # What is older than any entry can be.
     first = datetime(1970, 1, 1, tzinfo=UTC)
     return now - age if age < now - first else first

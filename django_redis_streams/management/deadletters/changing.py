@@ -15,8 +15,9 @@ from ... import conf, deadletters
 from ...deadletters import Done, Search
 from ...exceptions import InvalidMessage, ServerUnreachable
 from ...inspection import DeadLetter, visible
+from ..arguments import count
 from ..options import add_by, by
-from .arguments import add_selection, count, rate, search
+from .arguments import add_selection, rate, search
 from .listing import far, told
 from .payloads import edited, given
 from .progress import Progress

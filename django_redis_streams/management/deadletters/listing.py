@@ -12,8 +12,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from ...deadletters import Search
 from ...inspection import DeadLetter, visible
+from ..arguments import count
 from ..tables import ago, table
-from .arguments import add_selection, count, search
+from .arguments import add_selection, search
 
 __all__ = ["add_list", "add_show", "far", "listed", "shown", "told"]
 

@@ -10,9 +10,9 @@ from django.core.management.base import CommandError, CommandParser
 from ... import groups, inspection, waiting
 from ...conf import group as declared_group
 from ...inspection import PendingMessage
+from ..arguments import count, seconds
 from ..options import add_by, by
 from ..tables import ago, amount, table
-from .arguments import count, seconds
 from .places import Place, place, places
 from .subcommand import Result, Subcommand
 

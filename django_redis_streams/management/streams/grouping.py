@@ -8,9 +8,9 @@ from typing import Any, Final
 from django.core.management.base import CommandError, CommandParser
 
 from ... import conf, groups
+from ..arguments import position
 from ..options import add_by, by, confirmed
 from ..tables import amount
-from .arguments import position
 from .places import any_place
 from .subcommand import Result, Subcommand
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
+from ..arguments import port
 from .subcommand import Result, Subcommand
 
 __all__ = ["HEALTH"]
@@ -19,7 +19,7 @@ _TIMEOUT: Final = 5.0
 
 def _add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
-    add("--port", type=_port, required=True, help="The worker's --health-port or --metrics-port.")
+    add("--port", type=port, required=True, help="The worker's --health-port or --metrics-port.")
     add("--address", default="127.0.0.1", help="Where it listens (default: 127.0.0.1).")
     add("--ready", action="store_true", help="Ask whether it is ready, too: all processes run and are connected.")
 
@@ -46,12 +46,6 @@ def _asked(address: str, port: int, path: str) -> Mapping[str, Any]:
     if not (isinstance(told, dict) and {"ok", "problems"} <= told.keys()):
         raise CommandError(f"What answers at {address}, port {port}, is no worker. Which port was runconsumers given?")
     return told
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a port, 1 to 65535")
-    return int(text)
 
 
 HEALTH: Final = Subcommand(

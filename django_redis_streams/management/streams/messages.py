@@ -9,8 +9,8 @@ from django.core.management.base import CommandParser
 
 from ...inspection import Page, Row, visible
 from ...store.answers import Answers
+from ..arguments import count
 from ..tables import table
-from .arguments import count
 from .subcommand import Result
 
 __all__ = ["add_search", "answered", "listed"]

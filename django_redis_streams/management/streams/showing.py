@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 from ... import conf
 from ...inspection import DeadLetter, PendingMessage, RetryingMessage, Standing, Story, story, visible
 from ...keys import DEFAULT_LANE
-from .arguments import count
+from ..arguments import count
 from .subcommand import Result, Subcommand
 
 __all__ = ["SHOW"]

@@ -43,17 +43,13 @@ def _watched(options: Mapping[str, Any]) -> Iterator[str]:
 
 def _seen(options: Mapping[str, Any]) -> Result:
     names = [conf.stream(name).name for name in options["streams"]]
-    seen = inspection.overview()
+    seen = inspection.overview(*names)
     held, problems = inspection.stream_contents(*names)
     done = inspection.activity(*names, minutes=_HOUR)
     contents = {each.name: each for each in held}
     states = [each for each in seen.streams if each.name in contents]
     told = [_told(each, contents[each.name], done) for each in states]
-    failed = {
-        each.stream: str(each.error)
-        for each in (*seen.problems, *problems, *done.problems)
-        if not names or each.stream in names
-    }
+    failed = {each.stream: str(each.error) for each in (*seen.problems, *problems, *done.problems)}
     return Result(
         told={"streams": told, "problems": failed},
         lines=list(_lines(told, failed)),

@@ -15,7 +15,7 @@ from ...following import read
 from ...inspection import visible
 from ...keys import DEFAULT_LANE
 from ...message import Message
-from .arguments import count
+from ..arguments import count
 from .subcommand import Result, Subcommand
 
 __all__ = ["TAIL"]

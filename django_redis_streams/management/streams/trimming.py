@@ -8,9 +8,9 @@ from typing import Any, Final
 from django.core.management.base import CommandError, CommandParser
 
 from ... import conf, trimming
+from ..arguments import count, seconds
 from ..options import add_by, by, confirmed
 from ..tables import amount
-from .arguments import count, seconds
 from .subcommand import Result, Subcommand
 
 __all__ = ["TRIM"]

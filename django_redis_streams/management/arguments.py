@@ -1,14 +1,15 @@
-"""What single arguments of sub-commands mean: numbers, time spans, places in a stream."""
+"""What single arguments of commands mean: numbers, ports, time spans, places in a stream."""
 
 from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from datetime import timedelta
 from typing import Final
 
-from ...conf import values
+from ..conf import values
 
-__all__ = ["count", "position", "seconds"]
+__all__ = ["count", "port", "position", "seconds"]
 
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)", re.ASCII)
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -21,12 +22,22 @@ def count(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """The number of a port."""
+    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+        raise ArgumentTypeError(f"{text!r}: expected a port, 1 to 65535")
+    return int(text)
+
+
 def seconds(text: str) -> float:
-    """A time span in seconds."""
+    """A time span in seconds, at most what a `timedelta` holds."""
     found = _AGE.fullmatch(text)
-    if not found:
-        raise ArgumentTypeError(f"{text!r}: expected a time span, such as 90s, 5m, 1h, 7d or 2w")
-    return float(found[1]) * _SECONDS[found[2]]
+    try:
+        if found:
+            return timedelta(seconds=float(found[1]) * _SECONDS[found[2]]).total_seconds()
+    except OverflowError:
+        pass
+    raise ArgumentTypeError(f"{text!r}: expected a time span, such as 90s, 5m, 1h, 7d or 2w")
 
 
 def position(text: str) -> str:
