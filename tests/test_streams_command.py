@@ -232,6 +232,23 @@ def test_a_group_that_is_deleted_leaves_nothing(raw: Raw, streams: Callable[...,
     assert refused("groups", "reset", "orders:gone", "--start", "0", "--dry-run").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("xpending", ["delete", "orders:billing", "--force", "--dry-run"]),
+        ("xinfo", ["reset", "orders:billing", "--start", "0", "--dry-run"]),
+    ],
+)
+def test_what_may_not_be_looked_at_is_not_told_as_nothing(
+    raw: Raw, server: Server, streams: Callable[..., None], command: str, words: list[str]
+) -> None:
+    """Where an ACL forbids it, the preview is an error instead of a nought."""
+    publish(raw, 1)
+    states.deliver()
+    streams(URL=server.user("limited", "secret", "+@all", f"-{command}", "~*"))
+    assert refused("groups", *words).returncode == 1
+
+
 def test_nobody_at_the_terminal_means_no(raw: Raw, monkeypatch: Any) -> None:
     """What can't be undone is asked for, or said to be wanted."""
     publish(raw, 1)
