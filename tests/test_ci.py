@@ -39,10 +39,11 @@ def ci(tmp_path: Path) -> CI:
         (tmp_path / "test_some.py").write_text(f"from pathlib import Path\nif True:\n{body}")
         pytest_there = f"bash -c 'cd {tmp_path} && {sys.executable} -m pytest -q'"
         program = f"set -euo pipefail; source .ci/steps; step some tested {pytest_there}; closing_line"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         return subprocess.run(
             ["bash", "-c", program],
             cwd=ROOT,
-            env={**os.environ, "WORK": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            env={**kept, "WORK": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             capture_output=True,
             text=True,
             check=False,

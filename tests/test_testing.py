@@ -481,20 +481,21 @@ class InATransactionTestCase(StreamsMixin, TransactionTestCase):
 # ---------------------------------------------------------------- pytest's plugin
 
 
+def surroundings(**more: str) -> dict[str, str]:
+    """The environment of a pytest of its own, without what was meant for the one that runs this test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT), **more}
+
+
 def pytest_there(directory: Path, *arguments: str, settings: str = "testproject.settings") -> str:
     """What pytest says of the tests in a directory of a project that has the plugin."""
     plugins = ["pytest_django.plugin", "django_redis_streams.pytest_plugin", "xdist.plugin"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *(word for each in plugins for word in ("-p", each)), *arguments],
         cwd=directory,
-        env={
-            **os.environ,
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTHONPATH": str(ROOT),
-            "DJANGO_SETTINGS_MODULE": settings,
-            "SHOP_DIR": str(directory),
-            "REDIS_URL": os.environ.get("TEST_REDIS_URL", ""),
-        },
+        env=surroundings(
+            DJANGO_SETTINGS_MODULE=settings, SHOP_DIR=str(directory), REDIS_URL=os.environ.get("TEST_REDIS_URL", "")
+        ),
         capture_output=True,
         text=True,
         check=False,
@@ -553,7 +554,7 @@ def test_a_project_without_the_app_sees_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "django_redis_streams.pytest_plugin"],
         cwd=tmp_path,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
+        env=surroundings(),
         capture_output=True,
         text=True,
         check=False,
@@ -561,8 +562,9 @@ def test_a_project_without_the_app_sees_nothing(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_the_shops_own_tests_pass(tmp_path: Path) -> None:
-    """As a user runs them."""
+def test_the_shops_own_tests_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user runs them, whatever options the pytest has that runs this test."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"-o cache_dir={tmp_path} --last-failed")
     arguments = ["-c", str(ROOT / "testproject" / "pytest.ini"), "-p", "no:cacheprovider", str(ROOT / "testproject")]
     said = pytest_there(tmp_path, *arguments)
     assert "5 passed" in said, said
