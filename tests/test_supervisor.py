@@ -223,3 +223,23 @@ with Signals(*NOTED):
 """
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, timeout=50)
+
+
+def test_a_signal_to_a_process_that_ends_does_not_cut_that_short() -> None:
+    """It has left its handler behind, and still does what each child does at its end: it ends well, and is told so."""
+    program = """
+import os, signal
+from django_redis_streams.worker.signals import Signals
+from django_redis_streams.worker.forking import NOTED, before_exit, forked
+
+def work():
+    with Signals(signal.SIGTERM):
+        return 0
+
+before_exit(lambda: os.kill(os.getpid(), signal.SIGTERM))
+with Signals(*NOTED):
+    _, status = os.waitpid(forked(work), 0)
+assert status == 0, status
+"""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, timeout=50)

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Final, NoReturn
 
 __all__ = ["NOTED", "before_exit", "ended_how", "forked"]
@@ -44,6 +45,7 @@ def forked(work: Callable[[], int]) -> int:
 
     A signal that comes before the child has handlers of its own would be noted by a copy of the
     supervisor's, and lost. So SIGTERM is blocked in the child until it enters `Signals`; a warden never does.
+    Once it has left them it ends anyway: a SIGTERM that comes then must not cut that short.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -55,7 +57,7 @@ def forked(work: Callable[[], int]) -> int:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, _ends_anyway)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor forwards it as SIGTERM
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGINT})
@@ -64,6 +66,10 @@ def forked(work: Callable[[], int]) -> int:
         traceback.print_exc()
     finally:
         _leave(code)
+
+
+def _ends_anyway(_number: int, _frame: FrameType | None) -> None:
+    """Unlike SIG_IGN, this is not handed on to the programs that a handler starts."""
 
 
 def _leave(code: int) -> NoReturn:
