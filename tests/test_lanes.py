@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_redis_streams import apublish, conf, connections, deadletters, inspection, publish, publish_many
-from django_redis_streams.exceptions import InvalidMessage, Reject
+from django_redis_streams.exceptions import InvalidMessage, Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.groups import make_group
@@ -255,6 +255,20 @@ def test_a_retry_comes_back_in_its_own_lane(lanes: Any, raw: Raw) -> None:
     assert seen == [("high", 1), ("high", 2)]
     assert raw.xlen(f"{REDELIVERY}:high") == 0
     assert raw.xinfo_stream(REDELIVERY)["last-generated-id"] == "0-0"
+
+
+def test_a_drain_does_not_end_while_a_retry_is_due(lanes: Any, raw: Raw) -> None:
+    """Nor where it came due only just now, and whoever moves it is late, as after a promoter's death."""
+    raw.set("{orders}:promoter", "a dead process", px=400)
+
+    @bill
+    def run(message: Message) -> None:
+        if message.attempt == 1:
+            raise Retry(delay=0.05)
+
+    publish("orders", {}, lane="high")
+    drain()
+    assert totals(raw) == {"acknowledged": 1, "retried": 1}
 
 
 def test_a_dead_letter_tells_its_lane_and_is_replayed_to_it(lanes: Any, raw: Raw) -> None:

@@ -281,14 +281,14 @@ class Consumer:
     def _idle(self, link: Link) -> None:
         """Nothing came: a moment to look for what an old connection may have been given, and for others'."""
         self._handle(self._look(link))
-        wait_ms = self._reader.held_back.wait_ms if self._reader.held_back else 0
-        if wait_ms:
+        if wait_ms := self._reader.held_back and self._reader.held_back.wait_ms:
             # A limit leaves no room: what nobody read tells nothing.
             self._nothing_left = False
             self._flight.pause(min(wait_ms, BLOCK_MS) / 1_000)
         elif self._drain and not len(self._ledger):
-            # Drained is what was found so and then read once more in vain: see is_drained.
-            self._drained, self._nothing_left = self._nothing_left, is_drained(link, self.membership)
+            # Found so twice, with a read in vain in between, in which a retry may have come due. See is_drained.
+            before, self._nothing_left = self._nothing_left, is_drained(link, self.membership)
+            self._drained = before and self._nothing_left
 
     def _rest(self, link: Link) -> None:
         """The group is paused: settle what is left, read and claim nothing, and ask again soon."""
