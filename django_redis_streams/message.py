@@ -14,9 +14,9 @@ from typing import Any, Final, NoReturn, Self, cast
 
 from .exceptions import Reject, Retry
 
-__all__ = ["Message", "made", "made_at", "new_id", "new_ids"]
+__all__ = ["NO_HEADERS", "Draft", "Message", "made_at", "new_id", "new_ids"]
 
-_NO_HEADERS: Final[Mapping[str, Any]] = MappingProxyType({})
+NO_HEADERS: Final[Mapping[str, Any]] = MappingProxyType({})
 # Entry ids may be given by any client and lie beyond what a datetime can hold: 9999-12-31T23:59:59.999.
 _LATEST_MS: Final = 253_402_300_799_999
 # The digit of a UUID that says its variant: two bits fixed, two random.
@@ -25,11 +25,15 @@ _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 _AT_ONCE: Final = 100
 
 
-class _Writable:
-    """The slots of a message, before it is read-only: plain assignments cost a third of `object.__setattr__`."""
+class Draft:
+    """The slots of a message, before it is read-only: plain assignments cost a third of `object.__setattr__`.
+
+    Whoever makes one assigns all of them, and then makes it a `Message` by `__class__`: the two have one layout.
+    """
 
     __slots__ = (
-        "_time", "asked", "attempt", "entry_id", "group", "headers", "id", "key", "lane", "payload", "stream", "type",
+        "asked", "attempt", "entry_id", "given_time", "group", "headers",
+        "id", "key", "lane", "payload", "stream", "type",
     )  # fmt: skip
 
     id: str
@@ -43,10 +47,10 @@ class _Writable:
     attempt: int
     entry_id: str
     asked: Retry | Reject | None
-    _time: datetime | None
+    given_time: datetime | None
 
 
-class Message(_Writable):
+class Message(Draft):
     """One message, read-only.
 
     `id`       text, the same through every retry, claim and replay: be idempotent by it.
@@ -80,9 +84,21 @@ class Message(_Writable):
         entry_id: str = "",
     ) -> Self:
         """Make one; without `time`, that of its entry, or where it has none yet, now."""
-        given = time if time is not None or entry_id else datetime.now(UTC)
-        frozen = MappingProxyType(dict(headers)) if headers else _NO_HEADERS
-        return cast("Self", made(id, stream, payload, type, group, lane, attempt, entry_id, key, frozen, given))
+        draft = Draft()
+        draft.id = id
+        draft.stream = stream
+        draft.payload = payload
+        draft.type = type
+        draft.key = key
+        draft.headers = MappingProxyType(dict(headers)) if headers else NO_HEADERS
+        draft.given_time = time if time is not None or entry_id else datetime.now(UTC)
+        draft.group = group
+        draft.lane = lane
+        draft.attempt = attempt
+        draft.entry_id = entry_id
+        draft.asked = None
+        draft.__class__ = cls
+        return cast("Self", draft)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"A message is read-only: {name!r} can't be set to {value!r}.")
@@ -96,7 +112,7 @@ class Message(_Writable):
     @property
     def time(self) -> datetime:
         """When it was published, in UTC: the producer's own time if it gave one, else the entry's."""
-        return self._time if self._time is not None else _time_of(self.entry_id)
+        return self.given_time if self.given_time is not None else _time_of(self.entry_id)
 
     def retry(self, delay: float | timedelta | None = None, *, count: bool = True) -> None:
         """Mark this message to be run again, without raising; see `Retry`."""
@@ -105,38 +121,6 @@ class Message(_Writable):
     def reject(self, reason: str = "rejected by its handler") -> None:
         """Mark this message as one for the dead letter queue, without raising; see `Reject`."""
         object.__setattr__(self, "asked", Reject(reason))
-
-
-def made(  # noqa: PLR0917  keywords would cost as much as all the rest
-    id: str,  # noqa: A002  as above
-    stream: str,
-    payload: Any,
-    type: str,  # noqa: A002
-    group: str,
-    lane: str,
-    attempt: int,
-    entry_id: str,
-    key: str | None = None,
-    headers: Mapping[str, Any] = _NO_HEADERS,
-    time: datetime | None = None,
-) -> Message:
-    """A message, made with as little work as Python allows: a worker makes hundreds of thousands a second."""
-    message = _Writable()
-    message.id = id
-    message.stream = stream
-    message.payload = payload
-    message.type = type
-    message.group = group
-    message.lane = lane
-    message.attempt = attempt
-    message.entry_id = entry_id
-    message.key = key
-    message.headers = headers
-    message._time = time  # noqa: SLF001  its own module
-    message.asked = None
-    # From here on it is read-only: the two classes have one layout.
-    message.__class__ = Message
-    return cast("Message", message)
 
 
 def new_id() -> str:

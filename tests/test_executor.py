@@ -22,7 +22,7 @@ from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
 from django_redis_streams.store.delivery import Delivery
 from django_redis_streams.wire import Origin
 from django_redis_streams.worker.board import Slots
-from django_redis_streams.worker.executor import Executor
+from django_redis_streams.worker.executor import Executor, Runs
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 
@@ -51,7 +51,12 @@ def execute() -> Iterator[Callable[..., list[Outcome]]]:
             place = GroupConfig(name="billing", **group)
             made.append(Executor(handlers.of("orders", "billing"), place, Slots(STREAM, place)))
         executor = made[0]
-        found = {delivery.entry_id: outcome for delivery, outcome in executor.run(batch, may_run)}
+        runs = Runs([])
+        for _ in executor.run(batch, may_run, runs):
+            pass
+        assert runs.deliveries == [delivery for delivery, _ in runs.settled]
+        assert len(runs.deliveries) == len(runs.durations)
+        found = {delivery.entry_id: outcome for delivery, outcome in runs.settled}
         while executor.coroutines.begin(may_run) or executor.coroutines.busy:
             executor.coroutines.wait(0.05, until_ended=True)
             found |= {delivery.entry_id: outcome for delivery, outcome in executor.coroutines.take()[0]}
@@ -467,8 +472,9 @@ def test_what_runs_stands_on_the_slots_while_it_runs(batch_size):
             raise SystemExit
 
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
-        for _ in executor.run(numbered(5), lambda _: True):
+        for _ in executor.run(numbered(5), lambda _: True, Runs([])):
             assert slots.running() == []
+        assert slots.running() == []
     assert seen == [[f"orders/{number}-0"] for number in range(1, 6)]
 
 
@@ -484,6 +490,7 @@ def test_a_batch_stands_on_the_slots_as_a_whole_and_then_one_by_one():
         raise RuntimeError
 
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
-        assert len(list(executor.run(numbered(2), lambda _: True))) == 2
+        assert not list(executor.run(numbered(2), lambda _: True, runs := Runs([])))
+        assert len(runs.settled) == 2
     assert seen == [["orders/1-0", "orders/2-0"], ["orders/1-0"], ["orders/2-0"]]
     assert slots.running() == []

@@ -12,7 +12,16 @@ unpickled, and nothing is imported by a name that came in a message.
 """
 
 from .carried import Carried, carry, uncarry
-from .decoding import Origin, Undecodable, decode, decode_as_foreign, is_envelope, is_flat_of_ours, message_id
+from .decoding import (
+    Origin,
+    Undecodable,
+    decode,
+    decode_all,
+    decode_as_foreign,
+    is_envelope,
+    is_flat_of_ours,
+    message_id,
+)
 from .encoding import Form
 from .names import Fields
 
@@ -24,6 +33,7 @@ __all__ = [
     "Undecodable",
     "carry",
     "decode",
+    "decode_all",
     "decode_as_foreign",
     "is_envelope",
     "is_flat_of_ours",

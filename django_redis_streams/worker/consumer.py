@@ -29,7 +29,7 @@ from ..store.hold import Found, claim, claim_command, claimed, hand_back, is_hel
 from ..store.membership import Membership
 from ..store.settle import Settled
 from .coroutines import LATEST
-from .executor import Executor
+from .executor import Executor, Runs
 from .flight import Flight
 from .holdings import Holdings
 from .pace import Pace
@@ -210,22 +210,17 @@ class Consumer:
         return count if self.membership.group.group_concurrency is None else min(count, self._executor.at_once)
 
     def _handle(self, batch: list[Delivery]) -> None:
-        executor, remember = self._executor, self._ledger.add
-        began = then = executor.now = time.monotonic()
-        durations: list[float] = []
-        ran: list[Delivery] = []
+        began = time.monotonic()
+        runs = Runs(self._ledger.fresh)
+        self._ledger.begin(began)
         self.tally.runs_batch()
-        for settled in executor.run(batch, self._may_run):
-            now = executor.now
-            durations.append(now - then)
-            ran.append(settled[0])
-            if remember(settled, then, now) and self.session.connected:
+        for _ in self._executor.run(batch, self._may_run, runs):
+            if self.session.connected:
                 self.session.attempt(self._settle_fresh)
-                now = executor.now = time.monotonic()
-            then = now
-        if durations:
-            self.tally.ran(durations)
-            note_waits(self.tally.waits, ran, time.time() - (time.monotonic() - began), durations)
+            self._ledger.begin(time.monotonic())
+        if runs.durations:
+            self.tally.ran(runs.durations)
+            note_waits(self.tally.waits, runs.deliveries, time.time() - (time.monotonic() - began), runs.durations)
         self._flight.advance()
         if batch:
             self._pace.ran(len(batch), time.monotonic() - began)

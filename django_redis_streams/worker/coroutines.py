@@ -42,7 +42,7 @@ _Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Ou
 class Coroutines:
     """Runs what is added, at most ASYNC_CONCURRENCY messages at once; a batch counts as its messages.
 
-    `judged` makes an outcome of how a run ended, and of when it began by `time.perf_counter`; `decoded` a message
+    `judged` makes an outcome of how a run ended, and of when it began on the monotonic clock; `decoded` a message
     anew. A batch that is larger than the bound runs when nothing else does.
     """
 
@@ -56,7 +56,6 @@ class Coroutines:
         self._group = group
         self._most = group.async_concurrency
         self._rows = Rows(slots)
-        self._to_monotonic = time.monotonic() - time.perf_counter()
         self._judged = judged
         self._decoded = decoded
         self._may_run: Callable[[Delivery], bool] = lambda _: True
@@ -136,7 +135,7 @@ class Coroutines:
         return not self._running or self._running + len(self._backlog[0][1]) <= self._most
 
     def _begin(self) -> None:
-        backlog, may_run, clock = self._backlog, self._may_run, time.perf_counter
+        backlog, may_run, clock = self._backlog, self._may_run, time.monotonic
         until = (now := clock()) + LATEST
         if not self._running:
             self._rows.name_next([delivery.token for _, batch, _, _ in backlog for delivery, _ in batch])
@@ -149,7 +148,7 @@ class Coroutines:
                     self._rows.forget_next()
             if batch:
                 if handler is not latest:
-                    latest, seconds = handler, handler.deadline(self._group, self._to_monotonic)
+                    latest, seconds = handler, handler.deadline(self._group, 0.0)
                 self._start(handler, batch, coroutine, now + seconds)
             now = clock()
 
@@ -187,14 +186,14 @@ class Coroutines:
         if task.cancelled():
             if coroutine is not None:
                 coroutine.close()
-            self._failed(handler, batch, asyncio.CancelledError(), time.perf_counter())
+            self._failed(handler, batch, asyncio.CancelledError(), time.monotonic())
             self._running -= len(batch)
             self._leave(batch[0][0])
 
     async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, deadline: float) -> None:
         """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
         row = self._rows.take(delivery.token, deadline + _GRACE)
-        began = time.perf_counter()
+        began = time.monotonic()
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
@@ -202,7 +201,7 @@ class Coroutines:
         else:
             outcome = self._judged(handler, delivery, message, message.asked, began)
         self._ended.append((delivery, outcome))
-        self._durations.append(time.perf_counter() - began)
+        self._durations.append(time.monotonic() - began)
         self._rows.give_back(row)
         self._running -= 1
         if delivery in self._tasks:
@@ -217,7 +216,7 @@ class Coroutines:
     ) -> None:
         """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
         rows = [self._rows.take(delivery.token, deadline + _GRACE) for delivery, _ in batch]
-        began = time.perf_counter()
+        began = time.monotonic()
         try:
             await (coroutine or handler.function([message for _, message in batch]))
         except BaseException as error:  # noqa: BLE001
@@ -270,7 +269,7 @@ class Coroutines:
     def _end(
         self, handler: Handler, batch: list[tuple[Delivery, Message]], error: BaseException | None, began: float
     ) -> None:
-        took = (time.perf_counter() - began) / len(batch)
+        took = (time.monotonic() - began) / len(batch)
         for delivery, message in batch:
             cause = message.asked if error is None else error
             outcome = self._judged(handler, delivery, message, cause, began)

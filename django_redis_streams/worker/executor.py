@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 from .. import signals
@@ -21,14 +23,16 @@ from ..outcomes import Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
 from ..store.delivery import Delivery, Run
 from ..store.settle import Settled
-from ..wire import Undecodable, decode, decode_as_foreign
+from ..wire import Undecodable, decode, decode_all, decode_as_foreign
 from . import coroutines
 from .board import Slots
 from .coroutines import Coroutines
 from .databases import Databases
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "Runs"]
 
+# In seconds: outcomes wait no longer while others of the batch are run.
+_LATEST = 0.05
 _LONGEST_ERROR = 1_000
 _LONGEST_TRACEBACK = 8_000
 
@@ -44,6 +48,30 @@ _OWN_FILES = (__file__, coroutines.__file__)
 _Collected = tuple[int, Delivery, Message]
 
 
+@dataclass(slots=True)
+class Runs:
+    """What comes of a batch: each outcome stands in `settled` as soon as it is known.
+
+    In step with each other: the `deliveries` that were run, and the seconds that each took.
+    """
+
+    settled: list[Settled]
+    deliveries: list[Delivery] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)
+
+    def add(self, delivery: Delivery, outcome: Outcome, seconds: float = 0.0) -> None:
+        """One has ended so."""
+        self.settled.append((delivery, outcome))
+        self.deliveries.append(delivery)
+        self.durations.append(seconds)
+
+    def add_alike(self, deliveries: Sequence[Delivery], outcome: Outcome, seconds: float) -> None:
+        """All of one call have, which took so long: that is told of the first."""
+        self.settled.extend(zip(deliveries, repeat(outcome)))
+        self.deliveries.extend(deliveries)
+        self.durations.extend((seconds, *repeat(0.0, len(deliveries) - 1)))
+
+
 class Executor:
     """Runs the handlers of one group in the calling thread, and writes on `slots` what it runs.
 
@@ -55,6 +83,7 @@ class Executor:
         self._handlers = handlers
         self._timeouts = {each: each.deadline(group, 0.0) for each in handlers}
         self.now = 0.0
+        self._late = 0.0
         self._functions = {each: each.in_transaction for each in handlers}
         self._group = group
         self._slots = slots
@@ -75,59 +104,101 @@ class Executor:
         """Whether some of its handlers are known to be coroutines."""
         return bool(self._async)
 
-    def run(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
-        """Run these, one by one, and tell the outcome of each as it is known.
+    def run(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool], runs: Runs) -> Iterator[None]:
+        """Run these, one by one, and write down in `runs` what comes of each.
 
-        `may_run` is asked right before each: what it refuses isn't run and has no outcome. Messages for a
-        batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once. What is for
-        coroutines goes to `coroutines`, which are to be begun and asked for its outcomes.
+        It pauses, by a yield, when outcomes have waited for so long that they should be settled before the next run.
+        `may_run` is asked right before each: what it refuses isn't run and has no outcome. Messages for a batch handler
+        are collected and run together, at the end, up to BATCH_SIZE of them at once. What is for coroutines goes to
+        `coroutines`, which are to be begun and asked for its outcomes.
         """
         self._before_batch()
-        self.now = time.monotonic()
+        self._go_on()
         # What was claimed or looked for may be more than there are rows.
         for first in range(0, len(deliveries), self._slots.rows):
-            yield from self._run_part(deliveries[first : first + self._slots.rows], may_run)
+            yield from self._run_part(deliveries[first : first + self._slots.rows], may_run, runs)
         self._after_batch()
 
-    def _run_part(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool]) -> Iterator[Settled]:
-        """As many as there are rows: each stands on one."""
+    def _run_part(  # noqa: C901  a call for each of these steps would cost as much as the steps
+        self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool], runs: Runs
+    ) -> Iterator[None]:
+        """As many as there are rows: each stands on one. Most are for a function, which is called here."""
         if self._runs_functions:
             self._slots.name([each.token for each in deliveries])
-        deadlines, asynchronous, find = self._slots.deadlines, self._async, self._handlers.find
+        deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
+        settled, ran, took = runs.settled.append, runs.deliveries.append, runs.durations.append
         batches: dict[Handler, list[_Collected]] = {}
-        for row, delivery in enumerate(deliveries):
-            try:
-                message = decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
-            except Undecodable as error:
+        seen, handler, function, seconds = None, None, None, 0.0
+        for row, (delivery, message) in enumerate(zip(deliveries, decode_all(deliveries), strict=True)):
+            if isinstance(message, Undecodable):
                 if may_run(delivery):
-                    yield delivery, self._invalid(delivery, error)
+                    runs.add(delivery, self._invalid(delivery, message))
                 continue
-            handler = find(message.type)
-            if handler is not None and handler.batch:
-                batches.setdefault(handler, []).append((row, delivery, message))
-            elif handler in asynchronous:
-                self.coroutines.add(handler, [(delivery, message)])
+            if message.type != seen:
+                seen = message.type
+                handler, function, seconds = self._way(seen)
+            if handler is None or function is None:
+                self._put_by((row, delivery, message), handler, batches, may_run, runs)
             elif may_run(delivery):
-                outcome: Outcome | None
-                if handler is None:
-                    outcome = self._unmatched(delivery, message)
+                began = self.now
+                deadlines[row] = began + seconds
+                outcome: Outcome | None = _HANDLED
+                try:
+                    result = call(function, message)
+                except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
+                    outcome = self._outcome(handler, delivery, message, error, began)
                 else:
-                    deadlines[row] = self.now + self._timeouts[handler]
-                    outcome = self._run(handler, delivery, message)
-                    deadlines[row] = 0.0
-                    self.now = time.monotonic()
+                    if heard or message.asked is not None or result is not None:
+                        outcome = self._returned(handler, delivery, message, result, began)
+                deadlines[row] = 0.0
+                now = self.now = clock()
                 if outcome is not None:
-                    yield delivery, outcome
-        yield from self._run_batches(batches, may_run)
+                    settled((delivery, outcome))
+                    ran(delivery)
+                    took(now - began)
+                if now > self._late:
+                    yield
+                    self._go_on()
+        yield from self._run_batches(batches, may_run, runs)
+
+    def _go_on(self) -> None:
+        """There was a pause, in which all outcomes were settled."""
+        self.now = time.monotonic()
+        self._late = self.now + _LATEST
+
+    def _way(self, type_: str) -> tuple[Handler | None, Callable[[Message], Any] | None, float]:
+        """For messages of this type: the handler, and where each is to be called by itself, what, and its TIMEOUT."""
+        handler = self._handlers.find(type_)
+        if handler is None or handler.batch or handler in self._async:
+            return handler, None, 0.0
+        return handler, self._functions[handler], self._timeouts[handler]
+
+    def _put_by(
+        self,
+        collected: _Collected,
+        handler: Handler | None,
+        batches: dict[Handler, list[_Collected]],
+        may_run: Callable[[Delivery], bool],
+        runs: Runs,
+    ) -> None:
+        """What isn't to be called by itself and at once."""
+        _, delivery, message = collected
+        if handler is None:
+            if may_run(delivery):
+                runs.add(delivery, self._unmatched(delivery, message))
+        elif handler.batch:
+            batches.setdefault(handler, []).append(collected)
+        else:
+            self.coroutines.add(handler, [(delivery, message)])
 
     def _run_batches(
-        self, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool]
-    ) -> Iterator[Settled]:
+        self, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool], runs: Runs
+    ) -> Iterator[None]:
         for handler, batch in batches.items():
             if handler in self._async:
                 self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch])
             else:
-                yield from self._run_batch(handler, [each for each in batch if may_run(each[1])])
+                yield from self._run_batch(handler, [each for each in batch if may_run(each[1])], runs)
 
     def close(self) -> None:
         """Let go of the thread's database connections and event loop, and of those that its coroutines used."""
@@ -157,54 +228,52 @@ class Executor:
             Failure(error=f"No handler of group {self._group.name!r} takes the type {message.type!r}."),
         )
 
-    def _run(self, handler: Handler, delivery: Delivery, message: Message) -> Outcome | None:
+    def _returned(
+        self, handler: Handler, delivery: Delivery, message: Message, result: object, began: float
+    ) -> Outcome | None:
         """The outcome; None where the function turned out to be one that gives a coroutine, which is to be run."""
-        began = time.perf_counter() if self._heard else 0.0
-        try:
-            coroutine = self._call(handler, message)
-        except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
-            return self._outcome(handler, delivery, message, error, began)
-        if coroutine is not None:
-            self.coroutines.add(handler, [(delivery, message)], coroutine)
+        if asyncio.iscoroutine(result):
+            self.coroutines.add(handler, [(delivery, message)], result)
             return None
-        if message.asked is None and not self._heard:
-            return _HANDLED
         return self._outcome(handler, delivery, message, message.asked, began)
 
-    def _run_batch(self, handler: Handler, batch: list[_Collected]) -> Iterator[Settled]:
+    def _run_batch(self, handler: Handler, batch: list[_Collected], runs: Runs) -> Iterator[None]:
         """One call for all; where it raises, one call each, so that the guilty one is found."""
         if not batch:
             return
-        began = time.perf_counter()
+        began = self.now
         error = self._failure_of_batch(handler, batch)
+        seconds = self.now - began
         if error is _GIVEN_AWAY:
             return
-        if error is None:
+        if error is None and not self._heard and all([m.asked is None for *_, m in batch]):  # noqa: C419  faster
+            runs.add_alike([delivery for _, delivery, _ in batch], _HANDLED, seconds)
+        elif error is None or len(batch) == 1:
             for _, delivery, message in batch:
-                plain = message.asked is None and not self._heard
-                yield delivery, _HANDLED if plain else self._outcome(handler, delivery, message, message.asked, began)
-        elif len(batch) == 1:
-            ((_, delivery, message),) = batch
-            yield delivery, self._outcome(handler, delivery, message, error, began)
+                cause = message.asked if error is None else error
+                runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds / len(batch))
         else:
             for row, delivery, _ in batch:
                 # Decoded anew: the call that failed may have marked or changed it.
-                yield from self._run_batch(handler, [(row, delivery, _decoded(delivery))])
+                yield from self._run_batch(handler, [(row, delivery, _decoded(delivery))], runs)
+        if self.now > self._late:
+            yield
+            self._go_on()
 
     def _failure_of_batch(self, handler: Handler, batch: list[_Collected]) -> BaseException | None:
-        deadline = handler.deadline(self._group, time.monotonic())
+        deadline = self.now + self._timeouts[handler]
         for row, _, _ in batch:
             self._slots.deadlines[row] = deadline
         try:
-            coroutine = self._call(handler, [message for _, _, message in batch])
+            result = self._call(self._functions[handler], [message for _, _, message in batch])
         except BaseException as error:  # noqa: BLE001  as above
             return error
         finally:
             for row, _, _ in batch:
                 self._slots.deadlines[row] = 0.0
             self.now = time.monotonic()
-        if coroutine is not None:
-            self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch], coroutine)
+        if result is not None and asyncio.iscoroutine(result):
+            self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch], result)
             return _GIVEN_AWAY
         return None
 
@@ -213,26 +282,26 @@ class Executor:
     ) -> Outcome:
         """What a run that ended so has come to; it is written down where somebody listens."""
         if self._heard:
-            delivery.run = Run(message, handler.name, time.perf_counter() - began, error)
+            delivery.run = Run(message, handler.name, time.monotonic() - began, error)
         if error is None:
             return _HANDLED
         failure = Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
         return judge(error, message.attempt, handler.policy(self._group), failure)
 
-    def _call(self, handler: Handler, argument: Message | list[Message]) -> Coroutine[Any, Any, Any] | None:
-        """Call it; what it returned where that is a coroutine: a decorator may hide an `async def`."""
+    def _call(self, function: Callable[[Any], Any], argument: Message | list[Message]) -> Any:
+        """What it returns: None, or what counts for nothing but where it is a coroutine, as a decorator may hide."""
         databases = self._databases
         if databases.any_open:
             databases.before_message()
         try:
-            result = self._functions[handler](argument)
+            return function(argument)
         finally:
             if databases.any_open:
                 databases.after_message()
-        return result if result is not None and asyncio.iscoroutine(result) else None
 
 
 def _decoded(delivery: Delivery) -> Message:
+    """The message of one that was decoded before."""
     return decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
 
 

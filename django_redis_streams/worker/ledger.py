@@ -57,21 +57,14 @@ class Ledger:
         """Whether what was refused may be tried again now."""
         return bool(self.refused) and self._patience.over
 
-    def add(self, settled: Settled, since: float, now: float) -> bool:
-        """Remember an outcome, of a run that began at `since`; whether what waits is to be settled before the next run.
-
-        After a slow run it is, at once. A batch of a hundred that ran fast goes out with the next read.
-        """
-        fresh = self.fresh
-        if not fresh:
-            self._since = since
-        fresh.append(settled)
-        return len(fresh) > _MOST or now - self._since > _LATEST
+    def begin(self, now: float) -> None:
+        """From now on outcomes may be added to `fresh`, right at its end."""
+        if not self.fresh:
+            self._since = now
 
     def add_all(self, settled: Sequence[Settled], now: float) -> bool:
-        """The same for outcomes of runs that have ended just now."""
-        if settled and not self.fresh:
-            self._since = now
+        """Remember outcomes of runs that have ended just now; whether what waits is to be settled before the next."""
+        self.begin(now)
         self.fresh += settled
         return self._late(now)
 

@@ -65,7 +65,7 @@ class Quarantine(Consumer):
             self._handle([tried.delivery])
             self._flight.finish()
         else:
-            self._ledger.add((tried.delivery, _crashed(tried.crashed)), since, since)
+            self._ledger.add_all([(tried.delivery, _crashed(tried.crashed))], since)
         self.session.attempt(self._settle_fresh)
 
     def _leave(self, link: Link) -> None:

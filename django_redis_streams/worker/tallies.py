@@ -47,10 +47,10 @@ class Histogram:
         """The number of the bucket that a value belongs to."""
         return bisect_left(BOUNDS, value)
 
-    def add(self, values: Sequence[float]) -> None:
-        """Some values, mostly small ones: then a few steps for all."""
+    def add(self, values: Sequence[float], largest: float) -> None:
+        """Some values, and the largest of them: where that is small, as mostly, a few steps for all."""
         self._numbers[-1] += sum(values)
-        if max(values) <= BOUNDS[0]:
+        if largest <= BOUNDS[0]:
             self._numbers[0] += len(values)
             return
         for value in values:
@@ -110,8 +110,9 @@ class Tally:
 
     def ran(self, durations: Sequence[float]) -> None:
         """These messages were run, and took so many seconds each. Called once a batch."""
-        self._durations.add(durations)
-        self._numbers[_LONGEST] = max(self._numbers[_LONGEST], *durations)
+        longest = max(durations)
+        self._durations.add(durations, longest)
+        self._numbers[_LONGEST] = max(self._numbers[_LONGEST], longest)
 
     def take_longest(self) -> float:
         """The longest run since this was last asked, in seconds: one that ends in this very moment may be missed."""
