@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -46,6 +47,9 @@ _OWN_FILES = (__file__, coroutines.__file__)
 
 # A delivery for a batch handler, with its row on the slots and its message.
 _Collected = tuple[int, Delivery, Message]
+# What is done with the messages of one type. Either something takes them; or it is None, and then there are the handler,
+# the function to be called with each, and its TIMEOUT.
+_Way = tuple[Callable[[_Collected], None] | None, Any, Any, float]
 
 
 @dataclass(slots=True)
@@ -128,7 +132,7 @@ class Executor:
         deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
         settled, ran, took = runs.settled.append, runs.deliveries.append, runs.durations.append
         batches: dict[Handler, list[_Collected]] = {}
-        seen, handler, function, seconds = None, None, None, 0.0
+        seen = None
         for row, (delivery, message) in enumerate(zip(deliveries, decode_all(deliveries), strict=True)):
             if isinstance(message, Undecodable):
                 if may_run(delivery):
@@ -136,9 +140,9 @@ class Executor:
                 continue
             if message.type != seen:
                 seen = message.type
-                handler, function, seconds = self._way(seen)
-            if handler is None or function is None:
-                self._put_by((row, delivery, message), handler, batches, may_run, runs)
+                put_by, handler, function, seconds = self._way(seen, batches, may_run, runs)
+            if put_by is not None:
+                put_by((row, delivery, message))
             elif may_run(delivery):
                 began = self.now
                 deadlines[row] = began + seconds
@@ -166,30 +170,26 @@ class Executor:
         self.now = time.monotonic()
         self._late = self.now + _LATEST
 
-    def _way(self, type_: str) -> tuple[Handler | None, Callable[[Message], Any] | None, float]:
-        """For messages of this type: the handler, and where each is to be called by itself, what, and its TIMEOUT."""
+    def _way(
+        self, type_: str, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool], runs: Runs
+    ) -> _Way:
+        """What is to be done with messages of this type."""
         handler = self._handlers.find(type_)
-        if handler is None or handler.batch or handler in self._async:
-            return handler, None, 0.0
-        return handler, self._functions[handler], self._timeouts[handler]
-
-    def _put_by(
-        self,
-        collected: _Collected,
-        handler: Handler | None,
-        batches: dict[Handler, list[_Collected]],
-        may_run: Callable[[Delivery], bool],
-        runs: Runs,
-    ) -> None:
-        """What isn't to be called by itself and at once."""
-        _, delivery, message = collected
         if handler is None:
-            if may_run(delivery):
-                runs.add(delivery, self._unmatched(delivery, message))
-        elif handler.batch:
-            batches.setdefault(handler, []).append(collected)
-        else:
-            self.coroutines.add(handler, [(delivery, message)])
+            return partial(self._settle_unmatched, may_run, runs), None, None, 0.0
+        if handler.batch:
+            return batches.setdefault(handler, []).append, None, None, 0.0
+        if handler in self._async:
+            return partial(self._give_away, handler), None, None, 0.0
+        return None, handler, self._functions[handler], self._timeouts[handler]
+
+    def _settle_unmatched(self, may_run: Callable[[Delivery], bool], runs: Runs, collected: _Collected) -> None:
+        _, delivery, message = collected
+        if may_run(delivery):
+            runs.add(delivery, self._unmatched(delivery, message))
+
+    def _give_away(self, handler: Handler, collected: _Collected) -> None:
+        self.coroutines.add(handler, [collected[1:]])
 
     def _run_batches(
         self, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool], runs: Runs
