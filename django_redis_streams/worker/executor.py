@@ -47,8 +47,8 @@ _OWN_FILES = (__file__, coroutines.__file__)
 
 # A delivery for a batch handler, with its row on the slots and its message.
 _Collected = tuple[int, Delivery, Message]
-# What is done with the messages of one type. Either something takes them; or it is None, and then there are the handler,
-# the function to be called with each, and its TIMEOUT.
+# What is done with the messages of one type. Either something takes them; or it is None, and then there are the
+# handler, the function to be called with each, and its TIMEOUT.
 _Way = tuple[Callable[[_Collected], None] | None, Any, Any, float]
 
 
