@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-__all__ = ["Ack", "DeadLetter", "Failure", "Outcome", "Reason", "RetryLater"]
+__all__ = ["HANDLED", "Ack", "DeadLetter", "Failure", "Outcome", "Reason", "RetryLater"]
 
 
 class Reason(StrEnum):
@@ -36,6 +37,10 @@ class Ack:
     """The handler returned; or no handler takes the message and the group skips such (`skipped`)."""
 
     skipped: bool = False
+
+
+# What nearly every run comes to: one object for all, which is quickly told from others.
+HANDLED: Final = Ack()
 
 
 @dataclass(frozen=True, slots=True)

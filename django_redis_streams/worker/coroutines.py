@@ -18,7 +18,7 @@ from typing import Any
 from ..conf import GroupConfig
 from ..handlers import Handler
 from ..message import Message
-from ..outcomes import Outcome
+from ..outcomes import HANDLED, Outcome
 from ..store.delivery import Delivery
 from ..store.settle import Settled
 from .board import Slots
@@ -36,6 +36,8 @@ _GRACE = 2.0
 
 # A batch for one call, and the coroutine where that was called already; True where it was allowed to run before.
 _Call = tuple[Handler, list[tuple[Delivery, Message]], Coroutine[Any, Any, Any] | None, bool]
+# What is called with one message, and was not called yet: most are.
+_Single = tuple[Handler, Delivery, Message]
 _Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Outcome]
 
 
@@ -43,7 +45,8 @@ class Coroutines:
     """Runs what is added, at most ASYNC_CONCURRENCY messages at once; a batch counts as its messages.
 
     `judged` makes an outcome of how a run ended, and of when it began on the monotonic clock; `decoded` a message
-    anew. A batch that is larger than the bound runs when nothing else does.
+    anew. `heard` says whether somebody is to be told of each run. A batch that is larger than the bound runs when
+    nothing else does.
     """
 
     def __init__(
@@ -59,9 +62,13 @@ class Coroutines:
         self._judged = judged
         self._decoded = decoded
         self._may_run: Callable[[Delivery], bool] = lambda _: True
+        self.heard = False
         self._event_loop: EventLoop | None = None
         self._backlog: deque[_Call] = deque()
+        self._singles: deque[_Single] = deque()
         self._running = 0
+        # When the last of them began, or ended.
+        self._now = 0.0
         # What is in flight, by the first message of each call: the task, and by when it is to have ended.
         self._tasks: dict[Delivery, tuple[asyncio.Task[None], float]] = {}
         self._soonest = inf
@@ -74,12 +81,13 @@ class Coroutines:
     @property
     def room(self) -> int:
         """How many more messages could be begun at once."""
-        return max(0, self._most - self._running - sum(len(batch) for _, batch, _, _ in self._backlog))
+        waiting = len(self._singles) + sum(len(batch) for _, batch, _, _ in self._backlog)
+        return max(0, self._most - self._running - waiting)
 
     @property
     def busy(self) -> bool:
         """Whether something runs, waits for room, or was not yet taken."""
-        return bool(self._running or self._backlog or self._ended)
+        return bool(self._running or self._backlog or self._singles or self._ended)
 
     @property
     def begun(self) -> bool:
@@ -89,8 +97,12 @@ class Coroutines:
     def add(
         self, handler: Handler, batch: list[tuple[Delivery, Message]], coroutine: Coroutine[Any, Any, Any] | None = None
     ) -> None:
-        """Run this as soon as there is room; `coroutine` where the handler was called already."""
+        """Run a call for these as soon as there is room; `coroutine` where the handler was called already."""
         self._backlog.append((handler, batch, coroutine, coroutine is not None))
+
+    def add_one(self, handler: Handler, delivery: Delivery, message: Message) -> None:
+        """Run a call for this one, after those that were added by `add`."""
+        self._singles.append((handler, delivery, message))
 
     def begin(self, may_run: Callable[[Delivery], bool]) -> bool:
         """Begin what there is room for; True where there would be more, but what has ended shouldn't wait for it.
@@ -130,50 +142,72 @@ class Coroutines:
 
     @property
     def _next_has_room(self) -> bool:
-        if not self._backlog:
-            return False
-        return not self._running or self._running + len(self._backlog[0][1]) <= self._most
+        if self._backlog:
+            return not self._running or self._running + len(self._backlog[0][1]) <= self._most
+        return bool(self._singles) and self._running < self._most
 
     def _begin(self) -> None:
-        backlog, may_run, clock = self._backlog, self._may_run, time.monotonic
-        until = (now := clock()) + LATEST
+        self._now = time.monotonic()
+        until = self._now + LATEST
         if not self._running:
-            self._rows.name_next([delivery.token for _, batch, _, _ in backlog for delivery, _ in batch])
-        latest, seconds = None, inf
-        while now < until and self._next_has_room:
-            handler, batch, coroutine, allowed = backlog.popleft()
-            if not allowed:
-                asked, batch = batch, [each for each in batch if may_run(each[0])]
-                if len(batch) < len(asked):
-                    self._rows.forget_next()
-            if batch:
-                if handler is not latest:
-                    latest, seconds = handler, handler.deadline(self._group, 0.0)
-                self._start(handler, batch, coroutine, now + seconds)
-            now = clock()
+            tokens = [delivery.token for _, batch, _, _ in self._backlog for delivery, _ in batch]
+            self._rows.name_next(tokens + [delivery.token for _, delivery, _ in self._singles])
+        while self._backlog and self._now < until and self._next_has_room:
+            self._begin_call(*self._backlog.popleft())
+        if not self._backlog:
+            self._begin_singles(until)
 
-    def _start(
+    def _begin_call(
         self,
         handler: Handler,
         batch: list[tuple[Delivery, Message]],
         coroutine: Coroutine[Any, Any, Any] | None,
-        deadline: float,
+        allowed: bool,
     ) -> None:
+        if not allowed:
+            asked, batch = batch, [each for each in batch if self._may_run(each[0])]
+            if len(batch) < len(asked):
+                self._rows.forget_next()
+        if batch:
+            seconds = handler.deadline(self._group, 0.0)
+            self._running += len(batch)
+            assert self._event_loop is not None
+            task = self._event_loop.task(self._run(handler, batch, coroutine, seconds))
+            if not task.done():
+                self._suspended(task, seconds, handler, batch, coroutine)
+
+    def _begin_singles(self, until: float) -> None:
+        """As `_begin_call`, in as few steps as it takes."""
         assert self._event_loop is not None
-        self._running += len(batch)
-        if coroutine is None and not handler.batch:
-            run = self._run_one(handler, *batch[0], deadline)
-        else:
-            run = self._run(handler, batch, coroutine, deadline)
-        if sys.version_info >= (3, 12):
-            # Begins at once: one that never waits has ended by the next line.
-            task = asyncio.Task(run, loop=self._event_loop.loop, eager_start=True)
-        else:
-            task = self._event_loop.loop.create_task(run)
+        singles, may_run, run, begin = self._singles, self._may_run, self._run_one, self._event_loop.task
+        latest, seconds = None, inf
+        while singles and self._now < until and self._running < self._most:
+            handler, delivery, message = singles.popleft()
+            if not may_run(delivery):
+                self._rows.forget_next()
+                continue
+            if handler is not latest:
+                latest, seconds = handler, handler.deadline(self._group, 0.0)
+            self._running += 1
+            task = begin(run(handler, delivery, message, seconds))
+            if not task.done():
+                self._suspended(task, seconds, handler, [(delivery, message)], None)
+
+    def _suspended(
+        self,
+        task: asyncio.Task[None],
+        seconds: float,
+        handler: Handler,
+        batch: list[tuple[Delivery, Message]],
+        coroutine: Coroutine[Any, Any, Any] | None,
+    ) -> None:
+        """It waits for something, or before Python 3.12 for its first turn."""
+        if sys.version_info < (3, 12):
             task.add_done_callback(partial(self._cancelled_unrun, handler, batch, coroutine))
-        if not task.done():
-            self._tasks[batch[0][0]] = task, deadline
-            self._soonest = min(self._soonest, deadline)
+            self._now = time.monotonic()
+        deadline = self._now + seconds
+        self._tasks[batch[0][0]] = task, deadline
+        self._soonest = min(self._soonest, deadline)
 
     def _cancelled_unrun(
         self,
@@ -190,21 +224,23 @@ class Coroutines:
             self._running -= len(batch)
             self._leave(batch[0][0])
 
-    async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, deadline: float) -> None:
+    async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, seconds: float) -> None:
         """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
-        row = self._rows.take(delivery.token, deadline + _GRACE)
-        began = time.monotonic()
+        self._now = began = time.monotonic()
+        row = self._rows.take(delivery.token, began + seconds + _GRACE)
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
             outcome = self._judged(handler, delivery, message, self._told(error, handler, delivery), began)
         else:
-            outcome = self._judged(handler, delivery, message, message.asked, began)
+            plain = message.asked is None and not self.heard
+            outcome = HANDLED if plain else self._judged(handler, delivery, message, message.asked, began)
         self._ended.append((delivery, outcome))
-        self._durations.append(time.monotonic() - began)
+        self._now = ended = time.monotonic()
+        self._durations.append(ended - began)
         self._rows.give_back(row)
         self._running -= 1
-        if delivery in self._tasks:
+        if self._tasks and delivery in self._tasks:
             self._leave(delivery)
 
     async def _run(
@@ -212,11 +248,11 @@ class Coroutines:
         handler: Handler,
         batch: list[tuple[Delivery, Message]],
         coroutine: Coroutine[Any, Any, Any] | None,
-        deadline: float,
+        seconds: float,
     ) -> None:
         """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
-        rows = [self._rows.take(delivery.token, deadline + _GRACE) for delivery, _ in batch]
-        began = time.monotonic()
+        self._now = began = time.monotonic()
+        rows = [self._rows.take(delivery.token, began + seconds + _GRACE) for delivery, _ in batch]
         try:
             await (coroutine or handler.function([message for _, message in batch]))
         except BaseException as error:  # noqa: BLE001
@@ -225,6 +261,7 @@ class Coroutines:
             self._end(handler, batch, None, began)
         for row in rows:
             self._rows.give_back(row)
+        self._now = time.monotonic()
         self._running -= len(batch)
         if batch[0][0] in self._tasks:
             self._leave(batch[0][0])

@@ -20,7 +20,7 @@ from ..conf import GroupConfig
 from ..exceptions import Reject, Retry
 from ..handlers import Handler, HandlerSet
 from ..message import Message
-from ..outcomes import Ack, DeadLetter, Failure, Outcome, Reason
+from ..outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
 from ..store.delivery import Delivery, Run
 from ..store.settle import Settled
@@ -37,7 +37,6 @@ _LATEST = 0.05
 _LONGEST_ERROR = 1_000
 _LONGEST_TRACEBACK = 8_000
 
-_HANDLED = Ack()
 _SKIPPED = Ack(skipped=True)
 # Instead of a failure: the call has given a coroutine.
 _GIVEN_AWAY = BaseException()
@@ -146,7 +145,7 @@ class Executor:
             elif may_run(delivery):
                 began = self.now
                 deadlines[row] = began + seconds
-                outcome: Outcome | None = _HANDLED
+                outcome: Outcome | None = HANDLED
                 try:
                     result = call(function, message)
                 except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
@@ -189,7 +188,7 @@ class Executor:
             runs.add(delivery, self._unmatched(delivery, message))
 
     def _give_away(self, handler: Handler, collected: _Collected) -> None:
-        self.coroutines.add(handler, [collected[1:]])
+        self.coroutines.add_one(handler, *collected[1:])
 
     def _run_batches(
         self, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool], runs: Runs
@@ -206,7 +205,7 @@ class Executor:
         self.coroutines.close()
 
     def _before_batch(self) -> None:
-        self._heard = signals.worker_heard()
+        self._heard = self.coroutines.heard = signals.worker_heard()
         self._databases.watch()
         self._databases.before_batch()
 
@@ -247,7 +246,7 @@ class Executor:
         if error is _GIVEN_AWAY:
             return
         if error is None and not self._heard and all([m.asked is None for *_, m in batch]):  # noqa: C419  faster
-            runs.add_alike([delivery for _, delivery, _ in batch], _HANDLED, seconds)
+            runs.add_alike([delivery for _, delivery, _ in batch], HANDLED, seconds)
         elif error is None or len(batch) == 1:
             for _, delivery, message in batch:
                 cause = message.asked if error is None else error
@@ -284,7 +283,7 @@ class Executor:
         if self._heard:
             delivery.run = Run(message, handler.name, time.monotonic() - began, error)
         if error is None:
-            return _HANDLED
+            return HANDLED
         failure = Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
         return judge(error, message.attempt, handler.policy(self._group), failure)
 
