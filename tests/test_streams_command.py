@@ -170,6 +170,16 @@ def test_pending_is_shown_by_idle_time_and_deliveries(raw: Raw) -> None:
     assert "two" in said("pending")
 
 
+def test_what_was_handed_back_is_pending(raw: Raw) -> None:
+    """It counts as never delivered, and is shown unless deliveries are asked for."""
+    (entry_id,) = publish(raw, 1)
+    states.deliver(consumer="one")
+    told("consumers", "remove", "orders:billing", "one", "--hand-over")
+    shown = told("pending")["pending"]
+    assert [(each["id"], each["consumer"], each["deliveries"]) for each in shown] == [(entry_id, "returned", 0)]
+    assert told("pending", "--deliveries", "1")["pending"] == []
+
+
 def test_claim_gives_what_silent_consumers_hold_back_to_the_workers(raw: Raw, streams: Callable[..., None]) -> None:
     """Any worker takes it then, and runs it."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.05}}}})

@@ -67,7 +67,7 @@ def consumers(stream: str, group: str) -> list[ConsumerState]:
 
 
 def longest_pending(
-    stream: str, group: str, *, idle: float = 0.0, deliveries: int = 1, most: int = 10_000
+    stream: str, group: str, *, idle: float = 0.0, deliveries: int = 0, most: int = 10_000
 ) -> PendingScan:
     """What is pending for a declared group, the longest idle first; of the oldest `most` entries.
 

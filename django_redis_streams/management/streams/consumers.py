@@ -85,7 +85,7 @@ def _removal(told: Mapping[str, Any]) -> str:
 def _add_pending(parser: CommandParser) -> None:
     _add_groups(parser)
     parser.add_argument("--idle", type=seconds, default=0.0, metavar="AGE", help="Idle for at least this: 90s, 5m, 1h.")
-    parser.add_argument("--deliveries", type=count, default=1, metavar="N", help="Delivered at least so often.")
+    parser.add_argument("--deliveries", type=count, default=0, metavar="N", help="Delivered at least so often.")
     parser.add_argument("--limit", type=count, default=50, metavar="N", help="Show so many (default: 50).")
     parser.add_argument(
         "--scan", type=count, default=10_000, metavar="N", help="Look at so many a group (default: 10,000)."
