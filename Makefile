@@ -7,6 +7,7 @@ PYTHON ?= python3
 DJANGO ?=
 
 VENV := .venv
+INTEROP := tests/interop
 RUN := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -19,7 +20,7 @@ endif
 # The demo has a directory of its own, and takes no other shop's database or server from the environment.
 SHOP := env -u DATABASE_URL -u REDIS_URL SHOP_DIR=.demo $(RUN) testproject/manage.py
 
-.PHONY: demo admin worker test faults lint bench docs clean anew
+.PHONY: demo admin worker test faults interop lint bench docs clean anew
 
 demo: $(VENV)/testproject@$(DJANGO)
 	@rm -rf .demo && mkdir .demo
@@ -38,6 +39,10 @@ test: $(VENV)/test@$(DJANGO)
 faults: $(VENV)/test@$(DJANGO)
 	@for each in $$(seq $(or $(TIMES),1)); do $(RUN) -m pytest -q tests/faults || exit 1; done
 
+# Programs of Node and Django's workers on one server; needs Node 20 or newer, with npm.
+interop: $(VENV)/test@$(DJANGO) $(INTEROP)/node_modules/installed
+	$(RUN) -m pytest $(INTEROP)
+
 lint: $(VENV)/lint@$(DJANGO)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -54,7 +59,12 @@ docs: $(VENV)/docs@$(DJANGO)
 
 clean:
 	rm -rf $(VENV) .demo build dist .coverage .coverage.* htmlcov
+	rm -rf $(INTEROP)/node_modules $(INTEROP)/dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(INTEROP)/node_modules/installed: $(INTEROP)/package.json
+	@cd $(INTEROP) && npm install --no-audit --no-fund
+	@touch $@
 
 # One stamp a dependency group and pin of Django. Another pin replaces what is installed, so it voids the others' stamps.
 $(VENV)/%@$(DJANGO): $(VENV)/made pyproject.toml

@@ -26,6 +26,7 @@ from django_redis_streams.testing.isolation import SERVERS
 from .documents import ROOT
 from .workers import drain
 
+INTEROP = ROOT / "tests/interop"
 MODULE = "testproject.shop.documented"  # so that a snippet's model belongs to an app called "shop"
 
 
@@ -44,6 +45,12 @@ def look_at(command: str) -> list[str]:
             project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
             extras = [f"{project['name']}[{each}]" for each in project["optional-dependencies"]]
             assert what in (project["name"], *extras)
+        case ["node", program, *arguments]:
+            name = program.removeprefix("dist/").removesuffix(".js")
+            told = (INTEROP / f"{name}.ts").read_text()
+            assert {each[2:] for each in arguments if each.startswith("--")} <= set(
+                re.findall(r'"?([\w-]+)"?: \{ type:', told)
+            )
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case _:
@@ -110,10 +117,10 @@ class Snippets:
         assert options.pop("redis_streams_server") in SERVERS
         assert not options
 
-    def javascript(self, text: str) -> None:
-        """Node understands it, where there is one."""
-        if node := shutil.which("node"):
-            subprocess.run([node, "--input-type=module", "--check"], input=text, text=True, check=True)
+    def typescript(self, text: str) -> None:
+        """The whole of a program that tests run in Node, named in its first line."""
+        name = text.partition(":")[0].removeprefix("// ")
+        assert text == (INTEROP / name).read_text()
 
     def dockerfile(self, text: str) -> None:
         """An image whose command is ours."""

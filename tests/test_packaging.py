@@ -7,9 +7,11 @@ import tomllib
 from email.parser import Parser
 from importlib import metadata
 from pathlib import Path
+from tarfile import TarFile
 from zipfile import ZipFile
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +64,20 @@ def test_wheel_holds_every_file_of_the_package(wheel):
 def test_wheel_holds_what_is_easily_forgotten(wheel, pattern):
     """Files that Python doesn't import, but that the library needs, are there."""
     assert any(re.search(pattern, name) for name in wheel.namelist())
+
+
+def test_the_sdist_leaves_out_what_npm_makes(tmp_path):
+    """The programs of Node that tests run are in it; their packages, and what is compiled, are not."""
+    for name in ("pyproject.toml", ".gitignore", "README.md", "LICENSE"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("package.json", "consume.ts", "dist/consume.js", "node_modules/ioredis/package.json"):
+        path = tmp_path / "tests/interop" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (path,) = SdistBuilder(str(tmp_path)).build(directory=str(tmp_path / "out"))
+    with TarFile.open(path) as opened:
+        names = {name.partition("/tests/interop/")[2] for name in opened.getnames() if "/tests/interop/" in name}
+    assert names == {"package.json", "consume.ts"}
 
 
 def test_licence_is_in_the_wheel(wheel):
