@@ -1,7 +1,7 @@
 """How Sphinx builds the site of these pages: `make docs`.
 
-The pages are Markdown that reads as well without it. What it needs beyond that is made here: the order of the pages
-is that of the index's first table.
+The pages are Markdown that reads as well without it. What it needs beyond that is made here: the table of contents
+is that of the index's tables, under their headings.
 """
 
 import re
@@ -29,6 +29,7 @@ html_title = project
 html_copy_source = False
 
 _LINK: Final = re.compile(r"\]\(([\w-]+)\.md\)")
+_SECTION: Final = re.compile(r"^## (.+)\n((?:(?!## ).*\n)+)", re.MULTILINE)
 _ABOVE: Final = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
 
 
@@ -36,8 +37,9 @@ def _order_pages(_: Sphinx, name: str, source: list[str]) -> None:
     """Give the index a table of contents; links to files above the pages, which the site hasn't, become their text."""
     source[0] = _ABOVE.sub(r"\1", source[0])
     if name == root_doc:
-        pages = "\n".join(dict.fromkeys(_LINK.findall(source[0])))
-        source[0] += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
+        for heading, text in _SECTION.findall(source[0]):
+            if pages := "\n".join(_LINK.findall(text)):
+                source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{pages}\n```\n"
 
 
 def setup(app: Sphinx) -> None:

@@ -60,6 +60,7 @@ WORDS = {
     "EDITOR",
     "METRICS_TOKEN",
     "NAME",
+    "PYTHONASYNCIODEBUG",
     "UUID",
     "VALUE",
     "VISUAL",
