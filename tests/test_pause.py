@@ -144,7 +144,7 @@ def test_a_paused_group_claims_nothing(raw: Raw, seen: list[str], streams: Calla
     states.deliver(consumer="gone")
     pause()
     with working() as worker:
-        wait_until(worker.consumer.stale.is_set, "maintenance has seen it")
+        wait_until(worker.consumer.claiming.stale.is_set, "maintenance has seen it")
         wait_for_looks(raw)
         assert (seen, books(raw).pending) == ([], 1)
         resume()

@@ -117,7 +117,7 @@ class _Consumer(Consumer):
         watch.stop = Event()
         executor = Executor(watched, group, Slots(stream, group))
         super().__init__(Membership(stream, group, _NAME), executor, stop=watch.stop, drain=True)
-        self.stale.set()
+        self.claiming.stale.set()
 
     @property
     def _block_ms(self) -> None:

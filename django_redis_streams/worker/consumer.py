@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from math import inf
 
 from redis.exceptions import ResponseError
 
@@ -25,9 +24,10 @@ from ..connections import Link
 from ..exceptions import ServerUnreachable
 from ..store.delivery import Delivery
 from ..store.drained import is_drained
-from ..store.hold import Found, claim, claim_command, claimed, hand_back, is_held, pending_of, renew
+from ..store.hold import hand_back, is_held, pending_of, renew
 from ..store.membership import Membership
 from ..store.settle import Settled
+from .claiming import Claiming
 from .coroutines import LATEST
 from .executor import Executor, Runs
 from .flight import Flight
@@ -52,10 +52,9 @@ _LOOK_AGAIN = 1.5 * BLOCK_MS / 1_000
 class Consumer:
     """Reads, runs and settles until it is told to stop.
 
-    `stop` ends it after the message that it runs. `stale` is set by maintenance when there is something to
-    claim; with `drain`, it ends by itself when its group has nothing left to do. `begin` is asked before
-    each message whether one more may be begun, which ends it too; `on_settled` is told how many were settled.
-    What it does is counted in `tally`.
+    `stop` ends it after the message that it runs; with `drain`, it ends by itself when its group has nothing left
+    to do. `begin` is asked before each message whether one more may be begun, which ends it too; `on_settled` is
+    told how many were settled. What it does is counted in `tally`.
     """
 
     def __init__(
@@ -71,17 +70,17 @@ class Consumer:
     ) -> None:
         self.membership = membership
         self.holdings = Holdings()
-        self.stale = threading.Event()
         self.tally = tally or Tally()
         self._flight = Flight(executor, stop, self._may_run, self._ended)
         self.session = Session(membership, self._flight.pause, self._resume)
+        self.claiming = Claiming(membership, self.session, self.tally, self._in_hand)
         self._executor = executor
         self._stop = stop
         self._drain = drain
         self._begin = begin
         self._settling = Settling(membership, self.holdings, self.tally, on_settled)
         self._ledger = self._settling.ledger
-        self._reader = Reader(membership, self._settling.answered, self._take_claimed, self._in_hand)
+        self._reader = Reader(membership, self._settling.answered, self.claiming.answered, self._in_hand)
         self._pace = Pace(membership.group.batch_size)
         # For how long after it was seen so a message is certainly this consumer's.
         self._sure_for = membership.group.claim_idle / 2
@@ -89,8 +88,6 @@ class Consumer:
         self._nothing_left = False
         self._drained = False
         self._resting = False
-        self._claims = 0  # how many were asked for ahead; and whether that was refused
-        self._claim_alone = False
 
     def run(self) -> None:
         """Consume until stopped or drained; then settle, hand back and leave.
@@ -162,13 +159,13 @@ class Consumer:
 
     @property
     def _may_claim_now(self) -> bool:
-        return self.stale.is_set() and not self._reader.paused and self._flight.fits(1) > 0
+        return self.claiming.stale.is_set() and not self._reader.paused and self._flight.fits(1) > 0
 
     @property
     def _claims_ahead(self) -> bool:
         """Whether to claim with the read that is asked for ahead: where no limit bounds what is in hand."""
         bounded = self.membership.group.limited or self._executor.runs_coroutines
-        return self._may_claim_now and not (bounded or self._claim_alone)
+        return self._may_claim_now and self.claiming.goes_ahead and not bounded
 
     def _ask_ahead(self, link: Link, batch: list[Delivery]) -> None:
         """Where batches come full and fast, ask for the next before this is run: half of it claimed, where there is."""
@@ -177,26 +174,17 @@ class Consumer:
             return
         count, claim = self._pace.count, None
         if self._claims_ahead:
-            self.stale.clear()
             self._nothing_left = False
-            count = self._claims = (count + 1) // 2
-            claim = claim_command(self.membership, count, returned_only=not self.may_claim)
+            count = (count + 1) // 2
+            claim = self.claiming.command(count)
         # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
         # next who needs it reports that, connects again, and sends the outcomes again.
         with suppress(ServerUnreachable):
             self._reader.ask(link, self._ledger.send(), count, None, claim)
 
-    def _take_claimed(self, reply: object, since: float) -> list[Delivery]:
-        """What was claimed ahead. What is refused is tried again by itself, which knows what to do then."""
-        if isinstance(reply, Exception):
-            self._claim_alone = True
-            self.stale.set()
-            return []
-        return self._take_found(claimed(self.membership, reply), since, self._claims)
-
     @property
     def _block_ms(self) -> int | None:
-        if self.stale.is_set():
+        if self.claiming.stale.is_set():
             return None  # there is something to do
         if self._flight.begun and self._ledger.fresh:
             return None  # settling is answered before the read, and hides how long that one waits
@@ -237,10 +225,8 @@ class Consumer:
 
     def _handle_claimed(self, link: Link) -> None:
         """Claim and run what nobody runs, where maintenance saw some. What may have ended a worker is left out."""
-        self.stale.clear()
         self._nothing_left = False
-        batch = self._claimed(link)
-        self._claim_alone = False
+        batch = self.claiming.claim(link, self._count)
         self._ask_ahead(link, batch)
         self._handle(batch)
 
@@ -311,21 +297,6 @@ class Consumer:
 
     # ------------------------------------------------------------ holding
 
-    @property
-    def claims_in(self) -> float:
-        """In how many seconds the connection is old enough to claim from the living; 0 where it is, inf without one.
-
-        Idle time counts through an outage: the first to reconnect would claim from all who didn't yet. A
-        connection is never older than the server's own start.
-        """
-        since = self.session.since
-        return inf if since is None else max(0.0, since + self.membership.group.claim_idle / 2 - time.monotonic())
-
-    @property
-    def may_claim(self) -> bool:
-        """Whether it is so old."""
-        return not self.claims_in
-
     def renew(self, link: Link) -> None:
         """Renew what is in hand, and drop what is lost. The keeper calls it too, from its thread, on its link."""
         since = time.monotonic()
@@ -368,19 +339,6 @@ class Consumer:
         since = time.monotonic()
         found = pending_of(link, self.membership, self.holdings.__contains__)
         tell_vanished(self.membership, found.vanished)
-        return self._in_hand(found.deliveries, since)
-
-    def _claimed(self, link: Link) -> list[Delivery]:
-        """What was handed back, and what is idle for long if we may claim that; where there is more, `stale` stays."""
-        since, count = time.monotonic(), self._count
-        found = claim(link, self.membership, count, returned_only=not self.may_claim)
-        return self._take_found(found, since, count)
-
-    def _take_found(self, found: Found, since: float, count: int) -> list[Delivery]:
-        if len(found.deliveries) + len(found.vanished) >= count:
-            self.stale.set()
-        tell_vanished(self.membership, found.vanished)
-        self.tally.claimed(len(found.deliveries))
         return self._in_hand(found.deliveries, since)
 
     def _in_hand(self, deliveries: list[Delivery], since: float) -> list[Delivery]:

@@ -64,7 +64,7 @@ class Maintenance(Service):
     @property
     def interval(self) -> float:
         """Longer where looking takes long; shorter where a consumer may claim before that for the first time."""
-        soon = min((left for each in self._one_a_group if (left := each.claims_in) > 0), default=inf)
+        soon = min((left for each in self._one_a_group if (left := each.claiming.claims_in) > 0), default=inf)
         return max(_LEAST, self._took / _SHARE, min(_INTERVAL, soon + _LEAST))
 
     def step(self, link: Link) -> None:
@@ -100,10 +100,10 @@ class Maintenance(Service):
             self._board.see_suspects()
 
     def _look_in(self, link: Link, consumer: Consumer) -> None:
-        if has_stale(link, consumer.membership, returned_only=not consumer.may_claim):
+        if has_stale(link, consumer.membership, returned_only=not consumer.claiming.may_claim):
             for each in self._consumers:
-                if each.membership.place == consumer.membership.place and not each.stale.is_set():
-                    each.stale.set()
+                if each.membership.place == consumer.membership.place and not each.claiming.stale.is_set():
+                    each.claiming.stale.set()
                     each.session.wake(link)
 
     def _trim(self, link: Link, stream: StreamConfig) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
+from django_redis_streams import connections
 from django_redis_streams.connections import Link
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
@@ -195,3 +197,17 @@ def test_what_others_left_is_claimed_with_reads_ahead(raw: Raw, claims: Any, str
         wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
     assert len(went) > 5
     assert set(runs.values()) == {1}
+
+
+def test_a_claim_that_was_refused_with_a_read_is_tried_by_itself() -> None:
+    """There its error is reported; and once it is allowed, the next may go with a read again."""
+    with working() as worker:
+        wait_until(lambda: worker.consumer.session.has_read, "the group is there")
+    claiming = Worker().consumer.claiming
+    claiming.command(10)
+    assert not claiming.stale.is_set()
+    assert claiming.answered(ResponseError("WRONGTYPE"), 0.0) == []
+    assert claiming.stale.is_set()
+    assert not claiming.goes_ahead
+    claiming.claim(connections.get("default"), 10)
+    assert claiming.goes_ahead

@@ -1,0 +1,93 @@
+"""What a consumer takes over from others: what they handed back, and what has been idle in their hands for too long.
+
+Maintenance says when there is something. Then it is claimed by itself, or with a read that is asked for ahead.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from math import inf
+
+from ..connections import Link
+from ..store.delivery import Delivery
+from ..store.hold import Found, claim, claim_command, claimed
+from ..store.membership import Membership
+from ..store.scripts import Command
+from .session import Session
+from .tallies import Tally
+from .tell import tell_vanished
+
+__all__ = ["Claiming"]
+
+
+class Claiming:
+    """Claims for one consumer; `take` is called with what was claimed, and since when it is certainly this consumer's.
+
+    `stale` is set, by maintenance, when there is something to claim.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        session: Session,
+        tally: Tally,
+        take: Callable[[list[Delivery], float], list[Delivery]],
+    ) -> None:
+        self.stale = threading.Event()
+        self._membership = membership
+        self._session = session
+        self._tally = tally
+        self._take = take
+        self._asked = 0
+        self._refused = False
+
+    @property
+    def claims_in(self) -> float:
+        """In how many seconds the connection is old enough to claim from the living; 0 where it is, inf without one.
+
+        Idle time counts through an outage: the first to reconnect would claim from all who didn't yet. A
+        connection is never older than the server's own start.
+        """
+        since = self._session.since
+        return inf if since is None else max(0.0, since + self._membership.group.claim_idle / 2 - time.monotonic())
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether it is so old."""
+        return not self.claims_in
+
+    @property
+    def goes_ahead(self) -> bool:
+        """Whether a claim may go out with a read: what was refused is tried again by itself, which tells how."""
+        return not self._refused
+
+    def claim(self, link: Link, count: int) -> list[Delivery]:
+        """What was handed back, and what is idle for long if we may claim that; where there is more, `stale` stays."""
+        self.stale.clear()
+        since = time.monotonic()
+        found = claim(link, self._membership, count, returned_only=not self.may_claim)
+        self._refused = False
+        return self._found(found, since, count)
+
+    def command(self, count: int) -> Command:
+        """What claims the same when it is sent with a read; `answered` is to be called with its reply."""
+        self.stale.clear()
+        self._asked = count
+        return claim_command(self._membership, count, returned_only=not self.may_claim)
+
+    def answered(self, reply: object, since: float) -> list[Delivery]:
+        """What was claimed so, in hand."""
+        if isinstance(reply, Exception):
+            self._refused = True
+            self.stale.set()
+            return []
+        return self._found(claimed(self._membership, reply), since, self._asked)
+
+    def _found(self, found: Found, since: float, count: int) -> list[Delivery]:
+        if len(found.deliveries) + len(found.vanished) >= count:
+            self.stale.set()
+        tell_vanished(self._membership, found.vanished)
+        self._tally.claimed(len(found.deliveries))
+        return self._take(found.deliveries, since)
