@@ -59,7 +59,7 @@ class Consumer {
     const reply = await this.redis.xreadgroup(
       "GROUP", this.group, this.name, "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", this.stream, from,
     );
-    const entries = reply?.[0]?.[1] ?? [];
+    const [[, entries]] = (reply ?? [["", []]]) as [[stream: string, entries: Entry[]]];
     if (from !== ">" && this.from === from) this.from = entries.at(-1)?.[0] ?? ">";
     return entries;
   }
