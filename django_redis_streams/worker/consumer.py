@@ -235,7 +235,7 @@ class Consumer:
         if self._executor.now - delivery.since > self._sure_for:
             self._make_sure(delivery)
             self._executor.now = time.monotonic()
-        if self._stop.is_set() or delivery.token not in self.holdings:
+        if self._stop.is_set() or delivery not in self.holdings:
             return False
         if self._begin is not None and not self._begin():
             self._stop.set()
@@ -253,7 +253,7 @@ class Consumer:
                 self.renew(link)
             except ResponseError:
                 if not is_held(link, self.membership, delivery):
-                    self.holdings.release(delivery.token)
+                    self.holdings.discard(delivery)
             sure = True
 
         while not (sure or self._stop.is_set()):
@@ -310,8 +310,7 @@ class Consumer:
                 continue
             for delivery in held:
                 delivery.since = since
-            for token in (*lost, *vanished):
-                self.holdings.release(token)
+            self.holdings.release((*lost, *vanished))
             tell_vanished(self.membership, vanished)
         if refused is not None:
             raise refused
@@ -337,7 +336,7 @@ class Consumer:
 
     def _look(self, link: Link) -> list[Delivery]:
         since = time.monotonic()
-        found = pending_of(link, self.membership, self.holdings.__contains__)
+        found = pending_of(link, self.membership, self.holdings.tokens.__contains__)
         tell_vanished(self.membership, found.vanished)
         return self._in_hand(found.deliveries, since)
 

@@ -150,8 +150,8 @@ class Coroutines:
         self._now = time.monotonic()
         until = self._now + LATEST
         if not self._running:
-            tokens = [delivery.token for _, batch, _, _ in self._backlog for delivery, _ in batch]
-            self._rows.name_next(tokens + [delivery.token for _, delivery, _ in self._singles])
+            first = [delivery for _, batch, _, _ in self._backlog for delivery, _ in batch]
+            self._rows.name_next(first + [delivery for _, delivery, _ in self._singles])
         while self._backlog and self._now < until and self._next_has_room:
             self._begin_call(*self._backlog.popleft())
         if not self._backlog:
@@ -227,7 +227,7 @@ class Coroutines:
     async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, seconds: float) -> None:
         """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
         self._now = began = time.monotonic()
-        row = self._rows.take(delivery.token, began + seconds + _GRACE)
+        row = self._rows.take(delivery, began + seconds + _GRACE)
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
@@ -252,7 +252,7 @@ class Coroutines:
     ) -> None:
         """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
         self._now = began = time.monotonic()
-        rows = [self._rows.take(delivery.token, began + seconds + _GRACE) for delivery, _ in batch]
+        rows = [self._rows.take(delivery, began + seconds + _GRACE) for delivery, _ in batch]
         try:
             await (coroutine or handler.function([message for _, message in batch]))
         except BaseException as error:  # noqa: BLE001

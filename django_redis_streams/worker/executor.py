@@ -127,7 +127,7 @@ class Executor:
     ) -> Iterator[None]:
         """As many as there are rows: each stands on one. Most are for a function, which is called here."""
         if self._runs_functions:
-            self._slots.name([each.token for each in deliveries])
+            self._slots.name(deliveries)
         deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
         settled, ran, took = runs.settled.append, runs.deliveries.append, runs.durations.append
         batches: dict[Handler, list[_Collected]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from ..store.delivery import Delivery
 from .board import Slots
 
 __all__ = ["Rows"]
@@ -20,9 +21,9 @@ class Rows:
         # So many of those that are taken next have their names already.
         self._named = 0
 
-    def name_next(self, tokens: Sequence[str]) -> None:
+    def name_next(self, deliveries: Sequence[Delivery]) -> None:
         """Where none is taken: name those that are taken next, in this order; all at once costs a third."""
-        named = tokens[: len(self._all)]
+        named = deliveries[: len(self._all)]
         self._free = deque(self._all)
         self._slots.name(named, self._all.start)
         self._named = len(named)
@@ -31,13 +32,13 @@ class Rows:
         """Another is taken next than was named."""
         self._named = 0
 
-    def take(self, token: str, deadline: float) -> int:
+    def take(self, delivery: Delivery, deadline: float) -> int:
         """The row on which this runs now, until the deadline."""
         row = self._free.popleft()
         if self._named:
             self._named -= 1
         else:
-            self._slots.name((token,), row)
+            self._slots.name((delivery,), row)
         self._slots.deadlines[row] = deadline
         return row
 

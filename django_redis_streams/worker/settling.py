@@ -72,10 +72,10 @@ class Settling:
         if done:
             self._tally.settled(batch[0][1], int(str(reply)) if acknowledged else 1)
         told = not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG)
-        release = self._holdings.pop
+        release = self._holdings.discard
         for settled in batch:
             delivery = settled[0]
-            release(delivery.token, None)
+            release(delivery)
             if told:
                 tell(self._membership, settled, done=done)
             if done and delivery.run is not None:
