@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from contextvars import ContextVar
@@ -20,7 +21,7 @@ from django_redis_streams.keys import StreamKeys
 from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
 from django_redis_streams.store.delivery import Delivery
-from django_redis_streams.wire import Origin
+from django_redis_streams.wire import Origin, decode_all
 from django_redis_streams.worker.board import Slots
 from django_redis_streams.worker.executor import Executor, Runs
 
@@ -494,3 +495,43 @@ def test_a_batch_stands_on_the_slots_as_a_whole_and_then_one_by_one():
         assert len(runs.settled) == 2
     assert seen == [["orders/1-0", "orders/2-0"], ["orders/1-0"], ["orders/2-0"]]
     assert slots.running() == []
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_timeout_begins_with_the_run(monkeypatch: pytest.MonkeyPatch, batch: bool) -> None:
+    """However long the messages took to decode."""
+    decoded: list[float] = []
+    deadlines: list[float] = []
+    group = GroupConfig(name="billing", timeout=10.0)
+    slots = Slots(STREAM, group)
+
+    def decode_slowly(entries: list[Delivery]) -> Any:
+        messages, until = decode_all(entries), time.monotonic() + 0.01
+        while time.monotonic() < until:
+            pass
+        decoded.append(time.monotonic())
+        return messages
+
+    @handler("orders", group="billing", batch=batch)
+    def run(_: Any) -> None:
+        deadlines.extend(deadline for _, deadline in slots.running())
+
+    monkeypatch.setattr("django_redis_streams.worker.executor.decode_all", decode_slowly)
+    with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
+        assert not list(executor.run(numbered(2), lambda _: True, Runs([])))
+    assert len(deadlines) == 2
+    assert min(deadlines) >= decoded[0] + 10.0
+
+
+def test_the_time_of_a_batch_is_told_once() -> None:
+    """By the first of it: what counts as the longest run is the call."""
+
+    @handler("orders", group="billing", batch=True)
+    def run(messages: list[Message]) -> None:
+        messages[-1].reject()
+
+    group = GroupConfig(name="billing")
+    with closing(Executor(handlers.of("orders", "billing"), group, Slots(STREAM, group))) as executor:
+        assert not list(executor.run(numbered(3), lambda _: True, runs := Runs([])))
+    assert runs.durations[0] > 0
+    assert runs.durations[1:] == [0.0, 0.0]

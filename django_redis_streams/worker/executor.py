@@ -119,20 +119,23 @@ class Executor:
         self._go_on()
         # What was claimed or looked for may be more than there are rows.
         for first in range(0, len(deliveries), self._slots.rows):
-            yield from self._run_part(deliveries[first : first + self._slots.rows], may_run, runs)
+            part = deliveries[first : first + self._slots.rows]
+            if self._runs_functions:
+                self._slots.name(part)
+            yield from self._run_part(part, may_run, runs)
         self._after_batch()
 
     def _run_part(  # noqa: C901  a call for each of these steps would cost as much as the steps
         self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool], runs: Runs
     ) -> Iterator[None]:
         """As many as there are rows: each stands on one. Most are for a function, which is called here."""
-        if self._runs_functions:
-            self._slots.name(deliveries)
         deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
         settled, ran, took = runs.settled.append, runs.deliveries.append, runs.durations.append
         batches: dict[Handler, list[_Collected]] = {}
         seen = None
-        for row, (delivery, message) in enumerate(zip(deliveries, decode_all(deliveries), strict=True)):
+        messages = decode_all(deliveries)
+        self.now = clock()  # no handler's TIMEOUT begins before its message is there
+        for row, (delivery, message) in enumerate(zip(deliveries, messages, strict=True)):
             if isinstance(message, Undecodable):
                 if may_run(delivery):
                     runs.add(delivery, self._invalid(delivery, message))
@@ -240,7 +243,7 @@ class Executor:
         """One call for all; where it raises, one call each, so that the guilty one is found."""
         if not batch:
             return
-        began = self.now
+        began = self.now = time.monotonic()
         error = self._failure_of_batch(handler, batch)
         seconds = self.now - began
         if error is _GIVEN_AWAY:
@@ -250,7 +253,8 @@ class Executor:
         elif error is None or len(batch) == 1:
             for _, delivery, message in batch:
                 cause = message.asked if error is None else error
-                runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds / len(batch))
+                runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds)
+                seconds = 0.0  # as in `add_alike`
         else:
             for row, delivery, _ in batch:
                 # Decoded anew: the call that failed may have marked or changed it.
