@@ -25,7 +25,7 @@ myst_enable_extensions = ["smartquotes"]
 myst_fence_as_directive = ["mermaid"]
 
 html_theme = "furo"
-html_title = project
+html_title = "django-redis-streams"
 html_copy_source = False
 
 _LINK: Final = re.compile(r"\]\(([\w-]+)\.md\)")
