@@ -10,6 +10,7 @@ import redis
 from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message, new_id
+from django_redis_streams.worker.executor import Executor
 
 from .books import books, letters, totals
 from .servers import Server
@@ -307,6 +308,33 @@ def test_of_a_batch_only_the_guilty_message_fails(raw: Raw) -> None:
     drain()
     assert [letter.fields for letter in letters(raw)] == [["n", "3"]]
     assert totals(raw) == {"acknowledged": 7, "dead-lettered": 1}
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_only_messages_that_run_alone_are_read_by_their_time(
+    raw: Raw, group: Any, monkeypatch: pytest.MonkeyPatch, batch: bool
+) -> None:
+    """The call of a batch handler takes as long for few: its lists stay as long as BATCH_SIZE allows."""
+    group(BATCH_SIZE=20)
+    monkeypatch.setattr("django_redis_streams.worker.pace._WORK", 0.001)
+    read: list[int] = []
+
+    @handler("orders", group="billing", batch=batch)
+    def run(_: Any) -> None:
+        time.sleep(0.002)
+
+    def counted(executor: Executor, deliveries: Any, *rest: Any) -> Any:
+        read.append(len(deliveries))
+        return execute(executor, deliveries, *rest)
+
+    execute = Executor.run
+    monkeypatch.setattr(Executor, "run", counted)
+    for n in range(70):
+        raw.xadd("orders", {"n": n})
+    drain()
+    assert totals(raw) == {"acknowledged": 70}
+    assert (max(read) == 20) == batch
+    assert min(read[1:]) < 10 or batch
 
 
 def test_a_handler_that_ends_the_interpreter_ends_only_its_run(raw: Raw, group: Any) -> None:

@@ -211,7 +211,8 @@ class Consumer:
             note_waits(self.tally.waits, runs.deliveries, time.time() - (time.monotonic() - began), runs.durations)
         self._flight.advance()
         if batch:
-            self._pace.ran(len(batch), time.monotonic() - began)
+            in_batches, seconds = runs.in_batches, runs.seconds_of_batches
+            self._pace.ran(len(batch) - in_batches, time.monotonic() - began - seconds, seconds)
 
     def _ended(self, ended: Sequence[Settled], durations: Sequence[float]) -> None:
         """What coroutines have come to."""

@@ -55,12 +55,15 @@ _Way = tuple[Callable[[_Collected], None] | None, Any, Any, float]
 class Runs:
     """What comes of a batch: each outcome stands in `settled` as soon as it is known.
 
-    In step with each other: the `deliveries` that were run, and the seconds that each took.
+    In step with each other: the `deliveries` that were run, and the seconds that each took. Of these, as many as
+    `in_batches` were run in calls for several, which took `seconds_of_batches`.
     """
 
     settled: list[Settled]
     deliveries: list[Delivery] = field(default_factory=list)
     durations: list[float] = field(default_factory=list)
+    in_batches: int = 0
+    seconds_of_batches: float = 0.0
 
     def add(self, delivery: Delivery, outcome: Outcome, seconds: float = 0.0) -> None:
         """One has ended so."""
@@ -245,23 +248,36 @@ class Executor:
             return
         began = self.now = time.monotonic()
         error = self._failure_of_batch(handler, batch)
-        seconds = self.now - began
-        if error is _GIVEN_AWAY:
-            return
-        if error is None and not self._heard and all([m.asked is None for *_, m in batch]):  # noqa: C419  faster
-            runs.add_alike([delivery for _, delivery, _ in batch], HANDLED, seconds)
-        elif error is None or len(batch) == 1:
-            for _, delivery, message in batch:
-                cause = message.asked if error is None else error
-                runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds)
-                seconds = 0.0  # as in `add_alike`
-        else:
+        if error is None or len(batch) == 1:
+            runs.in_batches += len(batch)
+            runs.seconds_of_batches += self.now - began
+            self._judge_batch(handler, batch, error, began, runs)
+        elif error is not _GIVEN_AWAY:
             for row, delivery, _ in batch:
+                if self.now > self._late:
+                    yield
+                    self._go_on()
                 # Decoded anew: the call that failed may have marked or changed it.
-                yield from self._run_batch(handler, [(row, delivery, _decoded(delivery))], runs)
+                alone, began = [(row, delivery, _decoded(delivery))], self.now
+                self._judge_batch(handler, alone, self._failure_of_batch(handler, alone), began, runs)
         if self.now > self._late:
             yield
             self._go_on()
+
+    def _judge_batch(
+        self, handler: Handler, batch: list[_Collected], error: BaseException | None, began: float, runs: Runs
+    ) -> None:
+        """What has come of a call: all alike, or what each was marked for."""
+        if error is _GIVEN_AWAY:
+            return
+        seconds = self.now - began
+        if error is None and not self._heard and all([m.asked is None for *_, m in batch]):  # noqa: C419  faster
+            runs.add_alike([delivery for _, delivery, _ in batch], HANDLED, seconds)
+            return
+        for _, delivery, message in batch:
+            cause = message.asked if error is None else error
+            runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds)
+            seconds = 0.0  # as in `add_alike`
 
     def _failure_of_batch(self, handler: Handler, batch: list[_Collected]) -> BaseException | None:
         deadline = self.now + self._timeouts[handler]

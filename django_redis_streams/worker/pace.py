@@ -1,7 +1,7 @@
 """How many entries to read at once: about a tenth of a second of work.
 
 So a slow handler doesn't hoard what another consumer could run now, and a fast one doesn't pay a round trip
-a message.
+a message. How long the call of a batch handler takes tells nothing of that: fewer messages might take as long.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Pace:
         """Whether the last batch ran so fast that waiting for the next would be most of the time."""
         return self._fast
 
-    def ran(self, count: int, seconds: float) -> None:
-        """A batch of `count` messages took so long."""
-        self._fast = seconds < _FAST
-        each = seconds / count
+    def ran(self, count: int, seconds: float, seconds_of_batches: float = 0.0) -> None:
+        """So many messages were run, each by itself, in so long; and batches beside them, in calls of their own."""
+        self._fast = seconds + seconds_of_batches < _FAST
+        each = seconds / count if count else 0.0
         known = self._seconds_each
         self._seconds_each = each if known is None else known + _WEIGHT * (each - known)
