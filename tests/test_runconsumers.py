@@ -122,6 +122,22 @@ def test_drain_waits_for_what_another_process_is_running(raw: Raw, fleet: Fleet,
     fleet.finish(other)
 
 
+@pytest.mark.slow  # its wardens try again for ten seconds
+def test_a_stop_while_the_server_refuses_to_write_says_so(raw: Raw, fleet: Fleet) -> None:
+    """It ends, with an error of one line: what it held is claimed from it later, as from one that was killed."""
+    publish(raw, "ok")
+    worker = fleet.start()
+    wait_until(lambda: totals(raw) == {"acknowledged": 1})
+    raw.config_set("min-replicas-to-write", 1)
+    try:
+        worker.terminate()
+        said = fleet.finish(worker, code=1)
+    finally:
+        raw.config_set("min-replicas-to-write", 0)
+    assert "Couldn't settle and hand back everything: 'NOREPLICAS" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("most", [1, 7])
 def test_max_messages_ends_each_process_after_so_many(raw: Raw, fleet: Fleet, most: int) -> None:
     """At once, not when the next message comes; the rest is left for others."""

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from redis.exceptions import ResponseError
+
 from .. import connections, handlers
 from ..exceptions import ServerUnreachable
 from ..store.membership import Membership
@@ -159,7 +161,7 @@ class Process:
         def guarded() -> None:
             try:
                 run()
-            except ServerUnreachable as error:
+            except (ServerUnreachable, ResponseError) as error:
                 self._unclean = True
                 logger.error(
                     "Couldn't settle and hand back everything: %r", str(error), extra=about(place) if place else None
