@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from django_redis_streams.exceptions import InvalidMessage, PayloadTooLarge
 from django_redis_streams.message import new_id
-from django_redis_streams.wire import Carried, Form, Origin, Undecodable, carry, decode, message_id, uncarry
+from django_redis_streams.wire import Carried, Form, Origin, Undecodable, carry, decode, decode_all, message_id, uncarry
 
 ID = "0190163d-8694-7a9a-8f2b-3c7a5e1d9f00"
 ENTRY = "1700000000123-4"
@@ -385,6 +386,40 @@ def test_what_only_resembles_a_uuid_is_no_message_id(identity):
     """Such an entry is a foreign one, whatever else it holds."""
     assert decoded("id", identity, "data", "1").id == f"staging:orders/{ENTRY}"
     assert decoded("id", identity, "type", "x", "data", "1").id == f"staging:orders/{ENTRY}"
+
+
+def told(message):
+    """All that a message says, or the error in its place."""
+    if isinstance(message, Undecodable):
+        return str(message)
+    names = ("id", "stream", "payload", "type", "key", "headers", "time", "group", "lane", "attempt", "entry_id")
+    return [repr(getattr(message, name)) for name in names]
+
+
+identities = st.sampled_from([ID, ID.upper(), ID[:-1], "7", ""])
+texts = st.sampled_from(["1", "{}", '{"a": 1}', "NaN", "[", "1 ", "1x", "", '"\u00e9"', '"\udcff"', "[" * 100_000])
+envelopes = st.builds(lambda identity, text: ["id", identity, "data", text], identities, texts) | st.builds(
+    lambda identity, kind, text: ["id", identity, "type", kind, "data", text], identities, foreign_text, texts
+)
+
+
+@given(st.lists(st.tuples(st.just([]) | field_lists | envelopes, st.booleans()), max_size=5))
+def test_messages_that_are_decoded_together_are_those_that_each_entry_holds(entries):
+    """The short way of a batch has no say in what a message is, whatever the others hold, and however little."""
+    carried = Carried(id=ID, source="staging:orders", entry=ENTRY, attempt=1)
+    batch = [
+        SimpleNamespace(
+            origin=ORIGIN, entry_id=ENTRY, published_id=ENTRY, fields=fields, carried=carried if ours else None
+        )
+        for fields, ours in entries
+    ]
+    each_alone = []
+    for fields, ours in entries:
+        try:
+            each_alone.append(told(decoded(*fields, carried=carried if ours else None)))
+        except Undecodable as error:
+            each_alone.append(told(error))
+    assert [told(each) for each in decode_all(batch)] == each_alone
 
 
 def test_redelivered_message_keeps_its_identity():

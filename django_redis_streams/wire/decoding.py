@@ -72,7 +72,7 @@ def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
         plain = (size == _ID_DATA and fields[2] == "data") or (
             size == _ID_TYPE_DATA and fields[2] == "type" and fields[4] == "data" and fields[3].isascii()
         )
-        text, end = fields[-1], -1
+        text, end = fields[-1] if fields else "", -1
         if plain and fields[0] == "id" and entry.carried is None and text.isascii() and (trusted or is_uuid(fields[1])):
             try:  # noqa: SIM105  suppress() costs as much as the rest
                 payload, end = scan(text, 0)
