@@ -57,6 +57,8 @@ SHAPES = {
     "batches": Shape("batched", mixed, 2_000, ("--threads", "2")),
     "coroutines": Shape("async", mixed, 5_000, ("--threads", "2")),
 }
+# Those that `make test` stops too, once.
+OFTEN = ("fast", "slow, many consumers", "batches", "coroutines")
 
 
 @pytest.fixture
@@ -98,8 +100,13 @@ def noted(fleet: Fleet, what: str) -> Counter[str]:
 
 
 @pytest.mark.timeout(max(120, 12 * MANY))
-@pytest.mark.parametrize("stops", [1, pytest.param(MANY, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    ("name", "stops"),
+    [
+        *((each, 1) for each in OFTEN),
+        *(pytest.param(each, MANY, marks=pytest.mark.slow) for each in SHAPES),
+    ],
+)
 def test_a_stop_under_load_loses_and_doubles_nothing(
     raw: Raw, fleet: Fleet, chance: random.Random, name: str, stops: int
 ) -> None:
