@@ -172,6 +172,10 @@ def test_bad_value_of_a_stream(declare, key, value, said):
     [
         ("START", 0, "expected '0', '$' or an entry id such as '1700000000000-0'"),
         ("START", "now", "expected '0'"),
+        ("START", "\u0661-0", "expected '0'"),
+        ("START", f"{2**64}-0", "expected '0', '$' or an entry id whose parts are at most 18446744073709551615"),
+        ("START", f"1-{2**64}", "whose parts are at most 18446744073709551615"),
+        ("START", "1" * 5_000, "expected '0', '$' or an entry id such as '1700000000000-0'"),
         ("MAX_RETRIES", -1, "expected a whole number, 0 or more"),
         ("MAX_RETRIES", 1.5, "expected a whole number"),
         ("BACKOFF", 5, "expected (base, cap)"),
