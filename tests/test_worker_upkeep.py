@@ -91,6 +91,35 @@ def looked(raw: Raw, promoter: Promoter) -> Counter[str]:
 
 
 @pytest.mark.usefixtures("isolated_handlers")
+@pytest.mark.parametrize(
+    ("claim_idle", "own", "others", "seconds"),
+    [
+        (60, 1, 0, 0.5),
+        (60, 1, 3, 0.5),
+        (60, 1, 7, 1),
+        (60, 8, 0, 0.5),
+        (60, 2, 98, 2),
+        (4, 1, 99, 1),
+        (0.1, 1, 99, 0.5),
+    ],
+)
+def test_the_more_workers_look_for_what_to_claim_the_less_often_each_does(  # noqa: PLR0917  its cases
+    raw: Raw, streams: Any, claim_idle: float, own: int, others: int, seconds: float
+) -> None:
+    """Yet all of them together more often than one would, and each within two seconds and a quarter of CLAIM_IDLE."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": claim_idle}}}})
+    make_group(connections.get(), Membership(conf.stream("orders"), conf.group("orders", "billing"), ""), "0")
+    workers = [Worker(name=f"own-{n}") for n in range(own)]
+    for name in (*(f"own-{n}" for n in range(own)), *(f"other-{n}" for n in range(others))):
+        raw.xgroup_createconsumer("orders", "billing", name)
+    looks = maintenance.Maintenance(
+        "default", threading.Event(), [each.consumer for each in workers], [conf.stream("orders")]
+    )
+    looks.guarded_step()
+    assert looks.interval == pytest.approx(seconds)
+
+
+@pytest.mark.usefixtures("isolated_handlers")
 def test_due_retries_of_a_group_that_is_no_more_declared_are_promoted(raw: Raw, streams: Any) -> None:
     """Another version of the project may know it: it is on record."""
     later("billing")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..connections import Link
 from ..keys import DEFAULT_LANE, StreamKeys, paused_field
 from .inspect import pairs
@@ -9,6 +11,7 @@ from .membership import Membership
 from .scripts import Command, run, script
 
 __all__ = [
+    "consumer_counts",
     "delete_group",
     "delivered_to",
     "make_group",
@@ -46,12 +49,21 @@ def delete_group(link: Link, membership: Membership) -> bool:
 
 def delivered_to(link: Link, key: str) -> dict[str, str]:
     """Each group of a stream with the id that was last delivered to it; none where there is no stream."""
+    return {group["name"]: group["last-delivered-id"] for group in _groups_on(link, key)}
+
+
+def consumer_counts(link: Link, key: str) -> dict[str, int]:
+    """Each group of a stream with how many consumers the server knows in it; none where there is no stream."""
+    return {group["name"]: group["consumers"] for group in _groups_on(link, key)}
+
+
+def _groups_on(link: Link, key: str) -> list[dict[str, Any]]:
     (reply,) = link.call_many([["XINFO", "GROUPS", key]])
     if isinstance(reply, Exception):
         if "no such key" in str(reply):
-            return {}
+            return []
         raise reply
-    return {group["name"]: group["last-delivered-id"] for group in map(pairs, reply)}
+    return [pairs(group) for group in reply]
 
 
 def set_group(link: Link, membership: Membership, start: str) -> str:

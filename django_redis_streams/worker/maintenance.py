@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 
 from ..conf import StreamConfig
 from ..connections import Link
 from ..inspection.books import left_in_lanes
 from ..store.consumers import retire_dead
-from ..store.groups import make_group
+from ..store.groups import consumer_counts, make_group
 from ..store.hold import has_stale
 from ..store.membership import Membership
 from ..store.suspects import count_suspects
@@ -26,11 +26,17 @@ from .tell import about, logger
 
 __all__ = ["Maintenance"]
 
-# How often to look for what may be claimed; and at most this share of the time is spent on looking, which
-# takes the server long where very much is pending.
+# How often to look for what may be claimed. Above a few processes of a group each looks less often, for a hundred
+# idle ones would keep the server busy; but not less often than `_SELDOM`, or than a quarter of CLAIM_IDLE: all but
+# one may be busy. And at most this share of the time is spent on looking, which takes the server long where very
+# much is pending.
 _INTERVAL = 0.5
+_FEW = 4
+_SELDOM = 2.0
+_OF_CLAIM_IDLE = 0.25
 _LEAST = 0.05
 _SHARE = 0.05
+_COUNT_EACH = 10.0
 _TRIM_EACH = 1.0
 _RETIRE_EACH = 60.0
 _LEFT_EACH = 60.0
@@ -57,15 +63,17 @@ class Maintenance(Service):
         self._streams = streams
         self._board = board
         self._took = 0.0
+        self._usual = _INTERVAL
+        self._counted = -_COUNT_EACH
         self._left = -_LEFT_EACH
         self._trimmed = 0.0
         self._retired = time.monotonic()
 
     @property
     def interval(self) -> float:
-        """Longer where looking takes long; shorter where a consumer may claim before that for the first time."""
+        """Longer where looking takes long or others look too; shorter where a consumer may claim for the first time."""
         soon = min((left for each in self._one_a_group if (left := each.claiming.claims_in) > 0), default=inf)
-        return max(_LEAST, self._took / _SHARE, min(_INTERVAL, soon + _LEAST))
+        return max(_LEAST, self._took / _SHARE, min(self._usual, soon + _LEAST))
 
     def step(self, link: Link) -> None:
         """One round."""
@@ -79,6 +87,9 @@ class Maintenance(Service):
     def _due(self) -> Iterator[Callable[[Link], None]]:
         yield self._look_for_stale
         now = time.monotonic()
+        if now - self._counted > _COUNT_EACH:
+            self._counted = now
+            yield self._count_others
         if now - self._trimmed > _TRIM_EACH:
             self._trimmed = now
             yield lambda link: self.each(self._trimmed_streams, lambda stream: self._trim(link, stream))
@@ -94,6 +105,20 @@ class Maintenance(Service):
         self.each(self._one_a_group, lambda consumer: self._look_in(link, consumer))
         self.each(self._one_a_group, lambda consumer: self._look_for_suspects(link, consumer))
         self._took = time.monotonic() - began
+
+    def _count_others(self, link: Link) -> None:
+        """Look the less often, the more processes look at the same groups."""
+        mains = {each.membership.main for each in self._one_a_group}
+        counts = {main: consumer_counts(link, main) for main in mains}
+        self._usual = min(self._usual_of(each, counts) for each in self._one_a_group)
+
+    def _usual_of(self, consumer: Consumer, counts: Mapping[str, Mapping[str, int]]) -> float:
+        place = consumer.membership
+        # The name of who hands back and the names of the lately dead count too: of a few, that makes no difference.
+        own = sum(each.membership.place == place.place for each in self._consumers)
+        processes = counts[place.main].get(place.group.name, 1) / own
+        most = max(_INTERVAL, min(_SELDOM, place.group.claim_idle * _OF_CLAIM_IDLE))
+        return min(most, _INTERVAL * max(1, processes / _FEW))
 
     def _look_for_suspects(self, link: Link, consumer: Consumer) -> None:
         if self._board is not None and count_suspects(link, consumer.membership):
