@@ -1,6 +1,7 @@
 """`runconsumers --reload`: changed code is tried, then the worker drains and begins anew with it."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,10 @@ def project(server: Server, tmp_path: Path):
     def write(version: str, code: str = CODE) -> None:
         before = module.stat().st_mtime if module.exists() else 0
         module.write_text(code.format(path=str(written), version=version))
-        # Where the file system's clock is coarse, a second change within its tick would look like none.
-        os.utime(module, (before + 2, before + 2) if before else None)
+        # Where the file system's clock is coarse, a second change within its tick would look like none. Not earlier
+        # than now: a worker that was slow to start would take it for one that it has loaded.
+        changed = max(time.time(), before + 2)
+        os.utime(module, (changed, changed) if before else None)
 
     write("a")
     fleet = Fleet(tmp_path, server.url, {"tasks": {"GROUPS": {"nobody": {}}}})
