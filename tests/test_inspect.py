@@ -512,6 +512,17 @@ def test_the_books_tell_what_is_unread_though_entries_were_deleted(raw: Raw) -> 
     assert loyalty.unread == 0
 
 
+def test_totals_of_all_groups_cost_one_round_trip(raw: Raw) -> None:
+    """However many there are; a group in which nothing happened has none."""
+    states.publish(raw, {"a": "1"})
+    states.acknowledge()
+    before = raw.info("stats")["total_reads_processed"]
+    found = inspection.declared_totals(["orders"])
+    # The other one is for asking this.
+    assert raw.info("stats")["total_reads_processed"] == before + 2
+    assert found == {("orders", "billing"): {"acknowledged": 1}, ("orders", "loyalty"): {}, ("orders", "analytics"): {}}
+
+
 def test_totals_are_plain_numbers(raw: Raw) -> None:
     """What became of a group's messages since ever, by name; nothing where nothing happened."""
     assert inspection.group_totals("orders", "billing") == {}

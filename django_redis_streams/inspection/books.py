@@ -7,9 +7,11 @@ the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from .. import conf, connections
@@ -19,7 +21,7 @@ from ..store.counters import GroupCounters, LaneCounters, counters, totals, unde
 from ..store.inspect import group_names
 from .rows import moment, numbers
 
-__all__ = ["Books", "books", "group_totals", "left_in_lanes", "unread"]
+__all__ = ["Books", "books", "declared_totals", "group_totals", "left_in_lanes", "unread"]
 
 # A group that began here was meant to get everything.
 _FROM_THE_START = ("0", "0-0")
@@ -92,7 +94,22 @@ def group_totals(stream: str, group: str) -> Mapping[str, int]:
     A name that isn't there counts 0. Raises what `books` raises.
     """
     config = conf.stream(stream)
-    return totals(connections.get(config.connection), config, group)
+    (counts,) = totals(connections.get(config.connection), [(config, group)])
+    return counts
+
+
+def declared_totals(streams: Sequence[str]) -> Mapping[tuple[str, str], Mapping[str, int]]:
+    """What became of the messages of each group that some streams declare, by stream and group, as `group_totals`.
+
+    One round trip for each server. Raises what `books` raises.
+    """
+    found: dict[tuple[str, str], Mapping[str, int]] = {}
+    alias = attrgetter("connection")
+    for connection, theirs in groupby(sorted(map(conf.stream, streams), key=alias), alias):
+        places = [(stream, group) for stream in theirs for group in stream.groups]
+        for (stream, group), counts in zip(places, totals(connections.get(connection), places), strict=True):
+            found[stream.name, group] = counts
+    return found
 
 
 def left_in_lanes(link: Link, stream: StreamConfig) -> list[tuple[str, str, int]]:

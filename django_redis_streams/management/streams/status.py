@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 
 from ... import conf, inspection
-from ...inspection import Activities, GroupState, StreamContents, StreamState
+from ...inspection import Activities, GroupActivity, GroupState, StreamContents, StreamState
 from ..tables import ago, amount, size, table
 from .subcommand import Result, Subcommand
 
@@ -22,6 +22,8 @@ _GROUP: Final = (
     "failures/h", "paused",
 )  # fmt: skip
 _HOUR: Final = 60
+# By stream and group.
+Totals = Mapping[tuple[str, str], Mapping[str, int]]
 # Seconds from one look to the next.
 _EACH: Final = 2.0
 
@@ -48,7 +50,8 @@ def _seen(options: Mapping[str, Any]) -> Result:
     done = inspection.activity(*names, minutes=_HOUR)
     contents = {each.name: each for each in held}
     states = [each for each in seen.streams if each.name in contents]
-    told = [_told(each, contents[each.name], done) for each in states]
+    ever = inspection.declared_totals([each.name for each in states])
+    told = [_told(each, contents[each.name], done, ever) for each in states]
     failed = {each.stream: str(each.error) for each in (*seen.problems, *problems, *done.problems)}
     return Result(
         told={"streams": told, "problems": failed},
@@ -57,7 +60,7 @@ def _seen(options: Mapping[str, Any]) -> Result:
     )
 
 
-def _told(state: StreamState, held: StreamContents, done: Activities) -> Mapping[str, Any]:
+def _told(state: StreamState, held: StreamContents, done: Activities, ever: Totals) -> Mapping[str, Any]:
     now = datetime.now(UTC)
     return {
         "stream": state.name,
@@ -71,14 +74,12 @@ def _told(state: StreamState, held: StreamContents, done: Activities) -> Mapping
         "delayed": state.delayed,
         "dead_letters": state.dead_letters,
         "undeclared_groups": state.strangers,
-        "groups": [_group(state.name, each, done) for each in state.groups],
+        "groups": [_group(each, done.of(state.name, each.name), ever[state.name, each.name]) for each in state.groups],
     }
 
 
-def _group(stream: str, group: GroupState, done: Activities) -> Mapping[str, Any]:
-    activity = done.of(stream, group.name)
+def _group(group: GroupState, activity: GroupActivity | None, ever: Mapping[str, int]) -> Mapping[str, Any]:
     hour = activity.last(_HOUR) if activity else None
-    ever = inspection.group_totals(stream, group.name)
     gone = ever.get("replayed", 0) + ever.get("discarded-dead-letters", 0)
     return {
         "group": group.name,
