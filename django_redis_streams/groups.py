@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import conf, connections
-from .conf import GroupConfig, StreamConfig
+from .conf import StreamConfig
 from .connections import Link
 from .exceptions import UnknownStream
 from .store import groups as store
@@ -171,11 +171,8 @@ def _size(source: Pending, reply: Any) -> int:
 
 def _member(stream: str, group: str) -> tuple[Membership, Link]:
     """Nobody's membership of a group, declared or not."""
-    config = conf.stream(stream)
-    if not group or set(group) & set("{}:"):
-        raise UnknownStream(f"{group!r} can't be the name of a group: it is empty or holds one of {{ }} :")
-    declared = config.groups.get(group) or GroupConfig(name=group)
-    return Membership(config, declared, ""), connections.get(config.connection)
+    config, settings = conf.stream(stream), conf.any_group(stream, group)
+    return Membership(config, settings, ""), connections.get(config.connection)
 
 
 def _there(stream: str, group: str) -> tuple[Membership, Link]:

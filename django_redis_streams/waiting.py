@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from . import conf, connections
 from .conf import StreamConfig
 from .connections import Link
-from .exceptions import StreamsError, UnknownStream
+from .exceptions import StreamsError
 from .store import waiting
 from .store.answers import Answers, gather
 from .store.inspect import Pending, is_entry_id, places
@@ -28,18 +28,17 @@ Entry = tuple[str, str, str]
 
 
 def discard_retries(stream: str, group: str, tokens: Sequence[str], *, by: str) -> Answers[str]:
-    """Delete retries of a group for good; they are counted, and logged with `by`, who did it. Raises `UnknownStream`.
+    """Delete retries of a group for good; they are counted, and logged with `by`, who did it.
 
-    The group needn't be declared any more.
+    The group needn't be declared any more. Raises `UnknownStream`, also for a name that no group may have.
     """
     config = conf.stream(stream)
-    if set(group) & set("{}:"):
-        raise UnknownStream(f"{group!r} can't be the name of a group: it holds one of {{ }} :")
+    name = conf.any_group(stream, group).name
     link = connections.get(config.connection)
     answers = gather(
         tokens,
         lambda some: some,
-        lambda some: waiting.discard_retries(link, config, group, some),
+        lambda some: waiting.discard_retries(link, config, name, some),
         gone=_("It isn't there any more: run again or discarded in the meantime."),
     )
     for token in answers.done:

@@ -24,6 +24,7 @@ __all__ = [
     "ModelEvents",
     "Problem",
     "StreamConfig",
+    "any_group",
     "connection",
     "get",
     "group",
@@ -95,3 +96,14 @@ def group(stream_name: str, name: str) -> GroupConfig:
             f"Group {name!r} isn't declared in REDIS_STREAMS['STREAMS'][{stream_name!r}]['GROUPS']."
             f"{nearest(name, groups)}"
         ) from None
+
+
+def any_group(stream_name: str, name: str) -> GroupConfig:
+    """The settings of a group that needn't be declared: one that isn't has the defaults.
+
+    Raises `UnknownStream` for a stream that isn't declared, and for a name that no group may have.
+    """
+    groups = stream(stream_name).groups
+    if not name or set(name) & set("{}:"):
+        raise UnknownStream(f"{name!r} can't be the name of a group: it is empty or holds one of {{ }} :")
+    return groups.get(name) or GroupConfig(name=name)
