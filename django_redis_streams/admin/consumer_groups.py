@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -12,7 +12,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, reverse
+from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
@@ -23,31 +23,19 @@ from .confirmation import CONFIRMED
 from .identity import join, split
 from .moments import ago
 from .problems import EXPECTED, told, told_of
+from .read_only import ReadOnlyAdmin
 from .text import shortened
 from .turns import TURNS, Turn
 
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[ConsumerGroup]
-else:
-    ModelAdmin = admin.ModelAdmin  # takes no type when it runs
-
 __all__ = ["ConsumerGroupAdmin"]
 
-_VIEWS: Final = ("_changelist", "_history", "_change")
 # Lists of messages that can be narrowed down to a group.
 _LISTS: Final = ("pendingmessage", "retryingmessage", "deadletter")
 
 
 @admin.register(ConsumerGroup)
-class ConsumerGroupAdmin(ModelAdmin):
+class ConsumerGroupAdmin(ReadOnlyAdmin):
     """The declared groups of all streams, in the order of the settings."""
-
-    class Media:
-        css: ClassVar = {"all": ("django_redis_streams/admin.css",)}
-
-    def get_urls(self) -> list[URLPattern]:
-        """The list, and what a log entry leads to."""
-        return [url for url in super().get_urls() if (url.name or "").endswith(_VIEWS)]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, and the turns that are posted to it."""
@@ -74,18 +62,6 @@ class ConsumerGroupAdmin(ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ConsumerGroup | None:  # noqa: ARG002
         """What the page of a history needs: it outlives the group, so nothing is asked of the server."""
         return _instance(object_id)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        """Nobody."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        """Nobody."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        """Nobody: `manage.py streams groups delete` does it."""
-        return False
 
     def _may_pause(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.pause_{self.opts.model_name}")

@@ -6,7 +6,7 @@ No adding, changing or deleting: what is on the server is changed by the verbs a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib import messages as notes
@@ -17,7 +17,7 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
-from django.urls import URLPattern, reverse
+from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -29,17 +29,11 @@ from .kinds import Kind
 from .listing import Listing
 from .message_page import Fact, message_page
 from .problems import EXPECTED, told
+from .read_only import ReadOnlyAdmin
 from .text import breakable
 from .verbs import Verb
 
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[StreamMessage]
-else:
-    ModelAdmin = admin.ModelAdmin  # takes no type when it runs
-
 __all__ = ["MessageAdmin", "as_action"]
-
-_VIEWS: Final = ("_changelist", "_history", "_change")
 
 
 def as_action(verb: Verb) -> Any:
@@ -53,7 +47,7 @@ def as_action(verb: Verb) -> Any:
     return act
 
 
-class MessageAdmin(ModelAdmin):
+class MessageAdmin(ReadOnlyAdmin):
     """The admin of one kind of messages; a subclass says which, with which columns, facts and verbs."""
 
     kind: ClassVar[Kind]
@@ -68,9 +62,6 @@ class MessageAdmin(ModelAdmin):
     search_help_text = gettext_lazy(
         "Words that stand anywhere in a message: its ids, type, error, traceback or fields."
     )
-
-    class Media:
-        css: ClassVar = {"all": ("django_redis_streams/admin.css",)}
 
     def facts(self, row: Any) -> Iterator[Fact]:
         """What a message's page says above its payload."""
@@ -88,10 +79,6 @@ class MessageAdmin(ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MessageList]:  # noqa: ARG002
         """The list that pages by cursor."""
         return MessageList
-
-    def get_urls(self) -> list[URLPattern]:
-        """The list, and a message's page and history."""
-        return [url for url in super().get_urls() if (url.name or "").endswith(_VIEWS)]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, and the verbs that are posted to it."""
@@ -128,18 +115,6 @@ class MessageAdmin(ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> StreamMessage | None:  # noqa: ARG002
         """What the page of a history needs: it outlives the message, so nothing is asked of the server."""
         return self.model(id=object_id) if self.kind.is_key(object_id) else None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        """Nobody."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        """Nobody."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        """Nobody: discarding is a verb, with a permission of its own."""
-        return False
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         """Whether this user may replay."""

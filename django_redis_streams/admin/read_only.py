@@ -1,0 +1,41 @@
+"""What every admin here is: pages to look at. What is on the server is changed by verbs and turns alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import URLPattern
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin  # takes no type when it runs
+
+__all__ = ["ReadOnlyAdmin"]
+
+_VIEWS: Final = ("_changelist", "_history", "_change")
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """No adding, changing or deleting, for nobody: Django's own views of these aren't there either."""
+
+    class Media:
+        css: ClassVar = {"all": ("django_redis_streams/admin.css",)}
+
+    def get_urls(self) -> list[URLPattern]:
+        """The list, the page of each, and its history."""
+        return [url for url in super().get_urls() if (url.name or "").endswith(_VIEWS)]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  as Django calls it
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  as above
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  as above
+        """Nobody: discarding is a verb with a permission of its own, and commands delete groups."""
+        return False
