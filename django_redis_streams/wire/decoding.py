@@ -20,6 +20,7 @@ __all__ = [
     "decode",
     "decode_all",
     "decode_as_foreign",
+    "decode_entry",
     "is_envelope",
     "is_flat_of_ours",
     "message_id",
@@ -59,8 +60,8 @@ class Entry(Protocol):
 def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
     """The message that each entry holds; where it can't be decoded, the error stands in its place, not raised.
 
-    As `decode`, but with a short way for what publish() writes where no option but a type was given: nearly all that
-    ever comes.
+    As `decode_entry`, but with a short way for what publish() writes where no option but a type was given: nearly all
+    that ever comes.
     """
     scan, origin, stream, group, lane = _scan, None, "", "", ""
     # What has another shape goes the long way, whatever stands there.
@@ -79,7 +80,7 @@ def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
             except (ValueError, StopIteration, RecursionError):
                 pass
         if end != len(text):
-            messages.append(_decoded(entry))
+            messages.append(_decoded_or_error(entry))
             continue
         if entry.origin is not origin:
             origin = entry.origin
@@ -102,11 +103,16 @@ def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
     return messages
 
 
-def _decoded(entry: Entry) -> Message | Undecodable:
+def _decoded_or_error(entry: Entry) -> Message | Undecodable:
     try:
-        return decode(entry.origin, entry.published_id, entry.fields, entry.carried)
+        return decode_entry(entry)
     except Undecodable as error:
         return error.with_traceback(None)
+
+
+def decode_entry(entry: Entry) -> Message:
+    """The message of an entry as it was delivered. Raises `Undecodable`."""
+    return decode(entry.origin, entry.published_id, entry.fields, entry.carried)
 
 
 def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | None = None) -> Message:

@@ -24,7 +24,7 @@ from ..outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
 from ..store.delivery import Delivery, Run
 from ..store.settle import Settled
-from ..wire import Undecodable, decode, decode_all, decode_as_foreign
+from ..wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from . import coroutines
 from .board import Slots
 from .coroutines import Coroutines
@@ -97,7 +97,7 @@ class Executor:
         self._heard = False
         self._async = {each for each in handlers if each.is_async}
         self._runs_functions = len(self._async) < len(handlers)
-        self.coroutines = Coroutines(group, slots, self._outcome, _decoded)
+        self.coroutines = Coroutines(group, slots, self._outcome, decode_entry)
 
     @property
     def at_once(self) -> int:
@@ -258,7 +258,7 @@ class Executor:
                     yield
                     self._go_on()
                 # Decoded anew: the call that failed may have marked or changed it.
-                alone, began = [(row, delivery, _decoded(delivery))], self.now
+                alone, began = [(row, delivery, decode_entry(delivery))], self.now
                 self._judge_batch(handler, alone, self._failure_of_batch(handler, alone), began, runs)
         if self.now > self._late:
             yield
@@ -317,11 +317,6 @@ class Executor:
         finally:
             if databases.any_open:
                 databases.after_message()
-
-
-def _decoded(delivery: Delivery) -> Message:
-    """The message of one that was decoded before."""
-    return decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
 
 
 def _as_foreign(delivery: Delivery) -> Message:

@@ -23,7 +23,7 @@ from ..store.membership import Membership
 from ..store.scripts import exchange
 from ..store.settle import settle_commands
 from ..store.suspects import body_of, suspect, take_back
-from ..wire import Undecodable, decode
+from ..wire import Undecodable, decode_entry
 from .child import Remains
 from .patience import Patience
 from .tell import about, logger, tell, tell_vanished
@@ -125,7 +125,7 @@ def _fail(link: Link, place: Membership, delivery: Delivery, handler: Handler) -
 def _handler_of(place: Membership, delivery: Delivery) -> Handler | None:
     """The handler that was running this; None where it can't be told any more."""
     try:
-        message = decode(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
+        message = decode_entry(delivery)
     except Undecodable:
         return None
     return handlers.of(place.stream.name, place.group.name).find(message.type)
