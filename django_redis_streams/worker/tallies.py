@@ -47,14 +47,16 @@ class Histogram:
         """The number of the bucket that a value belongs to."""
         return bisect_left(BOUNDS, value)
 
-    def add(self, values: Sequence[float], largest: float) -> None:
-        """Some values, and the largest of them: where that is small, as mostly, a few steps for all."""
+    def add(self, values: Sequence[float]) -> float:
+        """Some values, mostly small ones: then a few steps for all. Returns the largest."""
         self._numbers[-1] += sum(values)
+        largest = max(values)
         if largest <= BOUNDS[0]:
             self._numbers[0] += len(values)
-            return
-        for value in values:
-            self._numbers[bisect_left(BOUNDS, value)] += 1
+        else:
+            for value in values:
+                self._numbers[bisect_left(BOUNDS, value)] += 1
+        return largest
 
     def add_alike(self, bucket: int, count: int, total: float) -> None:
         """So many values of one bucket."""
@@ -110,9 +112,7 @@ class Tally:
 
     def ran(self, durations: Sequence[float]) -> None:
         """These messages were run, and took so many seconds each. Called once a batch."""
-        longest = max(durations)
-        self._durations.add(durations, longest)
-        self._numbers[_LONGEST] = max(self._numbers[_LONGEST], longest)
+        self._numbers[_LONGEST] = max(self._numbers[_LONGEST], self._durations.add(durations))
 
     def take_longest(self) -> float:
         """The longest run since this was last asked, in seconds: one that ends in this very moment may be missed."""

@@ -36,7 +36,7 @@ def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, du
             waits.append(max(0.0, start - _appended(delivery)))
         start += duration
     if waits:
-        histogram.add(waits, max(waits))
+        histogram.add(waits)
 
 
 def note_waits_at_once(histogram: Histogram, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
@@ -51,7 +51,7 @@ def note_waits_at_once(histogram: Histogram, ended: Sequence[Delivery], duration
         if not delivery.ours
     ]
     if waits:
-        histogram.add(waits, max(waits))
+        histogram.add(waits)
 
 
 def _appended(delivery: Delivery) -> float:
