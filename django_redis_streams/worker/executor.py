@@ -27,13 +27,11 @@ from ..store.settle import Settled
 from ..wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from . import coroutines
 from .board import Slots
-from .coroutines import Coroutines
+from .coroutines import LATEST, Coroutines
 from .databases import Databases
 
 __all__ = ["Executor", "Runs"]
 
-# In seconds: outcomes wait no longer while others of the batch are run.
-_LATEST = 0.05
 _LONGEST_ERROR = 1_000
 _LONGEST_TRACEBACK = 8_000
 
@@ -173,7 +171,7 @@ class Executor:
     def _go_on(self) -> None:
         """There was a pause, in which all outcomes were settled."""
         self.now = time.monotonic()
-        self._late = self.now + _LATEST
+        self._late = self.now + LATEST
 
     def _way(
         self, type_: str, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool], runs: Runs
@@ -291,7 +289,7 @@ class Executor:
             for row, _, _ in batch:
                 self._slots.deadlines[row] = 0.0
             self.now = time.monotonic()
-        if result is not None and asyncio.iscoroutine(result):
+        if asyncio.iscoroutine(result):
             self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch], result)
             return _GIVEN_AWAY
         return None
