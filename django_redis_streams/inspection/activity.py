@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
 
 from redis.exceptions import ResponseError
 
@@ -20,6 +18,7 @@ from ..exceptions import StreamsError
 from ..store.statistics import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
 from .paging import Problem
 from .rows import moment
+from .servers import by_server
 
 __all__ = ["Activities", "Activity", "GroupActivity", "activity"]
 
@@ -115,13 +114,11 @@ def activity(*streams: str, minutes: int = 60) -> Activities:
     asked = range(int(now // 60) - minutes + 1, int(now // 60) + 1)
     found: dict[str, list[GroupActivity]] = {}
     problems: list[Problem] = []
-    alias = attrgetter("connection")
-    for _, theirs in groupby(sorted(declared, key=alias), alias):
-        some = list(theirs)
+    for theirs in by_server(declared):
         try:
-            found.update(_of_one_server(some, asked, now))
+            found.update(_of_one_server(theirs, asked, now))
         except (StreamsError, ResponseError) as error:
-            problems += [Problem(each.name, error) for each in some]
+            problems += [Problem(each.name, error) for each in theirs]
     return Activities([each for stream in declared for each in found.get(stream.name, ())], problems)
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from .. import conf, connections
@@ -20,6 +18,7 @@ from ..connections import Link
 from ..store.counters import GroupCounters, LaneCounters, counters, totals, undeclared_lanes
 from ..store.inspect import group_names
 from .rows import moment, numbers
+from .servers import by_server
 
 __all__ = ["Books", "books", "declared_totals", "group_totals", "left_in_lanes", "unread"]
 
@@ -104,10 +103,10 @@ def declared_totals(streams: Sequence[str]) -> Mapping[tuple[str, str], Mapping[
     One round trip for each server. Raises what `books` raises.
     """
     found: dict[tuple[str, str], Mapping[str, int]] = {}
-    alias = attrgetter("connection")
-    for connection, theirs in groupby(sorted(map(conf.stream, streams), key=alias), alias):
+    for theirs in by_server(map(conf.stream, streams)):
         places = [(stream, group) for stream in theirs for group in stream.groups]
-        for (stream, group), counts in zip(places, totals(connections.get(connection), places), strict=True):
+        link = connections.get(theirs[0].connection)
+        for (stream, group), counts in zip(places, totals(link, places), strict=True):
             found[stream.name, group] = counts
     return found
 

@@ -21,6 +21,7 @@ from .paging import Cursor, Item, Page, collect
 from .reading import Reading
 from .rows import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage, Row
 from .search import wanted
+from .servers import by_server
 
 __all__ = ["dead_letters", "delayed", "pending", "retrying"]
 
@@ -121,18 +122,13 @@ def _page(
     # One more may be the row that `after` stands for, another tells whether there is a next page.
     reading: Reading[S] = Reading(count + 2)
     readers, known = [], []
-    for theirs in _by_server(streams):
+    for theirs in by_server(streams):
         groups = reading.groups(theirs)
         sources = [source for each, names in zip(theirs, groups, strict=True) for source in sources_of(each, names)]
         known += [name for names in groups for name in names]
         readers += reading.begin(sources, after) if sources else []
     page = collect(readers, count, lambda items: fill(reading, items), wants)
     return replace(page, total=reading.total, groups=tuple(dict.fromkeys(known)), problems=tuple(reading.problems))
-
-
-def _by_server(streams: Sequence[StreamConfig]) -> list[list[StreamConfig]]:
-    alias = attrgetter("connection")
-    return [list(theirs) for _, theirs in groupby(sorted(streams, key=alias), alias)]
 
 
 def _with_bodies(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> Sequence[PendingMessage | None]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
 
 from redis.exceptions import ResponseError
 
@@ -21,6 +19,7 @@ from ..store.scripts import exchange
 from .books import unread
 from .paging import Problem
 from .rows import moment
+from .servers import by_server
 
 __all__ = ["GroupState", "Overview", "StreamState", "overview"]
 
@@ -74,10 +73,9 @@ def overview(*streams: str) -> Overview:
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
     declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
-    alias = attrgetter("connection")
     found: dict[str, StreamState | Exception] = {}
-    for _, theirs in groupby(sorted(declared, key=alias), alias):
-        found.update(_of_one_server(list(theirs)))
+    for theirs in by_server(declared):
+        found.update(_of_one_server(theirs))
     states = [found[each.name] for each in declared]
     return Overview(
         [each for each in states if isinstance(each, StreamState)],
