@@ -7,10 +7,13 @@ touch several of them on a Redis Cluster too (https://redis.io/docs/latest/opera
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["DEFAULT_LANE", "StreamKeys", "group_of_field", "paused_field", "split_token", "token"]
+__all__ = ["DEFAULT_LANE", "LARGEST_PART", "StreamKeys", "group_of_field", "paused_field", "split_token", "token"]
 
 DEFAULT_LANE = "default"
+# Of an entry id: the server keeps each of its two numbers in 64 bits.
+LARGEST_PART: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)

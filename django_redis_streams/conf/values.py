@@ -11,7 +11,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from ..keys import DEFAULT_LANE
+from ..keys import DEFAULT_LANE, LARGEST_PART
 
 __all__ = [
     "boolean", "choice", "duration", "entry_position", "events", "lanes", "mapping", "optional", "pair", "positive",
@@ -19,7 +19,6 @@ __all__ = [
 ]  # fmt: skip
 
 _ENTRY_ID = re.compile("[0-9]{1,20}(-[0-9]{1,20})?")
-_LARGEST_PART = 2**64 - 1
 _RATE = re.compile(r"(\d+)/([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _SCHEMES = ("redis://", "rediss://", "unix://", "embedded://")
@@ -105,8 +104,8 @@ def entry_position(value: Any) -> str:
     """Where a group starts: "0", "$" or an entry id, the parts of which the server keeps in 64 bits each."""
     if value != "$" and not (isinstance(value, str) and _ENTRY_ID.fullmatch(value)):
         raise ValueError("expected '0', '$' or an entry id such as '1700000000000-0'")
-    if value != "$" and any(int(part) > _LARGEST_PART for part in value.split("-")):
-        raise ValueError(f"expected '0', '$' or an entry id whose parts are at most {_LARGEST_PART}")
+    if value != "$" and any(int(part) > LARGEST_PART for part in value.split("-")):
+        raise ValueError(f"expected '0', '$' or an entry id whose parts are at most {LARGEST_PART}")
     return str(value)
 
 

@@ -17,6 +17,7 @@ from .. import conf, connections
 from ..conf import StreamConfig
 from ..inspection import DeadLetter, find_dead_letters, wanted
 from ..inspection.rows import dead_letter
+from ..keys import LARGEST_PART
 from ..store import dead_letters
 from ..store.inspect import DeadLetters
 
@@ -24,7 +25,6 @@ __all__ = ["Search", "Selection"]
 
 _ENTRY_ID: Final = re.compile("[0-9]+-[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LARGEST: Final = 2**64 - 1
 # Read at first, and at most at once; what is large is read in smaller parts.
 _FIRST_COUNT: Final = 50
 _MOST_AT_ONCE: Final = 1_000
@@ -139,7 +139,7 @@ class Search:
     def _bounds(self, last: str) -> tuple[_Id, _Id]:
         after, before = self.selection.after, self.selection.before
         first = (_milliseconds(after), 0) if after else (0, 0)
-        end = (_milliseconds(before), _LARGEST) if before else _numbers(last)
+        end = (_milliseconds(before), LARGEST_PART) if before else _numbers(last)
         return max(first, (0, 0)), min(end, _numbers(last))
 
 
@@ -158,9 +158,9 @@ def _text(numbers: _Id) -> str:
 
 def _after(numbers: _Id) -> _Id:
     first, second = numbers
-    return (first, second + 1) if second < _LARGEST else (first + 1, 0)
+    return (first, second + 1) if second < LARGEST_PART else (first + 1, 0)
 
 
 def _before(numbers: _Id) -> _Id:
     first, second = numbers
-    return (first, second - 1) if second else (first - 1, _LARGEST)
+    return (first, second - 1) if second else (first - 1, LARGEST_PART)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ..conf import StreamConfig
 from ..connections import Link
-from ..keys import DEFAULT_LANE, group_of_field
+from ..keys import DEFAULT_LANE, LARGEST_PART, group_of_field
 from ..wire import Fields
 from .scripts import Command, script
 
@@ -26,7 +26,6 @@ REDELIVERY: Final = "redelivery"
 
 # As the server writes ids: no other text names the same entry.
 _ENTRY_ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
-_LARGEST: Final = 2**64 - 1
 
 
 class Place(NamedTuple):
@@ -248,7 +247,7 @@ def group_names(link: Link, streams: Sequence[StreamConfig]) -> list[list[str]]:
 
 def is_entry_id(text: str) -> bool:
     """Whether a text is an entry id as the server writes it, so that it may be asked for."""
-    return _ENTRY_ID.fullmatch(text) is not None and all(int(part) <= _LARGEST for part in text.split("-"))
+    return _ENTRY_ID.fullmatch(text) is not None and all(int(part) <= LARGEST_PART for part in text.split("-"))
 
 
 def pairs(reply: Sequence[Any]) -> dict[str, Any]:
@@ -262,7 +261,7 @@ def _listed(reply: Any) -> list[Any]:
 
 def _entry_id(milliseconds: float, sequence: int) -> str:
     """The id nearest to two numbers that anybody may have made up."""
-    return "-".join(str(max(0, min(int(number), _LARGEST))) for number in (milliseconds, sequence))
+    return "-".join(str(max(0, min(int(number), LARGEST_PART))) for number in (milliseconds, sequence))
 
 
 def _ascending(entry_id: str) -> Place:
