@@ -1,12 +1,13 @@
 """What .ci/steps makes of tests that fail."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from .inner_pytest import surroundings
 
 ROOT = Path(__file__).parent.parent
 Done = subprocess.CompletedProcess[str]
@@ -39,11 +40,10 @@ def ci(tmp_path: Path) -> CI:
         (tmp_path / "test_some.py").write_text(f"from pathlib import Path\nif True:\n{body}")
         pytest_there = f"bash -c 'cd {tmp_path} && {sys.executable} -m pytest -q'"
         program = f"set -euo pipefail; source .ci/steps; step some tested {pytest_there}; closing_line"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         return subprocess.run(
             ["bash", "-c", program],
             cwd=ROOT,
-            env={**kept, "WORK": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            env=surroundings(WORK=str(tmp_path)),
             capture_output=True,
             text=True,
             check=False,

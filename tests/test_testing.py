@@ -19,6 +19,8 @@ from django_redis_streams.exceptions import ConfigurationError, ServerUnreachabl
 from django_redis_streams.testing import StreamsMixin, assert_published, drain, isolated, make_message, published
 from testproject.shop.models import Customer
 
+from .inner_pytest import surroundings
+
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 SERVERS = ["fake", "embedded", "configured"]
@@ -481,12 +483,6 @@ class InATransactionTestCase(StreamsMixin, TransactionTestCase):
 # ---------------------------------------------------------------- pytest's plugin
 
 
-def surroundings(**more: str) -> dict[str, str]:
-    """The environment of a pytest of its own, without what was meant for the one that runs this test."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT), **more}
-
-
 def pytest_there(directory: Path, *arguments: str, settings: str = "testproject.settings") -> str:
     """What pytest says of the tests in a directory of a project that has the plugin."""
     plugins = ["pytest_django.plugin", "django_redis_streams.pytest_plugin", "xdist.plugin"]
@@ -494,7 +490,10 @@ def pytest_there(directory: Path, *arguments: str, settings: str = "testproject.
         [sys.executable, "-m", "pytest", "-q", *(word for each in plugins for word in ("-p", each)), *arguments],
         cwd=directory,
         env=surroundings(
-            DJANGO_SETTINGS_MODULE=settings, SHOP_DIR=str(directory), REDIS_URL=os.environ.get("TEST_REDIS_URL", "")
+            PYTHONPATH=str(ROOT),
+            DJANGO_SETTINGS_MODULE=settings,
+            SHOP_DIR=str(directory),
+            REDIS_URL=os.environ.get("TEST_REDIS_URL", ""),
         ),
         capture_output=True,
         text=True,
@@ -554,7 +553,7 @@ def test_a_project_without_the_app_sees_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "django_redis_streams.pytest_plugin"],
         cwd=tmp_path,
-        env=surroundings(),
+        env=surroundings(PYTHONPATH=str(ROOT)),
         capture_output=True,
         text=True,
         check=False,
