@@ -118,6 +118,7 @@ def test_many_are_chosen_across_pages(live_server: Any, page: Any, raw: Any, str
     page.fill("#id_username", "ann")
     page.fill("#id_password", "ann's")
     page.click("[type=submit]")
+    page.wait_for_url("**/deadletter/")  # loaded, and with it the script that hears of the check
     page.check("#action-toggle")
     expect(page.locator(".action-counter")).to_have_text("50 of 50 selected")
     page.click("text=Select up to 500 from here on")
