@@ -32,9 +32,9 @@ admin: $(VENV)/testproject@$(DJANGO)
 worker: $(VENV)/testproject@$(DJANGO)
 	@$(SHOP) runconsumers
 
-# Two files at a time, each by a process with servers of its own; tests/faults, the longest, among the first.
+# Three files at a time, each by a process with servers of its own; tests/faults, the longest, among the first.
 test: $(VENV)/test@$(DJANGO)
-	$(RUN) -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # TIMES=10 runs them ten times in a row.
 faults: $(VENV)/test@$(DJANGO)
