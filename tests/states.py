@@ -42,7 +42,8 @@ def settle(deliveries: list[Delivery], outcome: Outcome, *, consumer: str = "tes
     for each in deliveries:
         stream, group = each.origin.stream, each.origin.group
         place = Membership(conf.stream(stream), conf.group(stream, group), consumer)
-        for command, _ in settle_commands(place, [(each, outcome)]):
+        each.outcome = outcome
+        for command, _ in settle_commands(place, [each]):
             run(connections.get(place.stream.connection), command)
 
 

@@ -55,12 +55,13 @@ def execute() -> Iterator[Callable[..., list[Outcome]]]:
         runs = Runs([])
         for _ in executor.run(batch, may_run, runs):
             pass
-        assert runs.deliveries == [delivery for delivery, _ in runs.settled]
+        assert runs.deliveries == runs.ended
         assert len(runs.deliveries) == len(runs.durations)
-        found = {delivery.entry_id: outcome for delivery, outcome in runs.settled}
+        ended = runs.ended
         while executor.coroutines.begin(may_run) or executor.coroutines.busy:
             executor.coroutines.wait(0.05, until_ended=True)
-            found |= {delivery.entry_id: outcome for delivery, outcome in executor.coroutines.take()[0]}
+            ended += executor.coroutines.take()[0]
+        found = {each.entry_id: each.outcome for each in ended if each.outcome is not None}
         return [found[each.entry_id] for each in batch if each.entry_id in found]
 
     yield run
@@ -492,7 +493,7 @@ def test_a_batch_stands_on_the_slots_as_a_whole_and_then_one_by_one():
 
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
         assert not list(executor.run(numbered(2), lambda _: True, runs := Runs([])))
-        assert len(runs.settled) == 2
+        assert len(runs.ended) == 2
     assert seen == [["orders/1-0", "orders/2-0"], ["orders/1-0"], ["orders/2-0"]]
     assert slots.running() == []
 

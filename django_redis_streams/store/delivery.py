@@ -8,6 +8,7 @@ from typing import Any
 
 from ..keys import token
 from ..message import Message
+from ..outcomes import Outcome
 from ..wire import Carried, Fields, Origin, message_id, uncarry
 from .membership import Membership
 
@@ -32,10 +33,10 @@ class Delivery:
 
     `key` and `entry_id` say where it is pending; `fields` are the original ones; `carried` is set where it
     came by the redelivery stream, which is ours: there an entry is deleted when it is settled. `since` is when
-    it was last known to be pending for this consumer, on the monotonic clock.
+    it was last known to be pending for this consumer, on the monotonic clock; `outcome`, what its run has come to.
     """
 
-    __slots__ = "carried", "entry_id", "fields", "key", "origin", "run", "since"
+    __slots__ = "carried", "entry_id", "fields", "key", "origin", "outcome", "run", "since"
 
     def __init__(self, origin: Origin, key: str, entry_id: str, fields: Fields, carried: Carried | None = None) -> None:
         self.origin = origin
@@ -44,6 +45,7 @@ class Delivery:
         self.fields = fields
         self.carried = carried
         self.since = 0.0
+        self.outcome: Outcome | None = None
         # What running it was like, where somebody wants to hear of it.
         self.run: Run | None = None
 

@@ -9,41 +9,41 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
+from ..outcomes import Ack, DeadLetter, RetryLater
 from ..wire import Carried, carry
 from .delivery import Delivery
 from .limits import slots_key
 from .membership import Membership
 from .scripts import Command, script
 
-__all__ = ["SettleCommands", "Settled", "settle_commands", "vanish_command"]
+__all__ = ["SettleCommands", "settle_commands", "vanish_command"]
 
-Settled = tuple[Delivery, Outcome]
-SettleCommands = list[tuple[Command, list[Settled]]]
+SettleCommands = list[tuple[Command, list[Delivery]]]
 # Lua can hand about 8,000 values to one command; a hundred keep any script short.
 _ACKS_AT_ONCE = 100
 
 
-def settle_commands(membership: Membership, settled: Iterable[Settled]) -> SettleCommands:
-    """The commands that settle these, each with what it settles."""
+def settle_commands(membership: Membership, ended: Iterable[Delivery]) -> SettleCommands:
+    """The commands that settle these as their outcomes say, each with what it settles."""
     commands: SettleCommands = []
-    acks: dict[tuple[str, bool], list[Settled]] = {}
-    alike: list[Settled] = []
+    acks: dict[tuple[str, bool], list[Delivery]] = {}
+    alike: list[Delivery] = []
     last_key, last_outcome = "", None
-    for each in settled:
-        delivery, outcome = each
+    for delivery in ended:
+        outcome = delivery.outcome
         if outcome is last_outcome and delivery.key == last_key:
-            alike.append(each)  # as mostly all of a batch are
+            alike.append(delivery)  # as mostly all of a batch are
         elif isinstance(outcome, Ack):
             last_key, last_outcome = delivery.key, outcome
             alike = acks.setdefault((last_key, outcome.skipped), [])
-            alike.append(each)
+            alike.append(delivery)
         else:
-            commands.append((_failure_command(membership, delivery, outcome), [each]))
+            assert outcome is not None
+            commands.append((_failure_command(membership, delivery, outcome), [delivery]))
     for (key, skipped), batch in acks.items():
         for begin in range(0, len(batch), _ACKS_AT_ONCE):
             part = batch[begin : begin + _ACKS_AT_ONCE]
-            ids = [delivery.entry_id for delivery, _ in part]
+            ids = [delivery.entry_id for delivery in part]
             commands.append((_ack(membership, key, "skipped" if skipped else "acknowledged", ids), part))
     return commands
 

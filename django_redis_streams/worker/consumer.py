@@ -26,7 +26,6 @@ from ..store.delivery import Delivery
 from ..store.drained import is_drained
 from ..store.hold import hand_back, is_held, pending_of, renew
 from ..store.membership import Membership
-from ..store.settle import Settled
 from .claiming import Claiming
 from .coroutines import LATEST
 from .executor import Executor, Runs
@@ -214,13 +213,13 @@ class Consumer:
             in_batches, seconds = runs.in_batches, runs.seconds_of_batches
             self._pace.ran(len(batch) - in_batches, time.monotonic() - began - seconds, seconds)
 
-    def _ended(self, ended: Sequence[Settled], durations: Sequence[float]) -> None:
+    def _ended(self, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
         """What coroutines have come to."""
         now = self._executor.now = time.monotonic()
         late = self._ledger.add_all(ended, now)
         if ended:
             self.tally.ran(durations)
-            note_waits_at_once(self.tally.waits, [delivery for delivery, _ in ended], durations)
+            note_waits_at_once(self.tally.waits, ended, durations)
         if late and self.session.connected:
             self.session.attempt(self._settle_fresh)
 

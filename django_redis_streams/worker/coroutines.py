@@ -20,7 +20,6 @@ from ..handlers import Handler
 from ..message import Message
 from ..outcomes import HANDLED, Outcome
 from ..store.delivery import Delivery
-from ..store.settle import Settled
 from .board import Slots
 from .event_loop import EventLoop
 from .rows import Rows
@@ -73,7 +72,7 @@ class Coroutines:
         self._tasks: dict[Delivery, tuple[asyncio.Task[None], float]] = {}
         self._soonest = inf
         self._timed_out: set[Delivery] = set()
-        self._ended: list[Settled] = []
+        self._ended: list[Delivery] = []
         self._durations: list[float] = []
         self._wakes = False
         self._tidied = 0.0
@@ -127,8 +126,8 @@ class Coroutines:
             self._event_loop.wait(seconds, fd)
             self._wakes = False
 
-    def take(self) -> tuple[list[Settled], list[float]]:
-        """What has come of those that ended since the last time, and its share of the seconds that its run took."""
+    def take(self) -> tuple[list[Delivery], list[float]]:
+        """Those that have ended since the last time, with their outcomes, and each one's share of what its run took."""
         taken = self._ended, self._durations
         if self._ended:
             self._ended, self._durations = [], []
@@ -231,11 +230,12 @@ class Coroutines:
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
-            outcome = self._judged(handler, delivery, message, self._told(error, handler, delivery), began)
+            # What is told has no name here: that would hold this frame, by its traceback, and the frame it.
+            delivery.outcome = self._judged(handler, delivery, message, self._told(error, handler, delivery), began)
         else:
             plain = message.asked is None and not self.heard
-            outcome = HANDLED if plain else self._judged(handler, delivery, message, message.asked, began)
-        self._ended.append((delivery, outcome))
+            delivery.outcome = HANDLED if plain else self._judged(handler, delivery, message, message.asked, began)
+        self._ended.append(delivery)
         self._now = ended = time.monotonic()
         self._durations.append(ended - began)
         self._rows.give_back(row)
@@ -309,8 +309,8 @@ class Coroutines:
         took = (time.monotonic() - began) / len(batch)
         for delivery, message in batch:
             cause = message.asked if error is None else error
-            outcome = self._judged(handler, delivery, message, cause, began)
-            self._ended.append((delivery, outcome))
+            delivery.outcome = self._judged(handler, delivery, message, cause, began)
+            self._ended.append(delivery)
             self._durations.append(took)
 
     def _tidy(self) -> None:

@@ -23,7 +23,6 @@ from ..message import Message
 from ..outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
 from ..store.delivery import Delivery, Run
-from ..store.settle import Settled
 from ..wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from . import coroutines
 from .board import Slots
@@ -51,13 +50,13 @@ _Way = tuple[Callable[[_Collected], None] | None, Any, Any, float]
 
 @dataclass(slots=True)
 class Runs:
-    """What comes of a batch: each outcome stands in `settled` as soon as it is known.
+    """What comes of a batch: each delivery stands in `ended` as soon as it has an outcome.
 
     In step with each other: the `deliveries` that were run, and the seconds that each took. Of these, as many as
     `in_batches` were run in calls for several, which took `seconds_of_batches`.
     """
 
-    settled: list[Settled]
+    ended: list[Delivery]
     deliveries: list[Delivery] = field(default_factory=list)
     durations: list[float] = field(default_factory=list)
     in_batches: int = 0
@@ -65,13 +64,16 @@ class Runs:
 
     def add(self, delivery: Delivery, outcome: Outcome, seconds: float = 0.0) -> None:
         """One has ended so."""
-        self.settled.append((delivery, outcome))
+        delivery.outcome = outcome
+        self.ended.append(delivery)
         self.deliveries.append(delivery)
         self.durations.append(seconds)
 
     def add_alike(self, deliveries: Sequence[Delivery], outcome: Outcome, seconds: float) -> None:
         """All of one call have, which took so long: that is told of the first."""
-        self.settled.extend(zip(deliveries, repeat(outcome)))
+        for each in deliveries:
+            each.outcome = outcome
+        self.ended.extend(deliveries)
         self.deliveries.extend(deliveries)
         self.durations.extend((seconds, *repeat(0.0, len(deliveries) - 1)))
 
@@ -131,7 +133,7 @@ class Executor:
     ) -> Iterator[None]:
         """As many as there are rows: each stands on one. Most are for a function, which is called here."""
         deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
-        settled, ran, took = runs.settled.append, runs.deliveries.append, runs.durations.append
+        ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
         batches: dict[Handler, list[_Collected]] = {}
         seen = None
         messages = decode_all(deliveries)
@@ -160,7 +162,8 @@ class Executor:
                 deadlines[row] = 0.0
                 now = self.now = clock()
                 if outcome is not None:
-                    settled((delivery, outcome))
+                    delivery.outcome = outcome
+                    ended(delivery)
                     ran(delivery)
                     took(now - began)
                 if now > self._late:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 from ..connections import Link
 from ..store.delivery import Delivery
-from ..store.settle import Settled
 from .coroutines import LATEST
 from .executor import Executor
 
@@ -18,8 +17,8 @@ __all__ = ["Flight"]
 class Flight:
     """For the thread of one consumer.
 
-    `may_run` is asked right before each message is begun; `ended` is told the outcomes of those that ended and the
-    seconds that each run took, also when there are none.
+    `may_run` is asked right before each message is begun; `ended` is told which have ended, with their outcomes, and
+    the seconds that each run took, also when there are none.
     """
 
     def __init__(
@@ -27,7 +26,7 @@ class Flight:
         executor: Executor,
         stop: threading.Event,
         may_run: Callable[[Delivery], bool],
-        ended: Callable[[Sequence[Settled], Sequence[float]], None],
+        ended: Callable[[Sequence[Delivery], Sequence[float]], None],
     ) -> None:
         self._executor = executor
         self._coroutines = executor.coroutines

@@ -14,9 +14,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
+from ..store.delivery import Delivery
 from ..store.membership import Membership
 from ..store.scripts import Command
-from ..store.settle import SettleCommands, Settled, settle_commands
+from ..store.settle import SettleCommands, settle_commands
 from .patience import Patience
 
 __all__ = ["Ledger"]
@@ -31,12 +32,12 @@ Replies = Sequence[object]
 
 
 class Ledger:
-    """Outcomes to be settled (`fresh`), on their way (`sent`, by command), and those the server refused."""
+    """Outcomes, by their deliveries: to be settled (`fresh`), on their way (`sent`, by command), or refused."""
 
     def __init__(self, membership: Membership) -> None:
-        self.fresh: list[Settled] = []
-        self.sent: dict[int, list[Settled]] = {}
-        self.refused: list[Settled] = []
+        self.fresh: list[Delivery] = []
+        self.sent: dict[int, list[Delivery]] = {}
+        self.refused: list[Delivery] = []
         self._membership = membership
         self._since = 0.0
         self._patience = Patience(least=0.5, most=30.0)
@@ -62,10 +63,10 @@ class Ledger:
         if not self.fresh:
             self._since = now
 
-    def add_all(self, settled: Sequence[Settled], now: float) -> bool:
+    def add_all(self, ended: Sequence[Delivery], now: float) -> bool:
         """Remember outcomes of runs that have ended just now; whether what waits is to be settled before the next."""
         self.begin(now)
-        self.fresh += settled
+        self.fresh += ended
         return self._late(now)
 
     def send(self) -> SettleCommands:
@@ -86,13 +87,13 @@ class Ledger:
             refused, self.refused = self.refused, []
             return self._on_way([*refused, *chain.from_iterable(lost)]) + self._taken()
 
-    def settled(self, batch: list[Settled]) -> None:
+    def settled(self, batch: list[Delivery]) -> None:
         """The server has settled these, or had before."""
         self.sent.pop(id(batch), None)
         if not self.refused:
             self._patience.reset()
 
-    def refuse(self, batches: Iterable[list[Settled]]) -> float:
+    def refuse(self, batches: Iterable[list[Delivery]]) -> float:
         """The server refused these: they are tried again, with all that was refused, after so many seconds."""
         for each in batches:
             self.sent.pop(id(each), None)
@@ -135,7 +136,7 @@ class Ledger:
         del self.fresh[:count]
         return self._on_way(taken)
 
-    def _on_way(self, settled: list[Settled]) -> SettleCommands:
-        commands = settle_commands(self._membership, settled)
+    def _on_way(self, ended: list[Delivery]) -> SettleCommands:
+        commands = settle_commands(self._membership, ended)
         self.sent.update((id(batch), batch) for _, batch in commands)
         return commands

@@ -65,7 +65,8 @@ class Quarantine(Consumer):
             self._handle([tried.delivery])
             self._flight.finish()
         else:
-            self._ledger.add_all([(tried.delivery, _crashed(tried.crashed))], since)
+            tried.delivery.outcome = _crashed(tried.crashed)
+            self._ledger.add_all([tried.delivery], since)
         self.session.attempt(self._settle_fresh)
 
     def _leave(self, link: Link) -> None:

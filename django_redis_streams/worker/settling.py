@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 
 from ..connections import Link
 from ..outcomes import Ack
+from ..store.delivery import Delivery
 from ..store.membership import Membership
 from ..store.refusals import group_is_gone
 from ..store.scripts import exchange
-from ..store.settle import SettleCommands, Settled
+from ..store.settle import SettleCommands
 from .holdings import Holdings
 from .ledger import Ledger
 from .tallies import Tally
@@ -54,7 +55,7 @@ class Settling:
 
     def answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
         """The server has answered so."""
-        refused: dict[str, list[list[Settled]]] = {}
+        refused: dict[str, list[list[Delivery]]] = {}
         for (_, batch), reply in zip(commands, replies, strict=True):
             if isinstance(reply, Exception) and not group_is_gone(reply):
                 refused.setdefault(str(reply), []).append(batch)
@@ -63,26 +64,27 @@ class Settling:
         for error, batches in refused.items():
             self._refused(batches, error)
 
-    def _done(self, batch: list[Settled], reply: object) -> None:
+    def _done(self, batch: list[Delivery], reply: object) -> None:
         self.ledger.settled(batch)
         # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before. Where the group is
         # gone nothing is pending; made again, it delivers these once more. Acknowledgements come by the hundred.
-        acknowledged = isinstance(batch[0][1], Ack)
+        outcome = batch[0].outcome
+        assert outcome is not None
+        acknowledged = isinstance(outcome, Ack)
         done = not isinstance(reply, Exception) and (acknowledged or bool(reply))
         if done:
-            self._tally.settled(batch[0][1], int(str(reply)) if acknowledged else 1)
-        told = not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG)
-        release = self._holdings.discard
-        for settled in batch:
-            delivery = settled[0]
-            release(delivery)
-            if told:
-                tell(self._membership, settled, done=done)
-            if done and delivery.run is not None:
-                signal(settled)
+            self._tally.settled(outcome, int(str(reply)) if acknowledged else 1)
+        self._holdings.difference_update(batch)
+        if not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG):
+            for delivery in batch:
+                tell(self._membership, delivery, done=done)
+        if done:
+            for delivery in batch:
+                if delivery.run is not None:
+                    signal(delivery)
         self._on_settled(len(batch))
 
-    def _refused(self, batches: list[list[Settled]], error: str) -> None:
+    def _refused(self, batches: list[list[Delivery]], error: str) -> None:
         wait = self.ledger.refuse(batches)
         logger.error(
             "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",

@@ -13,7 +13,6 @@ from .. import signals
 from ..outcomes import Ack, DeadLetter, RetryLater
 from ..store.delivery import Delivery
 from ..store.membership import Membership
-from ..store.settle import Settled
 
 __all__ = ["about", "logger", "signal", "tell", "tell_paused", "tell_vanished"]
 
@@ -32,10 +31,9 @@ def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[s
     return extra
 
 
-def signal(settled: Settled) -> None:
-    """Tell those who listen what became of a message; `delivery.run` is there where any did when it was run."""
-    delivery, outcome = settled
-    run = delivery.run
+def signal(delivery: Delivery) -> None:
+    """Tell those who listen what became of a message; its `run` is there where any did when it was run."""
+    run, outcome = delivery.run, delivery.outcome
     if run is None:
         return
     about_run = {"handler": run.handler, "duration": run.duration}
@@ -51,9 +49,10 @@ def signal(settled: Settled) -> None:
         )  # fmt: skip
 
 
-def tell(membership: Membership, settled: Settled, *, done: bool) -> None:
+def tell(membership: Membership, delivery: Delivery, *, done: bool) -> None:
     """Log one settled message; `done` is False where the server had nothing to do for it."""
-    delivery, outcome = settled
+    outcome = delivery.outcome
+    assert outcome is not None
     if done and isinstance(outcome, Ack) and not logger.isEnabledFor(logging.DEBUG):
         return  # the many
     place, name = membership.place, delivery.history().id

@@ -114,12 +114,12 @@ def _fail(link: Link, place: Membership, delivery: Delivery, handler: Handler) -
     timeout = place.group.timeout if handler.timeout is None else handler.timeout
     error = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and its process was ended")
     failure = Failure(handler=handler.name, error=f"TimeoutError: {error}")
-    settled = delivery, judge(error, delivery.attempt, handler.policy(place.group), failure)
-    ((command, _),) = settle_commands(place, [settled])
+    delivery.outcome = judge(error, delivery.attempt, handler.policy(place.group), failure)
+    ((command, _),) = settle_commands(place, [delivery])
     (reply,) = exchange(link, [command])
     if isinstance(reply, Exception):
         raise reply
-    tell(place, settled, done=bool(reply))
+    tell(place, delivery, done=bool(reply))
 
 
 def _handler_of(place: Membership, delivery: Delivery) -> Handler | None:
