@@ -17,12 +17,13 @@ from ...exceptions import InvalidMessage, ServerUnreachable
 from ...inspection import DeadLetter, visible
 from ..arguments import count
 from ..options import add_by, by
+from ..subcommands import Result, Subcommand
 from .arguments import add_selection, rate, search
 from .listing import far, told
 from .payloads import edited, given
 from .progress import Progress
 
-__all__ = ["add_discard", "add_replay", "discard", "replay"]
+__all__ = ["DISCARD", "REPLAY"]
 
 # So many refusals are told one by one.
 _MOST_TOLD: Final = 20
@@ -31,7 +32,7 @@ _STOPPED: Final = 130
 Change = Callable[[Iterable[DeadLetter]], Iterable[Done]]
 
 
-def add_replay(parser: CommandParser) -> None:
+def _add_replay(parser: CommandParser) -> None:
     """The arguments of `replay`."""
     _add_run(parser)
     edit = parser.add_mutually_exclusive_group()
@@ -39,7 +40,7 @@ def add_replay(parser: CommandParser) -> None:
     edit.add_argument("--payload", metavar="JSON", help='Give the one message this payload; "-": standard input.')
 
 
-def add_discard(parser: CommandParser) -> None:
+def _add_discard(parser: CommandParser) -> None:
     """The arguments of `discard`."""
     _add_run(parser)
     parser.add_argument("--no-input", "--noinput", action="store_false", dest="interactive", help="Don't ask.")
@@ -53,24 +54,24 @@ def _add_run(parser: CommandParser) -> None:
     add_by(parser)
 
 
-def replay(options: Mapping[str, Any], err: Any) -> Iterator[str]:
-    """Replay what is meant, and tell how it went; progress goes to `err`."""
+def _replay(options: Mapping[str, Any]) -> Iterator[str]:
+    """Replay what is meant, and tell how it went."""
     look = search(options, newest_first=False)
     if options["edit"] or options["payload"] is not None:
         yield from _replay_edited(look, options)
     else:
         who = by(options)
         yield from _run(look, "replayed", lambda rows: deadletters.replay_each(rows, by=who, rate=options["rate"]),
-                        options, err)  # fmt: skip
+                        options)  # fmt: skip
 
 
-def discard(options: Mapping[str, Any], err: Any) -> Iterator[str]:
-    """Discard what is meant, once it is confirmed, and tell how it went; progress goes to `err`."""
+def _discard(options: Mapping[str, Any]) -> Iterator[str]:
+    """Discard what is meant, once it is confirmed, and tell how it went."""
     if options["interactive"] and not options["dry_run"]:
         _confirm(sum(1 for _ in islice(search(options, newest_first=False), options["limit"])))
     look, who = search(options, newest_first=False), by(options)
     yield from _run(look, "discarded", lambda rows: deadletters.discard_each(rows, by=who, rate=options["rate"]),
-                    options, err)  # fmt: skip
+                    options)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -110,12 +111,12 @@ class _Tally:
             yield f"Searched {look.searched} of {look.total}; run it again to go on."
 
 
-def _run(look: Search, verb: str, change: Change, options: Mapping[str, Any], err: Any) -> Iterator[str]:
+def _run(look: Search, verb: str, change: Change, options: Mapping[str, Any]) -> Iterator[str]:
     rows = islice(look, options["limit"])
     if options["dry_run"]:
         yield from _would(look, rows, verb, as_json=options["json"])
         return
-    tally, progress = _Tally(verb), Progress(err, look.total, silent=options["json"])
+    tally, progress = _Tally(verb), Progress(options["err"], look.total, silent=options["json"])
     stopped, lost = False, ""
     try:
         for one in change(rows):
@@ -183,3 +184,17 @@ def _replay_edited(look: Search, options: Mapping[str, Any]) -> Iterator[str]:
     if answers.unanswered:
         raise CommandError("The server was lost before it answered; running it again is safe.")
     yield json.dumps({"replayed": 1, "dead_letter": told(row)}) if options["json"] else "1 edited and replayed."
+
+
+REPLAY: Final = Subcommand(
+    name="replay",
+    help="Gives them back to the groups that they failed in.",
+    add_arguments=_add_replay,
+    run=lambda options: Result(told=None, lines=_replay(options)),
+)
+DISCARD: Final = Subcommand(
+    name="discard",
+    help="Deletes them for good.",
+    add_arguments=_add_discard,
+    run=lambda options: Result(told=None, lines=_discard(options)),
+)

@@ -13,23 +13,24 @@ from django.core.management.base import CommandError, CommandParser
 from ...deadletters import Search
 from ...inspection import DeadLetter, visible
 from ..arguments import count
+from ..subcommands import Result, Subcommand
 from ..tables import ago, table
 from .arguments import add_selection, search
 
-__all__ = ["add_list", "add_show", "far", "listed", "shown", "told"]
+__all__ = ["LIST", "SHOW", "far", "told"]
 
 _SCAN: Final = 10_000
 _LIMIT: Final = 50
 _HEAD: Final = ("id", "stream", "group", "type", "reason", "attempts", "age", "error")
 
 
-def add_list(parser: CommandParser) -> None:
+def _add_list(parser: CommandParser) -> None:
     """The arguments of `list`."""
     add_selection(parser, scan=_SCAN)
     parser.add_argument("--limit", type=count, default=_LIMIT, help=f"List so many at most (default: {_LIMIT}).")
 
 
-def listed(options: Mapping[str, Any]) -> Iterator[str]:
+def _listed(options: Mapping[str, Any]) -> Iterator[str]:
     """The lines of a table, newest first, and how far was looked."""
     look = search(options, newest_first=True)
     rows = list(islice(look, options["limit"]))
@@ -45,7 +46,7 @@ def listed(options: Mapping[str, Any]) -> Iterator[str]:
         yield f"Searched {look.searched} of {look.total}; go on with {more}."
 
 
-def add_show(parser: CommandParser) -> None:
+def _add_show(parser: CommandParser) -> None:
     """The arguments of `show`."""
     parser.add_argument("ids", nargs="+", metavar="id", help="Ids of dead letters, or of their messages.")
     parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
@@ -54,7 +55,7 @@ def add_show(parser: CommandParser) -> None:
     )
 
 
-def shown(options: Mapping[str, Any]) -> Iterator[str]:
+def _shown(options: Mapping[str, Any]) -> Iterator[str]:
     """All that is known of some. Raises `CommandError` where one isn't there."""
     rows = list(search(options, newest_first=True))
     if options["json"]:
@@ -106,3 +107,17 @@ def _cells(row: DeadLetter) -> Sequence[str]:
         row.entry_id, row.stream, row.group or "-", row.type or "-", reason, str(row.attempts),
         ago((datetime.now(UTC) - row.buried).total_seconds()), row.error,
     )  # fmt: skip
+
+
+LIST: Final = Subcommand(
+    name="list",
+    help="Lists dead letters, newest first.",
+    add_arguments=_add_list,
+    run=lambda options: Result(told=None, lines=_listed(options)),
+)
+SHOW: Final = Subcommand(
+    name="show",
+    help="Shows all that is known of some.",
+    add_arguments=_add_show,
+    run=lambda options: Result(told=None, lines=_shown(options)),
+)

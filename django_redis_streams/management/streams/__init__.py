@@ -1,5 +1,6 @@
 """The sub-commands of `manage.py streams`."""
 
+from ..subcommands import Subcommand
 from .consumers import CLAIM, CONSUMERS, PENDING, REMOVE_CONSUMERS
 from .delayed import DISCARD_DELAYED, LIST_DELAYED, PUBLISH_DELAYED
 from .doctor import DOCTOR
@@ -10,7 +11,6 @@ from .publishing import PUBLISH
 from .retries import DISCARD_RETRIES, LIST_RETRIES
 from .showing import SHOW
 from .status import STATUS
-from .subcommand import Subcommand
 from .tailing import TAIL
 from .trimming import TRIM
 

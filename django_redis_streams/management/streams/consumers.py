@@ -12,9 +12,9 @@ from ...conf import group as declared_group
 from ...inspection import PendingMessage
 from ..arguments import count, seconds
 from ..options import add_by, by
+from ..subcommands import Result, Subcommand
 from ..tables import ago, amount, table
 from .places import Place, place, places
-from .subcommand import Result, Subcommand
 
 __all__ = ["CLAIM", "CONSUMERS", "PENDING", "REMOVE_CONSUMERS"]
 

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from ...diagnosis import Finding, Level, diagnose
 from ...inspection import visible
-from .subcommand import Result, Subcommand
+from ..subcommands import Result, Subcommand
 
 __all__ = ["DOCTOR"]
 

@@ -10,9 +10,9 @@ from django.core.management.base import CommandError, CommandParser
 from ... import conf, groups
 from ..arguments import position
 from ..options import add_by, by, confirmed
+from ..subcommands import Result, Subcommand
 from ..tables import amount
 from .places import any_place
-from .subcommand import Result, Subcommand
 
 __all__ = ["CREATE_GROUP", "DELETE_GROUP", "RESET_GROUP"]
 

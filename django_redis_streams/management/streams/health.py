@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.core.management.base import CommandError, CommandParser
 
 from ..arguments import port
-from .subcommand import Result, Subcommand
+from ..subcommands import Result, Subcommand
 
 __all__ = ["HEALTH"]
 

@@ -10,8 +10,8 @@ from django.core.management.base import CommandParser
 from ...inspection import Page, Row, visible
 from ...store.answers import Answers
 from ..arguments import count
+from ..subcommands import Result
 from ..tables import table
-from .subcommand import Result
 
 __all__ = ["add_search", "answered", "listed"]
 

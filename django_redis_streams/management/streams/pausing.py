@@ -10,8 +10,8 @@ from django.core.management.base import CommandParser
 
 from ... import groups
 from ..options import add_by, by
+from ..subcommands import Result, Subcommand
 from .places import Place, place
-from .subcommand import Result, Subcommand
 
 __all__ = ["PAUSE", "RESUME"]
 

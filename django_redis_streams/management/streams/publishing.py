@@ -13,7 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from ...exceptions import InvalidMessage
 from ...publishing import publish, publish_many
 from ..arguments import count, seconds
-from .subcommand import Result, Subcommand
+from ..subcommands import Result, Subcommand
 
 __all__ = ["PUBLISH"]
 

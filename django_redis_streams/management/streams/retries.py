@@ -10,8 +10,8 @@ from django.core.management.base import CommandParser
 from ... import conf, inspection, waiting
 from ...inspection import RetryingMessage, visible
 from ..options import add_by, by
+from ..subcommands import Result, Subcommand
 from .messages import add_search, answered, listed
-from .subcommand import Result, Subcommand
 
 __all__ = ["DISCARD_RETRIES", "LIST_RETRIES"]
 

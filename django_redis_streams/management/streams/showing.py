@@ -12,7 +12,7 @@ from ... import conf
 from ...inspection import DeadLetter, PendingMessage, RetryingMessage, Standing, Story, story, visible
 from ...keys import DEFAULT_LANE
 from ..arguments import count
-from .subcommand import Result, Subcommand
+from ..subcommands import Result, Subcommand
 
 __all__ = ["SHOW"]
 

@@ -11,8 +11,8 @@ from django.core.management.base import CommandParser
 
 from ... import conf, inspection
 from ...inspection import Activities, GroupActivity, GroupState, StreamContents, StreamState
+from ..subcommands import Result, Subcommand
 from ..tables import ago, amount, size, table
-from .subcommand import Result, Subcommand
 
 __all__ = ["STATUS"]
 
@@ -34,7 +34,7 @@ def _add_arguments(parser: CommandParser) -> None:
 
 
 def _run(options: Mapping[str, Any]) -> Result:
-    return Result(told=None, lines=_watched(options)) if options["watch"] else _seen(options)
+    return Result(told=None, lines=_watched(options), follows=True) if options["watch"] else _seen(options)
 
 
 def _watched(options: Mapping[str, Any]) -> Iterator[str]:

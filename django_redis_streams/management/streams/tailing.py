@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
-from redis.exceptions import ResponseError
 
-from ...exceptions import StreamsError
 from ...following import read
 from ...inspection import visible
 from ...keys import DEFAULT_LANE
 from ...message import Message
 from ..arguments import count
-from .subcommand import Result, Subcommand
+from ..subcommands import Result, Subcommand
 
 __all__ = ["TAIL"]
 
@@ -38,15 +36,8 @@ def _run(options: Mapping[str, Any]) -> Result:
     except ValueError as error:
         raise CommandError(str(error), returncode=2) from error
     line = _as_json if options["json"] else _as_text
-    return Result(told=None, lines=_lines(messages, options["count"], line))
-
-
-def _lines(messages: Iterator[Message], count: int | None, line: Callable[[Message], str]) -> Iterator[str]:
-    try:
-        # Of N no more are asked for: another would be waited for.
-        yield from map(line, islice(messages, count))
-    except (StreamsError, ResponseError) as error:
-        raise CommandError(str(error)) from error
+    # Of N no more are asked for: another would be waited for.
+    return Result(told=None, lines=map(line, islice(messages, options["count"])), follows=True)
 
 
 def _as_json(message: Message) -> str:

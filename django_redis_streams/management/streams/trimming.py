@@ -10,8 +10,8 @@ from django.core.management.base import CommandError, CommandParser
 from ... import conf, trimming
 from ..arguments import count, seconds
 from ..options import add_by, by, confirmed
+from ..subcommands import Result, Subcommand
 from ..tables import amount
-from .subcommand import Result, Subcommand
 
 __all__ = ["TRIM"]
 

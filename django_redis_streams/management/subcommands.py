@@ -1,0 +1,96 @@
+"""Commands of sub-commands: each has a name, its arguments, and what it finds or does."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from redis.exceptions import ResponseError
+
+from ..exceptions import StreamsError, UnknownStream
+from .options import base_options
+
+__all__ = ["CommandOfSubcommands", "Result", "Subcommand"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a sub-command found or did: `told` for `--json`, `lines` for people, and the exit code.
+
+    Without `told`, `lines` are for whoever asked, one JSON document each where that was asked for. They may raise what
+    `Subcommand.run` may; with `follows` they may come for ever, and Ctrl-C is how they end well.
+    """
+
+    told: Mapping[str, Any] | None
+    lines: Iterable[str]
+    code: int = 0
+    follows: bool = False
+
+    def written(self, *, as_json: bool) -> Iterable[str]:
+        """The lines to write."""
+        return [json.dumps(self.told)] if as_json and self.told is not None else self.lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subcommand:
+    """`run` takes the options, and may raise `CommandError`, a `StreamsError` or redis-py's `ResponseError`.
+
+    Among the options is `err`, where progress is told. A `name` of two words is a sub-command of a sub-command.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[CommandParser], None]
+    run: Callable[[Mapping[str, Any]], Result]
+
+
+class CommandOfSubcommands(BaseCommand):
+    """One sub-command for each thing to do.
+
+    Ends with 1 for what can't be done, 2 for arguments that can't work and names that aren't declared.
+    """
+
+    subcommands: ClassVar[Sequence[Subcommand]]
+
+    # A project that isn't in order is when these are needed.
+    requires_system_checks = []  # noqa: RUF012  as Django declares it
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Each sub-command takes Django's own options too, so that they may stand on both sides of it."""
+        above = {"": parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")}
+        for each in self.subcommands:
+            before, _, name = each.name.rpartition(" ")
+            if before not in above:
+                within = above[""].add_parser(before, help=f"See {before} --help.")
+                above[before] = within.add_subparsers(dest="what", required=True, metavar="what")
+            below = above[before].add_parser(name, help=each.help, description=each.help, parents=[base_options()])
+            below.add_argument("--json", action="store_true", help="Write JSON.")
+            each.add_arguments(below)
+            below.set_defaults(run=each.run)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Do what is asked for. Raises `CommandError` for what can't be done."""
+        try:
+            result = options["run"]({**options, "err": self.stderr})
+            self._write(result, as_json=options["json"])
+        except (StreamsError, ResponseError) as error:
+            raise CommandError(str(error), returncode=2 if isinstance(error, UnknownStream) else 1) from error
+        if result.code:
+            sys.exit(result.code)
+
+    def _write(self, result: Result, *, as_json: bool) -> None:
+        try:
+            for line in result.written(as_json=as_json):
+                self.stdout.write(line)
+                self.stdout.flush()  # whoever follows through a pipe waits for each
+        except KeyboardInterrupt:
+            if not result.follows:
+                raise
+        except BrokenPipeError:
+            # `… | head` has seen enough; Python would complain once more when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
