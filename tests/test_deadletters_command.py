@@ -325,6 +325,16 @@ def test_a_run_is_stopped_by_ctrl_c_and_goes_on_where_it_was(raw: Raw, process: 
     assert sorted(map(int, payloads(raw))) == list(range(300))
 
 
+def test_a_reader_that_has_seen_enough_ends_it(raw: Raw, process: Callable[..., Any]) -> None:
+    """`… list | head` leaves no traceback."""
+    many(raw, 2_000)
+    listing = process("list", "--limit", "2000")
+    assert listing.stdout.readline().startswith("id ")
+    listing.stdout.close()
+    assert listing.wait(30) == 0
+    assert listing.stderr.read() == ""
+
+
 class Terminal(io.StringIO):
     """A standard error that is a terminal."""
 
