@@ -90,7 +90,8 @@ def settle(key: str, outcome: Outcome) -> Callable[[Raw, Link], Act]:
     def prepare(raw: Raw, link: Link) -> Act:
         deliver(raw, link, key)
         (delivery,) = pending_of(link, member(), lambda _: False).deliveries
-        ((command, _),) = settle_commands(member(), [(delivery, outcome)])
+        delivery.outcome = outcome
+        ((command, _),) = settle_commands(member(), [delivery])
         return lambda link: run(link, command)
 
     return prepare
@@ -522,3 +523,23 @@ def test_a_claim_tells_bodies_that_are_gone_from_those_that_are_there(raw: Raw, 
         "d": 1,
         "returned": 1,
     }
+
+
+def test_what_is_claimed_may_lie_between_what_others_have(raw: Raw, link: Link) -> None:
+    """Each comes with its own body, and its delivery counts as one more: what was handed back, as the first."""
+    make_group(link, member(), "0")
+    for n in range(1, 7):
+        raw.xadd(MAIN, {"n": n}, id=f"{n}-1")
+    raw.xreadgroup("billing", "c", {MAIN: ">"}, count=1)
+    raw.xreadgroup("billing", "d", {MAIN: ">"}, count=2)
+    raw.xreadgroup("billing", "c", {MAIN: ">"}, count=2)
+    hand_back(link, member())
+    raw.xreadgroup("billing", "e", {MAIN: ">"}, count=1)
+    wait_until(lambda: raw.xpending_range(MAIN, "billing", "6-1", "6-1", 1, idle=1))
+    raw.xclaim(MAIN, "billing", "d", 0, ["2-1", "3-1"], idle=0, justid=True)
+    found = claim(link, member("d"), 10, returned_only=False)
+    assert [(each.entry_id, each.fields) for each in found.deliveries] == [
+        ("1-1", ["n", "1"]), ("4-1", ["n", "4"]), ("5-1", ["n", "5"]), ("6-1", ["n", "6"]),
+    ]  # fmt: skip
+    times = {each["message_id"]: each["times_delivered"] for each in raw.xpending_range(MAIN, "billing", "-", "+", 9)}
+    assert times == {"1-1": 1, "2-1": 1, "3-1": 1, "4-1": 1, "5-1": 1, "6-1": 2}

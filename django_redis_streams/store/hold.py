@@ -6,7 +6,7 @@ long is claimed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from ..connections import Link
 from ..keys import token
+from ..wire import Fields
 from .delivery import Delivery, deliveries
 from .limits import limit_keys, limit_words, slots_key
 from .membership import RETURNED, Membership
@@ -36,6 +37,7 @@ __all__ = [
 
 _RENEWED_AT_ONCE = 100
 _HANDED_BACK_AT_ONCE = 100
+_READ_AT_ONCE = 100
 
 
 @dataclass(slots=True)
@@ -74,16 +76,32 @@ def pending_of(link: Link, membership: Membership, in_hand: Callable[[str], bool
     found = Found()
     for key in membership.sources:
         ids = [each for each in _pending_ids(link, membership, key) if not in_hand(token(key, each))]
-        bodies = link.call_many([["XRANGE", key, each, each] for each in ids]) if ids else []
-        for entry_id, body in zip(ids, bodies, strict=True):
-            if isinstance(body, Exception):
-                raise body
-            if body:
-                found.deliveries += deliveries(membership, key, body)
-            else:
-                run(link, vanish_command(membership, key, entry_id))
-                found.vanished.append(token(key, entry_id))
+        _take(link, membership, key, ids, found)
     return found
+
+
+def _take(link: Link, membership: Membership, key: str, ids: Sequence[str], found: Found) -> None:
+    """Take pending entries into hand, whose ids ascend; what has no body any more is acknowledged and counted."""
+    for begin in range(0, len(ids), _READ_AT_ONCE):
+        part = ids[begin : begin + _READ_AT_ONCE]
+        bodies = _bodies(link, key, part)
+        found.deliveries += deliveries(membership, key, [(each, bodies[each]) for each in part if each in bodies])
+        for gone in (each for each in part if each not in bodies):
+            run(link, vanish_command(membership, key, gone))
+            found.vanished.append(token(key, gone))
+
+
+def _bodies(link: Link, key: str, ids: Sequence[str]) -> Mapping[str, Fields]:
+    """The fields of each of these that is there. Mostly they are neighbours, which are read at once."""
+    wanted = frozenset(ids)
+    neighbours = link.call("XRANGE", key, ids[0], ids[-1], "COUNT", len(ids))
+    bodies = {entry_id: fields for entry_id, fields in neighbours if entry_id in wanted}
+    if len(bodies) < len(ids):
+        for reply in link.call_many([["XRANGE", key, each, each] for each in ids if each not in bodies]):
+            if isinstance(reply, Exception):
+                raise reply
+            bodies.update((entry_id, fields) for entry_id, fields in reply)
+    return bodies
 
 
 def _pending_ids(link: Link, membership: Membership, key: str) -> Iterator[str]:
@@ -107,7 +125,7 @@ def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> boo
 
 def claim(link: Link, membership: Membership, count: int, *, returned_only: bool) -> Found:
     """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE. Suspects aren't."""
-    return claimed(membership, run(link, claim_command(membership, count, returned_only=returned_only)))
+    return claimed(link, membership, run(link, claim_command(membership, count, returned_only=returned_only)))
 
 
 def claim_command(membership: Membership, count: int, *, returned_only: bool) -> Command:
@@ -120,11 +138,11 @@ def claim_command(membership: Membership, count: int, *, returned_only: bool) ->
     )  # fmt: skip
 
 
-def claimed(membership: Membership, reply: Any) -> Found:
-    """What a reply to `claim_command` holds."""
+def claimed(link: Link, membership: Membership, reply: Any) -> Found:
+    """What a reply to `claim_command` names."""
     found = Found()
-    for key, (entries, vanished) in zip(membership.sources, reply, strict=True):
-        found.deliveries += deliveries(membership, key, entries)
+    for key, (ids, vanished) in zip(membership.sources, reply, strict=True):
+        _take(link, membership, key, ids, found)
         found.vanished += (token(key, each) for each in vanished)
     return found
 

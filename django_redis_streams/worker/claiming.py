@@ -77,13 +77,13 @@ class Claiming:
         self._asked = count
         return claim_command(self._membership, count, returned_only=not self.may_claim)
 
-    def answered(self, reply: object, since: float) -> list[Delivery]:
-        """What was claimed so, in hand."""
+    def answered(self, link: Link, reply: object, since: float) -> list[Delivery]:
+        """What was claimed so, in hand; read by the link, which owes nothing."""
         if isinstance(reply, Exception):
             self._refused = True
             self.stale.set()
             return []
-        return self._found(claimed(self._membership, reply), since, self._asked)
+        return self._found(claimed(link, self._membership, reply), since, self._asked)
 
     def _found(self, found: Found, since: float, count: int) -> list[Delivery]:
         if len(found.deliveries) + len(found.vanished) >= count:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from redis.exceptions import NoScriptError
 
@@ -44,15 +45,15 @@ class Reader:
 
     `paused` is what the server last said of its group; `held_back`, of a limited group that got nothing, why; `waited`
     that the last turn only waited for something to read. `answered` is called with the commands that settle and
-    their replies, `claimed` with a claim's reply and since when what it holds is certainly this consumer's, and `taken`
-    with what was read and since when.
+    their replies, `claimed` with the link, a claim's reply, and since when what it names is certainly this consumer's,
+    and `taken` with what was read and since when.
     """
 
     def __init__(
         self,
         membership: Membership,
         answered: Callable[[SettleCommands, Iterable[object]], None],
-        claimed: Callable[[object, float], list[Delivery]],
+        claimed: Callable[[Link, object, float], list[Delivery]],
         taken: Callable[[list[Delivery], float], list[Delivery]],
     ) -> None:
         self._membership = membership
@@ -121,12 +122,17 @@ class Reader:
         reply, paused = link.receive(2)
         self._asked = None
         self._heard(paused)
-        if claimed is not None:
-            self._early += self._claimed(claimed, asked.since)
         if isinstance(reply, NoScriptError):  # the scripts were flushed: it has read nothing
             (reply,) = exchange(link, [asked.read])
-        if isinstance(reply, Exception):
-            raise reply
+        error = reply if isinstance(reply, Exception) else self._read(asked, reply)
+        # What was read is in hand, whatever becomes of this.
+        if claimed is not None:
+            self._early += self._claimed(link, claimed, asked.since)
+        if error is not None:
+            raise error
+
+    def _read(self, asked: _Asked, reply: Any) -> Exception | None:
+        """Take what a read brought; the error of a lane that couldn't be read."""
         self.waited = asked.waits
         batch = [] if asked.waits else delivered(self._membership, reply)
         self.held_back = None if asked.waits else held_back(reply)
@@ -136,8 +142,7 @@ class Reader:
         # What was redelivered is read first.
         self._redelivered = bool(batch) and batch[0].ours
         self._early += self._taken(batch, asked.since)
-        if not asked.waits and (error := refused(reply)):
-            raise error
+        return None if asked.waits else refused(reply)
 
     def look(self, link: Link) -> None:
         """Ask whether the group is paused, without reading."""

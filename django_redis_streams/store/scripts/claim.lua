@@ -2,15 +2,21 @@
 -- KEYS 1 totals   2 suspects   3 rate of the group   4 its slots   5… the streams read from, in the order of reading
 -- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim of all   5 from this consumer only, or ""
 --   6 to 9 limits, as parts/limits.lua has them: what they leave no room for stays where it is
--- Returns {entries claimed, ids whose body is gone} for each stream. A pending entry without a body can't be run by
--- anybody, and would hold back trimming for ever: it is acknowledged and counted as vanished.
+-- Returns {ids claimed, ids whose body is gone} for each stream. The bodies are to be read by themselves: passed through
+-- a script, they would cost the server as much as all the rest. A pending entry without a body can't be run by anybody,
+-- and would hold back trimming for ever: it is acknowledged and counted as vanished. Before Redis 7 only who reads the
+-- bodies sees that.
 -- Suspects are for a quarantine, which takes what was handed back: so those that are idle for too long are handed back
 -- here. What was delivered twice before it went idle has outlived two hosts, and becomes a suspect.
 -- All is claimed at the end: what is refused before leaves nothing claimed that the reply doesn't name.
 --! limits
-for at = 5, #KEYS do redis.call('XACK', KEYS[at], ARGV[1], '0-0') end
+for at = 5, #KEYS do
+  redis.call('XACK', KEYS[at], ARGV[1], '0-0')
+  redis.call('XRANGE', KEYS[at], '-', '-') -- as the bodies will be read
+end
 local limits = limits_of(KEYS[3], KEYS[4], {ARGV[6], ARGV[7], ARGV[8], ARGV[9]})
 local left = tonumber(ARGV[4])
+local limited = ARGV[6] ~= '' or ARGV[8] ~= ''
 local suspects = redis.call('HLEN', KEYS[2]) > 0
 local tokens = {}
 
@@ -28,6 +34,7 @@ end
 local function wanted(key, entry)
   local id, owner = entry[1], entry[2]
   if owner == ARGV[2] then return false end
+  if not (suspects or limited) and entry[4] < 2 then return true end -- nearly all
   local token = key .. '/' .. id
   if suspects and redis.call('HEXISTS', KEYS[2], token) == 1 then
     if owner ~= 'returned' then hand_back(key, id) end
@@ -45,8 +52,9 @@ local function wanted(key, entry)
 end
 
 -- Pages of suspects may come before anything else; a bounded number of them keeps the script short.
+-- Returns ids, and the same by the number of the delivery that they are claimed for.
 local function choose(key)
-  local ids, begin = {}, '-'
+  local ids, by_delivery, begin = {}, {{}, {}}, '-'
   for _ = 1, 20 do
     if left < 1 then break end
     local count = left
@@ -54,46 +62,46 @@ local function choose(key)
     for _, entry in ipairs(pending) do
       if wanted(key, entry) then
         ids[#ids + 1] = entry[1]
+        local alike = by_delivery[entry[4] < 1 and 1 or 2]
+        alike[#alike + 1] = entry[1]
         left = left - 1
       end
     end
     if #pending < count then break end
     begin = '(' .. pending[#pending][1]
   end
-  return ids
+  return ids, by_delivery
 end
 
--- The claim replies with the bodies. Of one that is gone it says nothing, or nil before Redis 7.
-local function claim(key, ids)
-  if #ids == 0 then return {{}, {}} end
-  local entries, vanished = {}, {}
-  local at = 1
-  for _, entry in ipairs(redis.call('XCLAIM', key, ARGV[1], ARGV[2], 0, unpack(ids))) do
-    if entry then
-      while ids[at] ~= entry[1] do
-        vanished[#vanished + 1] = ids[at]
-        at = at + 1
-      end
-      entries[#entries + 1] = entry
-      at = at + 1
+-- With JUSTID a claim counts no delivery by itself. Of a body that is gone it says nothing from Redis 7 on.
+local function claim(key, ids, by_delivery)
+  local held, claimed, vanished = {}, {}, {}
+  for delivery, alike in ipairs(by_delivery) do
+    if #alike > 0 then
+      for _, word in ipairs({'RETRYCOUNT', delivery, 'JUSTID'}) do alike[#alike + 1] = word end
+      for _, id in ipairs(redis.call('XCLAIM', key, ARGV[1], ARGV[2], 0, unpack(alike))) do held[id] = true end
     end
   end
-  for rest = at, #ids do vanished[#vanished + 1] = ids[rest] end
-  for _, id in ipairs(vanished) do
-    redis.call('HINCRBY', KEYS[1], 'vanished', 1)
-    redis.call('XACK', key, ARGV[1], id)
-    redis.call('ZREM', KEYS[4], key .. '/' .. id)
+  for _, id in ipairs(ids) do
+    if held[id] then
+      claimed[#claimed + 1] = id
+    else
+      vanished[#vanished + 1] = id
+      redis.call('HINCRBY', KEYS[1], 'vanished', 1)
+      redis.call('XACK', key, ARGV[1], id)
+      redis.call('ZREM', KEYS[4], key .. '/' .. id)
+    end
   end
-  return {entries, vanished}
+  return {claimed, vanished}
 end
 
 local chosen, replies = {}, {}
-for at = 5, #KEYS do chosen[at] = choose(KEYS[at]) end
+for at = 5, #KEYS do chosen[at] = {choose(KEYS[at])} end
 -- A claim forgets what has vanished on newer servers: that it can be counted is tried before, on nothing.
-if #tokens > 0 then
+if left < tonumber(ARGV[4]) then
   redis.call('HINCRBY', KEYS[1], '', 0)
   redis.call('HDEL', KEYS[1], '')
 end
 limits.take(tokens)
-for at = 5, #KEYS do replies[#replies + 1] = claim(KEYS[at], chosen[at]) end
+for at = 5, #KEYS do replies[#replies + 1] = claim(KEYS[at], unpack(chosen[at])) end
 return replies
