@@ -6,7 +6,7 @@ long is claimed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,6 @@ from redis.exceptions import ResponseError
 
 from ..connections import Link
 from ..keys import token
-from ..wire import Fields
 from .delivery import Delivery, deliveries
 from .limits import limit_keys, limit_words, slots_key
 from .membership import RETURNED, Membership
@@ -24,6 +23,7 @@ from .settle import vanish_command
 
 __all__ = [
     "Found",
+    "bodies_commands",
     "claim",
     "claim_command",
     "claimed",
@@ -46,6 +46,11 @@ class Found:
 
     deliveries: list[Delivery] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
+
+    def add(self, more: Found) -> None:
+        """These too."""
+        self.deliveries += more.deliveries
+        self.vanished += more.vanished
 
 
 def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple[list[str], list[str]]:
@@ -76,32 +81,40 @@ def pending_of(link: Link, membership: Membership, in_hand: Callable[[str], bool
     found = Found()
     for key in membership.sources:
         ids = [each for each in _pending_ids(link, membership, key) if not in_hand(token(key, each))]
-        _take(link, membership, key, ids, found)
+        for begin in range(0, len(ids), _READ_AT_ONCE):
+            part = ids[begin : begin + _READ_AT_ONCE]
+            (neighbours,) = link.call_many([_neighbours(key, part)])
+            found.add(_taken(link, membership, key, part, neighbours))
     return found
 
 
-def _take(link: Link, membership: Membership, key: str, ids: Sequence[str], found: Found) -> None:
-    """Take pending entries into hand, whose ids ascend; what has no body any more is acknowledged and counted."""
-    for begin in range(0, len(ids), _READ_AT_ONCE):
-        part = ids[begin : begin + _READ_AT_ONCE]
-        bodies = _bodies(link, key, part)
-        found.deliveries += deliveries(membership, key, [(each, bodies[each]) for each in part if each in bodies])
-        for gone in (each for each in part if each not in bodies):
+def _neighbours(key: str, ids: Sequence[str]) -> Command:
+    """Reads the bodies of these ids, which ascend: all at once where they are neighbours, as they mostly are."""
+    return ["XRANGE", key, ids[0], ids[-1], "COUNT", len(ids)]
+
+
+def _taken(link: Link, membership: Membership, key: str, ids: Sequence[str], neighbours: Any) -> Found:
+    """These pending entries, of which the reply to `_neighbours` may hold only some."""
+    if isinstance(neighbours, Exception):
+        raise neighbours
+    wanted, vanished = frozenset(ids), []
+    entries = [each for each in neighbours if each[0] in wanted]
+    if len(entries) < len(ids):
+        entries = _one_by_one(link, key, ids)
+        there = frozenset(entry_id for entry_id, _ in entries)
+        for gone in (each for each in ids if each not in there):
             run(link, vanish_command(membership, key, gone))
-            found.vanished.append(token(key, gone))
+            vanished.append(token(key, gone))
+    return Found(deliveries(membership, key, entries), vanished)
 
 
-def _bodies(link: Link, key: str, ids: Sequence[str]) -> Mapping[str, Fields]:
-    """The fields of each of these that is there. Mostly they are neighbours, which are read at once."""
-    wanted = frozenset(ids)
-    neighbours = link.call("XRANGE", key, ids[0], ids[-1], "COUNT", len(ids))
-    bodies = {entry_id: fields for entry_id, fields in neighbours if entry_id in wanted}
-    if len(bodies) < len(ids):
-        for reply in link.call_many([["XRANGE", key, each, each] for each in ids if each not in bodies]):
-            if isinstance(reply, Exception):
-                raise reply
-            bodies.update((entry_id, fields) for entry_id, fields in reply)
-    return bodies
+def _one_by_one(link: Link, key: str, ids: Sequence[str]) -> list[Any]:
+    entries: list[Any] = []
+    for reply in link.call_many([["XRANGE", key, each, each] for each in ids]):
+        if isinstance(reply, Exception):
+            raise reply
+        entries += reply
+    return entries
 
 
 def _pending_ids(link: Link, membership: Membership, key: str) -> Iterator[str]:
@@ -125,7 +138,9 @@ def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> boo
 
 def claim(link: Link, membership: Membership, count: int, *, returned_only: bool) -> Found:
     """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE. Suspects aren't."""
-    return claimed(link, membership, run(link, claim_command(membership, count, returned_only=returned_only)))
+    reply = run(link, claim_command(membership, count, returned_only=returned_only))
+    bodies = link.call_many(commands) if (commands := bodies_commands(membership, reply)) else []
+    return claimed(link, membership, reply, bodies)
 
 
 def claim_command(membership: Membership, count: int, *, returned_only: bool) -> Command:
@@ -138,11 +153,17 @@ def claim_command(membership: Membership, count: int, *, returned_only: bool) ->
     )  # fmt: skip
 
 
-def claimed(link: Link, membership: Membership, reply: Any) -> Found:
-    """What a reply to `claim_command` names."""
-    found = Found()
+def bodies_commands(membership: Membership, reply: Any) -> list[Command]:
+    """The commands that read what a reply to `claim_command` names."""
+    return [_neighbours(key, ids) for key, (ids, _) in zip(membership.sources, reply, strict=True) if ids]
+
+
+def claimed(link: Link, membership: Membership, reply: Any, bodies: Iterable[Any]) -> Found:
+    """What a reply to `claim_command` names, with the replies to `bodies_commands`; on a link that owes nothing."""
+    found, rest = Found(), iter(bodies)
     for key, (ids, vanished) in zip(membership.sources, reply, strict=True):
-        _take(link, membership, key, ids, found)
+        if ids:
+            found.add(_taken(link, membership, key, ids, next(rest)))
         found.vanished += (token(key, each) for each in vanished)
     return found
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from ..connections import Link
 from ..store.delivery import Delivery
-from ..store.hold import Found, claim, claim_command, claimed
+from ..store.hold import Found, bodies_commands, claim, claim_command, claimed
 from ..store.membership import Membership
 from ..store.scripts import Command
 from .session import Session
@@ -77,13 +77,17 @@ class Claiming:
         self._asked = count
         return claim_command(self._membership, count, returned_only=not self.may_claim)
 
-    def answered(self, link: Link, reply: object, since: float) -> list[Delivery]:
-        """What was claimed so, in hand; read by the link, which owes nothing."""
+    def bodies(self, reply: object) -> list[Command]:
+        """What reads the entries that a reply to `command` names."""
+        return [] if isinstance(reply, Exception) else bodies_commands(self._membership, reply)
+
+    def answered(self, link: Link, reply: object, bodies: Sequence[object], since: float) -> list[Delivery]:
+        """What was claimed so, in hand, with the replies to `bodies`; the link owes nothing."""
         if isinstance(reply, Exception):
             self._refused = True
             self.stale.set()
             return []
-        return self._found(claimed(link, self._membership, reply), since, self._asked)
+        return self._found(claimed(link, self._membership, reply, bodies), since, self._asked)
 
     def _found(self, found: Found, since: float, count: int) -> list[Delivery]:
         if len(found.deliveries) + len(found.vanished) >= count:

@@ -79,7 +79,7 @@ class Consumer:
         self._begin = begin
         self._settling = Settling(membership, self.holdings, self.tally, on_settled)
         self._ledger = self._settling.ledger
-        self._reader = Reader(membership, self._settling.answered, self.claiming.answered, self._in_hand)
+        self._reader = Reader(membership, self._settling.answered, self.claiming, self._in_hand)
         self._pace = Pace(membership.group.batch_size)
         # For how long after it was seen so a message is certainly this consumer's.
         self._sure_for = membership.group.claim_idle / 2

@@ -21,6 +21,7 @@ from ..store.membership import Membership
 from ..store.read import HeldBack, await_command, delivered, held_back, read_command, refused
 from ..store.scripts import Command, exchange
 from ..store.settle import SettleCommands
+from .claiming import Claiming
 
 __all__ = ["Reader"]
 
@@ -45,20 +46,19 @@ class Reader:
 
     `paused` is what the server last said of its group; `held_back`, of a limited group that got nothing, why; `waited`
     that the last turn only waited for something to read. `answered` is called with the commands that settle and
-    their replies, `claimed` with the link, a claim's reply, and since when what it names is certainly this consumer's,
-    and `taken` with what was read and since when.
+    their replies, `taken` with what was read and since when it is certainly this consumer's.
     """
 
     def __init__(
         self,
         membership: Membership,
         answered: Callable[[SettleCommands, Iterable[object]], None],
-        claimed: Callable[[Link, object, float], list[Delivery]],
+        claiming: Claiming,
         taken: Callable[[list[Delivery], float], list[Delivery]],
     ) -> None:
         self._membership = membership
         self._answered = answered
-        self._claimed = claimed
+        self._claiming = claiming
         self._taken = taken
         self._paused_command = paused_command(membership.keys, membership.group.name)
         self._asked: _Asked | None = None
@@ -118,16 +118,21 @@ class Reader:
         if asked is None:
             return
         self._answered(asked.commands, link.receive(len(asked.commands)))
+        # What was claimed is read while what was read is taken.
         claimed = None if asked.claim is None else link.receive(1)[0]
+        bodies = [] if claimed is None else self._claiming.bodies(claimed)
+        if bodies:
+            link.send(bodies)
         reply, paused = link.receive(2)
-        self._asked = None
         self._heard(paused)
-        if isinstance(reply, NoScriptError):  # the scripts were flushed: it has read nothing
-            (reply,) = exchange(link, [asked.read])
         error = reply if isinstance(reply, Exception) else self._read(asked, reply)
-        # What was read is in hand, whatever becomes of this.
+        found = link.receive(len(bodies))
+        self._asked = None
         if claimed is not None:
-            self._early += self._claimed(link, claimed, asked.since)
+            self._early += self._claiming.answered(link, claimed, found, asked.since)
+        if isinstance(error, NoScriptError):  # the scripts were flushed: it has read nothing
+            (reply,) = exchange(link, [asked.read])
+            error = reply if isinstance(reply, Exception) else self._read(asked, reply)
         if error is not None:
             raise error
 

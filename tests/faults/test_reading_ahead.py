@@ -206,7 +206,7 @@ def test_a_claim_that_was_refused_with_a_read_is_tried_by_itself() -> None:
     claiming = Worker().consumer.claiming
     claiming.command(10)
     assert not claiming.stale.is_set()
-    assert claiming.answered(connections.get("default"), ResponseError("WRONGTYPE"), 0.0) == []
+    assert claiming.answered(connections.get("default"), ResponseError("WRONGTYPE"), [], 0.0) == []
     assert claiming.stale.is_set()
     assert not claiming.goes_ahead
     claiming.claim(connections.get("default"), 10)
