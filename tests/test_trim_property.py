@@ -115,7 +115,9 @@ class Stream(RuleBasedStateMachine):
             "retry": RetryLater(delay=3600, failure=Failure()),
             "bury": DeadLetter(Reason.REJECTED, Failure()),
         }[kind]
-        commands = settle_commands(self._place(group, consumer), [(each, outcome) for each in some])
+        for each in some:
+            each.outcome = outcome
+        commands = settle_commands(self._place(group, consumer), some)
         assert not [
             reply for reply in exchange(self.link, [each for each, _ in commands]) if isinstance(reply, Exception)
         ]

@@ -149,8 +149,7 @@ class Executor:
             if put_by is not None:
                 put_by((row, delivery, message))
             elif may_run(delivery):
-                began = self.now
-                deadlines[row] = began + seconds
+                deadlines[row] = (began := self.now) + seconds
                 outcome: Outcome | None = HANDLED
                 try:
                     result = call(function, message)
