@@ -46,6 +46,8 @@ _DRAIN_BLOCK_MS = 100
 _LOOK_PAUSED = 0.25
 # By then the server has given up on a blocked read of the connection before.
 _LOOK_AGAIN = 1.5 * BLOCK_MS / 1_000
+# In seconds: how often an idle consumer looks for what is pending unseen for any other reason, of which none is known.
+_LOOK_IDLE = 10.0
 
 
 class Consumer:
@@ -84,6 +86,7 @@ class Consumer:
         # For how long after it was seen so a message is certainly this consumer's.
         self._sure_for = membership.group.claim_idle / 2
         self._looks: list[float] = []
+        self._looked = 0.0
         self._nothing_left = False
         self._drained = False
         self._resting = False
@@ -260,8 +263,9 @@ class Consumer:
             self.session.attempt(ask)
 
     def _idle(self, link: Link) -> None:
-        """Nothing came: a moment to look for what an old connection may have been given, and for others'."""
-        self._handle(self._look(link))
+        """Nothing came: now and then a moment to look for what is pending unseen, and at the end of a drain."""
+        if self._drain or time.monotonic() - self._looked > _LOOK_IDLE:
+            self._handle(self._look(link))
         if wait_ms := self._reader.held_back and self._reader.held_back.wait_ms:
             # A limit leaves no room: what nobody read tells nothing.
             self._nothing_left = False
@@ -335,7 +339,7 @@ class Consumer:
         return self._look(link)
 
     def _look(self, link: Link) -> list[Delivery]:
-        since = time.monotonic()
+        self._looked = since = time.monotonic()
         found = pending_of(link, self.membership, self.holdings.tokens.__contains__)
         tell_vanished(self.membership, found.vanished)
         return self._in_hand(found.deliveries, since)

@@ -40,7 +40,7 @@ def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
     (own,) = fleet.children(sleeper)
     os.killpg(sleeper.pid, signal.SIGSTOP)
     fleet.start()
-    wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}", deadline=20)
+    wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}", deadline=40)
     woken.touch()
     os.killpg(sleeper.pid, signal.SIGCONT)
     # Woken, it works again: of what is published from now on it gets some.
