@@ -148,3 +148,25 @@ def test_what_is_delivered_to_a_dead_connection_is_run(
 def readers(raw: Raw) -> set[str]:
     """The ids of the clients that wait for messages."""
     return {each["id"] for each in raw.client_list() if each["cmd"] == "xreadgroup" and "b" in each["flags"]}
+
+
+def test_what_is_pending_for_an_idle_consumer_unseen_is_run(
+    raw: Raw, streams: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it came to be so, and without a new connection."""
+    monkeypatch.setattr(consumer, "_LOOK_IDLE", 0.5)
+    streams({"orders": {"GROUPS": {"billing": {}}}})
+    runs: list[str] = []
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        runs.append(message.entry_id)
+
+    raw.xgroup_create("orders", "billing", "0", mkstream=True)
+    entry_id = raw.xadd("orders", {"n": 1})
+    raw.xreadgroup("billing", "another", {"orders": ">"})
+    with working() as worker:
+        wait_until(lambda: worker.consumer.session.has_read)
+        raw.xclaim("orders", "billing", worker.consumer.membership.consumer, 0, [entry_id])
+        wait_until(lambda: totals(raw) == {"acknowledged": 1})
+    assert runs == [entry_id]

@@ -18,6 +18,7 @@ from django_redis_streams.worker import ledger
 from django_redis_streams.worker.reader import Reader
 
 from ..books import totals
+from ..proxies import Proxy
 from ..waiting import wait_until
 from ..workers import Worker, working
 
@@ -171,15 +172,18 @@ def nothing(link: Link) -> None:
     """Go on."""
 
 
-@pytest.mark.parametrize("happens", ["nothing", "flush", "close", "refuse"])
-def test_what_others_left_is_claimed_with_reads_ahead(raw: Raw, claims: Any, streams: Any, happens: str) -> None:
-    """Each message runs once, also where the claim is lost, or refused once; and most of it goes with a read."""
-    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}})
+@pytest.mark.parametrize("happens", ["nothing", "flush", "close", "refuse", "lose bodies"])
+def test_what_others_left_is_claimed_with_reads_ahead(
+    raw: Raw, claims: Any, streams: Any, proxy: Proxy, happens: str
+) -> None:
+    """Each message runs once, also where the claim is lost, or what it names, or refused once; most go with a read."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}}, URL=proxy.url)
     suspects, runs, broken = "{orders}:suspects:billing", Counter[str](), list[int]()
     befalls = {
         "nothing": nothing,
         "flush": lambda _: raw.script_flush(),
         "close": Link.close,
+        "lose bodies": lambda _: proxy.lose_reply_to("XRANGE"),
         "refuse": lambda _: broken.append(raw.lpush(suspects, "of a wrong type")),
     }
     went = claims(befalls[happens])
@@ -197,6 +201,7 @@ def test_what_others_left_is_claimed_with_reads_ahead(raw: Raw, claims: Any, str
         wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
     assert len(went) > 5
     assert set(runs.values()) == {1}
+    assert proxy._lose is None
 
 
 def test_a_claim_that_was_refused_with_a_read_is_tried_by_itself() -> None:
