@@ -15,7 +15,13 @@ from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase
 
 from django_redis_streams import Reject, Retry, conf, connections, handler, handlers, publish, publish_many
-from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable, StreamsError, UnknownStream
+from django_redis_streams.exceptions import (
+    ConfigurationError,
+    ServerRefused,
+    ServerUnreachable,
+    StreamsError,
+    UnknownStream,
+)
 from django_redis_streams.testing import StreamsMixin, assert_published, drain, isolated, make_message, published
 from testproject.shop.models import Customer
 
@@ -317,6 +323,27 @@ def test_what_becomes_due_meanwhile_is_run(fake: None) -> None:
     publish("orders", 1)
     drained = drain()
     assert (drained.retried, drained.dead_lettered) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("totals", "can't settle a message: .*WRONGTYPE"),
+        ("redelivery", "can't be drained: .*WRONGTYPE"),
+        ("retry", "can't be moved: .*WRONGTYPE"),
+    ],
+)
+def test_a_server_that_refuses_ends_a_drain(fake: None, name: str, why: str) -> None:
+    """A worker would try again for ever; a test is to fail."""
+
+    @handler("orders", group="billing")
+    def charge(message: Any) -> None:
+        """Charge."""
+
+    publish("orders", 1)
+    connections.get().call("SET", getattr(conf.stream("orders").keys, name)("billing"), "of a wrong type")
+    with pytest.raises(ServerRefused, match=why):
+        drain()
 
 
 def test_delayed_messages_wait_too(fake: None) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from threading import Event
 
+from redis.exceptions import ResponseError
+
 from .. import conf, connections, handlers
 from ..conf import GroupConfig, StreamConfig
 from ..connections import Link
@@ -61,8 +63,9 @@ def drain(*places: str, hasten: bool = False, raise_errors: bool = False, limit:
     `raise_errors`, the first error of a handler is raised, once its message is settled as its group's settings
     have it; messages that weren't begun by then are left for the next `drain`.
 
-    Raises `ServerUnreachable`, `UnknownStream`, `ConfigurationError` for a named group without handlers, and
-    `RuntimeError` above `limit` runs: a handler that always asks for `Retry(count=False)` would never end.
+    Raises `ServerUnreachable` and `ServerRefused`, where a worker would try again for ever; `UnknownStream`;
+    `ConfigurationError` for a named group without handlers; and `RuntimeError` above `limit` runs: a handler that
+    always asks for `Retry(count=False)` would never end.
     """
     served = list(_served(places))
     for alias in {stream.connection for stream, _ in served}:
@@ -98,8 +101,11 @@ def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
     """Each group once, until it has nothing left to do; how many messages were settled."""
     before = drained.settled
     for stream, group in served:
-        consumer = _Consumer(stream, group, watch)
-        consumer.run()
+        consumer = _consumer(stream, group, watch)
+        try:
+            consumer.run()
+        except ResponseError as error:
+            raise ServerRefused(f"{consumer.membership.place} can't be drained: {error}") from error
         for name, count in zip(COUNTED, consumer.tally.read().counts, strict=True):
             if name != "claimed":
                 attribute = name.replace("-", "_")
@@ -108,25 +114,23 @@ def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
     return drained.settled - before
 
 
-class _Consumer(Consumer):
-    """A worker's consumer that never waits for messages, and takes at once what was handed back."""
+def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consumer:
+    """A worker's consumer that takes at once what was handed back.
 
-    def __init__(self, stream: StreamConfig, group: GroupConfig, watch: Watch) -> None:
-        declared = handlers.of(stream.name, group.name)
-        watched = HandlerSet([changed(each, function=watch.over(each)) for each in declared])
-        watch.stop = Event()
-        executor = Executor(watched, group, Slots(stream, group))
-        super().__init__(Membership(stream, group, _NAME), executor, stop=watch.stop, drain=True)
-        self.claiming.stale.set()
-
-    @property
-    def _block_ms(self) -> None:
-        return None
-
-    def _idle(self, link: Link) -> None:
-        # No promoter runs beside it: a retry that has just become due would never come, and never let it end.
-        _promote(link, self.membership.stream, [self.membership.group.name])
-        super()._idle(link)
+    No promoter runs beside it: a retry that has just become due would never come, and never let it end.
+    """
+    declared = handlers.of(stream.name, group.name)
+    watched = HandlerSet([changed(each, function=watch.over(each)) for each in declared])
+    watch.stop = Event()
+    consumer = Consumer(
+        Membership(stream, group, _NAME),
+        Executor(watched, group, Slots(stream, group)),
+        stop=watch.stop,
+        drain=True,
+        when_idle=lambda link: _promote(link, stream, [group.name]),
+    )
+    consumer.claiming.stale.set()
+    return consumer
 
 
 def _promoted(served: Sequence[_Place], *, hasten: bool) -> int:

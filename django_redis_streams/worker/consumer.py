@@ -56,6 +56,9 @@ class Consumer:
     `stop` ends it after the message that it runs; with `drain`, it ends by itself when its group has nothing left
     to do. `begin` is asked before each message whether one more may be begun, which ends it too; `on_settled` is
     told how many were settled. What it does is counted in `tally`.
+
+    With `when_idle` it works alone, for whoever waits for its end: it never waits for a message, but calls that when
+    nothing came; and what the server refuses, or a lost server, is raised instead of tried again.
     """
 
     def __init__(
@@ -68,18 +71,21 @@ class Consumer:
         begin: Callable[[], bool] | None = None,
         on_settled: Callable[[int], None] = lambda _: None,
         tally: Tally | None = None,
+        when_idle: Callable[[Link], object] | None = None,
     ) -> None:
         self.membership = membership
         self.holdings = Holdings()
         self.tally = tally or Tally()
         self._flight = Flight(executor, stop, self._may_run, self._ended)
-        self.session = Session(membership, self._flight.pause, self._resume)
+        patient = when_idle is None
+        self.session = Session(membership, self._flight.pause, self._resume, patient=patient)
         self.claiming = Claiming(membership, self.session, self.tally, self._in_hand)
         self._executor = executor
         self._stop = stop
         self._drain = drain
         self._begin = begin
-        self._settling = Settling(membership, self.holdings, self.tally, on_settled)
+        self._when_idle = when_idle
+        self._settling = Settling(membership, self.holdings, self.tally, on_settled, patient=patient)
         self._ledger = self._settling.ledger
         self._reader = Reader(membership, self._settling.answered, self.claiming, self._in_hand)
         self._pace = Pace(membership.group.batch_size)
@@ -186,7 +192,7 @@ class Consumer:
 
     @property
     def _block_ms(self) -> int | None:
-        if self.claiming.stale.is_set():
+        if self.claiming.stale.is_set() or self._when_idle is not None:
             return None  # there is something to do
         if self._flight.begun and self._ledger.fresh:
             return None  # settling is answered before the read, and hides how long that one waits
@@ -264,6 +270,8 @@ class Consumer:
 
     def _idle(self, link: Link) -> None:
         """Nothing came: now and then a moment to look for what is pending unseen, and at the end of a drain."""
+        if self._when_idle is not None:
+            self._when_idle(link)
         if self._drain or time.monotonic() - self._looked > _LOOK_IDLE:
             self._handle(self._look(link))
         if wait_ms := self._reader.held_back and self._reader.held_back.wait_ms:

@@ -32,16 +32,24 @@ class Session:
     """One consumer's connection, made anew when lost.
 
     `wait` waits for some seconds, or until the consumer is to stop. `resume` is called with each new link before
-    anybody else has it: it settles again and renews.
+    anybody else has it: it settles again and renews. Where it isn't `patient`, what goes wrong is raised.
     """
 
-    def __init__(self, membership: Membership, wait: Callable[[float], object], resume: Callable[[Link], None]) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        wait: Callable[[float], object],
+        resume: Callable[[Link], None],
+        *,
+        patient: bool = True,
+    ) -> None:
         self.since: float | None = None
         self.has_read = False
         # Whether the last step was done.
         self.well = False
         self._membership = membership
         self._pause = wait
+        self._patient = patient
         self._resume = resume
         self._link: Link | None = None
         self._client: Client | None = None
@@ -119,6 +127,8 @@ class Session:
 
     def _wait(self, what: str, error: Exception) -> None:
         self.well = False
+        if not self._patient:
+            raise error
         wait = self._patience.more()
         logger.error(
             "%s %s; next try in %.1f s: %r",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ..connections import Link
+from ..exceptions import ServerRefused
 from ..outcomes import Ack
 from ..store.delivery import Delivery
 from ..store.membership import Membership
@@ -24,17 +25,24 @@ __all__ = ["Settling"]
 class Settling:
     """Settles for one consumer, in its thread; `flush` alone is for the keeper's.
 
-    `on_settled` is told how many were settled.
+    `on_settled` is told how many were settled. Where it isn't `patient`, what is refused is raised, too.
     """
 
     def __init__(
-        self, membership: Membership, holdings: Holdings, tally: Tally, on_settled: Callable[[int], None]
+        self,
+        membership: Membership,
+        holdings: Holdings,
+        tally: Tally,
+        on_settled: Callable[[int], None],
+        *,
+        patient: bool = True,
     ) -> None:
         self.ledger = Ledger(membership)
         self._membership = membership
         self._holdings = holdings
         self._tally = tally
         self._on_settled = on_settled
+        self._patient = patient
 
     def settle(self, link: Link, commands: SettleCommands) -> None:
         """Settle these, in one round trip, on a link that owes nothing."""
@@ -90,3 +98,5 @@ class Settling:
             "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
             self._membership.place, sum(map(len, batches)), wait, error, extra=about(self._membership),
         )  # fmt: skip
+        if not self._patient:
+            raise ServerRefused(f"{self._membership.place} can't settle a message: {error}")
