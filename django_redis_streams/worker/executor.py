@@ -271,7 +271,7 @@ class Executor:
         if error is _GIVEN_AWAY:
             return
         seconds = self.now - began
-        if error is None and not self._heard and all([m.asked is None for *_, m in batch]):  # noqa: C419  faster
+        if error is None and not self._heard and all([m.asked is None for _, _, m in batch]):  # noqa: C419  faster
             runs.add_alike([delivery for _, delivery, _ in batch], HANDLED, seconds)
             return
         for _, delivery, message in batch:
@@ -280,16 +280,16 @@ class Executor:
             seconds = 0.0  # as in `add_alike`
 
     def _failure_of_batch(self, handler: Handler, batch: list[_Collected]) -> BaseException | None:
-        deadline = self.now + self._timeouts[handler]
+        deadlines, deadline = self._slots.deadlines, self.now + self._timeouts[handler]
         for row, _, _ in batch:
-            self._slots.deadlines[row] = deadline
+            deadlines[row] = deadline
         try:
             result = self._call(self._functions[handler], [message for _, _, message in batch])
         except BaseException as error:  # noqa: BLE001  as above
             return error
         finally:
             for row, _, _ in batch:
-                self._slots.deadlines[row] = 0.0
+                deadlines[row] = 0.0
             self.now = time.monotonic()
         if asyncio.iscoroutine(result):
             self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch], result)
