@@ -14,6 +14,7 @@ import pytest
 from ..books import books, letters, totals
 from ..waiting import wait_until
 from ..workers import Fleet
+from . import row
 
 Raw = Any
 GROUP = {"BACKOFF": (0.01, 0.02), "MAX_RETRIES": 1}
@@ -113,6 +114,7 @@ def test_what_crashes_once_is_acknowledged_from_quarantine(raw: Raw, fleet: Flee
     assert not raw.exists(SUSPECTS)
 
 
+@pytest.mark.slow
 def test_replayed_it_begins_anew(raw: Raw, fleet: Fleet, streams: Any, declare: Any) -> None:
     """With no attempt and no suspicion: what was mended meanwhile is acknowledged."""
     from django_redis_streams import deadletters  # noqa: PLC0415  it reads the settings that `streams` has set
@@ -129,6 +131,7 @@ def test_replayed_it_begins_anew(raw: Raw, fleet: Fleet, streams: Any, declare: 
     assert runs(fleet, "die") == [4]
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_runs_of_one_poisonous_message(raw: Raw, fleet: Fleet, declare: Any) -> None:
     """Each has a quarantine of its own: no run is counted twice, and none is one too many."""
     declare(MAX_CRASHES=4)
@@ -196,7 +199,7 @@ def test_a_quarantine_that_is_killed_is_started_again(raw: Raw, fleet: Fleet, tm
 # ---------------------------------------------------------------- time-outs
 
 
-@pytest.mark.parametrize("do", ["sleep:600", "hold-gil"])
+@pytest.mark.parametrize("do", row(["sleep:600", "hold-gil"], often=["hold-gil"]))
 def test_a_handler_that_does_not_return_is_ended_at_its_timeout(raw: Raw, fleet: Fleet, declare: Any, do: str) -> None:
     """As a failure, which is retried and then dead-lettered; its neighbours finish, in its process or after it."""
     declare(TIMEOUT=1)
@@ -238,6 +241,7 @@ def test_of_a_batch_that_does_not_return_each_message_is_run_alone(raw: Raw, fle
     assert "longer than its TIMEOUT" in letter.metadata["error"]
 
 
+@pytest.mark.slow
 def test_a_silent_process_keeps_what_it_holds(raw: Raw, fleet: Fleet, declare: Any) -> None:
     """A handler that holds the GIL for longer than CLAIM_IDLE isn't run by another worker meanwhile."""
     declare(TIMEOUT=4, CLAIM_IDLE=1.5, MAX_RETRIES=0)

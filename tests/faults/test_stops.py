@@ -58,7 +58,7 @@ SHAPES = {
     "coroutines": Shape("async", mixed, 5_000, ("--threads", "2")),
 }
 # Those that `make test` stops too, once.
-OFTEN = ("fast", "slow, many consumers", "batches", "coroutines")
+OFTEN = ("fast", "coroutines")
 
 
 @pytest.fixture
