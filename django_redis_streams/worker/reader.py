@@ -125,19 +125,21 @@ class Reader:
             link.send(bodies)
         reply, paused = link.receive(2)
         self._heard(paused)
-        error = reply if isinstance(reply, Exception) else self._read(asked, reply)
+        error = self._read(asked, reply)
         found = link.receive(len(bodies))
         self._asked = None
         if claimed is not None:
             self._early += self._claiming.answered(link, claimed, found, asked.since)
         if isinstance(error, NoScriptError):  # the scripts were flushed: it has read nothing
             (reply,) = exchange(link, [asked.read])
-            error = reply if isinstance(reply, Exception) else self._read(asked, reply)
+            error = self._read(asked, reply)
         if error is not None:
             raise error
 
     def _read(self, asked: _Asked, reply: Any) -> Exception | None:
-        """Take what a read brought; the error of a lane that couldn't be read."""
+        """Take what a read brought; its error, or that of a lane that couldn't be read."""
+        if isinstance(reply, Exception):
+            return reply
         self.waited = asked.waits
         batch = [] if asked.waits else delivered(self._membership, reply)
         self.held_back = None if asked.waits else held_back(reply)
