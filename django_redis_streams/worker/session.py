@@ -41,7 +41,7 @@ class Session:
         wait: Callable[[float], object],
         resume: Callable[[Link], None],
         *,
-        patient: bool = True,
+        patient: bool,
     ) -> None:
         self.since: float | None = None
         self.has_read = False

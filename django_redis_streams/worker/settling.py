@@ -35,7 +35,7 @@ class Settling:
         tally: Tally,
         on_settled: Callable[[int], None],
         *,
-        patient: bool = True,
+        patient: bool,
     ) -> None:
         self.ledger = Ledger(membership)
         self._membership = membership
@@ -93,10 +93,10 @@ class Settling:
         self._on_settled(len(batch))
 
     def _refused(self, batches: list[list[Delivery]], error: str) -> None:
+        if not self._patient:  # they stay on their way: what the consumer leaves is settled once more
+            raise ServerRefused(f"{self._membership.place} can't settle a message: {error}")
         wait = self.ledger.refuse(batches)
         logger.error(
             "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
             self._membership.place, sum(map(len, batches)), wait, error, extra=about(self._membership),
         )  # fmt: skip
-        if not self._patient:
-            raise ServerRefused(f"{self._membership.place} can't settle a message: {error}")
