@@ -53,8 +53,6 @@ def tell(membership: Membership, delivery: Delivery, *, done: bool) -> None:
     """Log one settled message; `done` is False where the server had nothing to do for it."""
     outcome = delivery.outcome
     assert outcome is not None
-    if done and isinstance(outcome, Ack) and not logger.isEnabledFor(logging.DEBUG):
-        return  # the many
     place, name = membership.place, delivery.history().id
     if not done:
         logger.info(
