@@ -16,7 +16,7 @@ for at = 5, #KEYS do
 end
 local limits = limits_of(KEYS[3], KEYS[4], {ARGV[6], ARGV[7], ARGV[8], ARGV[9]})
 local left = tonumber(ARGV[4])
-local limited = ARGV[6] ~= '' or ARGV[8] ~= ''
+local limited = limits.pace < math.huge or limits.free < math.huge
 local suspects = redis.call('HLEN', KEYS[2]) > 0
 local tokens = {}
 
