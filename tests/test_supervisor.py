@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,16 +31,18 @@ def alive(pid: int) -> bool:
     return True
 
 
-def other_reader(raw: Raw, before: int) -> int:
-    """The process that reads, as the name of its consumer tells, where that is another than before; else 0."""
-    names = [each["name"] for each in raw.xinfo_consumers("orders", "billing")] if raw.exists("orders") else []
-    pids = {int(name.removeprefix(f"{socket.gethostname()}-").split("-")[0]) for name in names if name != "returned"}
-    return max(pids - {before}, default=0)
-
-
 def consuming(raw: Raw, count: int = 1) -> bool:
     """Whether so many consumers wait for messages."""
     return raw.info("clients")["blocked_clients"] == count
+
+
+def other_reader(raw: Raw, fleet: Fleet, worker: subprocess.Popen[str], before: int) -> int:
+    """The worker's only child, once it waits for messages, where that is another than before; else 0."""
+    children = fleet.children(worker)
+    raw.ping()  # What the child before has left open is closed by the time that the server answers again.
+    if len(children) == 1 and children != [before] and consuming(raw) and fleet.children(worker) == children:
+        return children[0]
+    return 0
 
 
 @pytest.fixture
@@ -136,15 +137,15 @@ def test_a_process_that_dies_is_replaced_ever_later_until_a_message_is_settled(r
     """So a worker that dies at its start doesn't spin, and one that works is replaced at once."""
     worker, own = fleet.start(), 0
     for _ in range(3):
-        own = wait_until(lambda own=own: other_reader(raw, own))
+        own = wait_until(lambda own=own: other_reader(raw, fleet, worker, own))
         os.kill(own, signal.SIGKILL)
-    own = wait_until(lambda: other_reader(raw, own))
+    own = wait_until(lambda: other_reader(raw, fleet, worker, own))
     for count in (1, 2):
         # When the second is settled, the worker has seen that the first is.
         raw.xadd("orders", {"do": "ok"})
         wait_until(lambda count=count: totals(raw) == {"acknowledged": count})
     os.kill(own, signal.SIGKILL)
-    wait_until(lambda: other_reader(raw, own))
+    wait_until(lambda: other_reader(raw, fleet, worker, own))
     worker.terminate()
     waits = [float(each) for each in re.findall(r"SIGKILL; another starts in ([\d.]+) s", fleet.finish(worker))]
     first, second, third, last = waits
