@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from django.utils.translation import gettext_lazy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from django_redis_streams.exceptions import InvalidMessage, PayloadTooLarge
@@ -397,12 +397,18 @@ def told(message):
 
 
 identities = st.sampled_from([ID, ID.upper(), ID[:-1], "7", ""])
-texts = st.sampled_from(["1", "{}", '{"a": 1}', "NaN", "[", "1 ", "1x", "", '"\u00e9"', '"\udcff"', "[" * 100_000])
+whole = st.sampled_from(["1", "{}", ' {"a": 1} ', '"\u00e9"', '"' + "x" * 100_000 + '"'])
+broken = st.sampled_from(["NaN", "[", "1x", "", " ", '"\udcff"', "[" * 100_000])
+# Whole only where its neighbours are taken for a part of it.
+borrowing = st.sampled_from(["[1", "2]", "1,2", "1,2,3", "[1],", '"1', '2"', '{"a":1', '"a":1}', "1],[1"])
+texts = whole | broken | borrowing
 envelopes = st.builds(lambda identity, text: ["id", identity, "data", text], identities, texts) | st.builds(
     lambda identity, kind, text: ["id", identity, "type", kind, "data", text], identities, foreign_text, texts
 )
 
 
+@example([(["id", ID, "type", "\udcff", "data", "1"], False)])
+@example([(["id", ID, "data", '"\udcff"'], False)])
 @given(st.lists(st.tuples(st.just([]) | field_lists | envelopes, st.booleans()), max_size=5))
 def test_messages_that_are_decoded_together_are_those_that_each_entry_holds(entries):
     """The short way of a batch has no say in what a message is, whatever the others hold, and however little."""
@@ -420,6 +426,19 @@ def test_messages_that_are_decoded_together_are_those_that_each_entry_holds(entr
         except Undecodable as error:
             each_alone.append(told(error))
     assert [told(each) for each in decode_all(batch)] == each_alone
+
+
+@pytest.mark.parametrize("borrowed", [("[1", "2]", "1,2,3"), ("1,2", '"x', 'x"', "1,2"), ("1", "1],[1"), ("1]", "[1")])
+def test_no_payload_borrows_from_its_neighbours(borrowed):
+    """Together they would be as many values as there are messages; each alone is none, or more than one."""
+    batch = [
+        SimpleNamespace(
+            origin=ORIGIN, entry_id=ENTRY, published_id=ENTRY, fields=["id", ID, "data", text], carried=None
+        )
+        for text in borrowed
+    ]
+    alone = [text == "1" for text in borrowed]
+    assert [not isinstance(each, Undecodable) for each in decode_all(batch)] == alone
 
 
 def test_redelivered_message_keeps_its_identity():

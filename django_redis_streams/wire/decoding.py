@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from ..keys import DEFAULT_LANE, token
 from ..message import NO_HEADERS, Draft, Message
@@ -26,8 +27,13 @@ __all__ = [
     "message_id",
 ]
 
+# How many fields and values there are where publish() got no option, or only a type.
 _ID_DATA = 4
 _ID_TYPE_DATA = 6
+# In characters: of more, the parsing itself costs so much that a copy of all would save nothing.
+_MOST_TOGETHER = 100_000
+_WORD = secrets.token_hex()
+_BETWEEN = f',"{_WORD}",'
 
 
 class Undecodable(ValueError):
@@ -60,36 +66,37 @@ class Entry(Protocol):
 def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
     """The message that each entry holds; where it can't be decoded, the error stands in its place, not raised.
 
-    As `decode_entry`, but with a short way for what publish() writes where no option but a type was given: nearly all
-    that ever comes.
+    As `decode_entry`, but what publish() writes where no option but a type was given, nearly all that ever comes, is
+    decoded together, for a third of the time.
     """
-    scan, origin, stream, group, lane = _scan, None, "", "", ""
-    # What has another shape goes the long way, whatever stands there.
-    trusted = are_uuids([fields[1] for each in entries if len(fields := each.fields) in {_ID_DATA, _ID_TYPE_DATA}])
-    messages: list[Any] = []
-    for entry in entries:
-        fields = entry.fields
-        size = len(fields)
-        plain = (size == _ID_DATA and fields[2] == "data") or (
-            size == _ID_TYPE_DATA and fields[2] == "type" and fields[4] == "data" and fields[3].isascii()
-        )
-        text, end = fields[-1] if fields else "", -1
-        if plain and fields[0] == "id" and entry.carried is None and text.isascii() and (trusted or is_uuid(fields[1])):
-            try:  # noqa: SIM105  suppress() costs as much as the rest
-                payload, end = scan(text, 0)
-            except (ValueError, StopIteration, RecursionError):
-                pass
-        if end != len(text):
-            messages.append(_decoded_or_error(entry))
-            continue
+    together = _decoded_together(entries)
+    if together is not None:
+        return together
+    messages: list[Any] = [None] * len(entries)
+    for size in (_ID_DATA, _ID_TYPE_DATA):
+        places = [at for at, each in enumerate(entries) if len(each.fields) == size and _plain([each])]
+        for at, message in zip(places, _decoded_together([entries[at] for at in places]) or (), strict=False):
+            messages[at] = message
+    return [message or _decoded_or_error(entry) for message, entry in zip(messages, entries, strict=True)]
+
+
+def _decoded_together(entries: Sequence[Entry]) -> list[Any] | None:
+    """The messages of entries that are plain, all of one shape; None where they aren't, or one isn't JSON."""
+    columns = _plain(entries)
+    payloads = columns and _payloads(columns.payloads)
+    if columns is None or payloads is None:
+        return None
+    origin, stream, group, lane = None, "", "", ""
+    messages = []
+    for entry, identity, type_, payload in zip(entries, columns.ids, columns.types, payloads, strict=True):
         if entry.origin is not origin:
             origin = entry.origin
             stream, group, lane = origin.stream, origin.group, origin.lane
         message = Draft()
-        message.id = fields[1]
+        message.id = identity
         message.stream = stream
         message.payload = payload
-        message.type = fields[3] if size == _ID_TYPE_DATA else ""
+        message.type = type_
         message.key = None
         message.headers = NO_HEADERS
         message.given_time = None
@@ -101,6 +108,50 @@ def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
         message.__class__ = Message
         messages.append(message)
     return messages
+
+
+class _Columns(NamedTuple):
+    """Of plain entries, what stands in the fields of each."""
+
+    ids: Sequence[str]
+    types: Sequence[str]
+    payloads: Sequence[str]
+
+
+def _plain(entries: Sequence[Entry]) -> _Columns | None:
+    """The columns of entries as publish() writes them without options, all with a type or all without; else None."""
+    rows, count = [each.fields for each in entries], len(entries)
+    sizes = set(map(len, rows))
+    if sizes == {_ID_DATA}:
+        id_names, ids, data_names, payloads = zip(*rows, strict=True)
+        types = ("",) * count
+    elif sizes == {_ID_TYPE_DATA}:
+        id_names, ids, type_names, types, data_names, payloads = zip(*rows, strict=True)
+        if type_names.count("type") < count or not _is_utf8("".join(types)):
+            return None
+    else:
+        return None
+    named = id_names.count("id") == count == data_names.count("data")
+    ours = any([each.carried for each in entries])  # noqa: C419  a generator takes three times as long
+    return _Columns(ids, types, payloads) if named and not ours and are_uuids(ids) else None
+
+
+def _payloads(texts: Sequence[str]) -> list[Any] | None:
+    """What these hold, parsed as one array; None where that can't be told for sure, or isn't worth it.
+
+    No text can borrow from its neighbour, as `[1` and `2]` would: between each two stands a word that nobody outside
+    knows, and in the array itself there must be as many of them as were put in, each in its place.
+    """
+    array = f"[{_BETWEEN.join(texts)}]"
+    if len(array) > _MOST_TOGETHER:
+        return None
+    try:
+        values, end = _scan(array, 0)
+    except (ValueError, StopIteration, RecursionError):
+        return None
+    count = len(texts)
+    apart = len(values) == 2 * count - 1 and values[1::2].count(_WORD) == count - 1
+    return values[::2] if apart and end == len(array) and _is_utf8(array) else None
 
 
 def _decoded_or_error(entry: Entry) -> Message | Undecodable:
@@ -240,11 +291,17 @@ def _time(text: str) -> datetime:
 
 
 def _utf8(text: str, what: str) -> str:
-    try:
-        text.isascii() or text.encode()
-    except UnicodeEncodeError as error:
-        raise Undecodable(f"The field {what!r} is not UTF-8") from error
+    if not _is_utf8(text):
+        raise Undecodable(f"The field {what!r} is not UTF-8")
     return text
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it came as UTF-8: other bytes are surrogates in it."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _text(text: str) -> str:
