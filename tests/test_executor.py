@@ -20,6 +20,7 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.keys import StreamKeys
 from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
+from django_redis_streams.store import delivery as store
 from django_redis_streams.store.delivery import Delivery
 from django_redis_streams.wire import Origin, decode_all
 from django_redis_streams.worker.board import Slots
@@ -34,7 +35,7 @@ bill = handler("orders", group="billing")
 
 def deliveries(*entries: list[str]) -> list[Delivery]:
     """Foreign entries, as read from the main stream."""
-    return [Delivery(ORIGIN, "orders", f"{number}-0", fields) for number, fields in enumerate(entries, 1)]
+    return store.deliveries(ORIGIN, "orders", [(f"{number}-0", fields) for number, fields in enumerate(entries, 1)])
 
 
 def numbered(count: int) -> list[Delivery]:
@@ -478,6 +479,27 @@ def test_what_runs_stands_on_the_slots_while_it_runs(batch_size):
             assert slots.running() == []
         assert slots.running() == []
     assert seen == [[f"orders/{number}-0"] for number in range(1, 6)]
+
+
+def test_each_of_a_batch_stands_on_the_slots_with_the_stream_that_it_was_read_from():
+    """One consumer reads several, and one batch may hold entries of each; the batch before may have been longer."""
+    seen: list[str] = []
+    slots = Slots(STREAM, group := GroupConfig(name="billing"))
+    redelivery, main = "{orders}:redelivery:billing", ORIGIN.key
+    both = [
+        *store.deliveries(ORIGIN, redelivery, [("1-0", ["n", "1"])]),
+        *store.deliveries(ORIGIN, main, [("1-0", ["n", "1"]), ("2-0", ["n", "2"])]),
+    ]
+
+    @bill
+    def run(_: Message) -> None:
+        seen.extend(token for token, _ in slots.running())
+
+    with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
+        for batch in (numbered(9), both, both[1:], both[:1]):
+            seen.clear()
+            assert not list(executor.run(batch, lambda _: True, Runs([])))
+            assert seen == [each.token for each in batch]
 
 
 def test_a_batch_stands_on_the_slots_as_a_whole_and_then_one_by_one():

@@ -22,7 +22,7 @@ from django_redis_streams import conf
 from django_redis_streams.handlers import handler
 from django_redis_streams.metrics import BOUNDS
 from django_redis_streams.outcomes import Ack
-from django_redis_streams.store.delivery import Delivery
+from django_redis_streams.store.delivery import Delivery, deliveries
 from django_redis_streams.wire import Origin
 from django_redis_streams.worker.health import not_alive, not_ready
 from django_redis_streams.worker.tallies import Histogram, Tallies, _shared
@@ -332,7 +332,8 @@ def test_a_histogram_counts_each_value_in_its_bucket(values: list[float]) -> Non
 
 def entry(milliseconds: int, key: str = "orders") -> Delivery:
     """An entry that was appended then."""
-    return Delivery(Origin(stream="orders", group="billing", key="orders"), key, f"{milliseconds}-0", [])
+    (made,) = deliveries(Origin(stream="orders", group="billing", key="orders"), key, [(f"{milliseconds}-0", [])])
+    return made
 
 
 @pytest.mark.parametrize(

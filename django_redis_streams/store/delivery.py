@@ -10,7 +10,6 @@ from ..keys import token
 from ..message import Message
 from ..outcomes import Outcome
 from ..wire import Carried, Fields, Origin, message_id, uncarry
-from .membership import Membership
 
 __all__ = ["Delivery", "Run", "deliveries"]
 
@@ -29,25 +28,24 @@ class Run:
 
 
 class Delivery:
-    """One entry in a consumer's hand.
+    """One entry in a consumer's hand, as `deliveries` makes it.
 
     `key` and `entry_id` say where it is pending; `fields` are the original ones; `carried` is set where it
     came by the redelivery stream, which is ours: there an entry is deleted when it is settled. `since` is when
-    it was last known to be pending for this consumer, on the monotonic clock; `outcome`, what its run has come to.
+    it was last known to be pending for this consumer, on the monotonic clock; `outcome`, what its run has come to;
+    `run`, what that was like, where somebody wants to hear of it.
     """
 
     __slots__ = "carried", "entry_id", "fields", "key", "origin", "outcome", "run", "since"
 
-    def __init__(self, origin: Origin, key: str, entry_id: str, fields: Fields, carried: Carried | None = None) -> None:
-        self.origin = origin
-        self.key = key
-        self.entry_id = entry_id
-        self.fields = fields
-        self.carried = carried
-        self.since = 0.0
-        self.outcome: Outcome | None = None
-        # What running it was like, where somebody wants to hear of it.
-        self.run: Run | None = None
+    origin: Origin
+    key: str
+    entry_id: str
+    fields: Fields
+    carried: Carried | None
+    since: float
+    outcome: Outcome | None
+    run: Run | None
 
     @property
     def token(self) -> str:
@@ -84,14 +82,22 @@ class Delivery:
         )
 
 
-def deliveries(membership: Membership, key: str, entries: Entries) -> list[Delivery]:
+def deliveries(origin: Origin, key: str, entries: Entries) -> list[Delivery]:
     """What a reply's entries of one stream are, in their order."""
-    origin = membership.origins[key]
-    if key == origin.key:
-        return [Delivery(origin, key, entry_id, fields) for entry_id, fields in entries]
-    return [_redelivered(origin, key, *each) for each in entries]
-
-
-def _redelivered(origin: Origin, key: str, entry_id: str, fields: Fields) -> Delivery:
-    carried, original = uncarry(fields) or (None, fields)
-    return Delivery(origin, key, entry_id, original, carried)
+    made = []
+    redelivered = key != origin.key
+    for entry_id, fields in entries:
+        # Without a constructor, whose call costs as much as all this.
+        delivery = Delivery()
+        delivery.origin = origin
+        delivery.key = key
+        delivery.entry_id = entry_id
+        delivery.fields = fields
+        delivery.carried = None
+        delivery.since = 0.0
+        delivery.outcome = None
+        delivery.run = None
+        if redelivered and (found := uncarry(fields)):
+            delivery.carried, delivery.fields = found
+        made.append(delivery)
+    return made

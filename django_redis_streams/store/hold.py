@@ -105,7 +105,7 @@ def _taken(link: Link, membership: Membership, key: str, ids: Sequence[str], nei
         for gone in (each for each in ids if each not in there):
             run(link, vanish_command(membership, key, gone))
             vanished.append(token(key, gone))
-    return Found(deliveries(membership, key, entries), vanished)
+    return Found(deliveries(membership.origins[key], key, entries), vanished)
 
 
 def _one_by_one(link: Link, key: str, ids: Sequence[str]) -> list[Any]:

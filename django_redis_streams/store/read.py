@@ -69,7 +69,7 @@ def delivered(membership: Membership, reply: Any) -> list[Delivery]:
         each
         for key, entries, *_ in reply or ()
         if key is not None and not isinstance(entries, ResponseError)
-        for each in deliveries(membership, key, entries)
+        for each in deliveries(membership.origins[key], key, entries)
     ]
 
 

@@ -6,10 +6,10 @@ Every command here may be sent twice: what was settled already is found settled,
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..outcomes import Ack, DeadLetter, RetryLater
+from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
 from ..wire import Carried, carry
 from .delivery import Delivery
 from .limits import slots_key
@@ -23,29 +23,36 @@ SettleCommands = list[tuple[Command, list[Delivery]]]
 _ACKS_AT_ONCE = 100
 
 
-def settle_commands(membership: Membership, ended: Iterable[Delivery]) -> SettleCommands:
+def settle_commands(membership: Membership, ended: Sequence[Delivery]) -> SettleCommands:
     """The commands that settle these as their outcomes say, each with what it settles."""
     commands: SettleCommands = []
     acks: dict[tuple[str, bool], list[Delivery]] = {}
-    alike: list[Delivery] = []
-    last_key, last_outcome = "", None
-    for delivery in ended:
-        outcome = delivery.outcome
-        if outcome is last_outcome and delivery.key == last_key:
-            alike.append(delivery)  # as mostly all of a batch are
-        elif isinstance(outcome, Ack):
-            last_key, last_outcome = delivery.key, outcome
-            alike = acks.setdefault((last_key, outcome.skipped), [])
-            alike.append(delivery)
+    for outcome, key, alike in _alike(ended):
+        if isinstance(outcome, Ack):
+            acks.setdefault((key, outcome.skipped), []).extend(alike)
         else:
-            assert outcome is not None
-            commands.append((_failure_command(membership, delivery, outcome), [delivery]))
+            commands += [(_failure_command(membership, each, outcome), [each]) for each in alike]
     for (key, skipped), batch in acks.items():
         for begin in range(0, len(batch), _ACKS_AT_ONCE):
             part = batch[begin : begin + _ACKS_AT_ONCE]
             ids = [delivery.entry_id for delivery in part]
             commands.append((_ack(membership, key, "skipped" if skipped else "acknowledged", ids), part))
     return commands
+
+
+def _alike(ended: Sequence[Delivery]) -> Iterator[tuple[Outcome, str, Sequence[Delivery]]]:
+    """These with their outcome and stream, together where all have the same, as mostly all of a batch do."""
+    if not ended:
+        return
+    outcome, key, count = ended[0].outcome, ended[0].key, len(ended)
+    assert outcome is not None
+    outcomes = [each.outcome for each in ended]
+    if outcomes.count(outcome) == count == [each.key for each in ended].count(key):
+        yield outcome, key, ended
+        return
+    for each in ended:
+        assert each.outcome is not None
+        yield each.outcome, each.key, (each,)
 
 
 def vanish_command(membership: Membership, key: str, entry_id: str) -> Command:
@@ -57,7 +64,7 @@ def _ack(membership: Membership, key: str, total: str, ids: list[str]) -> Comman
     group = membership.group.name
     return script("ack")(
         [key, membership.keys.totals(group), membership.keys.suspects(group), *slots_key(membership)],
-        group, _ours(membership, key), total, *ids,
+        group, _ours(membership, key), total, " ".join(ids),
     )  # fmt: skip
 
 

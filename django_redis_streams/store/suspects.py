@@ -70,7 +70,7 @@ def try_suspect(link: Link, membership: Membership, name: str) -> Tried:
     )  # fmt: skip
     if not found:
         return Tried(vanished=verdict == "vanished", limited=verdict == "limited")
-    (delivery,) = deliveries(membership, key, [found[0]])
+    (delivery,) = deliveries(membership.origins[key], key, [found[0]])
     return Tried(delivery, Crashed(*found[1:]) if verdict == "crashed" else None)
 
 
@@ -87,5 +87,5 @@ def body_of(link: Link, membership: Membership, names: Sequence[str]) -> list[De
     for name in names:
         key, entry_id = split_token(name)
         if key in membership.origins:
-            found += deliveries(membership, key, link.call("XRANGE", key, entry_id, entry_id))
+            found += deliveries(membership.origins[key], key, link.call("XRANGE", key, entry_id, entry_id))
     return found

@@ -11,14 +11,15 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ..conf import GroupConfig, StreamConfig
+from ..keys import split_token, token
 from ..store.delivery import Delivery
 from ..store.membership import Membership
 
 __all__ = ["Board", "Slots"]
 
 _DOUBLE = 8
-# Two numbers of up to 20 digits, and what parts them from each other and from the key.
-_ENTRY_ID = 42
+# Two numbers of up to 20 digits, and what parts them from each other, from the key, and from the next line.
+_ENTRY_ID = 43
 
 
 class Slots:
@@ -39,16 +40,25 @@ class Slots:
         self.deadlines = doubles[:rows]
         self._settled = doubles[rows : rows + 1]
         self._left = doubles[rows + 1 :]
-        self._names = memoryview(self._memory)[(rows + 2) * _DOUBLE :]
+        # Of the first rows a line each; of the others so many bytes each, since they are named one by one.
+        self._lines = memoryview(self._memory)[(rows + 2) * _DOUBLE :][: self.rows * self._width]
+        self._names = memoryview(self._memory)[(rows + 2) * _DOUBLE :][self.rows * self._width :]
 
-    def name(self, deliveries: Sequence[Delivery], first: int = 0) -> None:
-        """Say which entries the rows from `first` on stand for. None of these rows may be running."""
-        # As `Delivery.token`, without the call: hundreds of thousands are written a second.
-        text = "".join([f"{each.key}/{each.entry_id}".ljust(self._width) for each in deliveries])
-        names = text.encode()
-        if len(names) > len(text):  # keys beyond ASCII: a row is so many bytes
-            names = b"".join([each.token.encode().ljust(self._width) for each in deliveries])
-        self._names[first * self._width : first * self._width + len(names)] = names
+    def name_batch(self, deliveries: Sequence[Delivery]) -> None:
+        """Say which entries the first rows stand for. None of them may be running."""
+        key = deliveries[0].key
+        if [each.key for each in deliveries].count(key) == len(deliveries):  # as mostly: then it stands there once
+            lines = f"{key}/" + "\0".join([each.entry_id for each in deliveries])
+        else:
+            lines = "\0".join([each.token for each in deliveries])
+        text = f"{lines}\0".encode()
+        self._lines[: len(text)] = text
+
+    def name_coroutines(self, deliveries: Sequence[Delivery], first: int) -> None:
+        """Say which entries the rows of coroutines from `first` on stand for. None of these rows may be running."""
+        names = b"".join([each.token.encode().ljust(self._width) for each in deliveries])
+        begin = (first - self.rows) * self._width
+        self._names[begin : begin + len(names)] = names
 
     def running(self) -> list[tuple[str, float]]:
         """For the supervisor: the token and the deadline of each row that runs."""
@@ -73,7 +83,12 @@ class Slots:
         return int(self._settled[0])
 
     def _named(self, row: int) -> str:
-        return bytes(self._names[row * self._width : (row + 1) * self._width]).rstrip(b" ").decode()
+        if row < self.rows:
+            lines = bytes(self._lines).split(b"\0")
+            name = lines[row].decode()
+            return name if "/" in name else token(split_token(lines[0].decode())[0], name)
+        begin = (row - self.rows) * self._width
+        return bytes(self._names[begin : begin + self._width]).rstrip(b" ").decode()
 
 
 class Board:

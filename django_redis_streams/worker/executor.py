@@ -124,7 +124,7 @@ class Executor:
         for first in range(0, len(deliveries), self._slots.rows):
             part = deliveries[first : first + self._slots.rows]
             if self._runs_functions:
-                self._slots.name(part)
+                self._slots.name_batch(part)
             yield from self._run_part(part, may_run, runs)
         self._after_batch()
 

@@ -25,7 +25,7 @@ class Rows:
         """Where none is taken: name those that are taken next, in this order; all at once costs a third."""
         named = deliveries[: len(self._all)]
         self._free = deque(self._all)
-        self._slots.name(named, self._all.start)
+        self._slots.name_coroutines(named, self._all.start)
         self._named = len(named)
 
     def forget_next(self) -> None:
@@ -38,7 +38,7 @@ class Rows:
         if self._named:
             self._named -= 1
         else:
-            self._slots.name((delivery,), row)
+            self._slots.name_coroutines((delivery,), row)
         self._slots.deadlines[row] = deadline
         return row
 
