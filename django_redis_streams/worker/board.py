@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from array import array
 from collections.abc import Iterable, Sequence
 
 from ..conf import GroupConfig, StreamConfig
@@ -59,6 +60,15 @@ class Slots:
         names = b"".join([each.token.encode().ljust(self._width) for each in deliveries])
         begin = (first - self.rows) * self._width
         self._names[begin : begin + len(names)] = names
+
+    def run(self, rows: Sequence[int], deadline: float) -> None:
+        """These rows, which ascend, run until the deadline; 0 where they have ended."""
+        first, count = rows[0], len(rows)
+        if rows[-1] - first == count - 1:
+            self.deadlines[first : first + count] = array("d", (deadline,)) * count
+        else:
+            for row in rows:
+                self.deadlines[row] = deadline
 
     def running(self) -> list[tuple[str, float]]:
         """For the supervisor: the token and the deadline of each row that runs."""

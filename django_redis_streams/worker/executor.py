@@ -41,11 +41,9 @@ _GIVEN_AWAY = BaseException()
 _OWN_FILES = (__file__, coroutines.__file__)
 
 
-# A delivery for a batch handler, with its row on the slots and its message.
-_Collected = tuple[int, Delivery, Message]
-# What is done with the messages of one type. Either something takes them; or it is None, and then there are the
-# handler, the function to be called with each, and its TIMEOUT.
-_Way = tuple[Callable[[_Collected], None] | None, Any, Any, float]
+# What is done with the messages of one type. Either something takes the rows that they stand on; or it is None, and
+# then there are the handler, the function to be called with each, and its TIMEOUT.
+_Way = tuple[Callable[[int], None] | None, Any, Any, float]
 
 
 @dataclass(slots=True)
@@ -76,6 +74,26 @@ class Runs:
         self.ended.extend(deliveries)
         self.deliveries.extend(deliveries)
         self.durations.extend((seconds, *repeat(0.0, len(deliveries) - 1)))
+
+
+@dataclass(slots=True)
+class _Part:
+    """What stands on the rows: deliveries with their messages, and which rows are for which batch handler."""
+
+    deliveries: Sequence[Delivery]
+    messages: Sequence[Any]
+    may_run: Callable[[Delivery], bool]
+    runs: Runs
+    batches: dict[Handler, list[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one call is for: rows, with their deliveries and messages."""
+
+    rows: Sequence[int]
+    deliveries: Sequence[Delivery]
+    messages: list[Message]
 
 
 class Executor:
@@ -128,27 +146,22 @@ class Executor:
             yield from self._run_part(part, may_run, runs)
         self._after_batch()
 
-    def _run_part(  # noqa: C901  a call for each of these steps would cost as much as the steps
+    def _run_part(
         self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool], runs: Runs
     ) -> Iterator[None]:
         """As many as there are rows: each stands on one. Most are for a function, which is called here."""
         deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
         ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
-        batches: dict[Handler, list[_Collected]] = {}
-        seen = None
-        messages = decode_all(deliveries)
+        part = _Part(deliveries, decode_all(deliveries), may_run, runs)
+        seen: Any = part  # none of the types
         self.now = clock()  # no handler's TIMEOUT begins before its message is there
-        for row, (delivery, message) in enumerate(zip(deliveries, messages, strict=True)):
-            if isinstance(message, Undecodable):
-                if may_run(delivery):
-                    runs.add(delivery, self._invalid(delivery, message))
-                continue
+        for row, message in enumerate(part.messages):
             if message.type != seen:
                 seen = message.type
-                put_by, handler, function, seconds = self._way(seen, batches, may_run, runs)
+                put_by, handler, function, seconds = self._way(seen, part)
             if put_by is not None:
-                put_by((row, delivery, message))
-            elif may_run(delivery):
+                put_by(row)
+            elif may_run(delivery := deliveries[row]):
                 deadlines[row] = (began := self.now) + seconds
                 outcome: Outcome | None = HANDLED
                 try:
@@ -168,42 +181,43 @@ class Executor:
                 if now > self._late:
                     yield
                     self._go_on()
-        yield from self._run_batches(batches, may_run, runs)
+        yield from self._run_batches(part)
 
     def _go_on(self) -> None:
         """There was a pause, in which all outcomes were settled."""
         self.now = time.monotonic()
         self._late = self.now + LATEST
 
-    def _way(
-        self, type_: str, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool], runs: Runs
-    ) -> _Way:
-        """What is to be done with messages of this type."""
-        handler = self._handlers.find(type_)
+    def _way(self, type_: str | None, part: _Part) -> _Way:
+        """What is to be done with messages of this type; None stands for what can't be decoded."""
+        handler = None if type_ is None else self._handlers.find(type_)
         if handler is None:
-            return partial(self._settle_unmatched, may_run, runs), None, None, 0.0
+            settle = self._settle_invalid if type_ is None else self._settle_unmatched
+            return partial(settle, part), None, None, 0.0
         if handler.batch:
-            return batches.setdefault(handler, []).append, None, None, 0.0
+            return part.batches.setdefault(handler, []).append, None, None, 0.0
         if handler in self._async:
-            return partial(self._give_away, handler), None, None, 0.0
+            return partial(self._give_away, handler, part), None, None, 0.0
         return None, handler, self._functions[handler], self._timeouts[handler]
 
-    def _settle_unmatched(self, may_run: Callable[[Delivery], bool], runs: Runs, collected: _Collected) -> None:
-        _, delivery, message = collected
-        if may_run(delivery):
-            runs.add(delivery, self._unmatched(delivery, message))
+    def _settle_invalid(self, part: _Part, row: int) -> None:
+        if part.may_run(delivery := part.deliveries[row]):
+            part.runs.add(delivery, self._invalid(delivery, part.messages[row]))
 
-    def _give_away(self, handler: Handler, collected: _Collected) -> None:
-        self.coroutines.add_one(handler, *collected[1:])
+    def _settle_unmatched(self, part: _Part, row: int) -> None:
+        if part.may_run(delivery := part.deliveries[row]):
+            part.runs.add(delivery, self._unmatched(delivery, part.messages[row]))
 
-    def _run_batches(
-        self, batches: dict[Handler, list[_Collected]], may_run: Callable[[Delivery], bool], runs: Runs
-    ) -> Iterator[None]:
-        for handler, batch in batches.items():
+    def _give_away(self, handler: Handler, part: _Part, row: int) -> None:
+        self.coroutines.add_one(handler, part.deliveries[row], part.messages[row])
+
+    def _run_batches(self, part: _Part) -> Iterator[None]:
+        for handler, rows in part.batches.items():
             if handler in self._async:
-                self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch])
-            else:
-                yield from self._run_batch(handler, [each for each in batch if may_run(each[1])], runs)
+                self.coroutines.add(handler, [(part.deliveries[row], part.messages[row]) for row in rows])
+            elif rows := [row for row in rows if part.may_run(part.deliveries[row])]:
+                batch = _Batch(rows, [part.deliveries[row] for row in rows], [part.messages[row] for row in rows])
+                yield from self._run_batch(handler, batch, part.runs)
 
     def close(self) -> None:
         """Let go of the thread's database connections and event loop, and of those that its coroutines used."""
@@ -242,57 +256,54 @@ class Executor:
             return None
         return self._outcome(handler, delivery, message, message.asked, began)
 
-    def _run_batch(self, handler: Handler, batch: list[_Collected], runs: Runs) -> Iterator[None]:
+    def _run_batch(self, handler: Handler, batch: _Batch, runs: Runs) -> Iterator[None]:
         """One call for all; where it raises, one call each, so that the guilty one is found."""
-        if not batch:
-            return
         began = self.now = time.monotonic()
         error = self._failure_of_batch(handler, batch)
-        if error is None or len(batch) == 1:
-            runs.in_batches += len(batch)
+        if error is None or len(batch.rows) == 1:
+            runs.in_batches += len(batch.rows)
             runs.seconds_of_batches += self.now - began
             self._judge_batch(handler, batch, error, began, runs)
         elif error is not _GIVEN_AWAY:
-            for row, delivery, _ in batch:
+            for row, delivery in zip(batch.rows, batch.deliveries, strict=True):
                 if self.now > self._late:
                     yield
                     self._go_on()
                 # Decoded anew: the call that failed may have marked or changed it.
-                alone, began = [(row, delivery, decode_entry(delivery))], self.now
+                alone, began = _Batch([row], [delivery], [decode_entry(delivery)]), self.now
                 self._judge_batch(handler, alone, self._failure_of_batch(handler, alone), began, runs)
         if self.now > self._late:
             yield
             self._go_on()
 
     def _judge_batch(
-        self, handler: Handler, batch: list[_Collected], error: BaseException | None, began: float, runs: Runs
+        self, handler: Handler, batch: _Batch, error: BaseException | None, began: float, runs: Runs
     ) -> None:
         """What has come of a call: all alike, or what each was marked for."""
         if error is _GIVEN_AWAY:
             return
         seconds = self.now - began
-        if error is None and not self._heard and all([m.asked is None for _, _, m in batch]):  # noqa: C419  faster
-            runs.add_alike([delivery for _, delivery, _ in batch], HANDLED, seconds)
+        if error is None and not self._heard and not any([each.asked for each in batch.messages]):  # noqa: C419  faster
+            runs.add_alike(batch.deliveries, HANDLED, seconds)
             return
-        for _, delivery, message in batch:
+        for delivery, message in zip(batch.deliveries, batch.messages, strict=True):
             cause = message.asked if error is None else error
             runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds)
             seconds = 0.0  # as in `add_alike`
 
-    def _failure_of_batch(self, handler: Handler, batch: list[_Collected]) -> BaseException | None:
-        deadlines, deadline = self._slots.deadlines, self.now + self._timeouts[handler]
-        for row, _, _ in batch:
-            deadlines[row] = deadline
+    def _failure_of_batch(self, handler: Handler, batch: _Batch) -> BaseException | None:
+        # The call gets a list of its own, to do with as it likes.
+        messages = batch.messages.copy()
+        self._slots.run(batch.rows, self.now + self._timeouts[handler])
         try:
-            result = self._call(self._functions[handler], [message for _, _, message in batch])
+            result = self._call(self._functions[handler], messages)
         except BaseException as error:  # noqa: BLE001  as above
             return error
         finally:
-            for row, _, _ in batch:
-                deadlines[row] = 0.0
+            self._slots.run(batch.rows, 0.0)
             self.now = time.monotonic()
         if asyncio.iscoroutine(result):
-            self.coroutines.add(handler, [(delivery, message) for _, delivery, message in batch], result)
+            self.coroutines.add(handler, list(zip(batch.deliveries, batch.messages, strict=True)), result)
             return _GIVEN_AWAY
         return None
 
