@@ -295,6 +295,38 @@ def test_what_a_foreign_hand_puts_into_a_redelivery_stream_stops_nothing(raw: Ra
 # ---------------------------------------------------------------- batches
 
 
+@pytest.mark.parametrize("what", ["stopped", "lost", "claimed by another", "no more granted"])
+def test_of_a_batch_what_may_not_be_run_any_more_is_left(raw: Raw, group: Any, what: str) -> None:
+    """It was read with others, which ran first: what happened meanwhile counts for a call for several, too."""
+    group(CLAIM_IDLE=0.2)
+    ran: list[str] = []
+    ids = [raw.xadd("orders", {"type": kind}) for kind in ("first", "second", "second")]
+    # Without a keeper, which would see by itself what is lost.
+    grants = iter([True, True, False])
+
+    @handler("orders", type="first", group="billing", batch=True)
+    def first(messages: list[Message]) -> None:
+        match what:
+            case "stopped":
+                worker.stop.set()
+            case "lost":
+                worker.consumer.holdings.release([f"orders/{ids[1]}"])
+            case "claimed by another":
+                raw.xclaim("orders", "billing", "another", 0, [ids[1]])
+                now = time.monotonic()
+                wait_until(lambda: time.monotonic() - now > 0.1, "half of CLAIM_IDLE is over")
+
+    @handler("orders", type="second", group="billing", batch=True)
+    def second(messages: list[Message]) -> None:
+        worker.stop.set()
+        ran.extend(each.entry_id for each in messages)
+
+    worker = Worker(drain=True, begin=(lambda: next(grants)) if what == "no more granted" else None)
+    worker.consumer.run()
+    expected = {"stopped": [], "lost": ids[2:], "claimed by another": ids[2:], "no more granted": ids[1:2]}
+    assert ran == expected[what]
+
+
 def test_of_a_batch_only_the_guilty_message_fails(raw: Raw) -> None:
     """Those that were run with it are acknowledged."""
 

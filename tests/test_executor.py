@@ -24,7 +24,7 @@ from django_redis_streams.store import delivery as store
 from django_redis_streams.store.delivery import Delivery
 from django_redis_streams.wire import Origin, decode_all
 from django_redis_streams.worker.board import Slots
-from django_redis_streams.worker.executor import Executor, Runs
+from django_redis_streams.worker.executor import Executor, Permission, Runs
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 
@@ -54,7 +54,7 @@ def execute() -> Iterator[Callable[..., list[Outcome]]]:
             made.append(Executor(handlers.of("orders", "billing"), place, Slots(STREAM, place)))
         executor = made[0]
         runs = Runs([])
-        for _ in executor.run(batch, may_run, runs):
+        for _ in executor.run(batch, Permission(may_run), runs):
             pass
         assert runs.deliveries == runs.ended
         assert len(runs.deliveries) == len(runs.durations)
@@ -475,7 +475,7 @@ def test_what_runs_stands_on_the_slots_while_it_runs(batch_size):
             raise SystemExit
 
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
-        for _ in executor.run(numbered(5), lambda _: True, Runs([])):
+        for _ in executor.run(numbered(5), Permission(lambda _: True), Runs([])):
             assert slots.running() == []
         assert slots.running() == []
     assert seen == [[f"orders/{number}-0"] for number in range(1, 6)]
@@ -498,7 +498,7 @@ def test_each_of_a_batch_stands_on_the_slots_with_the_stream_that_it_was_read_fr
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
         for batch in (numbered(9), both, both[1:], both[:1]):
             seen.clear()
-            assert not list(executor.run(batch, lambda _: True, Runs([])))
+            assert not list(executor.run(batch, Permission(lambda _: True), Runs([])))
             assert seen == [each.token for each in batch]
 
 
@@ -514,7 +514,7 @@ def test_a_batch_stands_on_the_slots_as_a_whole_and_then_one_by_one():
         raise RuntimeError
 
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
-        assert not list(executor.run(numbered(2), lambda _: True, runs := Runs([])))
+        assert not list(executor.run(numbered(2), Permission(lambda _: True), runs := Runs([])))
         assert len(runs.ended) == 2
     assert seen == [["orders/1-0", "orders/2-0"], ["orders/1-0"], ["orders/2-0"]]
     assert slots.running() == []
@@ -541,7 +541,7 @@ def test_a_timeout_begins_with_the_run(monkeypatch: pytest.MonkeyPatch, batch: b
 
     monkeypatch.setattr("django_redis_streams.worker.executor.decode_all", decode_slowly)
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
-        assert not list(executor.run(numbered(2), lambda _: True, Runs([])))
+        assert not list(executor.run(numbered(2), Permission(lambda _: True), Runs([])))
     assert len(deadlines) == 2
     assert min(deadlines) >= decoded[0] + 10.0
 
@@ -555,6 +555,6 @@ def test_the_time_of_a_batch_is_told_once() -> None:
 
     group = GroupConfig(name="billing")
     with closing(Executor(handlers.of("orders", "billing"), group, Slots(STREAM, group))) as executor:
-        assert not list(executor.run(numbered(3), lambda _: True, runs := Runs([])))
+        assert not list(executor.run(numbered(3), Permission(lambda _: True), runs := Runs([])))
     assert runs.durations[0] > 0
     assert runs.durations[1:] == [0.0, 0.0]

@@ -24,6 +24,7 @@ from django_redis_streams.worker.keeper import Keeper
 from django_redis_streams.worker.maintenance import Maintenance
 from django_redis_streams.worker.promoter import Promoter
 from django_redis_streams.worker.statistics import Statistics
+from django_redis_streams.worker.stop import Stop
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,7 +33,7 @@ class Worker:
     """One consumer with a keeper, maintenance, a promoter and statistics, in threads of this process."""
 
     def __init__(self, stream: str = "orders", group: str = "billing", name: str = "tested", **options: Any) -> None:
-        self.stop = threading.Event()
+        self.stop = Stop()
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
         self.slots = Slots(place.stream, place.group)
         executor = Executor(handlers.of(stream, group), place.group, self.slots)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
-from threading import Event
 
 from redis.exceptions import ResponseError
 
@@ -25,6 +24,7 @@ from ..worker.board import Slots
 from ..worker.consumer import Consumer
 from ..worker.databases import left_alone
 from ..worker.executor import Executor
+from ..worker.stop import Stop
 from ..worker.tallies import COUNTED
 from .commits import Commits
 from .watched import Watch
@@ -121,7 +121,7 @@ def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consume
     """
     declared = handlers.of(stream.name, group.name)
     watched = HandlerSet([changed(each, function=watch.over(each)) for each in declared])
-    watch.stop = Event()
+    watch.stop = Stop()
     consumer = Consumer(
         Membership(stream, group, _NAME),
         Executor(watched, group, Slots(stream, group)),

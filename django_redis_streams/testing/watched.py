@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from threading import Event
 from typing import Any
 
 from asgiref.sync import async_to_sync
 
 from ..exceptions import Reject, Retry
 from ..handlers import Handler
+from ..worker.stop import Stop
 
 __all__ = ["Watch"]
 
@@ -19,7 +19,7 @@ class Watch:
     """`stop` ends the consumer that runs; `errors` is what handlers raised."""
 
     def __init__(self, limit: int, *, raise_errors: bool) -> None:
-        self.stop = Event()
+        self.stop = Stop()
         self.errors: list[BaseException] = []
         self._limit = limit
         self._raise_errors = raise_errors

@@ -13,7 +13,6 @@ lost:
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,13 +27,14 @@ from ..store.hold import hand_back, is_held, pending_of, renew
 from ..store.membership import Membership
 from .claiming import Claiming
 from .coroutines import LATEST
-from .executor import Executor, Runs
+from .executor import Executor, Permission, Runs
 from .flight import Flight
 from .holdings import Holdings
 from .pace import Pace
 from .reader import Reader
 from .session import BLOCK_MS, Session
 from .settling import Settling
+from .stop import Stop
 from .tallies import Tally
 from .tell import tell_paused, tell_vanished
 from .waits import note_waits, note_waits_at_once
@@ -66,7 +66,7 @@ class Consumer:
         membership: Membership,
         executor: Executor,
         *,
-        stop: threading.Event,
+        stop: Stop,
         drain: bool = False,
         begin: Callable[[], bool] | None = None,
         on_settled: Callable[[int], None] = lambda _: None,
@@ -76,6 +76,7 @@ class Consumer:
         self.membership = membership
         self.holdings = Holdings()
         self.tally = tally or Tally()
+        self._permission = Permission(self._may_run, self._may_all_run)
         self._flight = Flight(executor, stop, self._may_run, self._ended)
         patient = when_idle is None
         self.session = Session(membership, self._flight.pause, self._resume, patient=patient)
@@ -210,7 +211,7 @@ class Consumer:
         runs = Runs(self._ledger.fresh)
         self._ledger.begin(began)
         self.tally.runs_batch()
-        for _ in self._executor.run(batch, self._may_run, runs):
+        for _ in self._executor.run(batch, self._permission, runs):
             if self.session.connected:
                 self.session.attempt(self._settle_fresh)
             self._ledger.begin(time.monotonic())
@@ -244,12 +245,17 @@ class Consumer:
         if self._executor.now - delivery.since > self._sure_for:
             self._make_sure(delivery)
             self._executor.now = time.monotonic()
-        if self._stop.is_set() or delivery not in self.holdings:
+        if self._stop.asked or delivery not in self.holdings:
             return False
         if self._begin is not None and not self._begin():
             self._stop.set()
             return False
         return True
+
+    def _may_all_run(self, deliveries: Sequence[Delivery]) -> bool:
+        """Whether `_may_run` would say so of each of these, whatever the server says."""
+        surely = self._executor.now - min([each.since for each in deliveries]) <= self._sure_for
+        return surely and not self._stop.asked and self._begin is None and self.holdings.issuperset(deliveries)
 
     def _make_sure(self, delivery: Delivery) -> None:
         """Ask until the server answers; where it refuses to renew, which the keeper reports, look whose it is."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import signals
 from ..conf import GroupConfig
@@ -29,7 +29,7 @@ from .board import Slots
 from .coroutines import LATEST, Coroutines
 from .databases import Databases
 
-__all__ = ["Executor", "Runs"]
+__all__ = ["Executor", "Permission", "Runs"]
 
 _LONGEST_ERROR = 1_000
 _LONGEST_TRACEBACK = 8_000
@@ -76,13 +76,23 @@ class Runs:
         self.durations.extend((seconds, *repeat(0.0, len(deliveries) - 1)))
 
 
+class Permission(NamedTuple):
+    """Who is asked right before a run: `one` whether this may be run, `all` whether these may, without asking for each.
+
+    That it doesn't say so means nothing: each is asked for then. What `one` refuses isn't run and has no outcome.
+    """
+
+    one: Callable[[Delivery], bool]
+    all: Callable[[Sequence[Delivery]], bool] = lambda _: False
+
+
 @dataclass(slots=True)
 class _Part:
     """What stands on the rows: deliveries with their messages, and which rows are for which batch handler."""
 
     deliveries: Sequence[Delivery]
     messages: Sequence[Any]
-    may_run: Callable[[Delivery], bool]
+    may_run: Permission
     runs: Runs
     batches: dict[Handler, list[int]] = field(default_factory=dict)
 
@@ -128,13 +138,12 @@ class Executor:
         """Whether some of its handlers are known to be coroutines."""
         return bool(self._async)
 
-    def run(self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool], runs: Runs) -> Iterator[None]:
+    def run(self, deliveries: Sequence[Delivery], may_run: Permission, runs: Runs) -> Iterator[None]:
         """Run these, one by one, and write down in `runs` what comes of each.
 
         It pauses, by a yield, when outcomes have waited for so long that they should be settled before the next run.
-        `may_run` is asked right before each: what it refuses isn't run and has no outcome. Messages for a batch handler
-        are collected and run together, at the end, up to BATCH_SIZE of them at once. What is for coroutines goes to
-        `coroutines`, which are to be begun and asked for its outcomes.
+        Messages for a batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once. What
+        is for coroutines goes to `coroutines`, which are to be begun and asked for its outcomes.
         """
         self._before_batch()
         self._go_on()
@@ -146,11 +155,10 @@ class Executor:
             yield from self._run_part(part, may_run, runs)
         self._after_batch()
 
-    def _run_part(
-        self, deliveries: Sequence[Delivery], may_run: Callable[[Delivery], bool], runs: Runs
-    ) -> Iterator[None]:
+    def _run_part(self, deliveries: Sequence[Delivery], may_run: Permission, runs: Runs) -> Iterator[None]:
         """As many as there are rows: each stands on one. Most are for a function, which is called here."""
         deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
+        may_run_one = may_run.one
         ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
         part = _Part(deliveries, decode_all(deliveries), may_run, runs)
         seen: Any = part  # none of the types
@@ -161,7 +169,7 @@ class Executor:
                 put_by, handler, function, seconds = self._way(seen, part)
             if put_by is not None:
                 put_by(row)
-            elif may_run(delivery := deliveries[row]):
+            elif may_run_one(delivery := deliveries[row]):
                 deadlines[row] = (began := self.now) + seconds
                 outcome: Outcome | None = HANDLED
                 try:
@@ -201,11 +209,11 @@ class Executor:
         return None, handler, self._functions[handler], self._timeouts[handler]
 
     def _settle_invalid(self, part: _Part, row: int) -> None:
-        if part.may_run(delivery := part.deliveries[row]):
+        if part.may_run.one(delivery := part.deliveries[row]):
             part.runs.add(delivery, self._invalid(delivery, part.messages[row]))
 
     def _settle_unmatched(self, part: _Part, row: int) -> None:
-        if part.may_run(delivery := part.deliveries[row]):
+        if part.may_run.one(delivery := part.deliveries[row]):
             part.runs.add(delivery, self._unmatched(delivery, part.messages[row]))
 
     def _give_away(self, handler: Handler, part: _Part, row: int) -> None:
@@ -215,8 +223,7 @@ class Executor:
         for handler, rows in part.batches.items():
             if handler in self._async:
                 self.coroutines.add(handler, [(part.deliveries[row], part.messages[row]) for row in rows])
-            elif rows := [row for row in rows if part.may_run(part.deliveries[row])]:
-                batch = _Batch(rows, [part.deliveries[row] for row in rows], [part.messages[row] for row in rows])
+            elif (batch := _batch(part, rows)).rows:
                 yield from self._run_batch(handler, batch, part.runs)
 
     def close(self) -> None:
@@ -328,6 +335,15 @@ class Executor:
         finally:
             if databases.any_open:
                 databases.after_message()
+
+
+def _batch(part: _Part, rows: Sequence[int]) -> _Batch:
+    """Those of the rows that may be run."""
+    deliveries = [part.deliveries[row] for row in rows]
+    if not part.may_run.all(deliveries):
+        rows = [row for row, delivery in zip(rows, deliveries, strict=True) if part.may_run.one(delivery)]
+        deliveries = [part.deliveries[row] for row in rows]
+    return _Batch(rows, deliveries, [part.messages[row] for row in rows])
 
 
 def _as_foreign(delivery: Delivery) -> Message:

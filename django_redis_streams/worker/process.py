@@ -31,6 +31,7 @@ from .quota import Quota
 from .service import Service
 from .signals import Signals
 from .statistics import Statistics
+from .stop import Stop
 from .tallies import Tally
 from .tell import about, logger
 
@@ -59,7 +60,7 @@ class Process:
         self._supervisor = supervisor
         self._board = board
         self._full = False
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._services_stop = threading.Event()
         self._unclean = False
         self._quota = Quota(plan.max_messages, self._stop)
