@@ -353,6 +353,17 @@ def test_messages_have_waited_since_they_were_published(appended: list[int], buc
     assert {BOUNDS[number]: count for number, count in enumerate(counts) if count} == buckets
 
 
+def test_of_a_batch_of_many_each_counts_where_it_belongs() -> None:
+    """What was claimed has waited for long, what was read with it hasn't, and a retry not at all."""
+    histogram = Histogram(_shared(len(BOUNDS) + 2))
+    retries = [entry(1, "{orders}:redelivery:billing")] * 5
+    batch = [*retries, *map(entry, [1_000_000] * 41), *map(entry, [1_995_500] * 13)]
+    note_waits(histogram, batch, 2000.0, [0.001] * len(batch))
+    *counts, total = histogram.read()
+    assert {BOUNDS[number]: count for number, count in enumerate(counts) if count} == {3600.0: 41, 5.0: 13}
+    assert total == pytest.approx(41 * 1000 + 13 * 4.5, rel=0.01)
+
+
 def test_a_retry_has_not_waited() -> None:
     """Nor has what was replayed: it waited on purpose."""
     histogram = Histogram(_shared(len(BOUNDS) + 2))

@@ -97,9 +97,8 @@ def _taken(link: Link, membership: Membership, key: str, ids: Sequence[str], nei
     """These pending entries, of which the reply to `_neighbours` may hold only some."""
     if isinstance(neighbours, Exception):
         raise neighbours
-    wanted, vanished = frozenset(ids), []
-    entries = [each for each in neighbours if each[0] in wanted]
-    if len(entries) < len(ids):
+    entries, vanished = neighbours, []
+    if [each[0] for each in entries] != ids:
         entries = _one_by_one(link, key, ids)
         there = frozenset(entry_id for entry_id, _ in entries)
         for gone in (each for each in ids if each not in there):

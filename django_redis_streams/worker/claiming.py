@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any
 
 from ..connections import Link
 from ..store.delivery import Delivery
@@ -69,29 +70,36 @@ class Claiming:
         since = time.monotonic()
         found = claim(link, self._membership, count, returned_only=not self.may_claim)
         self._refused = False
-        return self._found(found, since, count)
+        self._counted(len(found.deliveries) + len(found.vanished), count)
+        return self._found(found, since)
 
     def command(self, count: int) -> Command:
-        """What claims the same when it is sent with a read; `answered` is to be called with its reply."""
+        """What claims the same when it is sent with a read; its reply is for `bodies`, then for `answered`."""
         self.stale.clear()
         self._asked = count
         return claim_command(self._membership, count, returned_only=not self.may_claim)
 
-    def bodies(self, reply: object) -> list[Command]:
-        """What reads the entries that a reply to `command` names."""
-        return [] if isinstance(reply, Exception) else bodies_commands(self._membership, reply)
-
-    def answered(self, link: Link, reply: object, bodies: Sequence[object], since: float) -> list[Delivery]:
-        """What was claimed so, in hand, with the replies to `bodies`; the link owes nothing."""
+    def bodies(self, reply: Any) -> list[Command]:
+        """What reads the entries that a reply to `command` names. Those are claimed, so another claim may follow."""
         if isinstance(reply, Exception):
             self._refused = True
             self.stale.set()
             return []
-        return self._found(claimed(link, self._membership, reply, bodies), since, self._asked)
+        self._counted(sum([len(ids) + len(vanished) for ids, vanished in reply]), self._asked)
+        return bodies_commands(self._membership, reply)
 
-    def _found(self, found: Found, since: float, count: int) -> list[Delivery]:
-        if len(found.deliveries) + len(found.vanished) >= count:
+    def answered(self, link: Link, reply: object, bodies: Sequence[object], since: float) -> list[Delivery]:
+        """What was claimed so, in hand, with the replies to `bodies`; the link owes nothing."""
+        if isinstance(reply, Exception):
+            return []
+        return self._found(claimed(link, self._membership, reply, bodies), since)
+
+    def _counted(self, found: int, count: int) -> None:
+        """Where as many were found as were asked for there may be more."""
+        if found >= count:
             self.stale.set()
+
+    def _found(self, found: Found, since: float) -> list[Delivery]:
         tell_vanished(self._membership, found.vanished)
         self._tally.claimed(len(found.deliveries))
         return self._take(found.deliveries, since)

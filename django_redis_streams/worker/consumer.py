@@ -177,14 +177,17 @@ class Consumer:
         return self._may_claim_now and self.claiming.goes_ahead and not bounded
 
     def _ask_ahead(self, link: Link, batch: list[Delivery]) -> None:
-        """Where batches come full and fast, ask for the next before this is run: half of it claimed, where there is."""
+        """Where batches come full and fast, ask for the next before this is run: half of it claimed, where there is.
+
+        All of it, where nothing else waits.
+        """
         more = batch and self._pace.fast and (self._reader.full or self._claims_ahead)
         if not more or self._needs_attention or self._flight.busy:
             return
         count, claim = self._pace.count, None
         if self._claims_ahead:
             self._nothing_left = False
-            count = (count + 1) // 2
+            count = count if self._reader.empty else (count + 1) // 2
             claim = self.claiming.command(count)
         # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
         # next who needs it reports that, connects again, and sends the outcomes again.

@@ -1,8 +1,9 @@
 """One round trip a batch: the outcomes of the last batch go out with the read of the next.
 
 Where batches come full and run fast, the read goes out before the batch in hand is run, and its reply is
-taken after: the server and the wake-up hide behind the handlers. Who needs the link in between takes the
-reply first, by `free`; a link that is lost takes it with it, and what it delivered is found by looking.
+taken after: the server and the wake-up hide behind the handlers. A claim may go with it, which names entries; what
+they hold is read while the next batch is run. Who needs the link in between takes all replies first, by `free`; a
+link that is lost takes them with it, and what they delivered is found by looking.
 """
 
 from __future__ import annotations
@@ -41,12 +42,28 @@ class _Asked:
     waits: bool
 
 
+@dataclass(slots=True)
+class _Named:
+    """What was claimed, ours `since`: the `reply` that names it, and the commands that read its bodies."""
+
+    reply: Any
+    commands: list[Command]
+    since: float
+    sent: bool = False
+
+    def send(self) -> list[Command]:
+        """The commands, which are sent now."""
+        self.sent = True
+        return self.commands
+
+
 class Reader:
     """Reads for one consumer.
 
-    `paused` is what the server last said of its group; `held_back`, of a limited group that got nothing, why; `waited`
-    that the last turn only waited for something to read. `answered` is called with the commands that settle and
-    their replies, `taken` with what was read and since when it is certainly this consumer's.
+    `empty` is whether the last read brought nothing; `full`, all that it asked for. `paused` is what the server last
+    said of its group; `held_back`, of a limited group that got nothing, why; `waited` that the last turn only waited
+    for something to read. `answered` is called with the commands that settle and their replies, `taken` with what was
+    read and since when it is certainly this consumer's.
     """
 
     def __init__(
@@ -62,10 +79,11 @@ class Reader:
         self._taken = taken
         self._paused_command = paused_command(membership.keys, membership.group.name)
         self._asked: _Asked | None = None
+        self._named: _Named | None = None
         self._early: list[Delivery] = []
         # Whether the last read found redelivered entries: then each source is asked for half of what is wanted.
         self._redelivered = True
-        self._empty = False
+        self.empty = False
         self.full = False
         self.paused = False
         self.held_back: HeldBack | None = None
@@ -79,7 +97,7 @@ class Reader:
     @property
     def ahead(self) -> bool:
         """Whether a batch is on its way, or was taken before its turn."""
-        return self._asked is not None or bool(self._early)
+        return self._asked is not None or self._named is not None or bool(self._early)
 
     def ask(
         self, link: Link, commands: SettleCommands, count: int, block_ms: int | None, claim: Command | None = None
@@ -90,7 +108,7 @@ class Reader:
         reading, and reads in its next turn.
         """
         by_script = self._membership.group.limited or bool(self._membership.stream.lanes)
-        if by_script and not self._empty:
+        if by_script and not self.empty:
             block_ms = None
         since = time.monotonic()
         # The script shares among the sources by itself.
@@ -103,34 +121,47 @@ class Reader:
             read = read_command(self._membership, each, block_ms)
         # Asked last, it is answered after the wait: what it says rules the next turn.
         claims = [] if claim is None else [claim]
-        link.send([*(command for command, _ in commands), *claims, read, self._paused_command])
+        bodies = [] if self._named is None else self._named.send()
+        link.send([*bodies, *(command for command, _ in commands), *claims, read, self._paused_command])
         self._asked = _Asked(commands, claim, since, each, read, waits)
 
     def take(self, link: Link) -> list[Delivery]:
-        """The batch that was asked for; raises the server's error if it refused to read."""
-        self.free(link)
+        """The batch that was asked for; raises the server's error if it refused to read.
+
+        What was claimed with it comes with the next batch: the server looks it up while this one is run.
+        """
+        self._receive(link)
+        if not self._early:
+            self.free(link)
         batch, self._early = self._early, []
         return batch
 
     def free(self, link: Link) -> None:
         """Take what the link owes, so that others may use it."""
-        asked = self._asked
-        if asked is None:
-            return
-        self._answered(asked.commands, link.receive(len(asked.commands)))
-        # What was claimed is read while what was read is taken.
-        claimed = None if asked.claim is None else link.receive(1)[0]
-        bodies = [] if claimed is None else self._claiming.bodies(claimed)
-        if bodies:
-            link.send(bodies)
-        reply, paused = link.receive(2)
-        self._heard(paused)
-        error = self._read(asked, reply)
-        found = link.receive(len(bodies))
-        self._asked = None
-        if claimed is not None:
-            self._early += self._claiming.answered(link, claimed, found, asked.since)
-        if isinstance(error, NoScriptError):  # the scripts were flushed: it has read nothing
+        self._receive(link)
+        if self._named is not None:
+            link.send(self._named.send())
+            self._receive(link)
+
+    def _receive(self, link: Link) -> None:
+        """Receive what is on its way. Then nothing is; but what was claimed may have been named, and not sent for."""
+        named, asked, error = self._named, self._asked, None
+        bodies = None
+        if named is not None and named.sent:
+            bodies, self._named = link.receive(len(named.commands)), None
+        if asked is not None:
+            self._answered(asked.commands, link.receive(len(asked.commands)))
+            claim = None if asked.claim is None else link.receive(1)[0]
+            reply, paused = link.receive(2)
+            self._asked = None
+            self._heard(paused)
+            error = self._read(asked, reply)
+            if claim is not None:
+                self._named = _Named(claim, self._claiming.bodies(claim), asked.since)
+        if named is not None and bodies is not None:
+            # First, as they were published.
+            self._early[:0] = self._claiming.answered(link, named.reply, bodies, named.since)
+        if asked is not None and isinstance(error, NoScriptError):  # the scripts were flushed: it has read nothing
             (reply,) = exchange(link, [asked.read])
             error = self._read(asked, reply)
         if error is not None:
@@ -143,7 +174,7 @@ class Reader:
         self.waited = asked.waits
         batch = [] if asked.waits else delivered(self._membership, reply)
         self.held_back = None if asked.waits else held_back(reply)
-        self._empty = not (batch or asked.waits)
+        self.empty = not (batch or asked.waits)
         # What is read ahead takes a share of the limits before it can be run.
         self.full = len(batch) >= asked.count and not self._membership.group.limited
         # What was redelivered is read first.
@@ -157,7 +188,7 @@ class Reader:
         (reply,) = link.call_many([self._paused_command])
         self._heard(reply)
         # What came meanwhile is to be read in the order of the lanes.
-        self._empty = False
+        self.empty = False
 
     def _heard(self, reply: object) -> None:
         # Where the server refuses to say, what it last said still holds.
@@ -166,4 +197,4 @@ class Reader:
 
     def forget(self) -> None:
         """The link is gone, and with it what it owed."""
-        self._asked = None
+        self._asked = self._named = None

@@ -15,12 +15,15 @@ __all__ = ["note_waits", "note_waits_at_once"]
 
 # In seconds: what ran for less, all together, might as well have run one after another.
 _SHORT = 0.05
+# Of so few messages each is looked at.
+_FEW = 8
 
 
 def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, durations: Sequence[float]) -> None:
     """Note how long each of a batch had waited, whose first run began at `began`, in seconds since 1970.
 
-    Mostly all of a batch fall into one bucket, which its first and its last tell: then that is one step for all.
+    Mostly all of a batch fall into one bucket, which its first and its last tell: then that is one step for all. Else
+    the same is tried with each half of it.
     """
     first, last = batch[0], batch[-1]
     if first.key == last.key == first.origin.key:
@@ -30,6 +33,11 @@ def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, du
         if bucket == histogram.bucket(most):
             histogram.add_alike(bucket, len(batch), len(batch) * (least + most) / 2)
             return
+    if len(batch) > _FEW:
+        half = len(batch) // 2
+        note_waits(histogram, batch[:half], began, durations[:half])
+        note_waits(histogram, batch[half:], began + sum(durations[:half]), durations[half:])
+        return
     waits, start = [], began
     for delivery, duration in zip(batch, durations, strict=True):
         if not delivery.ours:

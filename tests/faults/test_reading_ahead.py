@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from django_redis_streams import connections
+from django_redis_streams import conf, connections
 from django_redis_streams.connections import Link
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
@@ -161,10 +161,10 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]]
     return when_claimed
 
 
-def leave_half(raw: Raw) -> None:
-    """A consumer read half of what there is, and died long ago."""
+def leave(raw: Raw, count: int) -> None:
+    """A consumer read so many of what there is, and died long ago."""
     raw.xgroup_create("orders", "billing", "0", mkstream=True)
-    ((_, entries),) = raw.xreadgroup("billing", "dead", {"orders": ">"}, count=COUNT // 2)
+    ((_, entries),) = raw.xreadgroup("billing", "dead", {"orders": ">"}, count=count)
     raw.xclaim("orders", "billing", "dead", 0, [each for each, _ in entries], idle=3_600_000, justid=True)
 
 
@@ -196,12 +196,24 @@ def test_what_others_left_is_claimed_with_reads_ahead(
             raw.delete(suspects)
 
     publish(raw)
-    leave_half(raw)
+    leave(raw, COUNT // 2)
     with working():
         wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
     assert len(went) > 5
     assert set(runs.values()) == {1}
     assert proxy._lose is None
+
+
+def test_where_nothing_else_waits_whole_batches_are_claimed(raw: Raw, claims: Any, streams: Any) -> None:
+    """Not the half that shares a batch with what is read."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}})
+    handler("orders", group="billing")(lambda _: None)
+    went = claims(nothing)
+    publish(raw)
+    leave(raw, COUNT)
+    with working():
+        wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
+    assert 5 < len(went) < 1.5 * COUNT / conf.group("orders", "billing").batch_size
 
 
 def test_a_claim_that_was_refused_with_a_read_is_tried_by_itself() -> None:
@@ -211,7 +223,8 @@ def test_a_claim_that_was_refused_with_a_read_is_tried_by_itself() -> None:
     claiming = Worker().consumer.claiming
     claiming.command(10)
     assert not claiming.stale.is_set()
-    assert claiming.answered(connections.get("default"), ResponseError("WRONGTYPE"), [], 0.0) == []
+    assert claiming.bodies(error := ResponseError("WRONGTYPE")) == []
+    assert claiming.answered(connections.get("default"), error, [], 0.0) == []
     assert claiming.stale.is_set()
     assert not claiming.goes_ahead
     claiming.claim(connections.get("default"), 10)

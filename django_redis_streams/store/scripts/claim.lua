@@ -54,32 +54,38 @@ end
 -- Pages of suspects may come before anything else; a bounded number of them keeps the script short.
 -- Returns ids, and the same by the number of the delivery that they are claimed for.
 local function choose(key)
-  local ids, by_delivery, begin = {}, {{}, {}}, '-'
+  local ids, never, once, begin, me = {}, {}, {}, '-', ARGV[2]
   for _ = 1, 20 do
     if left < 1 then break end
     local count = left
     local pending = page(key, begin, count)
-    for _, entry in ipairs(pending) do
-      if wanted(key, entry) then
-        ids[#ids + 1] = entry[1]
-        local alike = by_delivery[entry[4] < 1 and 1 or 2]
-        alike[#alike + 1] = entry[1]
+    local simple = not (suspects or limited)
+    for i = 1, #pending do
+      local entry = pending[i]
+      local id, times = entry[1], entry[4]
+      if (simple and times < 2 and entry[2] ~= me) or wanted(key, entry) then
+        local alike = times < 1 and never or once
+        ids[#ids + 1] = id
+        alike[#alike + 1] = id
         left = left - 1
       end
     end
     if #pending < count then break end
     begin = '(' .. pending[#pending][1]
   end
-  return ids, by_delivery
+  return ids, {never, once}
 end
 
 -- With JUSTID a claim counts no delivery by itself. Of a body that is gone it says nothing from Redis 7 on.
 local function claim(key, ids, by_delivery)
   local held, claimed, vanished = {}, {}, {}
   for delivery, alike in ipairs(by_delivery) do
-    if #alike > 0 then
+    local count = #alike
+    if count > 0 then
       for _, word in ipairs({'RETRYCOUNT', delivery, 'JUSTID'}) do alike[#alike + 1] = word end
-      for _, id in ipairs(redis.call('XCLAIM', key, ARGV[1], ARGV[2], 0, unpack(alike))) do held[id] = true end
+      local got = redis.call('XCLAIM', key, ARGV[1], ARGV[2], 0, unpack(alike))
+      if #got == #ids then return {got, {}} end
+      for _, id in ipairs(got) do held[id] = true end
     end
   end
   for _, id in ipairs(ids) do
