@@ -15,7 +15,7 @@ from .machine import server_core
 from .processes import Worker, bare, ours
 from .publishing import TICKS, TICKS_SKIPPED
 
-_ROUNDS = 5
+_ROUNDS = 7
 _READY_WITHIN = 20.0
 
 
