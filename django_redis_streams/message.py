@@ -111,8 +111,13 @@ class Message(Draft):
 
     @property
     def time(self) -> datetime:
-        """When it was published, in UTC: the producer's own time if it gave one, else the entry's."""
-        return self.given_time if self.given_time is not None else _time_of(self.entry_id)
+        """When it was published, in UTC: the producer's own time if it gave one, else the entry's.
+
+        At a producer, where there is no entry yet, the id's, which is when it was made.
+        """
+        if self.given_time is not None:
+            return self.given_time
+        return _time_of(self.entry_id) if self.entry_id else made_at(self.id)
 
     def retry(self, delay: float | timedelta | None = None, *, count: bool = True) -> None:
         """Mark this message to be run again, without raising; see `Retry`."""
@@ -141,7 +146,7 @@ def new_ids() -> Iterator[str]:
 
 def made_at(identity: str) -> datetime:
     """When an id of `new_id` was made."""
-    return _time_of(str(int(identity[:8] + identity[9:13], 16)))
+    return _at(int(identity[:8] + identity[9:13], 16))
 
 
 def _id(digits: str) -> str:
@@ -151,5 +156,9 @@ def _id(digits: str) -> str:
 
 
 def _time_of(entry_id: str) -> datetime:
-    milliseconds = min(int(entry_id.partition("-")[0]), _LATEST_MS)
-    return datetime.fromtimestamp(milliseconds // 1000, UTC) + timedelta(milliseconds=milliseconds % 1000)
+    return _at(int(entry_id.partition("-")[0]))
+
+
+def _at(milliseconds: int) -> datetime:
+    seconds, rest = divmod(min(milliseconds, _LATEST_MS), 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)

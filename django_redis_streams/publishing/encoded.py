@@ -6,13 +6,15 @@ A message is made of an entry only where somebody gets to see it: a `Message` co
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, cast
 
 from .. import wire
 from ..conf import StreamConfig, nearest
 from ..exceptions import InvalidMessage
 from ..keys import DEFAULT_LANE
-from ..message import Message, made_at, new_id, new_ids
+from ..message import NO_HEADERS, Draft, Message, made_at, new_id, new_ids
 from ..store.delay import Due
 from ..wire import Fields
 
@@ -54,6 +56,7 @@ class Call:
     def one(self, payload: Any) -> tuple[Message, Fields]:
         """The message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
         fields = self._timed(self._form.fields(new_id(), payload))
+        # Without a time, which is its id's: nearly nobody asks for it.
         return self._message(fields, payload, self._headers), fields
 
     def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
@@ -76,21 +79,31 @@ class Call:
         """The message as it is on the wire: its payload and headers may have been changed since."""
         name = self.config.name
         sent = wire.decode(wire.Origin(stream=name, group="", key=name), "0-0", fields)
-        return self._message(fields, sent.payload, sent.headers, entry_id)
+        return self._message(fields, sent.payload, sent.headers, made_at(fields[1]), entry_id)
 
-    def _message(self, fields: Fields, payload: Any, headers: Mapping[str, Any] | None, entry_id: str = "") -> Message:
-        identity = fields[1]
-        return Message(
-            id=identity,
-            stream=self.config.name,
-            type=self._type,
-            payload=payload,
-            key=self._key,
-            headers=headers,
-            lane=self.lane,
-            time=made_at(identity),
-            entry_id=entry_id,
-        )
+    def _message(
+        self,
+        fields: Fields,
+        payload: Any,
+        headers: Mapping[str, Any] | None,
+        time: datetime | None = None,
+        entry_id: str = "",
+    ) -> Message:
+        message = Draft()
+        message.id = fields[1]
+        message.stream = self.config.name
+        message.type = self._type
+        message.payload = payload
+        message.key = self._key
+        message.headers = MappingProxyType(dict(headers)) if headers else NO_HEADERS
+        message.given_time = time
+        message.group = ""
+        message.lane = self.lane
+        message.attempt = 0
+        message.entry_id = entry_id
+        message.asked = None
+        message.__class__ = Message
+        return cast("Message", message)
 
 
 def _declared(config: StreamConfig, lane: object) -> str:

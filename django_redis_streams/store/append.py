@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
@@ -31,16 +31,22 @@ def append(link: Link, stream: StreamConfig, lane: str, entries: Sequence[Fields
     `ServerRefused` is of one entry. `ServerUnreachable` is of all from one on: of the first 250 of these it is
     unknown whether they are on the stream.
     """
-    key, limit = stream.keys.lane(lane), bound(stream)
+    key = stream.keys.lane(lane)
+    first = ("XADD", key, *bound(stream), "*")
     replies: list[str | StreamsError] = []
-    starts = range(0, len(entries), _SEND)
-    batches = ([("XADD", key, *limit, "*", *fields) for fields in entries[start : start + _SEND]] for start in starts)
     try:
-        for batch in link.call_in_turns(batches):
+        for batch in _sent(link, first, entries):
             replies += [_refused(key, reply) if isinstance(reply, ResponseError) else reply for reply in batch]
     except ServerUnreachable as error:
         replies += [error] * (len(entries) - len(replies))
     return replies
+
+
+def _sent(link: Link, first: Sequence[str | int], entries: Sequence[Fields]) -> Iterable[list[Any]]:
+    if len(entries) <= _SEND:  # publish() would pay for taking turns with a tenth of its time
+        return [link.call_many([(*first, *fields) for fields in entries])]
+    starts = range(0, len(entries), _SEND)
+    return link.call_in_turns([(*first, *fields) for fields in entries[start : start + _SEND]] for start in starts)
 
 
 def _refused(key: str, error: ResponseError) -> ServerRefused:
