@@ -161,7 +161,7 @@ def _payloads(texts: Sequence[str]) -> list[Any] | None:
 
 def _decoded_or_error(entry: Entry) -> Message | Undecodable:
     try:
-        return decode_entry(entry)
+        return decode(entry.origin, entry.published_id, entry.fields, entry.carried)
     except Undecodable as error:
         return error.with_traceback(None)
 
@@ -236,18 +236,22 @@ def _is_envelope(fields: Fields, values: Mapping[str, str]) -> bool:
 
 def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
     """What an envelope holds, as arguments of `Message`; None for a foreign entry that only looks like one."""
+    opened: dict[str, Any] = {}
     try:
-        return {
-            "type": _utf8(values.get("type", ""), "type"),
-            "payload": _json(values["data"], "data"),
-            "key": _utf8(values["key"], "key") if "key" in values else None,
-            "headers": _headers(values["headers"]) if "headers" in values else None,
-            "time": _time(values["time"]) if "time" in values else None,
-        }
+        if "type" in values:
+            opened["type"] = _utf8(values["type"], "type")
+        opened["payload"] = _json(values["data"], "data")
+        if "key" in values:
+            opened["key"] = _utf8(values["key"], "key")
+        if "headers" in values:
+            opened["headers"] = _headers(values["headers"])
+        if "time" in values:
+            opened["time"] = _time(values["time"])
     except Undecodable:
         if "id" in values:
             raise
         return None
+    return opened
 
 
 def _foreign(fields: Fields, values: Mapping[str, str]) -> dict[str, Any]:

@@ -77,6 +77,8 @@ class Reader:
         self._answered = answered
         self._claiming = claiming
         self._taken = taken
+        # Who reads by a script is told more than entries.
+        self._by_script = membership.group.limited or bool(membership.stream.lanes)
         self._paused_command = paused_command(membership.keys, membership.group.name)
         self._asked: _Asked | None = None
         self._named: _Named | None = None
@@ -107,12 +109,11 @@ class Reader:
         With lanes it waits only once their script has found nothing in them. A limited group's consumer waits without
         reading, and reads in its next turn.
         """
-        by_script = self._membership.group.limited or bool(self._membership.stream.lanes)
-        if by_script and not self.empty:
+        if self._by_script and not self.empty:
             block_ms = None
         since = time.monotonic()
         # The script shares among the sources by itself.
-        each = max(1, (count + 1) // 2) if self._redelivered and not by_script else count
+        each = max(1, (count + 1) // 2) if self._redelivered and not self._by_script else count
         held = self.held_back
         waits = block_ms is not None and held is not None and not held.wait_ms
         if block_ms is not None and held is not None and waits:
@@ -173,14 +174,14 @@ class Reader:
             return reply
         self.waited = asked.waits
         batch = [] if asked.waits else delivered(self._membership, reply)
-        self.held_back = None if asked.waits else held_back(reply)
+        self.held_back = held_back(reply) if self._by_script and not asked.waits else None
         self.empty = not (batch or asked.waits)
         # What is read ahead takes a share of the limits before it can be run.
         self.full = len(batch) >= asked.count and not self._membership.group.limited
         # What was redelivered is read first.
         self._redelivered = bool(batch) and batch[0].ours
         self._early += self._taken(batch, asked.since)
-        return None if asked.waits else refused(reply)
+        return refused(reply) if self._by_script and not asked.waits else None
 
     def look(self, link: Link) -> None:
         """Ask whether the group is paused, without reading."""
