@@ -30,11 +30,10 @@ local function hand_back(key, id)
   redis.call('XCLAIM', key, ARGV[1], 'returned', 0, id, 'IDLE', ARGV[3], 'RETRYCOUNT', 0, 'JUSTID')
 end
 
--- Whether it is to be claimed, or has vanished, which the claim tells.
+-- Whether it is to be claimed, or has vanished, which the claim tells. Most needn't be asked for: see below.
 local function wanted(key, entry)
   local id, owner = entry[1], entry[2]
   if owner == ARGV[2] then return false end
-  if not (suspects or limited) and entry[4] < 2 then return true end -- nearly all
   local token = key .. '/' .. id
   if suspects and redis.call('HEXISTS', KEYS[2], token) == 1 then
     if owner ~= 'returned' then hand_back(key, id) end
@@ -52,7 +51,7 @@ local function wanted(key, entry)
 end
 
 -- Pages of suspects may come before anything else; a bounded number of them keeps the script short.
--- Returns ids, and the same by the number of the delivery that they are claimed for.
+-- Returns ids, and the same by how often they were delivered: never, since they were handed back, or once.
 local function choose(key)
   local ids, never, once, begin, me = {}, {}, {}, '-', ARGV[2]
   for _ = 1, 20 do
@@ -80,11 +79,10 @@ end
 local function claim(key, ids, by_delivery)
   local held, claimed, vanished = {}, {}, {}
   for delivery, alike in ipairs(by_delivery) do
-    local count = #alike
-    if count > 0 then
+    if #alike > 0 then
       for _, word in ipairs({'RETRYCOUNT', delivery, 'JUSTID'}) do alike[#alike + 1] = word end
       local got = redis.call('XCLAIM', key, ARGV[1], ARGV[2], 0, unpack(alike))
-      if #got == #ids then return {got, {}} end
+      if #got == #ids then return {got, {}} end -- nearly always
       for _, id in ipairs(got) do held[id] = true end
     end
   end
