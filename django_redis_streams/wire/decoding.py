@@ -30,8 +30,8 @@ __all__ = [
 # How many fields and values there are where publish() got no option, or only a type.
 _ID_DATA = 4
 _ID_TYPE_DATA = 6
-# In characters: of more, the parsing itself costs so much that a copy of all would save nothing.
-_MOST_TOGETHER = 100_000
+# In characters: of more, the parsing itself costs so much that a copy of all would save nothing, but cost memory.
+_MOST_TOGETHER = 1_000_000
 _WORD = secrets.token_hex()
 _BETWEEN = f',"{_WORD}",'
 
@@ -147,9 +147,9 @@ def _payloads(texts: Sequence[str]) -> list[Any] | None:
     No text can borrow from its neighbour, as `[1` and `2]` would: between each two stands a word that nobody outside
     knows, and in the array itself there must be as many of them as were put in, each in its place.
     """
-    array = f"[{_BETWEEN.join(texts)}]"
-    if len(array) > _MOST_TOGETHER:
+    if sum(map(len, texts)) > _MOST_TOGETHER:
         return None
+    array = f"[{_BETWEEN.join(texts)}]"
     try:
         values, end = _scan(array, 0)
     except (ValueError, StopIteration, RecursionError):
