@@ -200,21 +200,18 @@ class Executor:
         """What is to be done with messages of this type; None stands for what can't be decoded."""
         handler = None if type_ is None else self._handlers.find(type_)
         if handler is None:
-            settle = self._settle_invalid if type_ is None else self._settle_unmatched
-            return partial(settle, part), None, None, 0.0
+            judged = self._invalid if type_ is None else self._unmatched
+            return partial(self._settle_unrun, judged, part), None, None, 0.0
         if handler.batch:
             return part.batches.setdefault(handler, []).append, None, None, 0.0
         if handler in self._async:
             return partial(self._give_away, handler, part), None, None, 0.0
         return None, handler, self._functions[handler], self._timeouts[handler]
 
-    def _settle_invalid(self, part: _Part, row: int) -> None:
+    def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, row: int) -> None:
+        """What no handler can be called with has its outcome without a run."""
         if part.may_run.one(delivery := part.deliveries[row]):
-            part.runs.add(delivery, self._invalid(delivery, part.messages[row]))
-
-    def _settle_unmatched(self, part: _Part, row: int) -> None:
-        if part.may_run.one(delivery := part.deliveries[row]):
-            part.runs.add(delivery, self._unmatched(delivery, part.messages[row]))
+            part.runs.add(delivery, judged(delivery, part.messages[row]))
 
     def _give_away(self, handler: Handler, part: _Part, row: int) -> None:
         self.coroutines.add_one(handler, part.deliveries[row], part.messages[row])
