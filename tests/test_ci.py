@@ -87,3 +87,9 @@ def test_what_passes_is_run_once(ci: CI) -> None:
     assert done.returncode == 0
     assert "once more" not in done.stdout
     assert done.stdout.endswith("\n1 passed, 0 failed\n")
+
+
+def test_each_step_s_seconds_are_listed_at_the_end(ci: CI) -> None:
+    """A line for each step, and one for all."""
+    listed = ci(STEADY).stdout.split("=== How long each step took:\n")[1].splitlines()
+    assert [line.split(" s  ")[1] for line in listed[:2]] == ["some", "all"]
