@@ -60,6 +60,7 @@ WORDS = {
     "EDITOR",
     "METRICS_TOKEN",
     "NAME",
+    "TEST_SERVER",
     "PYTHONASYNCIODEBUG",
     "UUID",
     "VALUE",
