@@ -20,7 +20,7 @@ endif
 # The demo has a directory of its own, and takes no other shop's database or server from the environment.
 SHOP := env -u DATABASE_URL -u REDIS_URL SHOP_DIR=.demo $(RUN) testproject/manage.py
 
-.PHONY: demo admin worker test faults interop lint bench docs clean anew
+.PHONY: demo admin worker test faults interop lint bench docs pictures clean anew
 
 demo: $(VENV)/testproject@$(DJANGO)
 	@rm -rf .demo && mkdir .demo
@@ -57,6 +57,10 @@ bench: $(VENV)/bench@$(DJANGO)
 # The pages of docs/ as a site: build/docs/index.html.
 docs: $(VENV)/docs@$(DJANGO)
 	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
+
+# The README's pictures of the admin, from the shop that `make demo` leaves; needs Chromium.
+pictures: $(VENV)/ci@$(DJANGO)
+	@env -u DATABASE_URL -u REDIS_URL SHOP_DIR=.demo $(RUN) docs/pictures.py
 
 clean:
 	rm -rf $(VENV) .demo build dist .coverage .coverage.* htmlcov

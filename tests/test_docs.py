@@ -229,15 +229,20 @@ def test_each_finding_has_the_level_that_is_told() -> None:
 
 
 def test_every_page_can_be_found() -> None:
-    """The README and the index lead to each page."""
+    """The README leads to the index, and that to each page."""
     names = {each.path.name for each in PAGES if each.path.parent.name == "docs"} - {"index.md"}
-    for start in ("README.md", "docs/index.md"):
-        assert names <= {path.rpartition("/")[2] for path, _ in page(start).links()}
+    assert names <= {path for path, _ in page("docs/index.md").links()}
+    assert ("docs/index.md", "") in page("README.md").links()
+
+
+def test_the_readme_is_read_in_a_minute() -> None:
+    """It has at most 700 words."""
+    assert len(page("README.md").text.split()) <= 700
 
 
 def test_each_promise_is_held_by_a_test() -> None:
-    """Each row of the README's table names tests that are there."""
-    for promise, held_by in page("README.md").table("What is promised"):
+    """Each row of the promises' table names tests that are there."""
+    for promise, held_by in page("docs/guarantees.md").table("What is tested"):
         assert codes(held_by), promise
         for path, _, name in (each.partition("::") for each in codes(held_by)):
             assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
