@@ -1,12 +1,16 @@
 """A message as fields of an entry, and back: what is written, what is read, what is refused."""
 
 import json
+import re
+from collections import OrderedDict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from enum import IntEnum
 from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
+from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -135,9 +139,147 @@ def test_what_json_cannot_hold_is_refused(payload):
 
 def test_a_list_that_holds_itself_is_named_as_that():
     """The error says what is wrong with the payload, and harms no later one."""
-    with pytest.raises(InvalidMessage, match=r"payload: .*Circular reference detected"):
+    with pytest.raises(InvalidMessage, match=r"payload=.*Circular reference detected"):
         encoded(Endless().inner)
     assert encoded([[]])[-1] == "[[]]"
+
+
+class Text(str):
+    """Text that a dict takes for another key than the same text."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+class Number(IntEnum):
+    """An int by a name."""
+
+    ONE = 1
+
+
+def fails():
+    """What a lazy text may do when it's asked for."""
+    raise LookupError("no such translation")
+
+
+raising = lazy(fails, str)()
+
+
+class Unshowable:
+    """Something without a repr."""
+
+    def __repr__(self):
+        raise RuntimeError
+
+
+class Failing(dict):
+    """A dict that can't be read."""
+
+    def items(self):
+        """Fails."""
+        raise KeyError("gone")
+
+
+def deep(inner, depth):
+    """`inner` in that many lists."""
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+NO_NUMBER = "JSON has neither NaN nor infinity. Publish None instead"
+UNWRITABLE = {
+    "Decimal NaN": ({"a": [{"total": Decimal("NaN")}]}, f"payload['a'][0]['total']=Decimal('NaN'): {NO_NUMBER}"),
+    "Decimal sNaN": (Decimal("sNaN"), f"payload=Decimal('sNaN'): {NO_NUMBER}"),
+    "Decimal infinity": ((1, Decimal("-Infinity")), f"payload[1]=Decimal('-Infinity'): {NO_NUMBER}"),
+    "float NaN": ({"a": {"b": float("nan")}}, f"payload['a']['b']=nan: {NO_NUMBER}"),
+    "infinity as a key": ({"a": {float("inf"): 1}}, "payload['a']={inf: 1}: expected a JSON value"),
+    "an object": ([1, {"a": Unshowable()}], "payload[1]['a']=<Unshowable"),
+    "a set": ({"a": {"b": {1}}}, "payload['a']['b']={1}: expected a JSON value"),
+    "a generator": ({"a": (n for n in "ab")}, "payload['a']=<generator"),
+    "a key of two": ({"a": {(1, 2): 3}}, "payload['a']={(1, 2): 3}: expected a JSON value"),
+    "an aware time": ({"a": datetime(1997, 1, 1, tzinfo=UTC).timetz()}, "payload['a']=datetime.time(0, 0, tzinfo="),
+    "half a character": ({"a": ["b", "\ud800"]}, "payload['a'][1]='\\ud800': holds '\\ud800', half a character"),
+    "half a character as a key": ([{"\udcff": 1}], "payload[0]={'\\udcff': 1}: holds '\\udcff', half a character"),
+    "an int of too many digits": ({"a": [10**5000]}, "payload['a'][0]=<int>: expected a JSON value"),
+    "a lazy text that raises": ({"a": raising}, "payload['a']=<"),
+    "a dict that can't be read": ([Failing(a=1)], "payload[0]="),
+    "too deep": (deep(1, 200_000), "payload=[[[[[...]]]]]: expected a JSON value"),
+    "deep down": (deep(Decimal("NaN"), 500), "[0][0][…][0][0]"),
+}
+
+
+@pytest.mark.parametrize(("payload", "said"), UNWRITABLE.values(), ids=UNWRITABLE)
+def test_the_error_names_what_cannot_be_written_and_where(payload, said):
+    """Whatever is wrong is an `InvalidMessage` with the path to it, however deep it is and whatever it raises."""
+    with pytest.raises(InvalidMessage) as raised:
+        encoded(payload)
+    assert said in str(raised.value)
+    assert len(str(raised.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Decimal("NaN"), Decimal("Infinity"), float("nan"), raising, 10**5000, Unshowable()],
+    ids=lambda value: type(value).__name__,
+)
+def test_flat_names_what_cannot_be_written(value):
+    """The same for the fields of a flat entry."""
+    with pytest.raises(InvalidMessage, match=re.escape("payload['a']=")):
+        encoded({"a": value}, format="flat")
+
+
+def test_decimals_that_are_numbers_are_written():
+    """In as many digits as they have."""
+    assert encoded([Decimal("1.50"), Decimal("-0"), Decimal("1E+9")])[-1] == '["1.50","-0","1E+9"]'
+
+
+MERGED = {
+    "an int and its text": ({1: "a", "1": "b"}, "payload has the keys 1 and '1', which JSON writes alike"),
+    "None": ({"null": 0, None: 1}, "payload has the keys 'null' and None"),
+    "True": ({"a": {True: 0, "true": 1}}, "payload['a'] has the keys True and 'true'"),
+    "False": ([{}, {"false": 1, False: 0}], "payload[1] has the keys 'false' and False"),
+    "a float": ({"a": ({"b": {1.5: 0, "1.5": 1}},)}, "payload['a'][0]['b'] has the keys 1.5 and '1.5'"),
+    "a large float": ({1e300: 0, "1e+300": 1}, "has the keys 1e+300 and '1e+300'"),
+    "a negative": ({"x": 0, -1: 0, "y": 0, "-1": 1}, "has the keys -1 and '-1'"),
+    "an enum": ({Number.ONE: 0, "1": 1}, "has the keys <Number.ONE: 1> and '1'"),
+    "a class of dict": (OrderedDict([(1, 0), ("1", 1)]), "has the keys 1 and '1'"),
+    "after many others": ({**{str(n): n for n in range(1000)}, 7: 0}, "has the keys '7' and 7"),
+}
+
+
+@pytest.mark.parametrize(("payload", "said"), MERGED.values(), ids=MERGED)
+def test_keys_that_json_would_make_one_are_refused(payload, said):
+    """One of the two values would be lost in silence."""
+    with pytest.raises(InvalidMessage) as raised:
+        encoded(payload)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {1: 0, 2: 1, "3": 2, None: 3, "None": 4, False: 5, "False": 6, 0.5: 7, "0.50": 8},
+        [{1: 0}, {"1": 1}, {"1": {1: {"1": 0}}}],
+        {"1": '{"1":0,"1":1}', 2: '"2":"2":'},
+    ],
+)
+def test_keys_that_stay_different_are_written(payload):
+    """A key that isn't text is written as JSON's text for it, and nothing else is refused for that."""
+    count = len(payload)
+    assert len(json.loads(encoded(payload)[-1])) == count
+
+
+def test_flat_takes_no_text_twice():
+    """Two keys of one text would be two fields of one name."""
+    with pytest.raises(InvalidMessage, match="payload has the keys 'a' and 'a'"):
+        encoded({Text("a"): 1, "a": 2}, format="flat")
+    with pytest.raises(InvalidMessage, match="fields that FORMAT 'flat' sets itself"):
+        encoded({Text("drs-id"): 1}, format="flat")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +289,11 @@ def test_a_list_that_holds_itself_is_named_as_that():
         ({"key": 5}, "key=5: expected text"),
         ({"type": "\ud800"}, "type holds '\\ud800', half a character"),
         ({"key": "\udcff"}, "key holds"),
-        ({"headers": {"a": object()}}, "headers: expected a JSON value"),
+        ({"headers": {"a": object()}}, "headers['a']=<object object at"),
+        ({"headers": {"a": {"b": Decimal("NaN")}}}, "headers['a']['b']=Decimal('NaN'): JSON has neither NaN"),
+        ({"headers": {"a": [{1: "x", "1": "y"}]}}, "headers['a'][0] has the keys 1 and '1'"),
+        ({"headers": {"a": raising}}, "headers['a']"),
+        ({"type": 10**5000}, "type=<int>: expected text"),
     ],
 )
 def test_what_cannot_be_a_field_is_refused(given, said):

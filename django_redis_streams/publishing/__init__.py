@@ -19,7 +19,7 @@ from .. import conf, connections
 from ..conf import values
 from ..exceptions import InvalidMessage, StreamsError, TransactionError
 from ..message import Message
-from ..wire import Fields
+from ..wire import Fields, shown
 from .delays import due_of
 from .encoded import Call
 from .publication import Publication, around
@@ -129,7 +129,9 @@ def _publish_each(call: Call, entries: Iterator[Fields], chunk_size: int | None,
 def _checked(payloads: Iterable[Any]) -> Iterable[Any]:
     given: object = payloads
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidMessage(f"payloads={payloads!r}: expected an iterable of payloads; publish() takes a single one.")
+        raise InvalidMessage(
+            f"payloads={shown(payloads)}: expected an iterable of payloads; publish() takes a single one."
+        )
     return payloads
 
 
@@ -161,7 +163,7 @@ def _publish_by_chunks(call: Call, entries: Iterator[Fields], chunk_size: int, u
     try:
         values.positive(chunk_size)
     except ValueError as error:
-        raise InvalidMessage(f"chunk_size={chunk_size!r}: {error}.") from None
+        raise InvalidMessage(f"chunk_size={shown(chunk_size)}: {error}.") from None
     if _in_transaction(using):
         raise TransactionError(
             f"publish_many(chunk_size={chunk_size!r}) sends as it goes, but a transaction of {using!r} may still be "

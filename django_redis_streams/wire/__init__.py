@@ -25,6 +25,7 @@ from .decoding import (
 )
 from .encoding import Form
 from .names import Fields
+from .showing import shown
 
 __all__ = [
     "Carried",
@@ -40,5 +41,6 @@ __all__ = [
     "is_envelope",
     "is_flat_of_ours",
     "message_id",
+    "shown",
     "uncarry",
 ]

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from decimal import Decimal
 from json import encoder as standard
 from typing import Any, Final
 
 from django.core.serializers.json import DjangoJSONEncoder
 
 from ..exceptions import InvalidMessage, PayloadTooLarge
+from .faults import Fault, alike, first_fault, merged_keys
 from .names import FLAT_ID
+from .showing import shown
 
 __all__ = ["Form"]
 
+# What the encoder writes for a key that isn't text. Only beside such a one can another key be written alike, and a
+# search of what was written costs far less than a look at every key of a payload. The quotes that begin and end it
+# are those of a key: within a text they are escaped.
+_written_of_no_text: Final = re.compile(r'"(?=[-0-9tfn])(?:-?[0-9][-+.0-9e]*|true|false|null)":').search
+
+
+class _Encoder(DjangoJSONEncoder):
+    """Django's, but for a Decimal that is no number: Django would write it as the text "NaN" or "Infinity"."""
+
+    def default(self, o: Any) -> Any:
+        if not isinstance(o, Decimal):
+            return super().default(o)
+        if not o.is_finite():
+            raise ValueError("Out of range Decimal values are not JSON compliant")
+        return str(o)
+
+
 # Compact, since each byte is paid for in memory.
-_encoder: Final = DjangoJSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+_encoder: Final = _Encoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 class Form:
@@ -37,7 +59,7 @@ class Form:
     ) -> None:
         for name, value in (("type", type), ("key", key)):
             if value is not None and not isinstance(value, str):
-                raise InvalidMessage(f"{name}={value!r}: expected text.")
+                raise InvalidMessage(f"{name}={shown(value)}: expected text.")
         if format == "flat" and (key is not None or headers):
             raise InvalidMessage("FORMAT 'flat' has no field for key= and headers=; use FORMAT 'json'.")
         self._stream = stream
@@ -72,27 +94,35 @@ class Form:
 
 def _flat(payload: Any, *, typed: bool) -> list[str]:
     if not isinstance(payload, Mapping) or not payload:
-        raise InvalidMessage(f"payload={payload!r}: FORMAT 'flat' takes a mapping with at least one key.")
+        raise InvalidMessage(f"payload={shown(payload)}: FORMAT 'flat' takes a mapping with at least one key.")
+    try:
+        items = list(payload.items())
+    except Exception as error:
+        raise _unwritable(payload, "payload", error) from error
+    names = [_flat_name(name) for name, _ in items]
     reserved = {FLAT_ID, "type"} if typed else {FLAT_ID}
-    if taken := reserved & set(payload):
+    if taken := reserved.intersection(names):
         raise InvalidMessage(f"The payload's keys {sorted(taken)} are fields that FORMAT 'flat' sets itself.")
+    if len(set(names)) < len(names) and (keys := alike((name for name, _ in items), _flat_name)):
+        raise _merged("payload", *keys)
     fields = []
-    for name, value in payload.items():
-        fields += [_flat_name(name), _flat_value(name, value)]
+    for name, (_, value) in zip(names, items, strict=True):
+        fields += [name, _flat_value(name, value)]
     return fields
 
 
 def _flat_name(name: object) -> str:
     if not isinstance(name, str):
-        raise InvalidMessage(f"The payload's key {name!r} is not text; a field's name is.")
-    return _utf8(name, "a key of the payload")
+        raise InvalidMessage(f"The payload's key {shown(name)} is not text; a field's name is.")
+    return _utf8(str.__str__(name), "a key of the payload")
 
 
 def _flat_value(name: str, value: object) -> str:
     """Text as it is, a Decimal or datetime as Django's encoder writes it, a number, true or null as in JSON."""
+    path = f"payload[{name!r}]"
     if isinstance(value, Mapping | AbstractSet) or (isinstance(value, Sequence) and not isinstance(value, str)):
-        raise InvalidMessage(f"payload[{name!r}]={value!r}: FORMAT 'flat' takes no nested values; use 'json'.")
-    text = _json(value, f"payload[{name!r}]")
+        raise InvalidMessage(f"{path}={shown(value)}: FORMAT 'flat' takes no nested values; use 'json'.")
+    text = _json(value, path)
     return str(json.loads(text)) if text.startswith('"') else text
 
 
@@ -121,13 +151,47 @@ _encode_json: Final = _kept(_encoder)
 
 
 def _json(value: Any, what: str) -> str:
+    """A value as JSON. Whatever keeps it from that is an `InvalidMessage` that names where in the value it is."""
     try:
-        text = _encode_json(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidMessage(
-            f"{what}: expected a JSON value or what DjangoJSONEncoder makes one of: {error}."
-        ) from error
-    return _utf8(text, what)
+        text = _write(value)
+        keys = merged_keys(value, what, _write) if _written_of_no_text(text) else None
+    except Exception as error:
+        raise _unwritable(value, what, error) from error
+    if keys is not None:
+        raise _merged(*keys)
+    return text
+
+
+def _write(value: Any) -> str:
+    text = _encode_json(value)
+    text.isascii() or text.encode()
+    return text
+
+
+def _unwritable(value: Any, what: str, error: Exception) -> InvalidMessage:
+    fault: Fault | None = None
+    # A circle, or what is too deep, is in no single part. What raises when it's looked into once more isn't found.
+    if not isinstance(error, RecursionError) and "Circular" not in str(error):
+        with suppress(Exception):
+            fault = first_fault(value, what, _write)
+    if fault is None:
+        fault = Fault(what, value, error)
+    return InvalidMessage(f"{fault.path}={shown(fault.part)}: {_reason(fault.part, fault.error)}")
+
+
+def _reason(part: Any, error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"holds {error.object[error.start]!r}, half a character, which is no UTF-8."
+    if isinstance(error, ValueError) and isinstance(part, float | Decimal):
+        return "JSON has neither NaN nor infinity. Publish None instead, or a text that your handlers know."
+    return f"expected a JSON value or what DjangoJSONEncoder makes one of: {error}."
+
+
+def _merged(path: str, first: object, second: object) -> InvalidMessage:
+    return InvalidMessage(
+        f"{path} has the keys {shown(first)} and {shown(second)}, which JSON writes alike: one of the two values would "
+        "be lost. Make the keys differ as text."
+    )
 
 
 def _utf8(text: str, what: str) -> str:

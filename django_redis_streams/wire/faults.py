@@ -1,0 +1,95 @@
+"""Where in a payload the fault is. All of this is for the error: what can be written is never looked through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from .showing import shown
+
+__all__ = ["Fault", "alike", "first_fault", "merged_keys"]
+
+# A payload that gives something else each time it is looked into could have no end.
+_LOOKED_INTO: Final = 1_000_000
+# Of a longer one the middle is left out.
+_LONGEST_PATH: Final = 20
+
+
+class Fault(NamedTuple):
+    """A part of a payload that can't be written: its path, such as "payload['lines'][0]", itself, and the error."""
+
+    path: str
+    part: Any
+    error: Exception
+
+
+class _Place(NamedTuple):
+    """Where a part stands: the key or index within the part that holds it. A path is made of it only for an error."""
+
+    above: _Place | None
+    key: Any
+
+    def path(self, what: str) -> str:
+        keys = []
+        place: _Place | None = self
+        while place is not None and place.above is not None:
+            keys.append(f"[{shown(place.key)}]")
+            place = place.above
+        if len(keys) > _LONGEST_PATH:
+            keys[_LONGEST_PATH // 2 : -_LONGEST_PATH // 2] = ["[…]"]
+        return what + "".join(reversed(keys))
+
+
+def first_fault(value: Any, what: str, write: Callable[[Any], object]) -> Fault | None:
+    """The first part that `write` raises for, in the order of writing; None where it raises for no single one."""
+    for place, part in _parts(value):
+        try:
+            if isinstance(part, dict):
+                for key, _ in list(part.items()):  # as the encoder asks for them
+                    write({key: None})
+            elif not isinstance(part, list | tuple):
+                write(part)
+        except Exception as error:  # noqa: BLE001  a lazy text or an encoder's method may raise anything
+            return Fault(place.path(what), part, error)
+    return None
+
+
+def merged_keys(value: Any, what: str, write: Callable[[Any], str]) -> tuple[str, Any, Any] | None:
+    """The path of the first dict of which two keys are written alike, and the two; None where there is none."""
+    for place, part in _parts(value):
+        if isinstance(part, dict):
+            keys = alike((key for key, _ in part.items()), lambda key: write({key: None}))
+            if keys is not None:
+                return (place.path(what), *keys)
+    return None
+
+
+def alike(keys: Iterable[Any], text_of: Callable[[Any], str]) -> tuple[Any, Any] | None:
+    """The first two keys of which the text is the same."""
+    seen: dict[str, Any] = {}
+    for key in keys:
+        text = text_of(key)
+        if text in seen:
+            return seen[text], key
+        seen[text] = key
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[_Place, Any]]:
+    """All parts of a payload, each before those that it holds, in the order in which they are written.
+
+    By a list of what is still open: a payload may be deeper than Python's functions may call each other.
+    """
+    found: list[tuple[_Place, Any]] = [(_Place(None, None), value)]
+    for _ in range(_LOOKED_INTO):
+        if not found:
+            return
+        place, part = found.pop()
+        yield place, part
+        if isinstance(part, dict):
+            inner: Iterable[tuple[Any, Any]] = part.items()
+        elif isinstance(part, list | tuple):
+            inner = enumerate(part)
+        else:
+            continue
+        found += [(_Place(place, key), each) for key, each in reversed(list(inner))]
