@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -396,7 +397,7 @@ def test_an_envelope_keeps_all_but_its_payload(raw: Raw) -> None:
     assert states.deliver()[0].fields == ["id", identity, "type", "a.b", "data", '["fine"]', "key", "k"]
 
 
-@pytest.mark.parametrize("payload", ['{"n": [1]}', "3", '{"n":', '{"n": NaN}', "{}"])
+@pytest.mark.parametrize("payload", ['{"n": [1]}', "3", '{"n":', '{"n": NaN}', "{}", '{"n": 1, "n": 2}'])
 def test_a_payload_that_the_message_cannot_hold_is_refused(raw: Raw, payload: str) -> None:
     """Nothing is done then."""
     (entry_id,) = buried(raw)
@@ -412,6 +413,17 @@ def test_a_payload_above_the_limit_is_refused(raw: Raw, streams: Callable[..., N
         deadletters.replay_edited("orders", entry_id, {"n": "x" * 200}, by="ann")
     with pytest.raises(InvalidMessage):
         deadletters.replay_edited("orders", entry_id, {"n": {}}, by="ann")
+
+
+@pytest.mark.parametrize("wrong", [{1: "a", "1": "b"}, {"total": Decimal("NaN")}])
+def test_an_edit_is_encoded_as_what_is_published(raw: Raw, wrong: object) -> None:
+    """What `publish` refuses, an edit of an envelope is refused for too; the dead letter stays."""
+    raw.xadd("orders", {"id": "0190b5a2-0000-7000-8000-000000000000", "data": "{}"})
+    states.bury()
+    (entry_id,) = ids()
+    with pytest.raises(InvalidMessage, match="payload"):
+        deadletters.replay_edited("orders", entry_id, wrong, by="ann")
+    assert (raw.xlen(DLQ), raw.xlen(REDELIVERY)) == (1, 0)
 
 
 def test_a_payload_is_given_to_one_message_only(raw: Raw) -> None:

@@ -201,6 +201,11 @@ def test_a_message_can_be_published_later(raw: Raw) -> None:
 REFUSED = {
     "publish to an unknown stream": (("publish", "ordrs", "1"), "Did you mean 'orders'"),
     "publish what isn't JSON": (("publish", "orders", "hello"), "isn't JSON.*Text is written in quotes"),
+    "publish a key given twice": (("publish", "orders", '[{"a": 1, "a": 2}]'), "the key 'a' is given twice"),
+    "headers with a key twice": (
+        ("publish", "orders", "1", "--headers", '{"a": 1, "a": 2}'),
+        "'a' is given twice",
+    ),
     "publish NaN": (("publish", "orders", "NaN"), "NaN is not a JSON value"),
     "publish onto an unknown lane": (("publish", "orders", "1", "--lane", "fast"), "lane='fast': expected"),
     "headers that are no object": (("publish", "orders", "1", "--headers", "[]"), "expected a JSON object"),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from django.core.management.base import CommandError
 
 from ...inspection import DeadLetter
+from ..strict_json import value_of
 
 __all__ = ["edited", "given"]
 
@@ -45,10 +45,6 @@ def edited(row: DeadLetter) -> Any:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        return value_of(text)
+    except ValueError as error:
         raise CommandError(f"The payload isn't JSON, nothing was done: {error}", returncode=2) from error
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")

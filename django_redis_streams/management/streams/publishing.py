@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
 from ...exceptions import InvalidMessage
 from ...publishing import publish, publish_many
 from ..arguments import count, seconds
+from ..strict_json import value_of
 from ..subcommands import Result, Subcommand
 
 __all__ = ["PUBLISH"]
@@ -70,22 +70,18 @@ def _payloads(lines: Iterable[str]) -> Iterator[Any]:
 
 def _value(text: str, what: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        return value_of(text)
+    except ValueError as error:
         raise InvalidMessage(f"{what} isn't JSON: {error}. Text is written in quotes, as '\"text\"'.") from error
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        value = None
+        value, wrong = value_of(text), ""
+    except ValueError as error:
+        value, wrong = None, f": {error}"
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a JSON object, such as \'{{"trace": "4bf9"}}\'')
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a JSON object, such as \'{{"trace": "4bf9"}}\'{wrong}')
     return value
 
 
