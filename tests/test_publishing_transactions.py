@@ -4,15 +4,18 @@ import asyncio
 import json
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 
 from django_redis_streams import Message, apublish, publish, publish_many, signals
 from django_redis_streams.exceptions import ConfigurationError, InvalidMessage, TransactionError, UnknownStream
+from django_redis_streams.publishing import sending
 
+from .catalogue.models import Book
 from .waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -171,6 +174,206 @@ def test_what_django_runs_after_the_failed_message_still_runs(streams):
         publish("orders", 1)
         transaction.on_commit(lambda: ran.append(1))
     assert ran == [1]
+
+
+class Foreign(Exception):
+    """What somebody else's callback raises."""
+
+
+def raises(error=Foreign):
+    """A callback of somebody else that fails."""
+
+    def callback():
+        raise error
+
+    return callback
+
+
+@contextmanager
+def committed_raising(error=Foreign, **options):
+    """A transaction that commits, and whose block raises nevertheless, as a callback of its commit did."""
+    with pytest.raises(error) as raised, transaction.atomic(**options):
+        yield raised
+
+
+@pytest.mark.parametrize("error", [Foreign, SystemExit, KeyboardInterrupt])
+def test_foreign_callback_that_raises_does_not_keep_a_message_from_being_sent(published, error):
+    """Django runs no callback after one that raises: what is committed is published nevertheless, once, in order."""
+    with committed_raising(error):
+        publish("orders", 1)
+        transaction.on_commit(raises(error))
+        publish("orders", 2)
+        publish_many("orders", [3, 4])
+        transaction.on_commit(raises(ZeroDivisionError))
+        publish("orders", 5)
+    assert published() == [1, 2, 3, 4, 5]
+    with transaction.atomic():
+        publish("orders", 6)
+    assert published() == [1, 2, 3, 4, 5, 6]
+
+
+def test_foreign_callbacks_run_as_without_us(streams):
+    """In the order of their registration, none after one that raises, and its error is the block's."""
+    ran = []
+    with committed_raising() as raised:
+        transaction.on_commit(lambda: ran.append("before"))
+        publish("orders", 1)
+        transaction.on_commit(raises(ZeroDivisionError), robust=True)
+        transaction.on_commit(lambda: ran.append("between"))
+        transaction.on_commit(raises())
+        publish("orders", 2)
+        transaction.on_commit(lambda: ran.append("never"))
+    assert ran == ["before", "between"]
+    assert raised.value.__context__ is None
+
+
+def test_foreign_callback_sees_what_was_published_before_it(published):
+    """A message takes its turn among the callbacks: it is there for those after it, and not for those before."""
+    seen = []
+    with transaction.atomic():
+        transaction.on_commit(lambda: seen.append(published()))
+        publish("orders", 1)
+        transaction.on_commit(lambda: seen.append(published()))
+        publish("orders", 2)
+    assert seen == [[], [1]]
+
+
+def test_foreign_callback_that_raises_publishes_nothing_that_was_rolled_back(published):
+    """Neither of a savepoint, nor of a transaction before or after."""
+    with committed_raising():
+        transaction.on_commit(raises())
+        publish("orders", 1)
+        with rolled_back():
+            publish("orders", "never")
+            with transaction.atomic():
+                publish("orders", "never")
+        with transaction.atomic():
+            publish("orders", 2)
+    with rolled_back():
+        transaction.on_commit(raises())
+        publish("orders", "never")
+    with transaction.atomic():
+        pass
+    assert published() == [1, 2]
+
+
+def test_savepoint_does_not_end_the_guard(published):
+    """Rolled back after the last message, it takes nothing from what was published before it."""
+    with committed_raising():
+        transaction.on_commit(raises())
+        publish("orders", 1)
+        with rolled_back():
+            transaction.on_commit(raises())
+    assert published() == [1]
+
+
+def test_commit_that_fails_publishes_nothing(published):
+    """A constraint that is checked at the commit: nothing has happened, so nothing is told, then or later."""
+
+    def save():
+        transaction.on_commit(raises())
+        publish("orders", "never")
+        Book.objects.create(title="Emma", author_id=7)
+
+    with pytest.raises(IntegrityError):
+        transaction.atomic(save)()
+    with transaction.atomic():
+        publish("orders", 1)
+    assert published() == [1]
+
+
+def test_callbacks_publish_too(published):
+    """Within a callback there is no transaction, or a new one, whose own callbacks may raise."""
+
+    def callback():
+        publish("orders", "now")
+        with suppress(Foreign), transaction.atomic():
+            transaction.on_commit(raises())
+            publish("orders", "on its commit")
+        raise Foreign
+
+    with committed_raising(durable=True):
+        transaction.on_commit(callback)
+        publish("orders", "at last")
+    assert published() == ["now", "on its commit", "at last"]
+
+
+def test_commit_of_another_database_has_its_own_callbacks(published, other):
+    """What one's callbacks raise neither sends nor drops what waits for the other's commit."""
+    with rolled_back():
+        publish("orders", "never")
+        with committed_raising(using="other"):
+            transaction.on_commit(raises(), using="other")
+            publish("orders", 1, using="other")
+        assert published() == [1]
+    assert published() == [1]
+
+
+def test_threads_have_their_own_callbacks(published):
+    """Each thread has its connection, and what it publishes is sent from there."""
+
+    def work(number):
+        try:
+            with committed_raising():
+                transaction.on_commit(raises())
+                publish("orders", number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(20)))
+    assert sorted(published()) == list(range(20))
+
+
+def test_failure_is_told_where_a_foreign_callback_raised_too(streams, failed, caplog):
+    """What can't be sent then is logged and told of as ever, and the foreign error goes on."""
+    streams(URL="unix:///nowhere/server.sock")
+    with committed_raising():
+        transaction.on_commit(raises())
+        message = publish("orders", 1)
+    assert [told["message"].id for told in failed] == [message.id]
+    assert [record.message_id for record in caplog.records] == [message.id]
+
+
+def test_interrupt_while_sending_is_told(published, failed, caplog, monkeypatch):
+    """Nobody knows whether that message arrived, so it is told of; the others are still sent."""
+
+    def interrupt(*_):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with committed_raising(KeyboardInterrupt):
+        message = publish("orders", 1)
+        publish("orders", 2)
+        monkeypatch.setattr(sending, "append", interrupt)
+    assert published() == [2]
+    assert [told["message"].id for told in failed] == [message.id]
+    assert [record.message_id for record in caplog.records] == [message.id]
+
+
+def test_connection_that_was_closed_is_guarded_again(published):
+    """A new connection to the database, as each request may have one, is no gap."""
+    for number in range(3):
+        with committed_raising():
+            transaction.on_commit(raises())
+            publish("orders", number)
+        connections["default"].close()
+    assert published() == [0, 1, 2]
+
+
+def test_captured_callbacks_are_sent_once(published, django_capture_on_commit_callbacks):
+    """In a test whose transaction stays open, by whoever calls them, and however often."""
+    with transaction.atomic():
+        with django_capture_on_commit_callbacks(execute=True) as outer:
+            publish("orders", 1)
+            with django_capture_on_commit_callbacks(execute=True) as inner:
+                publish("orders", 2)
+            assert published() == [2]
+        assert (len(outer), len(inner)) == (2, 1)
+        outer[0]()
+        assert published() == [2, 1]
+        transaction.set_rollback(True)
+    assert published() == [2, 1]
 
 
 def test_server_that_is_away_isnt_tried_for_each_message(streams, caplog):

@@ -5,17 +5,14 @@ All that can be wrong with a message is found at the call, and what is sent late
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import islice
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import connections as databases
-from django.db import transaction
 
-from .. import conf, connections
+from .. import conf
 from ..conf import values
 from ..exceptions import InvalidMessage, StreamsError, TransactionError
 from ..message import Message
@@ -23,7 +20,8 @@ from ..wire import Fields, shown
 from .delays import due_of
 from .encoded import Call
 from .publication import Publication, around
-from .sending import publish_after_commit, publish_now
+from .sending import publish_now
+from .transactions import in_transaction, publish_on_commit
 
 __all__ = ["Publication", "apublish", "around", "publish", "publish_many"]
 
@@ -58,8 +56,8 @@ def publish(
         call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))
         message, entry = call.one(payload)
         publication.message_id = message.id
-        if _in_transaction(using):
-            _on_commit(call, [entry], using)
+        if in_transaction(using):
+            publish_on_commit(call, [entry], using)
         else:
             publish_now(call, [entry])
     return message
@@ -116,13 +114,13 @@ def _publish_each(call: Call, entries: Iterator[Fields], chunk_size: int | None,
     if chunk_size is not None:
         return _publish_by_chunks(call, entries, chunk_size, using)
     whole = list(entries)
-    if not _in_transaction(using):
+    if not in_transaction(using):
         try:
             return publish_now(call, whole)
         except StreamsError as error:
             raise _having_sent(error, error.sent) from error
     if whole:
-        _on_commit(call, whole, using)
+        publish_on_commit(call, whole, using)
     return len(whole)
 
 
@@ -135,36 +133,12 @@ def _checked(payloads: Iterable[Any]) -> Iterable[Any]:
     return payloads
 
 
-def _in_transaction(using: str) -> bool:
-    """Whether Django will tell when `using` commits. Asks the connection without opening it.
-
-    Raises `TransactionError` where autocommit was turned off by hand: Django doesn't say when such a transaction
-    commits, so now might be too early and on commit never
-    (https://docs.djangoproject.com/en/stable/topics/db/transactions/#use-of-on-commit-with-autocommit-off).
-    """
-    database = databases[using]
-    if database.in_atomic_block and database.commit_on_exit:
-        return True
-    if database.connection is not None and not database.autocommit:
-        raise TransactionError(
-            f"Autocommit of database {using!r} is off, so Django can't tell when its transaction commits. Turn it "
-            "on with set_autocommit(True) before you publish, and use transaction.atomic()."
-        )
-    return False
-
-
-def _on_commit(call: Call, whole: Sequence[Fields], using: str) -> None:
-    # A URL or an option that can't work is the caller's to hear of, while it still can be heard.
-    connections.get(call.config.connection)
-    transaction.on_commit(partial(publish_after_commit, call, whole), using=using, robust=True)
-
-
 def _publish_by_chunks(call: Call, entries: Iterator[Fields], chunk_size: int, using: str) -> int:
     try:
         values.positive(chunk_size)
     except ValueError as error:
         raise InvalidMessage(f"chunk_size={shown(chunk_size)}: {error}.") from None
-    if _in_transaction(using):
+    if in_transaction(using):
         raise TransactionError(
             f"publish_many(chunk_size={chunk_size!r}) sends as it goes, but a transaction of {using!r} may still be "
             "rolled back. Leave chunk_size out, or call it outside the transaction."

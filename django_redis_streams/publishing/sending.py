@@ -46,12 +46,22 @@ def publish_now(call: Call, whole: Sequence[Fields]) -> int:
 
 
 def publish_after_commit(call: Call, whole: Sequence[Fields]) -> None:
-    """Send all. Raises nothing: what can't be sent is logged, and `publish_failed` tells of it."""
-    replies: Sequence[str | Exception]
+    """Send all. Raises nothing: what can't be sent is logged, and `publish_failed` tells of it.
+
+    What ends a process or a task from within (KeyboardInterrupt, SystemExit) is told of in this way too, and goes on.
+    """
+    replies: Sequence[str | BaseException]
     try:
         replies = _append_unless_hopeless(call, whole)
     except Exception as error:  # noqa: BLE001  whatever it is, nobody else is left to hear of it
         replies = [error] * len(whole)
+    except BaseException as error:
+        _tell(call, whole, [error] * len(whole))
+        raise
+    _tell(call, whole, replies)
+
+
+def _tell(call: Call, whole: Sequence[Fields], replies: Sequence[str | BaseException]) -> None:
     heard = signals.heard(signals.message_published)
     for fields, reply in zip(whole, replies, strict=True):
         if not isinstance(reply, str):
@@ -81,7 +91,7 @@ def _append_unless_hopeless(call: Call, whole: Sequence[Fields]) -> list[str | S
     return replies
 
 
-def _tell_failed(call: Call, fields: Fields, error: Exception) -> None:
+def _tell_failed(call: Call, fields: Fields, error: BaseException) -> None:
     identity, stream = fields[1], call.config.name
     logger.error(
         "Message %s of stream %r is committed but not published: %s",
