@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext, isolate_apps
 from django_redis_streams import model_events, publishes
 from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable, UnknownStream
 
-from .catalogue.models import Author, Book, Item, OldBook, OldPaperBook, PaperBook, Seat
+from .catalogue.models import Author, Book, FrontPage, Item, OldBook, OldPage, OldPaperBook, Page, PaperBook, Seat
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -293,6 +293,87 @@ def test_primary_key_of_two_columns_is_both(declare, events):
         ("catalogue.seat.created", {"row": 3, "number": 7}),
         ("catalogue.seat.deleted", {"row": 3, "number": 7}),
     ]
+
+
+PAGE = ("id", "title", "views", "twice", "hidden")
+
+
+@pytest.mark.parametrize("model", [Page, OldPage])
+def test_base_manager_that_hides_the_row_hides_no_value(declare, events, model):
+    """What the database knows is asked of the table: a save that hides the row is published as it was saved."""
+    declare(model, on=["updated"], fields=PAGE)
+    page = model.objects.create(title="Emma", views=1)
+    page.views = F("views") + 1
+    page.hidden = True
+    page.save()
+    assert not model.objects.exists()
+    ((_, payload),) = events()
+    assert payload == {"id": page.pk, "title": "Emma", "views": 2, "twice": 4, "hidden": True}
+
+
+@pytest.mark.parametrize("model", [Page, OldPage, FrontPage])
+def test_row_that_is_hidden_from_the_beginning_is_published_whole(declare, events, model):
+    """So is what the database makes of a row that the base manager never shows, of two tables too."""
+    declare(Page, on=["created"], fields=PAGE)
+    page = model.objects.create(title="Emma", views=1, hidden=True)
+    assert events() == [
+        ("catalogue.page.created", {"id": page.pk, "title": "Emma", "views": 1, "twice": 2, "hidden": True})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "unknown"),
+    [(Page, ["title", "views", "twice", "hidden"]), (Page, ["hidden"]), (OldPage, ["twice"]), (FrontPage, ["place"])],
+)
+def test_hidden_row_is_deleted_with_its_values(declare, events, model, unknown):
+    """Deferred values of a row that the base manager hides are fetched, and the deletion goes on."""
+    declare(model, on=["deleted"], fields=[*PAGE, *({"place"} & set(unknown))])
+    created = model.objects.create(title="Emma", views=1)
+    page = model.objects.defer(*unknown).get(pk=created.pk)
+    models.QuerySet(Page).update(hidden=True)
+    page.delete()
+    ((_, payload),) = events()
+    assert payload == {
+        "id": created.pk,
+        "title": "Emma",
+        "views": 1,
+        "twice": 2,
+        "hidden": "hidden" in unknown,
+        **dict.fromkeys({"place"} & set(unknown), 1),
+    }
+    assert not models.QuerySet(Page).exists()
+
+
+def test_null_is_published_for_what_can_not_be_null(declare, events):
+    """Where the row is gone already nobody knows its values, of whatever kind of field; the deletion goes on."""
+    declare(Page, on=["deleted"], fields=PAGE)
+    created = Page.objects.create(title="Emma")
+    page = Page.objects.only("id").get(pk=created.pk)
+    models.QuerySet(Page).filter(pk=created.pk)._raw_delete(using="default")
+    page.delete()
+    assert events() == [("catalogue.page.deleted", {**dict.fromkeys(PAGE), "id": created.pk})]
+
+
+def test_values_are_of_the_saves_database_whatever_the_router_says(declare, events, other, settings):
+    """A replica that reads are routed to may not have the row yet."""
+    with other.schema_editor() as editor:
+        editor.create_model(Page)
+    settings.DATABASE_ROUTERS = ["tests.test_model_events.ReadElsewhere"]
+    declare(Page, fields=["views"])
+    page = Page(title="Emma", views=1)
+    page.save(using="default")
+    page.views = F("views") + 1
+    page.save(using="default")
+    Page.objects.using("default").only("id").get(pk=page.pk).delete(using="default")
+    assert [payload for _, payload in events()] == [{"views": 1}, {"views": 2}, {"views": 2}]
+
+
+class ReadElsewhere:
+    """A router that has everything read from another database."""
+
+    def db_for_read(self, *_, **__):
+        """Names it."""
+        return "other"
 
 
 # ---------------------------------------------------------------- update_fields

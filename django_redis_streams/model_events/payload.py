@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import BinaryField, Field, Model
+from django.db.models import BinaryField, Field, Model, QuerySet
 from django.db.models.fields.files import FieldFile
 
 from .. import conf
@@ -55,13 +55,19 @@ def _is_unknown(instance: Model, field: AnyField) -> bool:
 
 
 def _stored(instance: Model, names: Sequence[str], using: str) -> dict[str, Any]:
-    """The values in the database, in one query; None for each where the row is gone."""
-    rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
+    """The values in the database, in one query; None for each where the row is gone.
+
+    By a plain queryset: a project's base manager may hide the row, as one of a soft deletion does.
+    """
+    rows: QuerySet[Model] = QuerySet(type(instance), using=using).filter(pk=instance.pk)
     return rows.values(*names).first() or dict.fromkeys(names)
 
 
 def _plain(field: AnyField, value: Any) -> Any:
-    return value.name or "" if isinstance(value, FieldFile) else field.to_python(value)
+    if isinstance(value, FieldFile):
+        return value.name or ""
+    # What isn't known is None also where it couldn't be saved: a BooleanField, for one, makes nothing of it.
+    return None if value is None else field.to_python(value)
 
 
 def _column(model: type[Model], name: str) -> AnyField:

@@ -68,3 +68,42 @@ class Seat(models.Model):
 
     def __str__(self):
         return f"{self.row}/{self.number}"
+
+
+class VisibleManager(models.Manager):
+    """Knows nothing of what is hidden, as projects delete without deleting."""
+
+    def get_queryset(self):
+        """Leaves the hidden out."""
+        return super().get_queryset().filter(hidden=False)
+
+
+class Page(models.Model):
+    """A model whose base manager filters."""
+
+    title = models.CharField(max_length=100)
+    views = models.IntegerField(default=0)
+    twice = models.GeneratedField(expression=models.F("views") * 2, output_field=models.IntegerField(), db_persist=True)
+    hidden = models.BooleanField(default=False)
+
+    objects = VisibleManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        ordering = ("title",)
+
+    def __str__(self):
+        return self.title
+
+
+class OldPage(Page):
+    """The same rows, by another name."""
+
+    class Meta:
+        proxy = True
+
+
+class FrontPage(Page):
+    """A page with a further table."""
+
+    place = models.IntegerField(default=1)
