@@ -3,14 +3,16 @@
 | signal | when | arguments beside `message` |
 |---|---|---|
 | `message_published` | an entry is on the server | |
-| `publish_failed` | after a commit, a message couldn't be sent: it is on no stream, or nobody knows | `error` |
+| `publish_failed` | what is committed couldn't be published: it is on no stream, or nobody knows | `error` |
 | `message_processed` | a handler returned, and the message is acknowledged | `handler`, `duration` |
 | `message_failed` | a handler raised, or asked for a retry | `handler`, `duration`, `error`, `outcome` |
 | `message_dead_lettered` | a message is in the dead letter queue | `handler`, `reason`, `error` |
 
-`message` is the `Message`, its payload as JSON gives it back. `handler` is the handler's dotted name, `""`
-where none was found; `duration` is in seconds; `error` is the exception, in `message_dead_lettered` its text;
-`outcome` is "retry" or "dead letter"; `reason` is an `outcomes.Reason`, which is a text.
+`message` is the `Message`, its payload as JSON gives it back; only in `publish_failed`, for a model's event that
+couldn't be made, it is the values as they are in Python, or None where not even these could be read. `handler` is
+the handler's dotted name, `""` where none was found; `duration` is in seconds; `error` is the exception, in
+`message_dead_lettered` its text; `outcome` is "retry" or "dead letter"; `reason` is an `outcomes.Reason`, which is a
+text.
 
 A receiver's error is logged and harms nobody. Receivers run where the event happens, so a slow one slows down
 publishing or handling. Give them `**kwargs`: arguments may be added.

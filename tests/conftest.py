@@ -9,7 +9,7 @@ import pytest
 import redis
 from django.db import connections
 
-from django_redis_streams import handlers
+from django_redis_streams import Message, handlers, signals
 from django_redis_streams.worker import consumer, maintenance, promoter
 from django_redis_streams.worker.patience import Patience
 
@@ -119,6 +119,19 @@ def other(tmp_path: Path) -> Iterator[Any]:
     connections["other"].close()
     del connections["other"]
     del connections.settings["other"]
+
+
+@pytest.fixture
+def failed() -> Iterator[list[dict[str, Any]]]:
+    """What `publish_failed` was sent with."""
+    found = []
+
+    def receive(*, sender: type[Message], signal: Any, **arguments: Any) -> None:
+        found.append(arguments)
+
+    signals.publish_failed.connect(receive, sender=Message)
+    yield found
+    signals.publish_failed.disconnect(receive, sender=Message)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Events of models: which saves and deletions are published, as what, with which values."""
 
 import json
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -14,9 +15,30 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from django_redis_streams import model_events, publishes
-from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable, UnknownStream
+from django_redis_streams.exceptions import (
+    ConfigurationError,
+    InvalidMessage,
+    PayloadTooLarge,
+    ServerRefused,
+    ServerUnreachable,
+    TransactionError,
+    UnknownStream,
+)
 
-from .catalogue.models import Author, Book, FrontPage, Item, OldBook, OldPage, OldPaperBook, Page, PaperBook, Seat
+from .catalogue.models import (
+    Author,
+    Book,
+    DeepReading,
+    FrontPage,
+    Item,
+    OldBook,
+    OldPage,
+    OldPaperBook,
+    Page,
+    PaperBook,
+    Reading,
+    Seat,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -376,6 +398,165 @@ class ReadElsewhere:
         return "other"
 
 
+# ---------------------------------------------------------------- what can't be published
+
+
+# Outside a transaction the row is committed when its event is made: the save stands, and what went wrong is told.
+
+
+def test_server_that_is_away_does_not_make_a_committed_save_look_failed(declare, streams, failed, caplog):
+    """The message is logged and signalled, as after a commit, for each save and each deletion."""
+    streams(URL="unix:///nowhere/server.sock")
+    declare(Author, fields=["id", "name"])
+    author = Author.objects.create(name="Jane")
+    payload = {"id": author.pk, "name": "Jane"}
+    author.save()
+    author.delete()
+    assert [(told["message"].type, told["message"].payload) for told in failed] == [
+        ("catalogue.author.created", payload),
+        ("catalogue.author.updated", payload),
+        ("catalogue.author.deleted", payload),
+    ]
+    assert {type(told["error"]) for told in failed} == {ServerUnreachable}
+    assert [record.message_id for record in caplog.records] == [told["message"].id for told in failed]
+
+
+def test_refusal_does_not_make_a_committed_save_look_failed(declare, events, server, failed):
+    """So is what the server doesn't take."""
+    server.raw().set("orders", "taken")
+    declare(Author)
+    Author.objects.create(name="Jane")
+    assert [type(told["error"]) for told in failed] == [ServerRefused]
+
+
+@pytest.mark.parametrize("model", [Reading, DeepReading])
+def test_payload_that_cannot_be_encoded_is_told_where_the_save_is_committed(declare, events, failed, caplog, model):
+    """The signal has the values that were to be encoded, the log the row; models of two tables do as others."""
+    declare(Reading, fields=["id", "tags"])
+    reading = model.objects.create(tags={"a"})
+    assert model.objects.count() == 1
+    ((error, message),) = [(told["error"], told["message"]) for told in failed]
+    assert "payload['tags']={'a'}" in str(error)
+    assert isinstance(error, InvalidMessage)
+    assert (message.stream, message.type, message.lane) == ("orders", "catalogue.reading.created", "default")
+    assert message.payload == {"id": reading.pk, "tags": {"a"}}
+    (record,) = caplog.records
+    assert (record.stream, record.message_id) == ("orders", message.id)
+    assert f"catalogue.{model.__name__} {reading.pk}" in record.message
+    reading.tags = ["a"]
+    reading.save()
+    assert events() == [("catalogue.reading.updated", {"id": reading.pk, "tags": ["a"]})]
+
+
+def test_payload_that_is_too_large_is_told_where_the_save_is_committed(declare, streams, failed):
+    """A limit of the stream is no reason to make a committed save look failed."""
+    streams({"orders": {"MAX_PAYLOAD": 200}})
+    declare(Reading, fields=["tags"])
+    Reading.objects.create(tags="x" * 200)
+    ((error, message),) = [(told["error"], told["message"]) for told in failed]
+    assert (type(error), message.payload) == (PayloadTooLarge, {"tags": "x" * 200})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"MODELS": {"catalogue.Author": {"fields": ["nmae"]}}}, ConfigurationError),
+        ({"MODELS": {"catalogue.Author": {}}, "MAXLEN": 0}, ConfigurationError),
+        ({"MODELS": {"catalogue.Author": {"lane": "fast"}}}, InvalidMessage),
+    ],
+)
+def test_settings_that_cannot_work_are_told_where_the_save_is_committed(streams, failed, caplog, wrong, error):
+    """A mistake in the settings is told at each save, whole or in part; the checks report it before."""
+    author = Author.objects.create(name="Jane")
+    streams({"orders": wrong})
+    author.name = "Ann"
+    author.save()
+    author.save(update_fields=["name"])
+    assert Author.objects.get().name == "Ann"
+    assert [type(told["error"]) for told in failed] == [error, error]
+    assert [record.message_id for record in caplog.records] == [told["message"].id for told in failed]
+
+
+def test_unknown_stream_is_told_where_the_save_is_committed(declare, events, failed):
+    """So is the name of a stream that isn't there."""
+    declare(Author, "ordres")
+    Author.objects.create(name="Jane")
+    ((error, message),) = [(told["error"], told["message"]) for told in failed]
+    assert (type(error), message.stream) == (UnknownStream, "ordres")
+
+
+def test_transaction_of_another_database_is_none(declare, events, other, failed):
+    """What counts is the database that was saved to."""
+    declare(Reading, fields=["tags"])
+    with other.schema_editor() as editor:
+        editor.create_model(Reading)
+    with transaction.atomic():
+        Reading.objects.using("other").create(tags={"a"})
+    assert len(failed) == 1
+    with pytest.raises(InvalidMessage), transaction.atomic(using="other"):
+        Reading.objects.using("other").create(tags={"a"})
+    assert len(failed) == Reading.objects.using("other").count() == 1
+
+
+# In a transaction it is an error of the save, which can be rolled back.
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        transaction.atomic(lambda: Reading.objects.create(tags={"a"})),
+        lambda: Reading.objects.get_or_create(tags=["a"], defaults={"tags": {"a"}}),
+        lambda: Reading.objects.update_or_create(tags=["a"], defaults={"tags": {"a"}}),
+    ],
+    ids=["atomic", "get_or_create", "update_or_create"],
+)
+def test_payload_that_cannot_be_encoded_is_an_error_in_a_transaction(declare, events, failed, caplog, save):
+    """Nothing is saved, published or told of; Django's own methods that make two queries are in one too."""
+    declare(Reading, fields=["tags"])
+    with pytest.raises(InvalidMessage, match=re.escape("payload['tags']={'a'}")):
+        save()
+    assert not Reading.objects.exists()
+    assert (events(), failed, caplog.records) == ([], [], [])
+
+
+def test_deletion_is_always_in_a_transaction(declare, events, failed):
+    """Django deletes in a transaction of its own, so a deletion whose event can't be encoded doesn't happen."""
+    reading = Reading.objects.create(tags=["a"])
+    declare(Reading, fields=["tags"])
+    reading.tags = {"a"}
+    with pytest.raises(InvalidMessage):
+        reading.delete()
+    assert Reading.objects.count() == 1
+    reading.tags = ["b"]
+    reading.delete()
+    assert events() == [("catalogue.reading.deleted", {"tags": ["b"]})]
+    assert failed == []
+
+
+def test_transaction_that_django_does_not_manage_is_an_error_of_the_save(declare, events, failed):
+    """It isn't committed either, so it is an error of the save."""
+    declare(Reading, fields=["tags"])
+    connection.set_autocommit(False)
+    try:
+        with pytest.raises(TransactionError):
+            Reading.objects.create(tags=["a"])
+        connection.rollback()
+    finally:
+        connection.set_autocommit(True)
+    assert (Reading.objects.count(), events(), failed) == (0, [], [])
+
+
+def test_server_that_is_away_is_told_after_the_commit(declare, streams, failed):
+    """The save stands, with all that was saved beside it."""
+    streams(URL="unix:///nowhere/server.sock")
+    declare(Author, fields=["name"])
+    with transaction.atomic():
+        Author.objects.create(name="Jane")
+        assert failed == []
+    assert [told["message"].payload for told in failed] == [{"name": "Jane"}]
+    assert Author.objects.count() == 1
+
+
 # ---------------------------------------------------------------- update_fields
 
 
@@ -515,7 +696,7 @@ def test_field_that_is_not_there_is_an_error_of_the_save(by_settings, events):
 def test_settings_with_other_problems_are_an_error_of_the_save(streams, server):
     """What could be parsed is connected, so that a save doesn't pass in silence where publishing can't work."""
     streams({"orders": {"MODELS": {"catalogue.Author": {}}, "MAXLEN": 0}})
-    with pytest.raises(ConfigurationError, match="MAXLEN"):
+    with pytest.raises(ConfigurationError, match="MAXLEN"), transaction.atomic():
         Author.objects.create(name="Jane")
 
 
@@ -562,19 +743,8 @@ def test_only_models_can_be_declared(declare):
 def test_unknown_stream_is_an_error_of_the_save(declare, streams):
     """The decorator reads no settings, so this is found by the checks, or here."""
     declare(Author, "ordres")
-    with pytest.raises(UnknownStream, match="Did you mean 'orders'"):
+    with pytest.raises(UnknownStream, match="Did you mean 'orders'"), transaction.atomic():
         Author.objects.create(name="Jane")
-
-
-def test_server_that_is_away_is_an_error_of_a_save_without_a_transaction(declare, streams):
-    """As for `publish`: there is still somebody to tell. In a transaction the save stands."""
-    streams(URL="unix:///nowhere/server.sock")
-    declare(Author)
-    with pytest.raises(ServerUnreachable):
-        Author.objects.create(name="Jane")
-    with transaction.atomic():
-        Author.objects.create(name="Jane")
-    assert Author.objects.count() == 2
 
 
 def test_loaddata_publishes_nothing(declare, events, tmp_path):

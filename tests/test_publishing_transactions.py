@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connections, transaction
 
-from django_redis_streams import Message, apublish, publish, publish_many, signals
+from django_redis_streams import apublish, publish, publish_many, signals
 from django_redis_streams.exceptions import ConfigurationError, InvalidMessage, TransactionError, UnknownStream
 from django_redis_streams.publishing import sending
 
@@ -25,19 +25,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def published(streams, server):
     """The payloads on the stream "orders"."""
     return lambda: [json.loads(fields["data"]) for _, fields in server.raw().xrange("orders")]
-
-
-@pytest.fixture
-def failed():
-    """What `publish_failed` was sent with."""
-    found = []
-
-    def receive(*, sender, signal, **arguments):
-        found.append(arguments)
-
-    signals.publish_failed.connect(receive, sender=Message)
-    yield found
-    signals.publish_failed.disconnect(receive, sender=Message)
 
 
 class Undo(Exception):

@@ -46,7 +46,9 @@ def publishes(
     `customer` gives `customer_id`); without it the primary key alone. `type`: of all these events; without it
     "app_label.model.created" and so on. `lane`: one of the stream's LANES.
 
-    Published like `publish(…, using=<the database of the save>)`, with the values of that moment. A save with
+    Published like `publish(…, using=<the database of the save>)`, with the values of that moment. Outside a
+    transaction the row is committed already: what goes wrong then is logged and told by `publish_failed`, as after a
+    commit, and the save raises nothing. A save with
     `update_fields` that names none of `fields` is no event. Proxies and subclasses publish as this model.
     `loaddata` publishes nothing; `bulk_create()`, `update()` and many-to-many relations send no such signals.
 
@@ -79,8 +81,8 @@ def declared() -> tuple[Declaration, ...]:
 def connect_settings() -> None:
     """Connect what `MODELS` of the streams says now, instead of what it said before.
 
-    Never raises: a model that isn't there is logged, and the checks report it; a field that isn't there makes
-    the save raise.
+    Never raises: a model that isn't there is logged, and the checks report it; a field that isn't there is an error
+    of each save, raised or told as all errors of events are.
     """
     while _by_settings:
         _by_settings.pop().disconnect()

@@ -12,7 +12,8 @@ from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_delete
 
 from ..conf import ModelEvents
-from ..publishing import publish
+from ..exceptions import ConfigurationError
+from ..publishing import in_transaction, publish, publish_committed
 from .payload import columns, complete, payload, saved_payload
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Declaration:
         """Receives `post_save`."""
         event = "created" if created else "updated"
         if not raw and event in self.events.on and self._touched(update_fields):
-            self._publish(event, saved_payload(instance, self.columns, using), using)
+            self._publish(event, instance, lambda: saved_payload(instance, self.columns, using), using)
 
     def about_to_delete(self, *, instance: Model, using: str, **_: Any) -> None:
         """Receives `pre_delete`, while there still is a row to fetch deferred values from."""
@@ -101,15 +102,28 @@ class Declaration:
         row = (using, instance.pk)
         if row in self._deleting.rows:
             self._deleting.rows.remove(row)
-            self._publish("deleted", payload(instance, self.columns), using)
+            self._publish("deleted", instance, lambda: payload(instance, self.columns), using)
 
     def _touched(self, update_fields: frozenset[str] | None) -> bool:
         if update_fields is None or self.events.fields is None:
             return True
-        return any({column.name, column.attname} & update_fields for column in self.columns)
+        try:
+            return any({column.name, column.attname} & update_fields for column in self.columns)
+        except ConfigurationError:
+            return True  # it will be told of as all that keeps an event from being published
 
-    def _publish(self, event: str, payload: dict[str, Any], using: str) -> None:
-        publish(self.stream, payload, type=self.type_of(event), lane=self.events.lane, using=using)
+    def _publish(self, event: str, instance: Model, payload: Callable[[], dict[str, Any]], using: str) -> None:
+        """Publish an event, and raise only what still can undo it.
+
+        In a transaction that is whatever is wrong with the message. Outside one the row is committed already, and an
+        error would make the save look failed: whoever saves again would have two rows.
+        """
+        type_, lane = self.type_of(event), self.events.lane
+        if in_transaction(using):
+            publish(self.stream, payload(), type=type_, lane=lane, using=using)
+        else:
+            subject = f"{instance._meta.label} {instance.pk!r}"
+            publish_committed(self.stream, payload, type=type_, lane=lane, subject=subject)
 
 
 def _family(model: type[Model]) -> Iterator[type[Model]]:

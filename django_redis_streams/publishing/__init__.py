@@ -17,13 +17,22 @@ from ..conf import values
 from ..exceptions import InvalidMessage, StreamsError, TransactionError
 from ..message import Message
 from ..wire import Fields, shown
+from .committed import publish_committed
 from .delays import due_of
 from .encoded import Call
 from .publication import Publication, around
 from .sending import publish_now
 from .transactions import in_transaction, publish_on_commit
 
-__all__ = ["Publication", "apublish", "around", "publish", "publish_many"]
+__all__ = [
+    "Publication",
+    "apublish",
+    "around",
+    "in_transaction",
+    "publish",
+    "publish_committed",
+    "publish_many",
+]
 
 
 def publish(

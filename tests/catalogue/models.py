@@ -1,5 +1,6 @@
 """Models that publish nothing by themselves: each test declares what it needs."""
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 
@@ -107,3 +108,26 @@ class FrontPage(Page):
     """A page with a further table."""
 
     place = models.IntegerField(default=1)
+
+
+class SetEncoder(DjangoJSONEncoder):
+    """Writes a set as a list."""
+
+    def default(self, o):
+        """A list, for a set."""
+        return sorted(o) if isinstance(o, set) else super().default(o)
+
+
+class Reading(models.Model):
+    """A model that its database takes more of than JSON can hold."""
+
+    tags = models.JSONField(encoder=SetEncoder, null=True)
+
+    def __str__(self):
+        return f"{self.tags}"
+
+
+class DeepReading(Reading):
+    """A reading with a further table."""
+
+    depth = models.IntegerField(default=1)
