@@ -1,8 +1,8 @@
 """When a failed run is tried again, and when it isn't: the whole decision, as one pure function.
 
-Backoff is exponential with full jitter: a random share of `min(cap, base * 2 ** (attempt - 1))`, so that
-messages that failed together don't come back together
-(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+Backoff is exponential with "equal jitter": half of `min(cap, base * 2 ** (attempt - 1))` is waited for certain, so
+that all retries together outlast a failure of known length; the other half is random, so that messages that failed
+together don't come back together (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .exceptions import Reject, Retry
 from .outcomes import DeadLetter, Failure, Outcome, Reason, RetryLater
 
-__all__ = ["RetryPolicy", "backoff_delay", "judge"]
+__all__ = ["RetryPolicy", "backoff_bounds", "backoff_delay", "judge"]
 
 # 2 ** 63 seconds is beyond any cap, and far from overflowing a float.
 _MOST_DOUBLINGS = 63
@@ -42,10 +42,15 @@ class RetryPolicy:
 
 
 def backoff_delay(attempt: int, backoff: tuple[float, float]) -> float:
-    """Seconds to wait after the failed run number `attempt` (the first is 1)."""
+    """Seconds to wait after the failed run number `attempt` (the first is 1): anything in `backoff_bounds`."""
+    return random.uniform(*backoff_bounds(attempt, backoff))  # noqa: S311  jitter, not a secret
+
+
+def backoff_bounds(attempt: int, backoff: tuple[float, float]) -> tuple[float, float]:
+    """The least and the most seconds to wait after the failed run number `attempt`."""
     base, cap = backoff
-    doublings = min(attempt - 1, _MOST_DOUBLINGS)
-    return random.uniform(0, min(cap, base * 2**doublings))  # noqa: S311  jitter, not a secret
+    most = min(cap, base * 2 ** min(attempt - 1, _MOST_DOUBLINGS))
+    return most / 2, most
 
 
 def judge(error: BaseException, attempt: int, policy: RetryPolicy, failure: Failure) -> Outcome:

@@ -46,10 +46,10 @@ def test_defaults_of_a_stream(declare):
 
 
 def test_defaults_of_a_group(declare):
-    """A group that is only named begins at the beginning, and retries three times over ten minutes at most."""
+    """A group that is only named begins at the beginning, and retries ten times."""
     declare({"orders": {"GROUPS": {"billing": {}}}})
     group = conf.group("orders", "billing")
-    assert (group.start, group.max_retries, group.backoff) == ("0", 3, (1.0, 600.0))
+    assert (group.start, group.max_retries, group.backoff) == ("0", 10, (2.0, 600.0))
     assert (group.claim_idle, group.timeout, group.max_crashes, group.batch_size) == (60.0, 600.0, 2, 100)
     assert group.async_concurrency == 100
     assert (group.unmatched, group.unmatched_given) == ("dead-letter", False)

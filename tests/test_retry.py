@@ -1,25 +1,46 @@
 """When a failed run is tried again: the whole decision, without a server."""
 
+from itertools import accumulate
+
 import pytest
 
 from django_redis_streams import Reject, Retry
+from django_redis_streams.conf import GroupConfig
 from django_redis_streams.outcomes import DeadLetter, Failure, Reason, RetryLater
-from django_redis_streams.retry import RetryPolicy, backoff_delay, judge
+from django_redis_streams.retry import RetryPolicy, backoff_bounds, backoff_delay, judge
+
+from .documents import page
 
 FAILURE = Failure(handler="shop.charge", error="it failed")
 
 
 def policy(**given):
-    """Three retries, as a group has by default."""
+    """Three retries."""
     return RetryPolicy(**{"max_retries": 3, "backoff": (1.0, 600.0), **given})
 
 
 @pytest.mark.parametrize(("attempt", "most"), [(1, 1), (2, 2), (3, 4), (10, 512), (11, 600), (5_000, 600)])
 def test_backoff_doubles_up_to_its_cap(attempt, most):
-    """The delay is anywhere between nothing and base * 2 ** (attempt - 1), never above the cap."""
+    """The delay is at least half of base * 2 ** (attempt - 1), and all of it at most; never above the cap."""
     delays = [backoff_delay(attempt, (1.0, 600.0)) for _ in range(300)]
-    assert 0 <= min(delays) < most * 0.2
-    assert most * 0.8 < max(delays) <= most
+    assert most * 0.5 <= min(delays) < most * 0.6
+    assert most * 0.9 < max(delays) <= most
+
+
+def test_the_default_retries_outlast_ten_minutes():
+    """A message that fails at once each time is no dead letter for the first ten minutes, however the jitter falls."""
+    group = GroupConfig(name="billing")
+    least = [backoff_bounds(attempt, group.backoff)[0] for attempt in range(1, group.max_retries + 1)]
+    assert sum(least) > 600
+
+
+def test_the_waits_are_those_of_the_documents():
+    """The page reckons with the defaults: each wait, and how long it is since the first run."""
+    group = GroupConfig(name="billing")
+    bounds = [backoff_bounds(attempt, group.backoff) for attempt in range(1, group.max_retries + 1)]
+    sums = zip(*(accumulate(each) for each in zip(*bounds, strict=True)), strict=True)
+    told = [[text.split(" to ") for text in row[1:]] for row in page("docs/handlers.md").table("Retries")]
+    assert told == [[[f"{each:g}" for each in pair] for pair in row] for row in zip(bounds, sums, strict=True)]
 
 
 def test_failed_run_is_retried():
@@ -27,7 +48,7 @@ def test_failed_run_is_retried():
     outcome = judge(RuntimeError(), 1, policy(), FAILURE)
     assert isinstance(outcome, RetryLater)
     assert outcome.counted
-    assert 0 <= outcome.delay <= 1
+    assert 0.5 <= outcome.delay <= 1
     assert outcome.failure is FAILURE
 
 
@@ -60,7 +81,7 @@ def test_retry_without_a_delay_backs_off():
     """Without a delay the group's backoff decides."""
     outcome = judge(Retry(), 2, policy(), FAILURE)
     assert isinstance(outcome, RetryLater)
-    assert outcome.delay <= 2
+    assert 1 <= outcome.delay <= 2
 
 
 def test_retry_counts_by_default():

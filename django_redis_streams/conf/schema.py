@@ -41,8 +41,8 @@ class GroupConfig:
 
     name: str
     start: str = "0"
-    max_retries: int = 3
-    backoff: tuple[float, float] = (1.0, 600.0)
+    max_retries: int = 10
+    backoff: tuple[float, float] = (2.0, 600.0)
     claim_idle: float = 60.0
     timeout: float | None = 600.0
     max_crashes: int = 2
