@@ -15,6 +15,7 @@ __all__ = [
     "ExtraMissing",
     "HandlerError",
     "InvalidMessage",
+    "NotCommitted",
     "NotReplayable",
     "PayloadTooLarge",
     "Reject",
@@ -62,6 +63,10 @@ class TransactionError(StreamsError):
 
 class HandlerError(StreamsError, TypeError):
     """A handler is declared in a way that can't work."""
+
+
+class NotCommitted(StreamsError):
+    """A handler returned, and its work in a database wasn't committed: the run has failed."""
 
 
 class NotReplayable(StreamsError):

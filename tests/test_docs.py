@@ -53,7 +53,10 @@ CHECKS = {
 }
 # Words in capitals that are neither settings nor commands of the server nor signals of the system.
 WORDS = {
+    "AUTOCOMMIT",
     "BASE_DIR",
+    "BEGIN",
+    "COMMIT",
     "CONN_MAX_AGE",
     "DATABASES",
     "IMMEDIATE",
@@ -62,6 +65,7 @@ WORDS = {
     "NAME",
     "TEST_SERVER",
     "PYTHONASYNCIODEBUG",
+    "ROLLBACK",
     "UUID",
     "VALUE",
     "VISUAL",

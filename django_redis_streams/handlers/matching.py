@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from asgiref.sync import iscoroutinefunction
-from django.db import transaction
 
 from ..conf import GroupConfig
 from ..exceptions import HandlerError
 from ..retry import RetryPolicy
+from .transactions import in_transaction
 
 __all__ = ["Handler", "HandlerSet"]
 
@@ -51,10 +51,8 @@ class Handler:
 
     @property
     def in_transaction(self) -> Callable[[Any], Any]:
-        """The function, in a transaction where it wants one."""
-        if self.atomic is False:
-            return self.function
-        return transaction.atomic(using=self.atomic)(self.function)
+        """The function, in a transaction where it wants one, which is committed where it returns."""
+        return self.function if self.atomic is False else in_transaction(self.function, self.atomic)
 
     def deadline(self, group: GroupConfig, now: float) -> float:
         """By when a call that begins now must have ended; infinity for never."""

@@ -53,6 +53,9 @@ class DatabaseThread(ThreadPoolExecutor):
     def _looked_after(self, call: Callable[[], Any]) -> Any:
         self._databases.before_message()
         try:
-            return call()
-        finally:
+            result = call()
+        except BaseException:
             self._databases.after_message()
+            raise
+        self._databases.after_return()
+        return result

@@ -17,6 +17,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
+from ..exceptions import NotCommitted
+from ..handlers.transactions import open_in_driver
+
 __all__ = ["Databases", "left_alone"]
 
 # A check is a query: within a batch, one in this many seconds costs a slow handler nothing and a fast one little.
@@ -77,15 +80,27 @@ class Databases:
                 connection.close()
         self._checked = now if not trusted else self._checked
 
-    def after_message(self) -> None:
-        """Roll back what a handler left open: the next message must not commit it."""
+    def after_return(self) -> None:
+        """As `after_message`, where the handler returned: raises `NotCommitted` if it left a transaction open."""
+        if left := self.after_message():
+            raise NotCommitted(
+                f"The handler returned and left a transaction of the database {left[0]!r} open, which was rolled back. "
+                "Commit it before, or use transaction.atomic() or @handler(atomic=…)."
+            )
+
+    def after_message(self) -> list[str]:
+        """Roll back what a handler left open: the next message must not commit it. The databases where that was."""
         if not self.any_open:
-            return
+            return []
+        rolled_back = []
         for connection in connections.all(initialized_only=True):
-            if connection.connection is not None and _left_open(connection):
+            if connection.connection is not None and _is_changed(connection):
+                if _is_open(connection):
+                    rolled_back.append(connection.alias)
                 # A wrapper in the middle of an atomic block can't be mended: a new one takes its place.
                 connection.close()
                 del connections[connection.alias]
+        return rolled_back
 
     def after_batch(self) -> None:
         """Close what CONN_MAX_AGE says is too old, at once where it is 0."""
@@ -101,14 +116,12 @@ class Databases:
             connections.close_all()
 
 
-def _left_open(connection: BaseDatabaseWrapper) -> bool:
-    changed = connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]
-    return connection.in_atomic_block or changed or _begun_by_sql(connection.connection)
+def _is_changed(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a handler left it otherwise than Django makes it; also by a BEGIN in its own SQL."""
+    autocommit = connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]
+    return connection.in_atomic_block or autocommit or bool(open_in_driver(connection.connection))
 
 
-def _begun_by_sql(connection: Any) -> bool:
-    """Whether the driver knows of a transaction that Django doesn't: a BEGIN in a handler's own SQL."""
-    if hasattr(connection, "in_transaction"):  # sqlite3
-        return bool(connection.in_transaction)
-    # psycopg and psycopg2; 0 is idle.
-    return bool(getattr(getattr(connection, "info", None), "transaction_status", 0))
+def _is_open(connection: BaseDatabaseWrapper) -> bool:
+    """Whether there may be work in it that isn't committed."""
+    return connection.in_atomic_block or open_in_driver(connection.connection) is not False

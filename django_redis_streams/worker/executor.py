@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .. import signals
 from ..conf import GroupConfig
 from ..exceptions import Reject, Retry
-from ..handlers import Handler, HandlerSet
+from ..handlers import Handler, HandlerSet, transactions
 from ..message import Message
 from ..outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
@@ -38,7 +38,7 @@ _SKIPPED = Ack(skipped=True)
 # Instead of a failure: the call has given a coroutine.
 _GIVEN_AWAY = BaseException()
 # Their frames say nothing about a handler.
-_OWN_FILES = (__file__, coroutines.__file__)
+_OWN_FILES = (__file__, coroutines.__file__, transactions.__file__)
 
 
 # What is done with the messages of one type. Either something takes the rows that they stand on; or it is None, and
@@ -328,10 +328,14 @@ class Executor:
         if databases.any_open:
             databases.before_message()
         try:
-            return function(argument)
-        finally:
+            result = function(argument)
+        except BaseException:
             if databases.any_open:
                 databases.after_message()
+            raise
+        if databases.any_open:
+            databases.after_return()
+        return result
 
 
 def _batch(part: _Part, rows: Sequence[int]) -> _Batch:
