@@ -45,11 +45,15 @@ HANDLED: Final = Ack()
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Run again after `delay` seconds; `counted` tells whether this run used up a retry."""
+    """Run again after `delay` seconds; `counted` tells whether this run used up a retry.
+
+    `unavailable` tells that a database was: locked, deadlocked or lost, which is no fault of the handler's.
+    """
 
     delay: float
     failure: Failure
     counted: bool = True
+    unavailable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from .exceptions import Reject, Retry
 from .outcomes import DeadLetter, Failure, Outcome, Reason, RetryLater
 
-__all__ = ["RetryPolicy", "backoff_bounds", "backoff_delay", "judge"]
+__all__ = ["LONGEST_OUTAGE", "RetryPolicy", "backoff_bounds", "backoff_delay", "judge"]
+
+# In seconds: for so long a message may find a database unavailable before its runs use up retries.
+LONGEST_OUTAGE = 86_400.0
+# In seconds: the least and the most that it waits meanwhile. A minute, so that all go on soon when it is back.
+_OUTAGE_BACKOFF = (1.0, 60.0)
 
 # 2 ** 63 seconds is beyond any cap, and far from overflowing a float.
 _MOST_DOUBLINGS = 63
@@ -53,17 +58,28 @@ def backoff_bounds(attempt: int, backoff: tuple[float, float]) -> tuple[float, f
     return most / 2, most
 
 
-def judge(error: BaseException, attempt: int, policy: RetryPolicy, failure: Failure) -> Outcome:
-    """The outcome of a run that raised `error`; `attempt` is the number of that run."""
+def judge(
+    error: BaseException, attempt: int, policy: RetryPolicy, failure: Failure, outage: float | None = None
+) -> Outcome:
+    """The outcome of a run that raised `error`; `attempt` is the number of that run.
+
+    `outage` is None, unless the error says that a database is unavailable: then, since how many seconds this
+    message's runs have found that. For a day it uses up no retry, and waits as long again as it has lasted, at most
+    a minute. What the handler says of the exception by `retry_on` and `reject_on` comes first.
+    """
     if isinstance(error, Reject):
         return DeadLetter(Reason.REJECTED, failure)
     if isinstance(error, Retry) and not error.count:
         return RetryLater(_delay(error, attempt, policy), failure, counted=False)
     if not policy.retries(error):
         return DeadLetter(Reason.NOT_RETRIED, failure)
+    if outage is not None and outage < LONGEST_OUTAGE:
+        base, cap = _OUTAGE_BACKOFF
+        delay = backoff_delay(1, (max(base, min(outage, cap)), cap))
+        return RetryLater(delay, failure, counted=False, unavailable=True)
     if attempt > policy.max_retries:
         return DeadLetter(Reason.EXHAUSTED, failure)
-    return RetryLater(_delay(error, attempt, policy), failure)
+    return RetryLater(_delay(error, attempt, policy), failure, unavailable=outage is not None)
 
 
 def _delay(error: BaseException, attempt: int, policy: RetryPolicy) -> float:

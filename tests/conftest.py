@@ -13,6 +13,7 @@ from django_redis_streams import Message, handlers, signals
 from django_redis_streams.worker import consumer, maintenance, promoter
 from django_redis_streams.worker.patience import Patience
 
+from .postgresql import NEEDS, Postgresql, forget_connections, programs
 from .proxies import Proxy
 from .servers import CHOSEN, Server, ServerMissing
 from .waiting import wait_until
@@ -119,6 +120,32 @@ def other(tmp_path: Path) -> Iterator[Any]:
     connections["other"].close()
     del connections["other"]
     del connections.settings["other"]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server, which a test that ends it starts again."""
+    found = programs()
+    if found is None:
+        pytest.skip(NEEDS)
+    running = Postgresql(found)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def use_database(django_db_blocker: Any) -> Iterator[Callable[..., None]]:
+    """Makes another the default database, for this thread and that of coroutines; what there is of it stays."""
+    before = connections.settings["default"]
+
+    def use(**settings: Any) -> None:
+        connections.settings["default"] = {**before, "OPTIONS": {}, "CONN_MAX_AGE": None, **settings}
+        forget_connections()
+
+    with django_db_blocker.unblock():
+        yield use
+        connections.settings["default"] = before
+        forget_connections()
 
 
 @pytest.fixture

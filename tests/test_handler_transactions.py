@@ -1,7 +1,6 @@
 """A handler that returns has its work committed; where it isn't, the run has failed. On SQLite and PostgreSQL."""
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import wraps
 from pathlib import Path
@@ -24,7 +23,7 @@ from django_redis_streams.wire import Origin
 from django_redis_streams.worker.board import Slots
 from django_redis_streams.worker.executor import Executor, Permission, Runs
 
-from .postgresql import NEEDS, Postgresql, programs
+from .postgresql import forget_connections
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 
@@ -48,50 +47,27 @@ with isolate_apps("tests.catalogue"):
             return str(self.n)
 
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Postgresql]:
-    """A PostgreSQL server."""
-    found = programs()
-    if found is None:
-        pytest.skip(NEEDS)
-    server = Postgresql(found)
-    yield server
-    server.stop()
-
-
-def forget() -> None:
-    """Let go of this thread's default database."""
-    connections.close_all()
-    with suppress(AttributeError):
-        del connections[DEFAULT_DB_ALIAS]
-
-
 @pytest.fixture
-def use_database(django_db_blocker: Any) -> Iterator[Callable[..., None]]:
-    """Makes this the default database, with the table of `Row` in it."""
-    before = connections.settings[DEFAULT_DB_ALIAS]
+def use_rows(use_database: Callable[..., None]) -> Callable[..., None]:
+    """Makes this the default database, with the table of `Row` in it, and nothing else in that."""
 
     def use(**settings: Any) -> None:
-        connections.settings[DEFAULT_DB_ALIAS] = {**before, "OPTIONS": {}, "CONN_MAX_AGE": None, **settings}
-        forget()
+        use_database(**settings)
         with connection.schema_editor() as editor:
             editor.execute("DROP TABLE IF EXISTS rows_of_handlers")
             editor.create_model(Row)
-        forget()
+        forget_connections()
 
-    with django_db_blocker.unblock():
-        yield use
-        connections.settings[DEFAULT_DB_ALIAS] = before
-        forget()
+    return use
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, use_database: Callable[..., None], tmp_path: Path) -> str:
+def database(request: pytest.FixtureRequest, use_rows: Callable[..., None], tmp_path: Path) -> str:
     """Each of the two, as the default database; which one it is."""
     if request.param == "sqlite":
-        use_database(NAME=tmp_path / "rows.sqlite3")
+        use_rows(NAME=tmp_path / "rows.sqlite3")
     else:
-        use_database(**request.getfixturevalue("postgresql").settings)
+        use_rows(**request.getfixturevalue("postgresql").settings)
     return str(request.param)
 
 
@@ -111,7 +87,7 @@ def run(count: int = 1) -> list[Outcome]:
 
 def rows() -> set[int]:
     """The numbers in the table, as a new connection sees them."""
-    forget()
+    forget_connections()
     return set(Row.objects.values_list("n", flat=True))
 
 
@@ -244,7 +220,6 @@ def test_a_transaction_that_did_not_commit_is_a_failure_of_the_run(work: Callabl
 
     (outcome,) = run()
     assert isinstance(outcome, RetryLater)
-    assert outcome.counted
     assert rows() == set()
 
 
@@ -285,6 +260,19 @@ def test_the_error_says_what_to_do_and_shows_the_caught_one(work: Callable[[], N
 
 
 @pytest.mark.usefixtures("database")
+def test_the_error_of_an_earlier_message_is_not_shown() -> None:
+    """Django keeps the last error that marked a transaction for as long as the connection lives."""
+    todo = [swallow, leave_without_savepoint]
+
+    @handler("orders", group="billing", atomic=True)
+    def obey(message: Message) -> None:
+        todo[int(message.payload["n"]) - 1]()
+
+    shown = ["IntegrityError" in each.failure.traceback for each in run(2) if isinstance(each, RetryLater)]
+    assert shown == [True, False]
+
+
+@pytest.mark.usefixtures("database")
 def test_of_a_batch_only_the_guilty_message_fails() -> None:
     """A batch whose transaction didn't commit is run one by one, like any that raises."""
 
@@ -300,9 +288,9 @@ def test_of_a_batch_only_the_guilty_message_fails() -> None:
     assert rows() == {1, 2, 4, 5}
 
 
-def test_what_a_named_database_did_not_commit_is_a_failure_too(use_database: Any, tmp_path: Path, other: Any) -> None:
+def test_what_a_named_database_did_not_commit_is_a_failure_too(use_rows: Any, tmp_path: Path, other: Any) -> None:
     """`atomic` holds for each alias."""
-    use_database(NAME=tmp_path / "rows.sqlite3")
+    use_rows(NAME=tmp_path / "rows.sqlite3")
     with other.schema_editor() as editor:
         editor.create_model(Row)
 
@@ -419,10 +407,10 @@ def test_a_failure_is_forgotten_by_the_next_message() -> None:
 
 
 def test_where_the_driver_does_not_tell_a_savepoint_does(
-    use_database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    use_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MySQL's driver doesn't say whether a transaction was ended meanwhile."""
-    use_database(NAME=tmp_path / "rows.sqlite3")
+    use_rows(NAME=tmp_path / "rows.sqlite3")
     monkeypatch.setattr(transactions, "open_in_driver", lambda _: None)
     todo = [roll_back_in_sql, roll_back_in_sql_and_go_on, swallow, ask_for_a_rollback, lambda: add(9)]
 
@@ -434,9 +422,9 @@ def test_where_the_driver_does_not_tell_a_savepoint_does(
     assert rows() == {9}
 
 
-def test_a_database_without_autocommit_is_refused(use_database: Any, tmp_path: Path) -> None:
+def test_a_database_without_autocommit_is_refused(use_rows: Any, tmp_path: Path) -> None:
     """With AUTOCOMMIT off Django never commits an atomic block: the handler isn't called in vain."""
-    use_database(NAME=tmp_path / "rows.sqlite3")
+    use_rows(NAME=tmp_path / "rows.sqlite3")
     connections.settings[DEFAULT_DB_ALIAS] = {**connections.settings[DEFAULT_DB_ALIAS], "AUTOCOMMIT": False}
     called = []
     handler("orders", group="billing", atomic=True)(called.append)
@@ -510,15 +498,14 @@ def test_a_transaction_that_is_left_open_is_a_failure(leave: Callable[[], None],
             leave()
 
     (outcome,) = run()
-    asyncio.run(sync_to_async(forget)())
     assert isinstance(outcome, Ack) is committed
     assert committed or "'default' open" in outcome.failure.error
     assert rows() == ({1} if committed else set())
 
 
-def test_an_error_of_the_handler_s_own_is_told_rather_than_what_it_left_open(use_database: Any, tmp_path: Path) -> None:
+def test_an_error_of_the_handler_s_own_is_told_rather_than_what_it_left_open(use_rows: Any, tmp_path: Path) -> None:
     """What comes first is the cause."""
-    use_database(NAME=tmp_path / "rows.sqlite3")
+    use_rows(NAME=tmp_path / "rows.sqlite3")
 
     @handler("orders", group="billing")
     def obey(_: Message) -> None:

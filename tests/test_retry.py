@@ -94,6 +94,33 @@ def test_uncounted_retry_uses_up_none():
     assert judge(Retry(5, count=False), 99, policy(), FAILURE) == RetryLater(5, FAILURE, counted=False)
 
 
+@pytest.mark.parametrize(
+    ("outage", "least", "most"), [(0, 0.5, 1), (1, 0.5, 1), (20, 10, 20), (3_600, 30, 60), (86_399, 30, 60)]
+)
+def test_a_database_that_is_away_uses_up_no_retry_for_a_day(outage, least, most):
+    """The wait grows with how long it has been so, up to a minute, with half of it fixed."""
+    for _ in range(50):
+        outcome = judge(RuntimeError(), 99, policy(max_retries=0), FAILURE, outage)
+        assert isinstance(outcome, RetryLater)
+        assert (outcome.counted, outcome.unavailable) == (False, True)
+        assert least <= outcome.delay <= most
+
+
+def test_after_a_day_an_outage_counts_as_any_failure():
+    """A message isn't retried for ever: it waits by the backoff of its group, and may become a dead letter."""
+    outcome = judge(RuntimeError(), 1, policy(), FAILURE, 86_400)
+    assert isinstance(outcome, RetryLater)
+    assert (outcome.counted, outcome.unavailable) == (True, True)
+    assert judge(RuntimeError(), 4, policy(), FAILURE, 86_400) == DeadLetter(Reason.EXHAUSTED, FAILURE)
+
+
+def test_what_a_handler_says_of_an_exception_comes_before_an_outage():
+    """`reject_on` and `retry_on` are the handler's own words."""
+    for chosen in (policy(reject_on=(OSError,)), policy(retry_on=(KeyError,))):
+        assert judge(OSError(), 1, chosen, FAILURE, 0.0) == DeadLetter(Reason.NOT_RETRIED, FAILURE)
+    assert isinstance(judge(OSError(), 9, policy(retry_on=(OSError,)), FAILURE, 0.0), RetryLater)
+
+
 def test_only_named_exceptions_are_retried():
     """With `retry_on`, any other exception is a dead letter at once; subclasses count as named."""
     chosen = policy(retry_on=(OSError,))

@@ -88,6 +88,7 @@ def _ours(membership: Membership, key: str) -> str:
 def _failed(history: Carried, outcome: RetryLater | DeadLetter) -> Carried:
     now = time.time_ns() // 1_000_000
     counted = isinstance(outcome, DeadLetter) or outcome.counted
+    unavailable = isinstance(outcome, RetryLater) and outcome.unavailable
     return replace(
         history,
         attempt=history.attempt + counted,
@@ -97,4 +98,5 @@ def _failed(history: Carried, outcome: RetryLater | DeadLetter) -> Carried:
         traceback=outcome.failure.traceback,
         first=history.first or now,
         last=now,
+        unavailable_since=(history.unavailable_since or now) if unavailable else 0,
     )

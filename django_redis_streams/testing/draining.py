@@ -63,7 +63,8 @@ def drain(*places: str, hasten: bool = False, raise_errors: bool = False, limit:
     `raise_errors`, the first error of a handler is raised, once its message is settled as its group's settings
     have it; messages that weren't begun by then are left for the next `drain`.
 
-    Raises `ServerUnreachable` and `ServerRefused`, where a worker would try again for ever; `UnknownStream`;
+    Raises `ServerUnreachable` and `ServerRefused`, and the error of a database that is unavailable, where a worker
+    would try again; `UnknownStream`;
     `ConfigurationError` for a named group without handlers; and `RuntimeError` above `limit` runs: a handler that
     always asks for `Retry(count=False)` would never end.
     """

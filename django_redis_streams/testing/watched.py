@@ -8,8 +8,10 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 
+from ..conf import GroupConfig
 from ..exceptions import Reject, Retry
 from ..handlers import Handler
+from ..worker.outages import unavailable_database
 from ..worker.stop import Stop
 
 __all__ = ["Watch"]
@@ -40,7 +42,7 @@ class Watch:
             except BaseException as error:
                 # A batch that failed is run again one by one: then the guilty one says so.
                 if not (handler.batch and len(argument) > 1):
-                    self._note(error)
+                    self._note(handler, error)
                 raise
 
         return watched
@@ -60,13 +62,15 @@ class Watch:
                 )
             )
 
-    def _note(self, error: BaseException) -> None:
+    def _note(self, handler: Handler, error: BaseException) -> None:
         # What a person or the test's runner does to end a test: Ctrl-C, a time-out, pytest.fail().
         if not isinstance(error, Exception | SystemExit):
             self._end(error)
         elif not isinstance(error, Retry | Reject):
             self.errors.append(error)
-            if self._raise_errors:
+            # A worker would try for a day; nobody unlocks a database for a test that waits.
+            waits = unavailable_database(error) and handler.policy(GroupConfig(name=handler.group)).retries(error)
+            if self._raise_errors or waits:
                 self._end(error)
 
     def _end(self, error: BaseException) -> None:

@@ -26,6 +26,7 @@ class Carried:
 
     `id` is the message's; `source` and `entry` the key and entry id that it was published as; `attempt` how
     many runs have been counted; `first` and `last` when it first and last failed, in ms since 1970;
+    `unavailable_since` since when each of its runs has found a database unavailable, likewise;
     `replays` how often it was replayed, `replayed_by` by whom last. `original` are the fields that were published, as
     a JSON list, where its payload was edited, `edited_by` by whom last.
     """
@@ -43,6 +44,7 @@ class Carried:
     traceback: str = ""
     first: int = 0
     last: int = 0
+    unavailable_since: int = 0
     replays: int = 0
     replayed_by: str = ""
     original: str = ""

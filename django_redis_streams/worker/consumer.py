@@ -367,7 +367,7 @@ class Consumer:
 
     def _leave(self, link: Link) -> None:
         self._reader.free(link)
-        self._settling.settle(link, self._ledger.send_everything())
+        self._settling.end(link)
         _, vanished = hand_back(link, self.membership)
         tell_vanished(self.membership, vanished)
         self.session.close()

@@ -44,8 +44,8 @@ class Coroutines:
     """Runs what is added, at most ASYNC_CONCURRENCY messages at once; a batch counts as its messages.
 
     `judged` makes an outcome of how a run ended, and of when it began on the monotonic clock; `decoded` a message
-    anew. `heard` says whether somebody is to be told of each run. A batch that is larger than the bound runs when
-    nothing else does.
+    anew. `fails_all` says whether the error of a batch is that of each of its messages, and `heard` whether somebody
+    is to be told of each run. A batch that is larger than the bound runs when nothing else does.
     """
 
     def __init__(
@@ -54,12 +54,14 @@ class Coroutines:
         slots: Slots,
         judged: _Judged,
         decoded: Callable[[Delivery], Message],
+        fails_all: Callable[[Handler, list[Delivery], BaseException], bool],
     ) -> None:
         self._group = group
         self._most = group.async_concurrency
         self._rows = Rows(slots)
         self._judged = judged
         self._decoded = decoded
+        self._fails_all = fails_all
         self._may_run: Callable[[Delivery], bool] = lambda _: True
         self.heard = False
         self._event_loop: EventLoop | None = None
@@ -276,8 +278,8 @@ class Coroutines:
     def _failed(
         self, handler: Handler, batch: list[tuple[Delivery, Message]], error: BaseException, began: float
     ) -> None:
-        """Of a batch, each is run alone, so that the guilty one is found."""
-        if len(batch) == 1:
+        """Of a batch, each is run alone, so that the guilty one is found, if there may be one."""
+        if len(batch) == 1 or self._fails_all(handler, [delivery for delivery, _ in batch], error):
             self._end(handler, batch, error, began)
             return
         # Decoded anew: the call that failed may have marked or changed them.

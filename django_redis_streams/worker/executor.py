@@ -28,6 +28,7 @@ from . import coroutines
 from .board import Slots
 from .coroutines import LATEST, Coroutines
 from .databases import Databases
+from .outages import outage_of_all, seconds_of_outage
 
 __all__ = ["Executor", "Permission", "Runs"]
 
@@ -125,7 +126,7 @@ class Executor:
         self._heard = False
         self._async = {each for each in handlers if each.is_async}
         self._runs_functions = len(self._async) < len(handlers)
-        self.coroutines = Coroutines(group, slots, self._outcome, decode_entry)
+        self.coroutines = Coroutines(group, slots, self._outcome, decode_entry, self._fails_all)
 
     @property
     def at_once(self) -> int:
@@ -261,10 +262,10 @@ class Executor:
         return self._outcome(handler, delivery, message, message.asked, began)
 
     def _run_batch(self, handler: Handler, batch: _Batch, runs: Runs) -> Iterator[None]:
-        """One call for all; where it raises, one call each, so that the guilty one is found."""
+        """One call for all; where it raises, one call each, so that the guilty one is found, if there may be one."""
         began = self.now = time.monotonic()
         error = self._failure_of_batch(handler, batch)
-        if error is None or len(batch.rows) == 1:
+        if error is None or len(batch.rows) == 1 or self._fails_all(handler, batch.deliveries, error):
             runs.in_batches += len(batch.rows)
             runs.seconds_of_batches += self.now - began
             self._judge_batch(handler, batch, error, began, runs)
@@ -320,7 +321,12 @@ class Executor:
         if error is None:
             return HANDLED
         failure = Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
-        return judge(error, message.attempt, handler.policy(self._group), failure)
+        outage = seconds_of_outage(error, delivery)
+        return judge(error, message.attempt, handler.policy(self._group), failure, outage)
+
+    def _fails_all(self, handler: Handler, deliveries: Sequence[Delivery], error: BaseException) -> bool:
+        """Whether the error of a call for several is to be judged as that of each: nobody is guilty of it."""
+        return outage_of_all(error, deliveries, handler.policy(self._group))
 
     def _call(self, function: Callable[[Any], Any], argument: Message | list[Message]) -> Any:
         """What it returns: None, or what counts for nothing but where it is a coroutine, as a decorator may hide."""

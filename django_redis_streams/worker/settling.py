@@ -16,6 +16,7 @@ from ..store.scripts import exchange
 from ..store.settle import SettleCommands
 from .holdings import Holdings
 from .ledger import Ledger
+from .outages import OutageLog
 from .tallies import Tally
 from .tell import about, logger, signal, tell
 
@@ -43,6 +44,7 @@ class Settling:
         self._tally = tally
         self._on_settled = on_settled
         self._patient = patient
+        self._outages = OutageLog(membership)
 
     def settle(self, link: Link, commands: SettleCommands) -> None:
         """Settle these, in one round trip, on a link that owes nothing."""
@@ -60,6 +62,12 @@ class Settling:
         """See what was answered to the keeper."""
         for commands, replies in self.ledger.flushed():
             self.answered(commands, replies)
+        self._outages.tell()
+
+    def end(self, link: Link) -> None:
+        """Settle, at the end, all that is left, and log what waited for company."""
+        self.settle(link, self.ledger.send_everything())
+        self._outages.tell(now=True)
 
     def answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
         """The server has answered so."""
@@ -85,7 +93,8 @@ class Settling:
         self._holdings.difference_update(batch)
         if not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG):
             for delivery in batch:
-                tell(self._membership, delivery, done=done)
+                if not (done and self._outages.takes(delivery, outcome)):
+                    tell(self._membership, delivery, done=done)
         if done:
             for delivery in batch:
                 if delivery.run is not None:
