@@ -11,10 +11,12 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.db import connections
 
 import django_redis_streams
 from django_redis_streams import checks, handler, handlers, model_events, publishes
 from django_redis_streams.diagnosis import asking
+from django_redis_streams.worker.sqlite import hasty_databases
 
 from .catalogue.models import Author, Book
 
@@ -299,6 +301,71 @@ def test_declarations_that_differ_are_no_finding(declare):
 
 
 # ---------------------------------------------------------------- servers
+
+
+PATIENT = {
+    "transaction_mode": "immediate",
+    "timeout": 20,
+    "init_command": "PRAGMA synchronous=NORMAL; PRAGMA Journal_Mode = wal;",
+}
+
+
+@pytest.fixture
+def sqlite(monkeypatch):
+    """Sets what the settings say of the database; nothing is opened."""
+
+    def set_to(**changed):
+        made = {**connections.settings["default"], **changed}
+        monkeypatch.setitem(connections.settings, "default", made)
+
+    return set_to
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ({}, ["transaction_mode", "timeout", "journal_mode"]),
+        ({**PATIENT, "transaction_mode": "DEFERRED"}, ["transaction_mode"]),
+        ({**PATIENT, "transaction_mode": None}, ["transaction_mode"]),
+        ({**PATIENT, "timeout": 5}, ["timeout"]),
+        ({**PATIENT, "timeout": "20"}, ["timeout"]),
+        ({**PATIENT, "init_command": "PRAGMA journal_mode=DELETE"}, ["journal_mode"]),
+        (PATIENT, []),
+        ({**PATIENT, "transaction_mode": "EXCLUSIVE"}, []),
+    ],
+)
+def test_options_of_sqlite_that_a_worker_needs(declare, sqlite, options, missing):
+    """Under --deploy, each that is missing is named, and all that are wanted; `migrate` says nothing of it."""
+    declare({"orders": {"GROUPS": {"billing": {}}}})
+    handler("orders", group="billing")(lambda _: None)
+    sqlite(ENGINE="django.db.backends.sqlite3", NAME="/nowhere/db.sqlite3", OPTIONS=options)
+    said = [text for text, mend in hasty_databases() if '"transaction_mode": "IMMEDIATE"' in mend]
+    assert len(said) == bool(missing)
+    for text in said:
+        assert "'default'" in text
+        assert [each for each in ("transaction_mode", "timeout", "journal_mode") if each in text] == missing
+    assert [each.id for each in checks.check_databases()] == [f"{TAG}.W012"] * bool(missing)
+    assert ids() == []
+
+
+def test_other_databases_and_projects_without_handlers_need_none(declare, sqlite, settings):
+    """Nor does one in memory, as tests have it; and who knows better silences it."""
+    declare({"orders": {"GROUPS": {"billing": {}}}})
+    hasty = {"ENGINE": "django.db.backends.sqlite3", "NAME": "/nowhere/db.sqlite3", "OPTIONS": {}}
+    sqlite(**hasty)
+    assert checks.check_databases() == []
+    handler("orders", group="billing")(lambda _: None)
+    assert [each.id for each in checks.check_databases()] == [f"{TAG}.W012"]
+    for change in (
+        {"ENGINE": "django.db.backends.postgresql"},
+        {"NAME": ":memory:"},
+        {"NAME": "file:x?mode=memory&cache=shared"},
+    ):
+        sqlite(**{**hasty, **change})
+        assert checks.check_databases() == []
+    sqlite(**hasty)
+    settings.SILENCED_SYSTEM_CHECKS = [f"{TAG}.W012"]
+    assert checks.check_databases() == []
 
 
 def test_servers_are_asked_under_deploy_only(declare):

@@ -366,3 +366,23 @@ def test_a_lock_in_a_test_is_raised_by_drain(raw: Raw, sqlite: Path) -> None:
     with locked(sqlite), pytest.raises(OperationalError, match="locked"):
         drain("orders:billing", hasten=True)
     assert totals(raw) == {"retried": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_writers_of_sqlite_that_do_not_wait_for_each_other_lose_nothing(
+    raw: Raw, fleet: Any, use_database: Any, tmp_path: Path
+) -> None:
+    """Two groups, two processes, Django's defaults: not one of 800 messages uses up the retry that it hasn't got."""
+    path = tmp_path / "default.sqlite3"
+    use_database(NAME=path)
+    with connection.schema_editor() as editor:
+        editor.create_model(Group)
+    fleet.streams = {"orders": {"GROUPS": {each: {"MAX_RETRIES": 0} for each in ("billing", "loyalty")}}}
+    states.publish(raw, *({"n": str(n)} for n in range(800)))
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.default_sqlite_settings", "TEST_DATABASE": str(path)}
+    fleet.start("--processes", "2", **environment)
+    for group in ("billing", "loyalty"):
+        wait_until(lambda group=group: totals(raw, group).get("acknowledged") == 800, deadline=120)
+    assert letters(raw) == []
+    assert Group.objects.filter(name__startswith="work ").count() == 1_600

@@ -20,6 +20,7 @@
 | E030 | `embedded://` in production (`check --deploy`) |
 | W010 | a group without handlers |
 | W011 | a handler for a model's event that the model doesn't publish |
+| W012 | a database of SQLite whose writers don't wait for each other (`check --deploy`) |
 | W020 | a model's event that is published twice to one stream |
 | W021 | a stream whose `HARD_MAXLEN` drops what groups still need |
 | W030 | a server that can't be reached (this and the following: `check --deploy`) |
@@ -34,13 +35,15 @@ only hide them. All but the last five checks talk to no server, and none of them
 
 from django.core.checks import register
 
+from .databases import check_databases
 from .handling import check_handlers
 from .producing import check_models
 from .servers import check_servers
 from .settings import TAG, check_settings
 
-__all__ = ["check_handlers", "check_models", "check_servers", "check_settings"]
+__all__ = ["check_databases", "check_handlers", "check_models", "check_servers", "check_settings"]
 
 for check in (check_settings, check_handlers, check_models):
     register(check, TAG)
-register(check_servers, TAG, deploy=True)
+for check in (check_databases, check_servers):
+    register(check, TAG, deploy=True)

@@ -21,6 +21,7 @@ from ...worker.exporter import listen
 from ...worker.memory import resident, told
 from ...worker.plan import Plan
 from ...worker.reloading import begin_anew
+from ...worker.sqlite import IDENTITY, hasty_databases
 from ...worker.supervisor import Supervisor
 from ..arguments import port as port_number
 
@@ -60,6 +61,8 @@ class Command(BaseCommand):
         except StreamsError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(self.style.SUCCESS(_opening(plan)))
+        for what, mend in hasty_databases():
+            self.stderr.write(self.style.WARNING(f"{what} {mend} ({IDENTITY})"))
         supervisor = Supervisor(plan)
         code = supervisor.run()
         if supervisor.begins_anew:

@@ -1,0 +1,19 @@
+"""Checks of the databases that handlers work with, for `check --deploy`. No database is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.core import checks
+
+from ..worker.sqlite import hasty_databases
+from .settings import TAG, when_settings_are_sound
+
+__all__ = ["check_databases"]
+
+
+@when_settings_are_sound
+def check_databases() -> Iterator[checks.CheckMessage]:
+    """W012. `runconsumers` says the same when it starts; for other commands of a project that is new it is noise."""
+    for what, mend in hasty_databases():
+        yield checks.Warning(what, hint=mend, id=f"{TAG}.W012")

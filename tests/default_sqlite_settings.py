@@ -1,0 +1,8 @@
+"""Settings of workers that work with SQLite as Django makes it: writers don't wait where they have read before."""
+
+import os
+
+from .worker_settings import *  # noqa: F403  the same project, with another database
+
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["TEST_DATABASE"]}}
+REDIS_STREAMS = {**REDIS_STREAMS, "HANDLER_MODULES": ["tests.idempotent_handlers"]}  # noqa: F405  of above

@@ -1,0 +1,15 @@
+"""The idempotent handler of the documents, for two groups: a row that says it was done, and the work."""
+
+from django.contrib.auth.models import Group
+
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+
+
+@handler("orders", group="billing", atomic=True)
+@handler("orders", group="loyalty", atomic=True)
+def work(message: Message) -> None:
+    """Do it once."""
+    _, new = Group.objects.get_or_create(name=f"handled {message.group} {message.id}")
+    if new:
+        Group.objects.create(name=f"work {message.group} {message.id}")
