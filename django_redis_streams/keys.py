@@ -42,6 +42,11 @@ class StreamKeys:
         return self._side("promoter")
 
     @property
+    def clock(self) -> str:
+        """Hash: the latest time that the server's clock showed, and what is known of its last jump."""
+        return self._side("clock")
+
+    @property
     def delayed(self) -> str:
         """ZSET of what is published later: token to due time in ms. A token is the message's id."""
         return self._side("delayed")

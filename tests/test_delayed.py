@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from django_redis_streams import apublish, conf, connections, inspection, publish, publish_many, waiting
+from django_redis_streams import apublish, conf, connections, deadletters, inspection, publish, publish_many, waiting
 from django_redis_streams.exceptions import InvalidMessage, ServerRefused
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.redeliver import promote
+from django_redis_streams.worker.promoter import Promoter
 
+from . import states
 from .servers import Server
 from .waiting import wait_until
 from .workers import working
@@ -25,6 +28,8 @@ pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
 Raw = Any
 DELAYED, ENTRIES = "{orders}:delayed", "{orders}:delayed:entries"
+# So many keys a flat payload may have beside the id, when a script is to move it.
+WIDEST = 2_999
 
 
 def _promote() -> Any:
@@ -70,6 +75,149 @@ def test_a_flat_message_can_be_delayed(raw: Raw, streams: Callable[..., None]) -
     message = publish("orders", {"n": 1}, delay=0)
     wait_until(lambda: _promote().moved)
     assert raw.xrange("orders")[0][1] == {"drs-id": message.id, "n": "1"}
+
+
+def test_the_widest_flat_message_can_be_delayed(raw: Raw, streams: Callable[..., None]) -> None:
+    """Whether its time comes or somebody publishes it by hand."""
+    streams({"orders": {"FORMAT": "flat", "GROUPS": {"billing": {}}}})
+    widest = {str(n): n for n in range(WIDEST)}
+    publish("orders", widest, delay=0)
+    by_hand = publish("orders", widest, delay=60)
+    assert _promote().moved == 1
+    assert waiting.publish_delayed("orders", [by_hand.id], by="ann").done == (by_hand.id,)
+    assert [len(fields) for _, fields in raw.xrange("orders")] == [WIDEST + 1, WIDEST + 1]
+
+
+def test_a_flat_message_that_no_script_could_move_is_refused_at_the_call(
+    raw: Raw, streams: Callable[..., None]
+) -> None:
+    """The error says how many fields there are, how many there may be and what to do. Of many it names the index."""
+    streams({"orders": {"FORMAT": "flat", "MAX_PAYLOAD": 10**7, "GROUPS": {"billing": {}}}})
+    for count in (WIDEST + 1, 4_500, 60_000):
+        wide = {str(n): n for n in range(count)}
+        with pytest.raises(InvalidMessage, match=rf"{count + 1:,} fields.* {WIDEST + 1:,} .*without a delay"):
+            publish("orders", wide, delay=60)
+        with pytest.raises(InvalidMessage, match=rf"payloads\[1\]: .*{count + 1:,} fields"):
+            publish_many("orders", [{"a": 1}, wide], at=datetime(2100, 1, 1, tzinfo=UTC))
+    assert not raw.exists(DELAYED, ENTRIES, "orders")
+
+
+def test_a_wide_flat_message_without_a_delay_is_handled_retried_and_replayed(
+    raw: Raw, streams: Callable[..., None]
+) -> None:
+    """A retry and a dead letter have all of its fields: no script has to hand them to a command one by one."""
+    streams({"orders": {"FORMAT": "flat", "GROUPS": {"billing": {"MAX_RETRIES": 1}}}})
+    wide, got = {str(n): str(n) for n in range(10_000)}, list[Message]()
+
+    @handler("orders", group="billing", backoff=(0.001, 0.001))
+    def fail(message: Message) -> None:
+        got.append(message)
+        if len(got) < 3:
+            raise ValueError("again")
+
+    publish("orders", wide)
+    with working():
+        (letter,) = wait_until(lambda: inspection.dead_letters().rows)
+        deadletters.replay("orders", [letter.entry_id], by="ann")
+        wait_until(lambda: inspection.group_totals("orders", "billing").get("acknowledged"))
+    assert [message.payload == wide for message in got] == [True] * 3
+
+
+def _foreign(raw: Raw, due: str, entries: str, count: int, row: bytes) -> None:
+    """Put what isn't ours among what waits, due before all else."""
+    raw.zadd(due, {f"foreign-{n:03}": n for n in range(count)})
+    for n in range(count):
+        raw.execute_command("HSET", entries, f"foreign-{n:03}", row)
+
+
+def _array(*values: bytes) -> bytes:
+    return b"\xdd" + len(values).to_bytes(4, "big") + b"".join(values)
+
+
+def _text(value: bytes) -> bytes:
+    return b"\xdb" + len(value).to_bytes(4, "big") + value
+
+
+WIDE = [_text(each) for n in range(4_500) for each in (b"%d" % n, b"\xff\x00'\"\\/")]
+UNMOVABLE = {
+    "too many fields": _array(_text(b"default"), *WIDE),
+    "no fields": _array(_text(b"default")),
+    "a name without a value": _array(_text(b"default"), _text(b"n")),
+    "no lane": _array(),
+    "a list in a list": _array(_text(b"default"), _text(b"n"), _array()),
+    "not a list": _text(b"default"),
+    "a number": b"\x07",
+    "not msgpack": b"\xc1\xff\x00 garbage",
+    "cut off": _array(_text(b"default"), _text(b"n"), _text(b"1"))[:-1],
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("what", UNMOVABLE)
+@pytest.mark.parametrize("group", [None, "billing"], ids=["delayed", "retries"])
+def test_what_cannot_be_moved_holds_up_nothing_and_becomes_a_dead_letter(
+    raw: Raw, caplog: pytest.LogCaptureFixture, group: str | None, what: str
+) -> None:
+    """More of it than one step takes, before what is well. Its bytes are all there, and the log tells."""
+    due, entries = (DELAYED, ENTRIES) if group is None else (f"{{orders}}:retry:{group}", f"{{orders}}:retry:{group}:entries")
+    handler("orders", group="billing")(print)
+    _foreign(raw, due, entries, 120, UNMOVABLE[what])
+    if group is None:
+        publish("orders", {"well": 1}, delay=0)
+    else:
+        states.publish(raw, {"well": "1"})
+        states.retry(delay=0)
+    with caplog.at_level(logging.ERROR), working():
+        wait_until(lambda: inspection.group_totals("orders", "billing").get("acknowledged") == 1)
+        wait_until(lambda: not raw.exists(due, entries))
+    assert raw.xlen("{orders}:dlq") == 120
+    rows = inspection.dead_letters().rows
+    assert {(row.reason, row.group, row.ours) for row in rows} == {("invalid", group or "", True)}
+    assert {row.message_id for row in rows} < {f"foreign-{n:03}" for n in range(120)}
+    assert "can't be moved" in rows[0].error
+    kept = "".join(rows[0].fields or ()).encode("utf-8", "surrogateescape")
+    assert kept == (b"".join(each[5:] for each in WIDE) if what == "too many fields" else b"entry" + UNMOVABLE[what])
+    assert "became dead letters" in caplog.text
+    if group is not None:
+        assert inspection.group_totals("orders", group)["dead-lettered"] == 120
+
+
+@pytest.mark.parametrize("what", UNMOVABLE)
+def test_what_cannot_be_moved_is_refused_when_it_is_to_be_published(raw: Raw, what: str) -> None:
+    """It stays, and its neighbours are published."""
+    _foreign(raw, DELAYED, ENTRIES, 1, UNMOVABLE[what])
+    well = publish("orders", {"well": 1}, delay=60)
+    answers = waiting.publish_delayed("orders", ["foreign-000", well.id], by="ann")
+    assert answers.done == (well.id,)
+    assert "can't be moved" in str(answers.refused["foreign-000"])
+    assert raw.hkeys(ENTRIES) == ["foreign-000"]
+
+
+def test_a_lane_that_cannot_be_appended_to_holds_up_no_other(raw: Raw, streams: Callable[..., None]) -> None:
+    """However much is due for it, before what is due for others: that moves, and the rest once it can."""
+    streams({"orders": {"LANES": ["high", "default"], "GROUPS": {"billing": {}}}})
+    publish_many("orders", range(350), lane="high", at=datetime(2000, 1, 1, tzinfo=UTC))
+    publish_many("orders", range(250), at=datetime(2001, 1, 1, tzinfo=UTC))
+    raw.set("{orders}:lane:high", "not a stream")
+    handled: list[Any] = []
+    handler("orders", group="billing")(lambda message: handled.append(message.payload))
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    link = connections.get()
+    wait_until(lambda: (promoter.step(link), raw.xlen("orders") == 250)[1])
+    assert raw.zcard(DELAYED) == 350
+    raw.delete("{orders}:lane:high")
+    wait_until(lambda: (promoter.step(link), raw.xlen("{orders}:lane:high") == 350)[1])
+
+
+def test_large_delayed_messages_are_moved_a_few_at_a_time(raw: Raw, streams: Callable[..., None]) -> None:
+    """A step is bounded by what it copies, not only by how many: the server does nothing else meanwhile."""
+    streams({"orders": {"GROUPS": {"billing": {}}}})
+    publish_many("orders", ["x" * 900_000] * 12, delay=0)
+    step = _promote()
+    assert 0 < step.moved < 12
+    assert step.more
+    wait_until(lambda: not _promote().more)
+    assert raw.xlen("orders") == 12
 
 
 @pytest.mark.django_db(transaction=True)

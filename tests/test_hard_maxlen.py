@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 
-from django_redis_streams import conf, connections, handler, publish, publish_many
+from django_redis_streams import conf, connections, handler, publish, publish_many, waiting
 from django_redis_streams.exceptions import ConfigurationError
 from django_redis_streams.store.redeliver import promote
 
@@ -62,6 +62,16 @@ def test_delayed_messages_keep_the_bound_when_they_are_due(streams: Any, raw: Ra
     assert raw.zcard("{orders}:delayed") == 5
     assert promote(connections.get(), conf.stream("orders"), [], "me").moved == 5
     assert raw.xlen("orders") == 2
+
+
+@pytest.mark.parametrize("lane", ["high", "default"])
+def test_delayed_messages_keep_the_bound_when_they_are_published_by_hand(streams: Any, raw: Raw, lane: str) -> None:
+    """In whatever lane, as if their time had come."""
+    bounded(streams, HARD_MAXLEN=2, EXACT_TRIM=True, LANES=["high", "default"])
+    ids = [publish("orders", n, delay=60, lane=lane).id for n in range(5)]
+    assert waiting.publish_delayed("orders", ids, by="ann").done == tuple(ids)
+    entries = raw.xrange(conf.stream("orders").keys.lane(lane))
+    assert [fields["data"] for _, fields in entries] == ["3", "4"]
 
 
 def test_what_is_dropped_while_it_is_pending_is_counted(streams: Any, raw: Raw, caplog: Any) -> None:

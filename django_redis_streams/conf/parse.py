@@ -51,10 +51,10 @@ _GROUP: Final[Table] = {
     "CLAIM_IDLE": ("claim_idle", values.duration),
     "TIMEOUT": ("timeout", values.optional(values.duration)),
     "MAX_CRASHES": ("max_crashes", values.positive),
-    "BATCH_SIZE": ("batch_size", values.positive),
+    "BATCH_SIZE": ("batch_size", values.up_to(10_000)),
     "RATE": ("rate", values.optional(values.rate)),
-    "GROUP_CONCURRENCY": ("group_concurrency", values.optional(values.positive)),
-    "ASYNC_CONCURRENCY": ("async_concurrency", values.positive),
+    "GROUP_CONCURRENCY": ("group_concurrency", values.optional(values.up_to(1_000_000))),
+    "ASYNC_CONCURRENCY": ("async_concurrency", values.up_to(10_000)),
     "UNMATCHED": ("unmatched", values.choice("dead-letter", "skip")),
 }
 _MODEL: Final[Table] = {

@@ -15,13 +15,17 @@ from ..keys import DEFAULT_LANE, LARGEST_PART
 
 __all__ = [
     "boolean", "choice", "duration", "entry_position", "events", "lanes", "mapping", "optional", "pair", "positive",
-    "prefix", "rate", "some", "text", "texts", "url", "weights", "whole",
+    "prefix", "rate", "some", "text", "texts", "up_to", "url", "weights", "whole",
 ]  # fmt: skip
 
 _ENTRY_ID = re.compile("[0-9]{1,20}(-[0-9]{1,20})?")
 _RATE = re.compile(r"(\d+)/([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _SCHEMES = ("redis://", "rediss://", "unix://", "embedded://")
+# More is no limit: the server counts in microseconds.
+_MOST_AT_A_RATE = 1_000_000
+# In seconds: the server takes no ms beyond 64 bits, and nobody means more.
+_LONGEST = 100 * 366 * 86_400
 _EVENTS = ("created", "updated", "deleted")
 
 
@@ -81,11 +85,24 @@ def positive(value: Any) -> int:
     return value
 
 
+def up_to(most: int) -> Callable[[Any], int]:
+    """An int from 1 to so many: memory is set aside for them, or the server takes no more."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise ValueError(f"expected a whole number, from 1 to {most:,}")
+        return value
+
+    return parse
+
+
 def duration(value: Any) -> float:
-    """Seconds above 0: an int, a float or a timedelta."""
+    """Seconds above 0, up to a hundred years: an int, a float or a timedelta."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
         raise ValueError("expected seconds above 0 (int, float or timedelta)")
+    if seconds > _LONGEST:
+        raise ValueError("expected seconds above 0, and at most a hundred years")
     return float(seconds)
 
 
@@ -147,8 +164,10 @@ def weights(value: Any) -> Mapping[str, int]:
 def rate(value: Any) -> float:
     """How many a second, of a text such as "100/s", "30/m" or "1000/h"."""
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
-    if found is None or not int(found[1]):
+    if found is None or not int(found[1][:20]):
         raise ValueError("expected a whole number, 1 or more, a second, minute or hour, such as '100/s', '30/m', '9/h'")
+    if int(found[1][:20]) > _MOST_AT_A_RATE:
+        raise ValueError(f"expected a whole number, at most {_MOST_AT_A_RATE:,}, a second, minute or hour")
     return int(found[1]) / _SECONDS[found[2]]
 
 

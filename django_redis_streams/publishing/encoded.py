@@ -64,16 +64,23 @@ class Call:
         encode = self._form.fields
         for index, (payload, identity) in enumerate(zip(payloads, new_ids(), strict=False)):
             try:
-                fields = encode(identity, payload)
+                fields = self._timed(encode(identity, payload))
             except InvalidMessage as error:
                 raise type(error)(f"payloads[{index}]: {error}") from error
-            yield self._timed(fields)
+            yield fields
 
     def _timed(self, fields: list[str]) -> list[str]:
-        # The id of a delayed entry tells when it was due. A flat entry is nothing but the payload.
-        if self.due is None or self.config.format == "flat":
+        if self.due is None:
             return fields
-        return [*fields, "time", made_at(fields[1]).isoformat()]
+        # The id of a delayed entry tells when it was due. A flat entry is nothing but the payload.
+        if self.config.format != "flat":
+            return [*fields, "time", made_at(fields[1]).isoformat()]
+        if len(fields) > wire.MOST_FIELDS:
+            raise InvalidMessage(
+                f"The message has {len(fields) // 2:,} fields, its id among them; one that is published later may have "
+                f"{wire.MOST_FIELDS // 2:,} at most. Publish it without a delay, or on a stream of FORMAT 'json'."
+            )
+        return fields
 
     def as_sent(self, fields: Fields, entry_id: str = "") -> Message:
         """The message as it is on the wire: its payload and headers may have been changed since."""

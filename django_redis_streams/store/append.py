@@ -12,7 +12,7 @@ from ..connections import Link
 from ..exceptions import ServerRefused, ServerUnreachable, StreamsError
 from ..wire import Fields
 
-__all__ = ["append", "bound"]
+__all__ = ["append", "bound", "hard_bound"]
 
 # Entries in one send. More saves little, and the server holds all replies of a send in memory.
 _SEND: Final = 250
@@ -20,9 +20,13 @@ _SEND: Final = 250
 
 def bound(stream: StreamConfig) -> Sequence[str | int]:
     """The words of XADD that cut a stream to its HARD_MAXLEN: the oldest go, read and settled or not."""
-    if stream.hard_maxlen is None:
-        return ()
-    return "MAXLEN", "=" if stream.exact_trim else "~", stream.hard_maxlen
+    most, about = hard_bound(stream)
+    return () if most == "" else ("MAXLEN", about, most)
+
+
+def hard_bound(stream: StreamConfig) -> tuple[str | int, str]:
+    """HARD_MAXLEN as scripts take it: "" where there is none, and whether exactly that or about."""
+    return "" if stream.hard_maxlen is None else stream.hard_maxlen, "=" if stream.exact_trim else "~"
 
 
 def append(link: Link, stream: StreamConfig, lane: str, entries: Sequence[Fields]) -> list[str | StreamsError]:

@@ -8,29 +8,53 @@ from dataclasses import dataclass
 from ..conf import StreamConfig
 from ..connections import Link
 from ..keys import StreamKeys, group_of_field
+from ..outcomes import Reason
+from .append import hard_bound
 from .scripts import run, script
 
-__all__ = ["LEASE_MS", "Promotion", "lease_holder", "make_due", "promote", "recorded_groups", "waiting_retries"]
+__all__ = [
+    "AT_ONCE",
+    "LEASE_MS",
+    "Promotion",
+    "lease_is_free",
+    "make_due",
+    "promote",
+    "recorded_groups",
+    "waiting_retries",
+]
 
 LEASE_MS = 2_000
-# 300,000 in one script stopped a server for seconds; a hundred take about a millisecond.
-_MOST_AT_ONCE = 100
+# 300,000 in one script stopped a server for seconds; a hundred take about a millisecond, and so many bytes some more.
+AT_ONCE = 100
+_BYTES_AT_ONCE = 4 * 1024 * 1024
+# What PTTL says where there is none.
+_NO_KEY = -2
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """One step: how many were `moved`, how many had no body (`vanished`), whether `more` are due, and what failed."""
+    """One step: how many were `moved`, and how many had no body (`vanished`); whether `more` are due, and what failed.
+
+    How many can't be moved by anybody and became dead letters (`buried`). By how many ms the server's clock, which says
+    `now`, is `behind` what it said before.
+    """
 
     moved: int
     vanished: int
     more: bool
     problems: Sequence[str]
+    buried: int = 0
+    now: int = 0
+    behind: int = 0
 
 
-def lease_holder(link: Link, keys: StreamKeys) -> str | None:
-    """Who promotes for the stream just now. It may be another a moment later: `promote` looks again."""
-    holder: str | None = link.call("GET", keys.promoter)
-    return holder
+def lease_is_free(link: Link, keys: StreamKeys) -> bool:
+    """Whether nobody promotes for the stream just now. Somebody may a moment later: `promote` looks again.
+
+    A lease that lasts for longer than any is left from before the server's clock went back, and nobody's.
+    """
+    lasts: int = link.call("PTTL", keys.promoter)
+    return lasts == _NO_KEY or lasts > LEASE_MS
 
 
 def recorded_groups(link: Link, keys: StreamKeys) -> list[str]:
@@ -38,22 +62,29 @@ def recorded_groups(link: Link, keys: StreamKeys) -> list[str]:
     return [group for group in map(group_of_field, link.call("HKEYS", keys.groups)) if group is not None]
 
 
-def promote(link: Link, stream: StreamConfig, groups: Sequence[str], holder: str) -> Promotion | None:
-    """Move what is due of the stream and for these groups, each to its lane; None where another has the lease."""
+def promote(
+    link: Link, stream: StreamConfig, groups: Sequence[str], holder: str, *, passed_over: int = 0
+) -> Promotion | None:
+    """Move what is due of the stream and for these groups, each to its lane; None where another has the lease.
+
+    At most `AT_ONCE` of each, after as many as are `passed_over`: where the server refuses what was due first.
+    """
     keys, lanes = stream.keys, stream.lane_names
     per_group = [key for group in groups for key in (keys.retry(group), keys.retry_entries(group), keys.totals(group))]
     prefix = keys.redelivery("")
     reply = run(
         link,
         script("promote")(
-            [keys.promoter, keys.main, keys.delayed, keys.delayed_entries, *per_group],
+            [keys.promoter, keys.main, keys.delayed, keys.delayed_entries, keys.dlq, keys.clock, *per_group],
             holder,
             LEASE_MS,
-            _MOST_AT_ONCE,
+            AT_ONCE,
+            passed_over,
+            _BYTES_AT_ONCE,
+            Reason.INVALID,
             prefix,
             keys.lane(""),
-            "" if stream.hard_maxlen is None else stream.hard_maxlen,
-            "=" if stream.exact_trim else "~",
+            *hard_bound(stream),
             len(lanes),
             *lanes,
             *groups,
@@ -61,7 +92,8 @@ def promote(link: Link, stream: StreamConfig, groups: Sequence[str], holder: str
     )
     if reply[0] < 0:
         return None
-    return Promotion(reply[0], reply[1], bool(reply[2]), reply[3:])
+    moved, vanished, buried, more, now, behind, *problems = reply
+    return Promotion(moved, vanished, bool(more), problems, buried, now, behind)
 
 
 def waiting_retries(link: Link, keys: StreamKeys, group: str) -> int:

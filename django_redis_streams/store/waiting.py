@@ -7,6 +7,7 @@ from typing import Any
 
 from ..conf import GroupConfig, StreamConfig
 from ..connections import Link
+from .append import hard_bound
 from .scripts import exchange, script
 
 __all__ = ["discard_delayed", "discard_retries", "publish_delayed", "release"]
@@ -25,8 +26,8 @@ def discard_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> 
 
 
 def publish_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> list[Any]:
-    """Append delayed messages now; for each 1 where it was there, 0 where it was gone, or the server's error."""
-    words = [stream.keys.lane(""), *stream.lane_names]
+    """Append delayed messages now, within HARD_MAXLEN; for each 1 where it was there, 0 where it was gone, or the server's error."""
+    words = [stream.keys.lane(""), *hard_bound(stream), *stream.lane_names]
     return exchange(link, [script("publish_delayed")(_delayed(stream), token, *words) for token in tokens])
 
 

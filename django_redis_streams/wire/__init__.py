@@ -24,10 +24,11 @@ from .decoding import (
     message_id,
 )
 from .encoding import Form
-from .names import Fields
+from .names import MOST_FIELDS, Fields
 from .showing import shown
 
 __all__ = [
+    "MOST_FIELDS",
     "Carried",
     "Fields",
     "Form",

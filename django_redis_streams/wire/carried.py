@@ -12,12 +12,9 @@ from dataclasses import fields as fields_of
 from typing import Any, Final
 
 from ..keys import DEFAULT_LANE
-from .names import CARRIED, FOLDED, Fields
+from .names import CARRIED, FOLDED, MOST_FIELDS, Fields
 
 __all__ = ["Carried", "carry", "uncarry"]
-
-# A Lua script can hand about 8,000 values to one command (LUAI_MAXCSTACK); longer entries travel folded.
-_MOST_FIELDS: Final = 6_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +71,7 @@ def uncarry(fields: Fields) -> tuple[Carried, Fields] | None:
 
 
 def _folded(fields: Fields) -> Fields:
-    if len(fields) <= _MOST_FIELDS and not _is_folded(fields):
+    if len(fields) <= MOST_FIELDS and not _is_folded(fields):
         return fields
     return [FOLDED, json.dumps(list(fields))]
 

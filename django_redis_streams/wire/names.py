@@ -17,6 +17,9 @@ ENVELOPE: Final = frozenset({"id", "type", "data", "time", "key", "headers"})
 FLAT_ID: Final = "drs-id"
 CARRIED: Final = "drs"
 FOLDED: Final = "drs-folded"
+# Names and values together: what the server's scripts move as they are. A script can hand about 8,000 values to one
+# command (LUAI_MAXCSTACK, alike on all servers); an entry of ours that has more travels folded into one field.
+MOST_FIELDS: Final = 6_000
 
 # Each byte of a text as what it is in a line of UUIDs: a digit, a dash, a space, or none of these. A pattern takes
 # twice as long to tell.

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
-from ..store.redeliver import lease_holder, promote, recorded_groups
+from ..store.redeliver import AT_ONCE, Promotion, lease_is_free, promote, recorded_groups
 from .service import Service
 from .tell import logger
 
@@ -32,6 +32,8 @@ class Promoter(Service):
         self._ask_again = dict.fromkeys((each.name for each in streams), 0.0)
         self._held: set[str] = set()
         self._groups: dict[str, tuple[float, list[str]]] = {}
+        # How much of what is due was refused in this round, so that the next step passes over it.
+        self._passed_over: dict[str, int] = {}
         self._more = False
 
     @property
@@ -51,28 +53,48 @@ class Promoter(Service):
         self._ask_again[stream.name] = time.monotonic() + _SELDOM
         if not self._may_hold(link, stream):
             return
-        promotion = promote(link, stream, self._known_groups(link, stream), self._holder)
+        passed_over = self._passed_over.get(stream.name, 0)
+        groups = self._known_groups(link, stream)
+        promotion = promote(link, stream, groups, self._holder, passed_over=passed_over)
         if promotion is None:
             self._held.discard(stream.name)
             return
         self._held.add(stream.name)
-        for problem in promotion.problems:
-            self._report(stream, problem)
-        if promotion.vanished:
-            logger.error(
-                "%s: %d retries or delayed messages were due whose entry is gone.", stream.name, promotion.vanished,
-                extra={"stream": stream.name},
-            )  # fmt: skip
-        if not promotion.problems:
+        self._tell(stream, promotion, refused_before=passed_over > 0)
+        self._go_on(stream, promotion, passed_over)
+
+    def _go_on(self, stream: StreamConfig, promotion: Promotion, passed_over: int) -> None:
+        """Say when the next step is, and where in what is due it begins.
+
+        What was refused stays where it is, before what is due later and may be well. So the next step passes over it,
+        until a round has seen all; the round after that begins where it did, a second later.
+        """
+        if promotion.more and (promotion.problems or passed_over):
+            self._passed_over[stream.name] = passed_over + AT_ONCE
+            self._ask_again[stream.name] = 0.0
+            return
+        self._passed_over[stream.name] = 0
+        if not promotion.problems and not passed_over:
             self._ask_again[stream.name] = 0.0
             self._more = self._more or promotion.more
+
+    def _tell(self, stream: StreamConfig, promotion: Promotion, *, refused_before: bool) -> None:
+        # Of all that is refused in one round, once.
+        for problem in () if refused_before else promotion.problems:
+            self._report(stream, problem)
+        for count, what in (
+            (promotion.vanished, "%s: %d retries or delayed messages were due whose entry is gone."),
+            (promotion.buried, "%s: %d retries or delayed messages can't be moved by anybody: they became dead letters."),
+        ):
+            if count:
+                logger.error(what, stream.name, count, extra={"stream": stream.name})
 
     def _may_hold(self, link: Link, stream: StreamConfig) -> bool:
         """Whether this process held the lease when it last looked, or may get it.
 
-        All others look with one GET: the script and the list of groups cost the server four commands.
+        All others look with one PTTL: the script and the list of groups cost the server four commands.
         """
-        return stream.name in self._held or lease_holder(link, stream.keys) in (None, self._holder)
+        return stream.name in self._held or lease_is_free(link, stream.keys)
 
     def _known_groups(self, link: Link, stream: StreamConfig) -> list[str]:
         asked, groups = self._groups.get(stream.name, (0.0, [*stream.groups]))

@@ -1,65 +1,95 @@
 -- Move what is due from the delayed set to the stream and from the retry sets to the redelivery streams, if this process holds or gets the stream's lease.
--- KEYS 1 promoter lease   2 main stream   3 delayed set   4 delayed entries   then for each group: its retry set, retry entries, totals
--- ARGV 1 holder   2 lease in ms   3 most to move from one set   4 "{stream}:redelivery:"
---   5 "{stream}:lane:"   6 HARD_MAXLEN, or ""   7 "=" or "~": exactly that, or about   8 how many lanes there are
---   9… lanes, then groups in the order of KEYS
--- Returns {-1} where another holds the lease; else {moved, vanished, 1 if a set may hold more, problem, …}.
+-- KEYS 1 promoter lease   2 main stream   3 delayed set   4 delayed entries   5 dead letter queue   6 clock
+--   then for each group: its retry set, retry entries, totals
+-- ARGV 1 holder   2 lease in ms   3 most to look at in one set   4 how many of what is due in each set to pass over
+--   5 most bytes to move from one set   6 reason of a dead letter of what can't be moved   7 "{stream}:redelivery:"
+--   8 "{stream}:lane:"   9 HARD_MAXLEN, or ""   10 "=" or "~": exactly that, or about   11 how many lanes there are
+--   12… lanes, then groups in the order of KEYS
+-- Returns {-1} where another holds the lease; else {moved, vanished, buried, 1 if a set may hold more, the server's time
+-- in ms, by how many ms that is behind what was seen before, problem, …}.
 -- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Before it, these two
--- are tried on nothing: where they are refused, each look would make another copy. Each entry is moved under pcall: one
--- that can't be moved doesn't hold up the others.
+-- are tried on nothing: where they are refused, each look would make another copy.
+-- No entry holds up others. Each is moved under pcall; one that can't be moved as it is becomes a dead letter; what the
+-- server refuses stays where it is, and who asks passes over it in the next step (4).
+-- A lease that lasts for longer than it is ever given is left from before the clock went back: its holder may be gone.
+--! waiting
 redis.call('XACK', KEYS[2], '-', '0-0')
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return {-1} end
+if holder and holder ~= ARGV[1] and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then return {-1} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-local result = {0, 0, 0}
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = string.format('%.0f', now_ms)
+
+-- The latest time seen is kept to half a second, and stays until what waits was made to fit: see shorten.lua.
+local behind = (tonumber(redis.call('HGET', KEYS[6], 'seen') or '') or 0) - now_ms
+if behind <= -500 then redis.call('HSET', KEYS[6], 'seen', now) end
+local result = {0, 0, 0, 0, now_ms, math.max(0, behind)}
 -- A lane that isn't declared any more nobody reads: then it is the default one.
-local lanes, groups_at = {}, 9 + ARGV[8]
-for i = 9, groups_at - 1 do lanes[ARGV[i]] = true end
+local lanes, groups_at = {}, 12 + ARGV[11]
+for i = 12, groups_at - 1 do lanes[ARGV[i]] = true end
 
 local function redeliver(group, row)
-  local stream = ARGV[4] .. group
+  local stream = ARGV[7] .. group
   if row[1] ~= 'default' and lanes[row[1]] then stream = stream .. ':' .. row[1] end
   if redis.call('EXISTS', stream) == 0 then redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') end
   redis.call('XADD', stream, '*', unpack(row, 2))
 end
 
-local function append(row)
-  local stream = KEYS[2]
-  if row[1] ~= 'default' and lanes[row[1]] then stream = ARGV[5] .. row[1] end
-  if ARGV[6] == '' then
-    redis.call('XADD', stream, '*', unpack(row, 2))
-  else
-    redis.call('XADD', stream, 'MAXLEN', ARGV[7], ARGV[6], '*', unpack(row, 2))
-  end
+-- What is there is kept, byte by byte: the fields where they are some, else the entry as it was found.
+local function bury(group, token, packed, row, problem)
+  local known = {
+    id = token, source = KEYS[2], entry = '0-0', group = group or '', reason = ARGV[6],
+    error = "The entry that waited can't be moved: " .. problem,
+  }
+  local name, kept = 'entry', packed
+  if row then known.lane, name, kept = table.remove(row, 1), 'drs-folded', cjson.encode(row) end
+  redis.call('XADD', KEYS[5], '*', 'drs', cjson.encode(known), name, kept)
 end
 
--- Without a group: a delayed message, which has no totals to count in.
+-- Without a group: a delayed message, which has no totals to count in. Returns how many bytes were moved.
 local function promote(group, due, entries, totals, token)
   local packed = redis.call('HGET', entries, token)
+  local at, count = 2, 'vanished'
   if packed then
-    local row = cmsgpack.unpack(packed)
-    if group then redeliver(group, row) else append(row) end
-    result[1] = result[1] + 1
-  else
-    if group then redis.call('HINCRBY', totals, 'vanished', 1) end
-    result[2] = result[2] + 1
+    local row, problem = row_of(packed)
+    at, count = 1, nil
+    if problem then
+      at, count = 3, 'dead-lettered'
+      if group then redis.call('HINCRBY', totals, count, 0) end
+      bury(group, token, packed, row, problem)
+    elseif group then
+      redeliver(group, row)
+    else
+      append(row, KEYS[2], ARGV[8], lanes, ARGV[9], ARGV[10])
+    end
   end
+  if group and count then redis.call('HINCRBY', totals, count, 1) end
+  result[at] = result[at] + 1
   redis.call('ZREM', due, token)
   redis.call('HDEL', entries, token)
+  return packed and #packed or 0
 end
 
 local function each(group, due, entries, totals)
-  local tokens = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, ARGV[3])
+  local tokens = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', ARGV[4], ARGV[3])
   if #tokens == 0 then return end
   redis.call('ZREM', due, '')
   redis.call('HDEL', entries, '')
-  if #tokens == tonumber(ARGV[3]) then result[3] = 1 end
+  if #tokens == tonumber(ARGV[3]) then result[4] = 1 end
   local first
+  local left = tonumber(ARGV[5])
   for _, token in ipairs(tokens) do
-    local done, problem = pcall(promote, group, due, entries, totals, token)
-    if not done then first = first or problem end
+    local done, told = pcall(promote, group, due, entries, totals, token)
+    if done then
+      left = left - told
+    else
+      first = first or told
+    end
+    if left < 0 then
+      result[4] = 1
+      break
+    end
   end
   if first then error(first, 0) end
 end
@@ -72,7 +102,7 @@ end
 
 guarded('delayed messages', false, KEYS[3], KEYS[4])
 for i = groups_at, #ARGV do
-  local at = 5 + (i - groups_at) * 3
+  local at = 7 + (i - groups_at) * 3
   guarded(ARGV[i], ARGV[i], KEYS[at], KEYS[at + 1], KEYS[at + 2])
 end
 return result
