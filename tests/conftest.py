@@ -56,9 +56,9 @@ def make_server() -> Iterator[Callable[..., Server]]:
     """Starts further servers, `make_server(kind, **options)`, for this test alone."""
     running: list[Server] = []
 
-    def make(kind: str = CHOSEN, **options: str | tuple[str, ...]) -> Server:
+    def make(kind: str = CHOSEN, *, own_clock: bool = False, **options: str | tuple[str, ...]) -> Server:
         try:
-            running.append(Server(kind, **options))
+            running.append(Server(kind, own_clock=own_clock, **options))
         except ServerMissing as error:
             pytest.skip(str(error))
         return running[-1]

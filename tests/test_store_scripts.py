@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from redis.exceptions import ResponseError
 from django_redis_streams import conf, connections
 from django_redis_streams.connections import Link
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
+from django_redis_streams.store.clock import note_jump, server_time, shorten
 from django_redis_streams.store.consumers import retire_dead
 from django_redis_streams.store.groups import make_group
 from django_redis_streams.store.hold import claim, hand_back, pending_of, renew
@@ -37,6 +39,7 @@ DLQ = "{orders}:dlq"
 SUSPECTS = "{orders}:suspects:billing"
 GROUPS = "{orders}:groups"
 PROMOTER = "{orders}:promoter"
+CLOCK = "{orders}:clock"
 RATE = "{orders}:limits:billing:rate"
 SLOTS = "{orders}:limits:billing:slots"
 UNLIMITED = ("", "", "", 1000)
@@ -110,6 +113,28 @@ def a_retry_without_a_row(raw: Raw, link: Link) -> Act:
     return _promote
 
 
+def a_retry_that_cannot_be_moved(raw: Raw, link: Link) -> Act:
+    """Promote an entry that isn't one."""
+    a_retry(raw, link)
+    (token,) = raw.zrange(RETRY, 0, -1)
+    raw.hset(ENTRIES, token, "garbage")
+    return _promote
+
+
+def a_retry_that_waits_for_too_long(raw: Raw, link: Link) -> Act:
+    """Have a retry wait no longer than it was to."""
+    settle(MAIN, RetryLater(0, Failure()))(raw, link)(link)
+    (token,) = raw.zrange(RETRY, 0, -1)
+    raw.zadd(RETRY, {token: server_time(link) + 3_600_000})
+    return lambda link: list(shorten(link, member().keys, ["billing"]))
+
+
+def a_clock_that_went_back(raw: Raw, link: Link) -> Act:
+    """Keep that it did."""
+    deliver(raw, link)
+    return lambda link: note_jump(link, member().keys, -120_000, shortened_since=0)
+
+
 def _promote(link: Link) -> None:
     promotion = promote(link, member().stream, ["billing"], "me")
     assert promotion is not None
@@ -133,7 +158,7 @@ def an_entry_that_was_handed_back(raw: Raw, link: Link) -> Act:
     """Claim what was handed back."""
     deliver(raw, link)
     hand_back(link, member())
-    return lambda link: claim(link, member("d"), 10, returned_only=True)
+    return lambda link: claim(link, member("d"), 10, idle_until=0)
 
 
 def a_pending_entry_without_a_body(raw: Raw, link: Link) -> Act:
@@ -141,7 +166,7 @@ def a_pending_entry_without_a_body(raw: Raw, link: Link) -> Act:
     deliver(raw, link)
     raw.xdel(MAIN, "1-1")
     wait_until(lambda: raw.xpending_range(MAIN, "billing", "-", "+", 1, idle=1))
-    return lambda link: claim(link, member("d"), 10, returned_only=False)
+    return lambda link: claim(link, member("d"), 10, idle_until=inf)
 
 
 def an_entry_of_a_dead_worker(raw: Raw, link: Link) -> Act:
@@ -176,7 +201,7 @@ def an_idle_suspect(raw: Raw, link: Link) -> Act:
     deliver(raw, link)
     raw.xclaim(MAIN, "billing", "c", 0, ["1-1"])
     wait_until(lambda: raw.xpending_range(MAIN, "billing", "-", "+", 1, idle=1))
-    return lambda link: claim(link, member("d"), 10, returned_only=False)
+    return lambda link: claim(link, member("d"), 10, idle_until=inf)
 
 
 def an_unread_entry(raw: Raw, link: Link) -> Act:
@@ -233,6 +258,9 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "bury of ours": settle(REDELIVERY, DeadLetter(Reason.REJECTED, FAILURE)),
     "promote": a_retry,
     "promote what vanished": a_retry_without_a_row,
+    "promote what cannot be moved": a_retry_that_cannot_be_moved,
+    "shorten": a_retry_that_waits_for_too_long,
+    "note_jump": a_clock_that_went_back,
     "renew": a_pending_entry_to_renew,
     "hand_back": a_pending_entry_to_hand_back,
     "claim": an_entry_that_was_handed_back,
@@ -265,6 +293,8 @@ def state(raw: Raw) -> dict[str, Any]:
         },
         "consumers": {key: _names(raw, key) for key in (MAIN, REDELIVERY)},
         "retries": (raw.zrange(RETRY, 0, -1), raw.hkeys(ENTRIES)),
+        "late": raw.zcount(RETRY, (raw.time()[0] + 60) * 1000, "+inf"),
+        "jump": raw.hget(CLOCK, "jump"),
         "totals": {name: value for name, value in raw.hgetall(TOTALS).items() if value != "0"},
         "groups": raw.hgetall(GROUPS),
         "suspects": {name: json.loads(row) for name, row in raw.hgetall(SUSPECTS).items()},
@@ -332,7 +362,7 @@ def test_a_step_that_an_acl_refuses_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, RATE, SLOTS, SUSPECTS]
+    "key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, CLOCK, RATE, SLOTS, SUSPECTS]
 )
 @pytest.mark.parametrize("case", CASES)
 def test_a_key_of_a_wrong_type_changes_nothing(raw: Raw, link: Link, case: str, key: str) -> None:
@@ -437,7 +467,7 @@ def test_what_is_handed_back_is_claimable_at_once_and_counted_as_never_delivered
     assert renew(link, member(), MAIN, ["1-1"]) == (["orders/1-1"], [])
     ((_, owner, _, times),) = link.call("XPENDING", MAIN, "billing", "-", "+", 1)
     assert (owner, times) == ("returned", 0)
-    found = claim(link, member("d"), 10, returned_only=True)
+    found = claim(link, member("d"), 10, idle_until=0)
     assert [each.entry_id for each in found.deliveries] == ["1-1"]
     ((_, owner, _, times),) = link.call("XPENDING", MAIN, "billing", "-", "+", 1)
     assert (owner, times) == ("d", 1)
@@ -460,11 +490,13 @@ def test_what_is_held_in_one_stream_is_handed_back_where_the_other_is_refused(
 def test_one_promoter_at_a_time(raw: Raw, link: Link) -> None:
     """While one has the stream's lease, the others move nothing; it outlives its holder for a moment."""
     a_retry(raw, link)
-    raw.set(PROMOTER, "another", px=60_000)
+    raw.set(PROMOTER, "another", px=2_000)
     assert promote(link, member().stream, ["billing"], "me") is None
     assert raw.zcard(RETRY) == 1
     raw.delete(PROMOTER)
-    assert promote(link, member().stream, ["billing"], "me") == Promotion(1, 0, more=False, problems=[])
+    step = promote(link, member().stream, ["billing"], "me")
+    assert step is not None
+    assert step == Promotion(1, 0, more=False, problems=[], now=step.now)
     assert raw.get(PROMOTER) == "me"
     assert 0 < raw.pttl(PROMOTER) <= 2_000
 
@@ -503,7 +535,7 @@ def test_very_much_is_claimed_in_one_go(
         hand_back(link, member("dead"))
     else:
         wait_until(lambda: raw.xpending_range(MAIN, "billing", "9000-1", "9000-1", 1, idle=1))
-    found = claim(link, member("d"), 10_000, returned_only=owner == "returned")
+    found = claim(link, member("d"), 10_000, idle_until=0 if owner == "returned" else inf)
     # What was handed back without a body is told then, but by Redis 6.2.
     gone = found.vanished
     assert gone in ([f"{REDELIVERY}/7-1", f"{MAIN}/7-1"], [] if owner == "returned" else None)
@@ -526,7 +558,7 @@ def test_what_was_deleted_while_it_was_pending_is_in_the_books(raw: Raw, link: L
     told = renew(link, member(), MAIN, ["1-1"])[1] if verb == "renew" else hand_back(link, member())[1]
     if _pending(raw, MAIN):
         wait_until(lambda: raw.xpending_range(MAIN, "billing", "-", "+", 1, idle=1))
-        told += claim(link, member("d"), 10, returned_only=False).vanished
+        told += claim(link, member("d"), 10, idle_until=inf).vanished
     assert told == ["orders/1-1"]
     assert raw.hgetall(TOTALS) == {"vanished": "1"}
     assert not _pending(raw, MAIN)
@@ -542,7 +574,7 @@ def test_a_claim_tells_bodies_that_are_gone_from_those_that_are_there(raw: Raw, 
     hand_back(link, member())
     raw.xdel(MAIN, "1-1", "3-1", "4-1")
     raw.xdel(REDELIVERY, "5-1")
-    found = claim(link, member("d"), 9, returned_only=True)
+    found = claim(link, member("d"), 9, idle_until=0)
     assert [each.token for each in found.deliveries] == [
         *(f"{REDELIVERY}/{n}-1" for n in (1, 2, 3, 4)), f"{MAIN}/2-1",
     ]  # fmt: skip
@@ -566,7 +598,7 @@ def test_what_is_claimed_may_lie_between_what_others_have(raw: Raw, link: Link) 
     raw.xreadgroup("billing", "e", {MAIN: ">"}, count=1)
     wait_until(lambda: raw.xpending_range(MAIN, "billing", "6-1", "6-1", 1, idle=1))
     raw.xclaim(MAIN, "billing", "d", 0, ["2-1", "3-1"], idle=0, justid=True)
-    found = claim(link, member("d"), 10, returned_only=False)
+    found = claim(link, member("d"), 10, idle_until=inf)
     assert [(each.entry_id, each.fields) for each in found.deliveries] == [
         ("1-1", ["n", "1"]), ("4-1", ["n", "4"]), ("5-1", ["n", "5"]), ("6-1", ["n", "6"]),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -95,7 +96,7 @@ class Stream(RuleBasedStateMachine):
     def claim(self, group: str, consumer: str, count: int) -> None:
         """A consumer takes what the other one holds."""
         if group in self.needed:
-            found = claim(self.link, self._place(group, consumer), count, returned_only=False)
+            found = claim(self.link, self._place(group, consumer), count, idle_until=inf)
             assert found.vanished == []
             self._take(group, consumer, found.deliveries)
 

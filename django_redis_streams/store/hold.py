@@ -135,20 +135,23 @@ def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> boo
     )
 
 
-def claim(link: Link, membership: Membership, count: int, *, returned_only: bool) -> Found:
-    """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE. Suspects aren't."""
-    reply = run(link, claim_command(membership, count, returned_only=returned_only))
+def claim(link: Link, membership: Membership, count: int, *, idle_until: float) -> Found:
+    """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE. Suspects aren't.
+
+    The latter only until the server's clock shows so many ms since 1970: 0 never, infinity always.
+    """
+    reply = run(link, claim_command(membership, count, idle_until=idle_until))
     bodies = link.call_many(commands) if (commands := bodies_commands(membership, reply)) else []
     return claimed(link, membership, reply, bodies)
 
 
-def claim_command(membership: Membership, count: int, *, returned_only: bool) -> Command:
+def claim_command(membership: Membership, count: int, *, idle_until: float) -> Command:
     """The command by which `claim` claims, in the order of reading."""
     keys, group = membership.keys, membership.group.name
     sides = [keys.totals(group), keys.suspects(group), *limit_keys(membership)]
     return script("claim")(
         [*sides, *membership.sources], group, membership.consumer,
-        membership.claim_idle_ms, count, RETURNED if returned_only else "", *limit_words(membership),
+        membership.claim_idle_ms, count, idle_until, *limit_words(membership),
     )  # fmt: skip
 
 

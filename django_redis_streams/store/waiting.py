@@ -26,7 +26,10 @@ def discard_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> 
 
 
 def publish_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> list[Any]:
-    """Append delayed messages now, within HARD_MAXLEN; for each 1 where it was there, 0 where it was gone, or the server's error."""
+    """Append delayed messages now, within HARD_MAXLEN.
+
+    For each 1 where it was there, 0 where it was gone, or the server's error.
+    """
     words = [stream.keys.lane(""), *hard_bound(stream), *stream.lane_names]
     return exchange(link, [script("publish_delayed")(_delayed(stream), token, *words) for token in tokens])
 

@@ -13,6 +13,7 @@ from math import inf
 from ..conf import StreamConfig
 from ..connections import Link
 from ..inspection.books import left_in_lanes
+from ..store.clock import TOLERATED_MS, note_jump, server_time
 from ..store.consumers import retire_dead
 from ..store.groups import consumer_counts, make_group
 from ..store.hold import has_stale
@@ -20,6 +21,7 @@ from ..store.membership import Membership
 from ..store.suspects import count_suspects
 from ..store.trim import trim
 from .board import Board
+from .clock import ServerClock
 from .consumer import Consumer
 from .service import Service
 from .tell import about, logger
@@ -62,6 +64,9 @@ class Maintenance(Service):
         self._trimmed_streams = [each for each in streams if each.maxlen is not None or each.max_age is not None]
         self._streams = streams
         self._board = board
+        self._clock = ServerClock()
+        for each in consumers:
+            each.claiming.clock = self._clock
         self._took = 0.0
         self._usual = _INTERVAL
         self._counted = -_COUNT_EACH
@@ -85,6 +90,7 @@ class Maintenance(Service):
             each.session.doubt()
 
     def _due(self) -> Iterator[Callable[[Link], None]]:
+        yield self._look_at_clock
         yield self._look_for_stale
         now = time.monotonic()
         if now - self._counted > _COUNT_EACH:
@@ -99,6 +105,22 @@ class Maintenance(Service):
         if now - self._retired > _RETIRE_EACH:
             self._retired = now
             yield lambda link: self.each(self._one_a_group, lambda consumer: self._retire(link, consumer.membership))
+
+    def _look_at_clock(self, link: Link) -> None:
+        """Where it jumped ahead, all seems idle for as much longer: nobody may claim it before its owner has renewed."""
+        asked = time.monotonic()
+        jump = self._clock.saw(server_time(link), asked, time.monotonic())
+        if abs(jump) <= TOLERATED_MS:
+            return
+        for each in self._consumers:
+            each.session.doubt()
+        logger.warning(
+            "The clock of the server of connection %r %s by %.1f s%s.",
+            self._alias, "jumped ahead" if jump > 0 else "went back", abs(jump) / 1000,
+            ", or this host stood still for as long: what is idle isn't claimed for half of CLAIM_IDLE" * (jump > 0),
+            extra={"connection": self._alias},
+        )  # fmt: skip
+        self.each(self._streams, lambda stream: note_jump(link, stream.keys, jump))
 
     def _look_for_stale(self, link: Link) -> None:
         began = time.monotonic()

@@ -11,8 +11,10 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..store.clock import TOLERATED_MS
 from ..store.redeliver import AT_ONCE, Promotion, lease_is_free, promote, recorded_groups
 from .service import Service
+from .shortening import Shortening
 from .tell import logger
 
 __all__ = ["Promoter"]
@@ -34,6 +36,7 @@ class Promoter(Service):
         self._groups: dict[str, tuple[float, list[str]]] = {}
         # How much of what is due was refused in this round, so that the next step passes over it.
         self._passed_over: dict[str, int] = {}
+        self._shortenings: dict[str, Shortening] = {}
         self._more = False
 
     @property
@@ -58,10 +61,12 @@ class Promoter(Service):
         promotion = promote(link, stream, groups, self._holder, passed_over=passed_over)
         if promotion is None:
             self._held.discard(stream.name)
+            self._shortenings.pop(stream.name, None)
             return
         self._held.add(stream.name)
         self._tell(stream, promotion, refused_before=passed_over > 0)
         self._go_on(stream, promotion, passed_over)
+        self._shorten(link, stream, groups, promotion)
 
     def _go_on(self, stream: StreamConfig, promotion: Promotion, passed_over: int) -> None:
         """Say when the next step is, and where in what is due it begins.
@@ -78,13 +83,37 @@ class Promoter(Service):
             self._ask_again[stream.name] = 0.0
             self._more = self._more or promotion.more
 
+    def _shorten(self, link: Link, stream: StreamConfig, groups: Sequence[str], promotion: Promotion) -> None:
+        """Where the server's clock went back, a step of what keeps others from waiting for as much longer."""
+        going = self._shortenings.pop(stream.name, None)
+        if going is None:
+            if promotion.behind <= TOLERATED_MS:
+                return
+            going = Shortening(link, stream.keys, groups, now=promotion.now, behind=promotion.behind)
+        try:
+            done = going.step()
+        except ResponseError as error:
+            # The next step begins anew, not at once.
+            self._ask_again[stream.name] = time.monotonic() + _SELDOM
+            self._report(stream, str(error))
+            return
+        if not done:
+            self._shortenings[stream.name] = going
+            self._more = True
+            return
+        logger.warning(
+            "%s: the server's clock went back by %.1f s. %d retries and delayed messages that would have waited for as "
+            "much longer wait from now on for as long as they were to.",
+            stream.name, going.behind / 1000, going.sooner, extra={"stream": stream.name},
+        )  # fmt: skip
+
     def _tell(self, stream: StreamConfig, promotion: Promotion, *, refused_before: bool) -> None:
         # Of all that is refused in one round, once.
         for problem in () if refused_before else promotion.problems:
             self._report(stream, problem)
         for count, what in (
             (promotion.vanished, "%s: %d retries or delayed messages were due whose entry is gone."),
-            (promotion.buried, "%s: %d retries or delayed messages can't be moved by anybody: they became dead letters."),
+            (promotion.buried, "%s: %d retries or delayed messages can't be moved: they became dead letters."),
         ):
             if count:
                 logger.error(what, stream.name, count, extra={"stream": stream.name})

@@ -1,7 +1,7 @@
 -- Claim what was handed back, or what has been idle for too long, for a consumer that is free to run it.
 -- KEYS 1 totals   2 suspects   3 rate of the group   4 its slots   5… the streams read from, in the order of reading
--- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim of all   5 from this consumer only, or ""
---   6 to 9 limits, as parts/limits.lua has them: what they leave no room for stays where it is
+-- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim of all   5 until when, in ms
+--   since 1970, what is idle may be claimed too: after that only what was handed back   6 to 9 limits, as parts/limits.lua has them: what they leave no room for stays where it is
 -- Returns {ids claimed, ids whose body is gone} for each stream. The bodies are to be read by themselves: passed through
 -- a script, they would cost the server as much as all the rest. A pending entry without a body can't be run by anybody,
 -- and would hold back trimming for ever: it is acknowledged and counted as vanished. Before Redis 7 only who reads the
@@ -14,6 +14,9 @@ for at = 5, #KEYS do
   redis.call('XACK', KEYS[at], ARGV[1], '0-0')
   redis.call('XRANGE', KEYS[at], '-', '-') -- as the bodies will be read
 end
+-- A clock that has jumped ahead since it was looked at makes everything seem idle: it is later than it could be.
+local time = redis.call('TIME')
+local idle_too = time[1] * 1000 + math.floor(time[2] / 1000) <= tonumber(ARGV[5])
 local limits = limits_of(KEYS[3], KEYS[4], {ARGV[6], ARGV[7], ARGV[8], ARGV[9]})
 local left = tonumber(ARGV[4])
 local limited = limits.pace < math.huge or limits.free < math.huge
@@ -22,7 +25,7 @@ local tokens = {}
 
 local function page(key, begin, count)
   local range = {'XPENDING', key, ARGV[1], 'IDLE', ARGV[3], begin, '+', count}
-  if ARGV[5] ~= '' then range[#range + 1] = ARGV[5] end
+  if not idle_too then range[#range + 1] = 'returned' end
   return redis.call(unpack(range))
 end
 

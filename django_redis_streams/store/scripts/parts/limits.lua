@@ -20,14 +20,21 @@ local function limits_of(rate, slots, given)
 
   if interval then
     due = math.max(now, tonumber(redis.call('GET', rate) or '0') or 0)
-    keep(due)
     local at_once = interval * given[2]
+    -- Further ahead it is never put: it is left from before the clock went back, or from a slower pace.
+    due = math.min(due, now + at_once + interval)
+    keep(due)
     limits.pace = math.floor((now + at_once - due) / interval)
     if limits.pace < 1 then limits.wait = math.max(1, math.ceil((due + interval - at_once - now) / 1000)) end
   end
   if slots_in_all then
     redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('%.0f', now_ms))
     redis.call('ZADD', slots, 'XX', 0, '')
+    -- No lease is given for longer: these are left from before the clock went back, and end as if they were given now.
+    local longest = string.format('%.0f', now_ms + lease)
+    for _, token in ipairs(redis.call('ZRANGEBYSCORE', slots, '(' .. longest, '+inf', 'LIMIT', 0, 100)) do
+      redis.call('ZADD', slots, 'XX', longest, token)
+    end
     limits.free = slots_in_all - redis.call('ZCARD', slots)
     -- Nobody says when a slot becomes free: who freed it takes it again at once, so this is for the others.
     if limits.free < 1 then limits.wait = math.max(limits.wait, 50) end

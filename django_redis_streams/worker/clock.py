@@ -1,0 +1,35 @@
+"""Tells a jump of a server's clock from time that has passed, by this host's monotonic clock, which never jumps."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["ServerClock"]
+
+
+class ServerClock:
+    """What a server's clock shows, as far as this process has looked. One thread looks, any may ask."""
+
+    def __init__(self) -> None:
+        # What it showed in ms, and between which moments of the monotonic clock that was.
+        self._seen: tuple[int, float, float] | None = None
+
+    def saw(self, shown: int, asked: float, answered: float) -> int:
+        """It showed so many ms in answer to a question; by how many ms it has jumped since the last one, at least.
+
+        Back where negative. The question may have been answered at any moment until the answer came.
+        """
+        seen, self._seen = self._seen, (shown, asked, answered)
+        if seen is None:
+            return 0
+        before, asked_before, answered_before = seen
+        ahead = shown - before - round((answered - asked_before) * 1000)
+        back = shown - before - round((asked - answered_before) * 1000)
+        return ahead if ahead > 0 else min(0, back)
+
+    def at_the_latest(self) -> int | None:
+        """What it shows now unless it has jumped ahead, at the latest; None where nobody has looked yet."""
+        if self._seen is None:
+            return None
+        shown, asked, _ = self._seen
+        return shown + round((time.monotonic() - asked) * 1000)

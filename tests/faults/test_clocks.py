@@ -1,0 +1,297 @@
+"""A server's clock that goes back, or jumps ahead: what waits isn't late for it, and nobody is robbed."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from django_redis_streams import conf, connections, inspection, publish
+from django_redis_streams.connections import Link
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+from django_redis_streams.store.clock import ClockRecord, clock_record, server_time
+from django_redis_streams.store.groups import make_group
+from django_redis_streams.store.hold import claim, hand_back
+from django_redis_streams.store.limits import limit_keys
+from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.read import held_back, read_command
+from django_redis_streams.store.redeliver import promote
+from django_redis_streams.store.scripts import run
+from django_redis_streams.worker.clock import ServerClock
+from django_redis_streams.worker.promoter import Promoter
+from django_redis_streams.worker.shortening import Shortening
+
+from .. import states
+from ..servers import Server
+from ..waiting import wait_until
+from ..workers import working
+
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
+
+Raw = Any
+Streams = Callable[..., None]
+RETRY, DELAYED, CLOCK = "{orders}:retry:billing", "{orders}:delayed", "{orders}:clock"
+BACK = 120_000
+
+
+@pytest.fixture
+def link() -> Link:
+    """A link to the server."""
+    return connections.get()
+
+
+@pytest.fixture
+def wrong(make_server: Callable[..., Server], streams: Streams) -> Server:
+    """A server with a clock of its own, to which the default connection leads."""
+    own = make_server(own_clock=True)
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 3, "BACKOFF": (0.5, 0.5)}}}}, URL=own.url)
+    return own
+
+
+def went_back(raw: Raw, by: int = BACK) -> None:
+    """Have all be as if the server's clock had shown so many ms more until now, and a worker had seen that."""
+    for key in (DELAYED, RETRY):
+        for token, due in raw.zrange(key, 0, -1, withscores=True):
+            raw.zadd(key, {token: due + by})
+    raw.hset(CLOCK, "seen", server_time(connections.get()) + by)
+
+
+def waits(raw: Raw, key: str) -> dict[str, float]:
+    """In how many ms each is due, by its token."""
+    now = server_time(connections.get())
+    return {token: due - now for token, due in raw.zrange(key, 0, -1, withscores=True)}
+
+
+# ---------------------------------------------------------------- it goes back
+
+
+def test_what_waits_is_not_late_when_the_clock_goes_back(wrong: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """A retry and a delayed message, while a worker runs: neither waits for as much longer. It is told."""
+    runs: list[tuple[str, int]] = []
+
+    @handler("orders", group="billing")
+    def fail_once(message: Message) -> None:
+        runs.append((message.payload, message.attempt))
+        if message.attempt == 1 and message.payload == "retried":
+            wrong.set_clock(-120)
+            raise ValueError("again")
+
+    with caplog.at_level(logging.WARNING), working():
+        publish("orders", "delayed", delay=1)
+        wait_until(lambda: wrong.raw().hget(CLOCK, "seen"))
+        publish("orders", "retried")
+        wait_until(lambda: sorted(runs) == [("delayed", 1), ("retried", 1), ("retried", 2)], deadline=20)
+        wait_until(lambda: "The clock of the server of connection 'default' went back by" in caplog.text)
+        wait_until(lambda: "orders: the server's clock went back by" in caplog.text)
+
+
+def test_what_waits_is_held_to_its_wait_though_no_worker_saw_the_clock_go_back(
+    raw: Raw, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever promotes next finds it. What waits until a moment still does, and what is right stays as it is."""
+    states.publish(raw, {"n": "1"})
+    states.retry(delay=40)
+    late = publish("orders", 1, delay=30)
+    at = datetime.now(UTC) + timedelta(hours=1)
+    absolute = publish("orders", 2, at=at)
+    moment = raw.zscore(DELAYED, absolute.id)
+    went_back(raw)
+    raw.zadd(DELAYED, {absolute.id: moment})
+    right = publish("orders", 3, delay=20)
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    with caplog.at_level(logging.WARNING):
+        wait_until(lambda: promoter.guarded_step() is not None and "2 retries and delayed messages" in caplog.text)
+    assert "orders: the server's clock went back by 120" in caplog.text
+    (retry,), delayed = waits(raw, RETRY).values(), waits(raw, DELAYED)
+    assert 30_000 < retry <= 40_000
+    assert 20_000 < delayed[late.id] <= 30_000
+    assert 10_000 < delayed[right.id] <= 20_000
+    assert raw.zscore(DELAYED, absolute.id) == moment
+    caplog.clear()
+    for _ in range(3):
+        promoter._ask_again["orders"] = 0
+        promoter.guarded_step()
+    assert not caplog.text
+
+
+def test_no_wait_is_more_than_doubled(raw: Raw, link: Link) -> None:
+    """Of very many, each waits from now on at most for as long as it was to, whatever it has waited for already."""
+    for n in range(1, 301):
+        states.delay(n, seconds=n)
+    due = raw.zrange(DELAYED, 0, -1, withscores=True)
+    for token, at in due:  # half of its time is over
+        raw.zadd(DELAYED, {token: at - (at - server_time(link)) / 2})
+    went_back(raw)
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    wait_until(lambda: promoter.guarded_step() is not None and raw.hget(CLOCK, "jump"))
+    now, given = server_time(link), {token: at for token, at in due}
+    first = min(given.values())
+    for token, at in raw.zrange(DELAYED, 0, -1, withscores=True):
+        wait = given[token] - first + 1_000
+        assert at - now <= wait + 100
+
+
+def test_who_is_killed_half_way_leaves_it_to_the_next(raw: Raw, link: Link) -> None:
+    """What was seen of the clock stays until all that waits was looked at."""
+    for n in range(500):
+        states.delay(n, seconds=30)
+    went_back(raw)
+    stream = conf.stream("orders")
+    step = promote(link, stream, [], "killed")
+    assert step is not None
+    assert BACK - 1_000 < step.behind <= BACK
+    begun = Shortening(link, stream.keys, [], now=step.now, behind=step.behind)
+    assert not begun.step()
+    assert 0 < begun.sooner < 500
+    raw.delete("{orders}:promoter")
+    promoter = Promoter("default", threading.Event(), [stream])
+    wait_until(lambda: promoter.guarded_step() is not None and raw.hget(CLOCK, "jump"))
+    assert max(waits(raw, DELAYED).values()) <= 30_000
+
+
+def test_a_clock_that_goes_back_again_meanwhile_is_found(raw: Raw, link: Link) -> None:
+    """Then all is looked at anew."""
+    states.delay(1, seconds=30)
+    went_back(raw)
+    stream = conf.stream("orders")
+    later = server_time(link) + 60_000  # it showed this when it was begun
+    begun = Shortening(link, stream.keys, [], now=later, behind=BACK)
+    assert not any(begun.step() for _ in range(20))
+    assert not raw.hexists(CLOCK, "jump")
+
+
+def test_a_key_of_a_wrong_type_is_told_and_holds_up_no_promotion(raw: Raw, caplog: pytest.LogCaptureFixture) -> None:
+    """What can't be looked at is tried again each second; what is due moves."""
+    publish("orders", 1, delay=0)
+    raw.hset(CLOCK, "seen", server_time(connections.get()) + BACK)
+    raw.set(RETRY, "of a wrong type")
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    with caplog.at_level(logging.ERROR):
+        wait_until(lambda: promoter.guarded_step() is not None and raw.xlen("orders") == 1)
+        wait_until(lambda: promoter.guarded_step() is not None and "WRONGTYPE" in caplog.text)
+    raw.delete(RETRY)
+    wait_until(lambda: promoter.guarded_step() is not None and raw.hget(CLOCK, "jump"))
+
+
+def test_a_lease_from_before_the_clock_went_back_stops_nobody(raw: Raw) -> None:
+    """Its holder may be gone; if it isn't, it finds that another has it."""
+    raw.set("{orders}:promoter", "gone", px=2_000 + BACK)
+    publish("orders", 1, delay=0)
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    wait_until(lambda: promoter.guarded_step() is not None and raw.xlen("orders") == 1)
+    assert promote(connections.get(), conf.stream("orders"), [], "gone") is None
+
+
+def test_a_pace_and_slots_from_before_the_clock_went_back_stop_nobody(raw: Raw, streams: Streams, link: Link) -> None:
+    """A limited group goes on at its pace; a slot ends CLAIM_IDLE from now, as if it had been taken now."""
+    streams({"orders": {"GROUPS": {"billing": {"RATE": "10/s", "GROUP_CONCURRENCY": 2, "CLAIM_IDLE": 5}}}})
+    place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "c")
+    make_group(link, place, "0")
+    states.publish(raw, *({"n": str(n)} for n in range(3)))
+    rate, slots = limit_keys(place)
+    now = server_time(link)
+    raw.set(rate, (now + BACK) * 1_000)
+    raw.zadd(slots, {"orders/1-1": now + 5_000 + BACK})
+    told = held_back(run(link, read_command(place, 10, None)))
+    assert told is None or told.wait_ms <= 300
+    wait_until(lambda: held_back(run(link, read_command(place, 1, None))) is None, deadline=5)
+    assert raw.zscore(slots, "orders/1-1") <= server_time(link) + 5_000
+
+
+# ---------------------------------------------------------------- it jumps ahead
+
+
+def test_nobody_is_robbed_when_the_clock_jumps_ahead(wrong: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """All that is in hand seems idle for an hour; yet each message runs once. It is told."""
+    runs: Counter[int] = Counter()
+
+    @handler("orders", group="billing")
+    def bill(message: Message) -> None:
+        runs[message.payload] += 1
+        if message.payload == 12:
+            wrong.set_clock(3_600)
+        time.sleep(0.1)
+
+    with caplog.at_level(logging.WARNING), ExitStack() as stack:
+        workers = [stack.enter_context(working(name=f"tested-{n}")) for n in range(3)]
+        wait_until(lambda: all(each.consumer.claiming.may_claim for each in workers))
+        for n in range(60):
+            publish("orders", n)
+        wait_until(lambda: inspection.group_totals("orders", "billing").get("acknowledged") == 60, deadline=40)
+        wait_until(lambda: "jumped ahead by 3" in caplog.text)
+    assert set(runs.values()) == {1}
+
+
+def test_what_a_dead_worker_held_is_claimed_after_a_jump(wrong: Server) -> None:
+    """Once the clock has been steady for half of CLAIM_IDLE."""
+    runs: list[int] = []
+    handler("orders", group="billing")(lambda message: runs.append(message.payload))
+    wrong.raw().xgroup_create("orders", "billing", "0", mkstream=True)
+    publish("orders", 1)
+    wrong.raw().xreadgroup("billing", "dead", {"orders": ">"})
+    with working() as worker:
+        wait_until(lambda: worker.consumer.claiming.may_claim)
+        wrong.set_clock(3_600)
+        wait_until(lambda: not worker.consumer.claiming.may_claim)
+        wait_until(lambda: runs == [1], deadline=20)
+
+
+def test_a_claim_that_comes_after_a_jump_takes_only_what_was_handed_back(raw: Raw, streams: Streams, link: Link) -> None:
+    """The server itself finds that it is later than it could be: between looking and claiming the clock may jump too."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})
+    place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "returns")
+    make_group(link, place, "0")
+    first, second = states.publish(raw, {"n": "1"}, {"n": "2"})
+    raw.xreadgroup("billing", "returns", {"orders": ">"}, count=1)
+    raw.xreadgroup("billing", "holds", {"orders": ">"}, count=1)
+    hand_back(link, place)
+    wait_until(lambda: raw.xpending_range("orders", "billing", second, second, 1, idle=1))
+    other = Membership(place.stream, place.group, "other")
+    now = server_time(link)
+    assert [each.entry_id for each in claim(link, other, 10, idle_until=now - 1).deliveries] == [first]
+    assert [each.entry_id for each in claim(link, other, 10, idle_until=now + 60_000).deliveries] == [second]
+
+
+# ---------------------------------------------------------------- telling a jump from time that passes
+
+
+@pytest.mark.parametrize(
+    ("shown", "asked", "answered", "jump"),
+    [
+        (11_000, 1.0, 1.0, 0),
+        (11_000, 0.5, 1.5, 0),
+        (10_500, 0.4, 5.0, 0),  # the reply was late
+        (131_000, 1.0, 1.0, 120_000),
+        (131_000, 0.0, 5.0, 116_000),  # by so much at least
+        (10_000, 1.0, 1.0, -1_000),
+        (-109_000, 1.0, 1.0, -120_000),
+        (-109_000, 0.5, 5.0, -119_500),
+    ],
+)
+def test_a_jump_is_told_from_time_that_passes(shown: int, asked: float, answered: float, jump: int) -> None:
+    """By how much at least, however late an answer came."""
+    clock = ServerClock()
+    assert clock.at_the_latest() is None
+    assert clock.saw(10_000, 0.0, 0.0) == 0
+    assert clock.saw(shown, asked, answered) == jump
+
+
+# ---------------------------------------------------------------- what is kept of it
+
+
+def test_what_others_write_into_the_record_of_the_clock_stops_nobody(raw: Raw, link: Link) -> None:
+    """Any client can: what is no number counts for nothing."""
+    raw.hset(CLOCK, mapping={"seen": "garbage", "jump": "-", "jumped": ""})
+    publish("orders", 1, delay=0)
+    step = promote(link, conf.stream("orders"), [], "me")
+    assert step is not None
+    assert (step.moved, step.behind) == (1, 0)
+    record = clock_record(link, conf.stream("orders").keys, ["default"])
+    assert record == ClockRecord(record.now, seen=record.seen, newest=record.newest)
+    assert record.seen > 0
