@@ -81,9 +81,7 @@ class Server:
     `rename_command=("AUTH", "LOGIN")`. With `own_clock`, `set_clock` has its clock go wrong.
     """
 
-    def __init__(
-        self, kind: str = CHOSEN, *, own_clock: bool = False, **options: str | tuple[str, ...]
-    ) -> None:
+    def __init__(self, kind: str = CHOSEN, *, own_clock: bool = False, **options: str | tuple[str, ...]) -> None:
         self.program = program(kind)
         self.faketime = faketime(kind) if own_clock else None
         self.directory = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))

@@ -159,7 +159,9 @@ def test_what_cannot_be_moved_holds_up_nothing_and_becomes_a_dead_letter(
     raw: Raw, caplog: pytest.LogCaptureFixture, group: str | None, what: str
 ) -> None:
     """More of it than one step takes, before what is well. Its bytes are all there, and the log tells."""
-    due, entries = (DELAYED, ENTRIES) if group is None else (f"{{orders}}:retry:{group}", f"{{orders}}:retry:{group}:entries")
+    due, entries = (
+        (DELAYED, ENTRIES) if group is None else (f"{{orders}}:retry:{group}", f"{{orders}}:retry:{group}:entries")
+    )
     handler("orders", group="billing")(print)
     _foreign(raw, due, entries, 120, UNMOVABLE[what])
     if group is None:

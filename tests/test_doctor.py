@@ -18,6 +18,7 @@ from django_redis_streams.diagnosis import Kind, Level, gathering
 from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.handlers import handler, registry
 from django_redis_streams.outcomes import Ack
+from django_redis_streams.store.clock import note_jump, server_time
 from django_redis_streams.store.membership import Membership
 from django_redis_streams.store.scripts import run
 from django_redis_streams.store.server import Facts
@@ -365,6 +366,42 @@ def test_retries_and_delayed_messages_that_are_overdue_are_a_fault(streams: Stre
     told = examined(1)["overdue"]["because"]
     assert "1 retries of billing" in told
     assert "1 delayed messages" in told
+
+
+def test_a_clock_that_jumped_is_a_warning(streams: Streams, raw: Raw) -> None:
+    """For a day after workers saw it; and as long as something shows that it went back."""
+    streams(BILLING)
+    handled()
+    with working():
+        publish("orders", {"a": 1})
+        wait_until(lambda: inspection.group_totals("orders", "billing"))
+        wait_until(lambda: raw.hget("{orders}:clock", "seen"))
+    assert "clock-jumped" not in examined()
+    now, keys = server_time(connections.get()), conf.stream("orders").keys
+    raw.hset(keys.clock, "seen", now + 120_000)
+    assert "than a worker or publisher saw before" in examined()["clock-jumped"]["because"]
+    raw.hset(keys.clock, "seen", now)
+    note_jump(connections.get(), keys, -120_500)
+    assert "It went back by 120.5 s, at 20" in examined()["clock-jumped"]["because"]
+    note_jump(connections.get(), keys, 3_600_000)
+    assert "It jumped ahead by 3,600.0 s" in examined()["clock-jumped"]["because"]
+    raw.hset(keys.clock, "jumped", now - 86_400_001)
+    assert "clock-jumped" not in examined()
+    raw.xadd("orders", {"a": "1"}, id=f"{now + 3_600_000}-0")
+    assert "the newest entry's id is 3," in examined()["clock-jumped"]["because"].lower()
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(3_600, "3,600 s more"), (-120, "120 s less")])
+def test_a_server_with_another_time_is_a_warning(
+    streams: Streams, make_server: Callable[..., Server], ahead: int, told: str
+) -> None:
+    """What is published with `at=` comes early or late."""
+    own = make_server(own_clock=True)
+    streams(BILLING, URL=own.url)
+    assert "clock-differs" not in examined()
+    own.set_clock(ahead)
+    wait_until(lambda: "clock-differs" in examined())
+    assert told in examined()["clock-differs"]["because"]
 
 
 # ---------------------------------------------------------------- groups

@@ -1,6 +1,6 @@
 """What is wrong with streams, and what mends it: "messages aren't consumed", "messages pile up", "memory grows".
 
-`gathering` asks the servers and the settings once; each theme (`servers`, `growth`, `consuming`, `pace`) makes findings
+`gathering` asks the servers and the settings once; each theme (`servers`, `clocks`, `growth`, `consuming`, `pace`) makes findings
 of these facts, by small checks that ask nothing. `asking` is how no server is waited for long, `findings` what comes of
 it. Nothing here changes anything.
 
@@ -15,6 +15,7 @@ from typing import Final
 
 from redis.exceptions import NoPermissionError
 
+from .clocks import difference, jumps
 from .consuming import consuming_findings
 from .findings import Finding, Kind, Level
 from .gathering import Observed, gather
@@ -38,10 +39,12 @@ def diagnose() -> Sequence[Finding]:
 def _findings(observed: Observed) -> Iterator[Finding]:
     for server in observed.servers:
         yield from server_findings(server)
+        yield from difference(server)
     for name, error in observed.unreadable.items():
         yield _unreadable(name, error)
     for stream in observed.streams:
         yield from stream_findings(stream)
+        yield from jumps(stream)
         for group in stream.groups:
             yield from consuming_findings(group)
             yield from pace_findings(group)

@@ -42,10 +42,12 @@ class Kind(StrEnum):
     NO_APPEND_ONLY_FILE = "no-append-only-file", Level.WARNING
     NO_MAXMEMORY = "no-maxmemory", Level.INFORMATION
     NO_REPLICA = "no-replica", Level.INFORMATION
+    CLOCK_DIFFERS = "clock-differs", Level.WARNING
     EMBEDDED = "embedded", Level.INFORMATION
 
     UNREADABLE = "unreadable", Level.FAULT
     OVERDUE = "overdue", Level.FAULT
+    CLOCK_JUMPED = "clock-jumped", Level.WARNING
     LONGER_THAN_MAXLEN = "longer-than-maxlen", Level.WARNING
     NEVER_TRIMMED = "never-trimmed", Level.WARNING
     UNDECLARED_GROUP = "undeclared-group", Level.WARNING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from ..exceptions import StreamsError
 from ..handlers import HandlerSet
 from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
 from ..inspection.books import left_in_lanes
+from ..store.clock import server_time
 from ..store.server import Facts, facts
 from ..store.standing import Standing, standing
 from .asking import Refusal, ask_all
@@ -32,10 +34,14 @@ _WITHIN: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """One connection; `told` is what its server says of itself, or why it says nothing."""
+    """One connection; `told` is what its server says of itself, or why it says nothing.
+
+    Its clock shows at least `clock_ahead` seconds more than this host's, or less where negative; None where it isn't told.
+    """
 
     connection: ConnectionConfig
     told: Facts | Refusal
+    clock_ahead: float | None = None
 
     @property
     def where(self) -> str:
@@ -125,6 +131,7 @@ Members = Mapping[tuple[str, str], HandlerSet | Exception]
 @dataclass(frozen=True, slots=True)
 class _Answer:
     told: Facts | Refusal
+    clock_ahead: float | None
     streams: Mapping[str, StreamFacts | Exception]
 
 
@@ -141,9 +148,13 @@ def gather() -> Observed:
     servers: list[ServerFacts] = []
     found: dict[str, StreamFacts | Exception] = {}
     for alias, answer in answers.items():
-        told = answer.told if isinstance(answer, _Answer) else answer
-        servers.append(ServerFacts(connection=config.connections[alias], told=told))
-        found |= answer.streams if isinstance(answer, _Answer) else {}
+        if isinstance(answer, _Answer):
+            servers.append(
+                ServerFacts(connection=config.connections[alias], told=answer.told, clock_ahead=answer.clock_ahead)
+            )
+            found |= answer.streams
+        else:
+            servers.append(ServerFacts(connection=config.connections[alias], told=answer))
     known = [found[name] for name in config.streams if name in found]
     return Observed(
         servers,
@@ -167,7 +178,17 @@ def _answer(members: Members, alias: str, link: Link) -> _Answer:
     except ResponseError as error:
         told = error
     streams = [each for each in conf.get().streams.values() if each.connection == alias]
-    return _Answer(told, {each.name: _stream_or_error(members, each, link) for each in streams})
+    return _Answer(told, _clock_ahead(link), {each.name: _stream_or_error(members, each, link) for each in streams})
+
+
+def _clock_ahead(link: Link) -> float | None:
+    asked = time.time()
+    try:
+        shown = server_time(link) / 1000
+    except ResponseError:
+        return None
+    answered = time.time()
+    return shown - answered if shown > answered else min(0.0, shown - asked)
 
 
 def _stream_or_error(members: Members, stream: StreamConfig, link: Link) -> StreamFacts | Exception:

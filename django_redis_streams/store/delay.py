@@ -38,7 +38,9 @@ def delay(link: Link, keys: StreamKeys, lane: str, due: Due, entries: Sequence[F
     try:
         for start in range(0, len(entries), _SEND):
             commands = [
-                script("delay")([keys.delayed, keys.delayed_entries, keys.clock], fields[1], counted, due.ms, lane, *fields)
+                script("delay")(
+                    [keys.delayed, keys.delayed_entries, keys.clock], fields[1], counted, due.ms, lane, *fields
+                )
                 for fields in entries[start : start + _SEND]
             ]
             replies += [

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..conf import StreamConfig
 from ..connections import Link
+from .clock import ClockRecord, clock_record
 from .inspect import pairs
 from .scripts import Command
 
@@ -19,19 +20,22 @@ class Standing:
     """`groups` are those that are on the stream of each lane, declared or not, None where there is no such stream.
 
     `overdue` is how many retries of each declared group should have been run for a while, `delayed` how many messages
-    should have come, and `suspects` how many entries of each may have ended a worker.
+    should have come, and `suspects` how many entries of each may have ended a worker. `clock` is what is known of the
+    server's.
     """
 
     groups: Mapping[str, Sequence[str] | None]
     overdue: Mapping[str, int]
     delayed: int
     suspects: Mapping[str, int]
+    clock: ClockRecord
 
 
 def standing(link: Link, stream: StreamConfig, *, overdue_for: float) -> Standing:
     """How it stands; what is due for so many seconds and still there is overdue. Raises the server's error."""
-    seconds, _ = link.call("TIME")
-    due, keys = (int(seconds) - overdue_for) * 1000, stream.keys
+    keys = stream.keys
+    clock = clock_record(link, keys, stream.lane_names)
+    due = clock.now - overdue_for * 1000
     asked: list[Command] = [["ZCOUNT", keys.delayed, "-inf", due]]
     asked += [["ZCOUNT", keys.retry(group), "-inf", due] for group in stream.groups]
     asked += [["HLEN", keys.suspects(group)] for group in stream.groups]
@@ -41,7 +45,7 @@ def standing(link: Link, stream: StreamConfig, *, overdue_for: float) -> Standin
     overdue = {group: _told(next(replies)) for group in stream.groups}
     suspects = {group: _told(next(replies)) for group in stream.groups}
     groups = {lane: _names(next(replies)) for lane in stream.lane_names}
-    return Standing(groups, overdue, delayed, suspects)
+    return Standing(groups, overdue, delayed, suspects, clock)
 
 
 def _told(reply: Any) -> Any:

@@ -1,0 +1,52 @@
+"""Whether a server's clock shows the time, and goes on as time does: due times, idle times and ids are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ..inspection.rows import moment
+from ..store.clock import TOLERATED_MS, ClockRecord
+from .findings import Finding, Kind
+from .gathering import ServerFacts, StreamFacts
+
+__all__ = ["difference", "jumps"]
+
+# In seconds: what is less is told by no message's age.
+_DIFFERENT: Final = 5.0
+_DAY_MS: Final = 86_400_000
+
+
+def difference(server: ServerFacts) -> Iterator[Finding]:
+    """`at=` is a moment of the publisher's clock, which the server compares with its own; so are ages."""
+    if server.clock_ahead is not None and abs(server.clock_ahead) > _DIFFERENT:
+        yield Finding(
+            kind=Kind.CLOCK_DIFFERS,
+            where=server.where,
+            what="The clocks of the server and of this host differ: messages published with at= come early or late.",
+            because=f"The server's shows {abs(server.clock_ahead):,.0f} s "
+            f"{'more' if server.clock_ahead > 0 else 'less'} than this host's.",
+            mend="Have both hosts keep time by NTP.",
+        )
+
+
+def jumps(stream: StreamFacts) -> Iterator[Finding]:
+    """A clock that goes back makes what waits wait longer, one that jumps ahead makes all seem idle."""
+    if told := "; ".join(_signs(stream.standing.clock)):
+        yield Finding(
+            kind=Kind.CLOCK_JUMPED,
+            where=stream.config.name,
+            what="The server's clock doesn't go on as time does: retries, delayed messages and claims may be early or late.",
+            because=f"{told[0].upper()}{told[1:]}.",
+            mend="Have the server's host keep time by NTP, in small steps; until its clock has caught up, see guarantees.",
+        )
+
+
+def _signs(clock: ClockRecord) -> Iterator[str]:
+    if clock.jump and clock.now - clock.jumped < _DAY_MS:
+        did = "went back" if clock.jump < 0 else "jumped ahead"
+        yield f"it {did} by {abs(clock.jump) / 1000:,.1f} s, at {moment(clock.jumped):%Y-%m-%d %H:%M:%S %Z}"
+    if clock.seen - clock.now > TOLERATED_MS:
+        yield f"it shows {(clock.seen - clock.now) / 1000:,.1f} s less than a worker or publisher saw before"
+    if clock.newest - clock.now > TOLERATED_MS:
+        yield f"the newest entry's id is {(clock.newest - clock.now) / 1000:,.1f} s ahead of it"
