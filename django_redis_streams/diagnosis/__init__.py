@@ -1,8 +1,8 @@
 """What is wrong with streams, and what mends it: "messages aren't consumed", "messages pile up", "memory grows".
 
-`gathering` asks the servers and the settings once; each theme (`servers`, `clocks`, `growth`, `consuming`, `pace`) makes findings
-of these facts, by small checks that ask nothing. `asking` is how no server is waited for long, `findings` what comes of
-it. Nothing here changes anything.
+`gathering` asks the servers and the settings once; each theme (`servers`, `clocks`, `growth`, `consuming`, `pace`)
+makes findings of these facts, by small checks that ask nothing. `asking` is how no server is waited for long,
+`findings` what comes of it. Nothing here changes anything.
 
 That two programs use one consumer name isn't found: the server keeps one consumer of that name, and no command tells
 whose connections read as it. Workers' names are unique for ever.

@@ -36,9 +36,9 @@ def jumps(stream: StreamFacts) -> Iterator[Finding]:
         yield Finding(
             kind=Kind.CLOCK_JUMPED,
             where=stream.config.name,
-            what="The server's clock doesn't go on as time does: retries, delayed messages and claims may be early or late.",
+            what="The server's clock jumps: retries, delayed messages and claims may come early or late.",
             because=f"{told[0].upper()}{told[1:]}.",
-            mend="Have the server's host keep time by NTP, in small steps; until its clock has caught up, see guarantees.",
+            mend="Have the server's host keep time by NTP, in small steps.",
         )
 
 

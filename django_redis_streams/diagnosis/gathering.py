@@ -36,7 +36,7 @@ _WITHIN: Final = 10
 class ServerFacts:
     """One connection; `told` is what its server says of itself, or why it says nothing.
 
-    Its clock shows at least `clock_ahead` seconds more than this host's, or less where negative; None where it isn't told.
+    Its clock shows at least `clock_ahead` seconds more than this host's, less where negative; None where it isn't told.
     """
 
     connection: ConnectionConfig

@@ -25,8 +25,8 @@ _AT_ONCE = 100
 class ClockRecord:
     """Times are in ms since 1970 by the server's clock, which says `now`.
 
-    `seen` is the latest that workers have seen; `jump` by how many ms it jumped when last it did, at `jumped`: back where
-    negative, 0 where none is known. `newest` is the time in the last id of the stream's lanes.
+    `seen` is the latest that workers have seen; `jump` by how many ms it jumped when last it did, at `jumped`: back
+    where negative, 0 where none is known. `newest` is the time in the last id of the stream's lanes.
     """
 
     now: int
@@ -70,9 +70,12 @@ def clock_record(link: Link, keys: StreamKeys, lanes: Sequence[str]) -> ClockRec
     now, kept = server_time(link), pairs(link.call("HGETALL", keys.clock))
     infos = link.call_many([["XINFO", "STREAM", keys.lane(lane)] for lane in lanes])
     newest = [str(pairs(each)["last-generated-id"]) for each in infos if not isinstance(each, Exception)]
+    seen, jump, jumped = (_number(kept.get(name)) for name in ("seen", "jump", "jumped"))
     return ClockRecord(
         now,
-        *(_number(kept.get(name)) for name in ("seen", "jump", "jumped")),
+        seen,
+        jump,
+        jumped,
         newest=max((int(each.partition("-")[0]) for each in newest), default=0),
     )
 

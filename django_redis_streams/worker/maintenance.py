@@ -107,7 +107,7 @@ class Maintenance(Service):
             yield lambda link: self.each(self._one_a_group, lambda consumer: self._retire(link, consumer.membership))
 
     def _look_at_clock(self, link: Link) -> None:
-        """Where it jumped ahead, all seems idle for as much longer: nobody may claim it before its owner has renewed."""
+        """Where it jumped ahead, all seems idle for longer: nobody may claim it before its owner could renew it."""
         asked = time.monotonic()
         jump = self._clock.saw(server_time(link), asked, time.monotonic())
         if abs(jump) <= TOLERATED_MS:
@@ -120,7 +120,11 @@ class Maintenance(Service):
             ", or this host stood still for as long: what is idle isn't claimed for half of CLAIM_IDLE" * (jump > 0),
             extra={"connection": self._alias},
         )  # fmt: skip
-        self.each(self._streams, lambda stream: note_jump(link, stream.keys, jump))
+
+        def note(stream: StreamConfig) -> None:
+            note_jump(link, stream.keys, jump)
+
+        self.each(self._streams, note)
 
     def _look_for_stale(self, link: Link) -> None:
         began = time.monotonic()

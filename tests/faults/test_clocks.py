@@ -129,7 +129,7 @@ def test_no_wait_is_more_than_doubled(raw: Raw, link: Link) -> None:
     went_back(raw)
     promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
     wait_until(lambda: promoter.guarded_step() is not None and raw.hget(CLOCK, "jump"))
-    now, given = server_time(link), {token: at for token, at in due}
+    now, given = server_time(link), dict(due)
     first = min(given.values())
     for token, at in raw.zrange(DELAYED, 0, -1, withscores=True):
         wait = given[token] - first + 1_000
@@ -242,7 +242,7 @@ def test_what_a_dead_worker_held_is_claimed_after_a_jump(wrong: Server) -> None:
 def test_a_claim_that_comes_after_a_jump_takes_only_what_was_handed_back(
     raw: Raw, streams: Streams, link: Link
 ) -> None:
-    """The server itself finds that it is later than it could be: between looking and claiming the clock may jump too."""
+    """The server itself finds that it is later than it could be: it may jump between looking and claiming too."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "returns")
     make_group(link, place, "0")

@@ -1,4 +1,5 @@
--- Move what is due from the delayed set to the stream and from the retry sets to the redelivery streams, if this process holds or gets the stream's lease.
+-- Move what is due from the delayed set to the stream and from the retry sets to the redelivery streams, if this process
+-- holds or gets the stream's lease.
 -- KEYS 1 promoter lease   2 main stream   3 delayed set   4 delayed entries   5 dead letter queue   6 clock
 --   then for each group: its retry set, retry entries, totals
 -- ARGV 1 holder   2 lease in ms   3 most to look at in one set   4 how many of what is due in each set to pass over

@@ -5,7 +5,8 @@
 -- The copy comes before the acknowledgement: Lua rolls nothing back, so the other order would lose the message
 -- when a later step is refused. And before the copy comes, for each later step, a command that changes nothing and fails
 -- where that step would be refused (an ACL, a wrong type): a copy without its acknowledgement would be made at every
--- try. How long it waits is packed behind the row: should the clock go back, shorten.lua holds it to that. The first XACK also lets the script's writes pass at maxmemory.
+-- try. How long it waits is packed behind the row: should the clock go back, shorten.lua holds it to that.
+-- The first XACK also lets the script's writes pass at maxmemory.
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
 if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], '0-0') end
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return 0 end

@@ -1,4 +1,4 @@
--- Have what waits for some time wait no longer than that from now on: the server's clock went back, and took due times with it.
+-- Have what waits for some time wait no longer than that from now on: the server's clock went back, the due times didn't.
 -- KEYS 1 main stream   2 retry set, or delayed set   3 its entries
 -- ARGV 1 cursor, "0" to begin with   2 how many to look at, about
 -- Returns {cursor of the next step, "0" after the last, how many are due sooner now}.
