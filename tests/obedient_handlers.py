@@ -71,6 +71,8 @@ def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line fo
             raise RuntimeError("told to fail once")
         case ["fail-for", group] if message.group == group:
             raise RuntimeError(f"told to fail for {group}")
+        case ["retry-once", seconds] if message.attempt == 1:
+            raise Retry(delay=float(seconds))
         case ["retry", seconds]:
             raise Retry(delay=float(seconds))
         case ["reject"]:

@@ -418,6 +418,7 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
         "discard_retry",
         "pause",
         "overview",
+        "left",
         "count",
         "delay",
         "span",

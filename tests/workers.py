@@ -19,6 +19,7 @@ from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.store.membership import Membership
 from django_redis_streams.worker.board import Slots
 from django_redis_streams.worker.consumer import Consumer
+from django_redis_streams.worker.draining import Drain, Draining
 from django_redis_streams.worker.executor import Executor
 from django_redis_streams.worker.keeper import Keeper
 from django_redis_streams.worker.maintenance import Maintenance
@@ -30,9 +31,20 @@ ROOT = Path(__file__).parent.parent
 
 
 class Worker:
-    """One consumer with a keeper, maintenance, a promoter and statistics, in threads of this process."""
+    """One consumer with a keeper, maintenance, a promoter and statistics, in threads of this process.
 
-    def __init__(self, stream: str = "orders", group: str = "billing", name: str = "tested", **options: Any) -> None:
+    With `drain` it ends when its group has nothing left to do.
+    """
+
+    def __init__(
+        self,
+        stream: str = "orders",
+        group: str = "billing",
+        name: str = "tested",
+        *,
+        drain: bool = False,
+        **options: Any,
+    ) -> None:
         self.stop = Stop()
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
         self.slots = Slots(place.stream, place.group)
@@ -46,6 +58,8 @@ class Worker:
             Promoter(alias, self.services_stop, [place.stream]),
             Statistics(alias, self.services_stop, [self.consumer]),
         ]
+        if drain:
+            self.services.append(Draining(alias, self.stop, [self.consumer], Drain([alias], self.stop.set)))
         self.error: BaseException | None = None
         self.threads: list[threading.Thread] = []
 

@@ -20,6 +20,7 @@ __all__ = [
     "make_due",
     "promote",
     "recorded_groups",
+    "waiting_delayed",
     "waiting_retries",
 ]
 
@@ -99,6 +100,11 @@ def promote(
 def waiting_retries(link: Link, keys: StreamKeys, group: str) -> int:
     """How many retries of the group wait until they are due."""
     return int(link.call("ZCARD", keys.retry(group)))
+
+
+def waiting_delayed(link: Link, keys: StreamKeys) -> int:
+    """How many messages of the stream wait until they are published."""
+    return int(link.call("ZCARD", keys.delayed))
 
 
 def make_due(link: Link, keys: StreamKeys, groups: Sequence[str]) -> None:

@@ -127,7 +127,6 @@ def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consume
         Membership(stream, group, _NAME),
         Executor(watched, group, Slots(stream, group)),
         stop=watch.stop,
-        drain=True,
         when_idle=lambda link: _promote(link, stream, [group.name]),
     )
     consumer.claiming.stale.set()

@@ -22,8 +22,8 @@ from redis.exceptions import ResponseError
 from ..connections import Link
 from ..exceptions import ServerUnreachable
 from ..store.delivery import Delivery
-from ..store.drained import is_drained
 from ..store.hold import hand_back, is_held, pending_of, renew
+from ..store.left import Standstill, standstill
 from ..store.membership import Membership
 from .claiming import Claiming
 from .coroutines import LATEST
@@ -41,7 +41,6 @@ from .waits import note_waits, note_waits_at_once
 
 __all__ = ["Consumer"]
 
-_DRAIN_BLOCK_MS = 100
 # In seconds: how often a paused group is looked at.
 _LOOK_PAUSED = 0.25
 # By then the server has given up on a blocked read of the connection before.
@@ -53,12 +52,12 @@ _LOOK_IDLE = 10.0
 class Consumer:
     """Reads, runs and settles until it is told to stop.
 
-    `stop` ends it after the message that it runs; with `drain`, it ends by itself when its group has nothing left
-    to do. `begin` is asked before each message whether one more may be begun, which ends it too; `on_settled` is
-    told how many were settled. What it does is counted in `tally`.
+    `stop` ends it after the message that it runs. `begin` is asked before each message whether one more may be begun,
+    which ends it too; `on_settled` is told how many were settled. What it does is counted in `tally`.
 
     With `when_idle` it works alone, for whoever waits for its end: it never waits for a message, but calls that when
-    nothing came; and what the server refuses, or a lost server, is raised instead of tried again.
+    nothing came, and ends by itself when its group has nothing left to do; and what the server refuses, or a lost
+    server, is raised instead of tried again.
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class Consumer:
         executor: Executor,
         *,
         stop: Stop,
-        drain: bool = False,
         begin: Callable[[], bool] | None = None,
         on_settled: Callable[[int], None] = lambda _: None,
         tally: Tally | None = None,
@@ -83,7 +81,6 @@ class Consumer:
         self.claiming = Claiming(membership, self.session, self.tally, self._in_hand)
         self._executor = executor
         self._stop = stop
-        self._drain = drain
         self._begin = begin
         self._when_idle = when_idle
         self._settling = Settling(membership, self.holdings, self.tally, on_settled, patient=patient)
@@ -94,12 +91,17 @@ class Consumer:
         self._sure_for = membership.group.claim_idle / 2
         self._looks: list[float] = []
         self._looked = 0.0
-        self._nothing_left = False
+        self._standstill: Standstill | None = None
         self._drained = False
         self._resting = False
 
+    @property
+    def rests(self) -> bool:
+        """Whether it is connected and has nothing in hand; for any thread."""
+        return self.session.since is not None and not (self.holdings or self._flight.busy)
+
     def run(self) -> None:
-        """Consume until stopped or drained; then settle, hand back and leave.
+        """Consume until stopped or done; then settle, hand back and leave.
 
         Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a warden does it then.
         """
@@ -131,7 +133,6 @@ class Consumer:
         elif not (self._reader.ahead or self._flight.fits(1)):
             self._flight.wait_for_one()
         elif batch := self._read(link):
-            self._nothing_left = False
             self._handle(batch)
         elif not (self._reader.waited or self._flight.busy):
             self._idle(link)
@@ -186,7 +187,6 @@ class Consumer:
             return
         count, claim = self._pace.count, None
         if self._claims_ahead:
-            self._nothing_left = False
             count = count if self._reader.empty else (count + 1) // 2
             claim = self.claiming.command(count)
         # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
@@ -200,8 +200,7 @@ class Consumer:
             return None  # there is something to do
         if self._flight.begun and self._ledger.fresh:
             return None  # settling is answered before the read, and hides how long that one waits
-        usual = _DRAIN_BLOCK_MS if self._drain else BLOCK_MS
-        return round(LATEST * 1_000) if self._flight.busy else usual
+        return round(LATEST * 1_000) if self._flight.busy else BLOCK_MS
 
     @property
     def _count(self) -> int:
@@ -238,7 +237,6 @@ class Consumer:
 
     def _handle_claimed(self, link: Link) -> None:
         """Claim and run what nobody runs, where maintenance saw some. What may have ended a worker is left out."""
-        self._nothing_left = False
         batch = self.claiming.claim(link, self._count)
         self._ask_ahead(link, batch)
         self._handle(batch)
@@ -278,19 +276,18 @@ class Consumer:
             self.session.attempt(ask)
 
     def _idle(self, link: Link) -> None:
-        """Nothing came: now and then a moment to look for what is pending unseen, and at the end of a drain."""
+        """Nothing came: now and then a moment to look for what is pending unseen, and of who works alone the end."""
+        alone = self._when_idle is not None
         if self._when_idle is not None:
             self._when_idle(link)
-        if self._drain or time.monotonic() - self._looked > _LOOK_IDLE:
+        if alone or time.monotonic() - self._looked > _LOOK_IDLE:
             self._handle(self._look(link))
         if wait_ms := self._reader.held_back and self._reader.held_back.wait_ms:
-            # A limit leaves no room: what nobody read tells nothing.
-            self._nothing_left = False
+            # A limit leaves no room.
             self._flight.pause(min(wait_ms, BLOCK_MS) / 1_000)
-        elif self._drain and not len(self._ledger):
-            # Found so twice, with a read in vain in between, in which a retry may have come due. See is_drained.
-            before, self._nothing_left = self._nothing_left, is_drained(link, self.membership)
-            self._drained = before and self._nothing_left
+        elif alone:
+            before, self._standstill = self._standstill, standstill(link, [self.membership])
+            self._drained = self._standstill is not None and before == self._standstill
 
     def _rest(self, link: Link) -> None:
         """The group is paused: settle what is left, read and claim nothing, and ask again soon."""
@@ -298,7 +295,7 @@ class Consumer:
         if not self._resting:
             self._resting = True
             tell_paused(self.membership, paused=True)
-        if self._drain and not (len(self._ledger) or self._flight.busy):
+        if self._when_idle is not None and not (len(self._ledger) or self._flight.busy):
             self._drained = True
             return
         self._flight.pause(_LOOK_PAUSED)

@@ -20,6 +20,7 @@ from ..store.membership import Membership
 from ..store.suspects import count_suspects
 from .board import Board, Slots
 from .consumer import Consumer
+from .draining import Drain, Draining
 from .executor import Executor
 from .keeper import Keeper
 from .maintenance import Maintenance
@@ -139,13 +140,13 @@ class Process:
             place,
             Executor(handlers.of(place.stream.name, place.group.name), place.group, slots),
             stop=self._stop,
-            drain=self._plan.drain,
             begin=self._quota.begin if self._plan.max_messages is not None else None,
             on_settled=settled,
             tally=tally,
         )
 
     def _services(self) -> Iterable[Service]:
+        drain = Drain({_connection(each) for each in self._consumers}, self._stop.set)
         for alias, group in itertools.groupby(sorted(self._consumers, key=_connection), key=_connection):
             consumers = list(group)
             streams = list({each.membership.stream.name: each.membership.stream for each in consumers}.values())
@@ -153,8 +154,11 @@ class Process:
             if self._quarantine:
                 continue
             yield Maintenance(alias, self._services_stop, consumers, streams, self._board)
-            yield Promoter(alias, self._services_stop, streams)
+            # What comes due after the end of a drain waits for the next worker, where it is counted.
+            yield Promoter(alias, self._stop if self._plan.drain else self._services_stop, streams)
             yield Statistics(alias, self._services_stop, consumers)
+            if self._plan.drain:
+                yield Draining(alias, self._stop, self._consumers, drain)
 
     def _started(self, run: Callable[[], None], place: Membership | None = None) -> threading.Thread:
         """A thread whose unforeseen end is the end of the process: a worker never goes on as a part of itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -16,7 +16,9 @@ from ... import conf, connections, groups, handlers, inspection
 from ...conf import GroupConfig, StreamConfig
 from ...exceptions import StreamsError
 from ...metrics.exposition import check_installed
-from ...store.redeliver import waiting_retries
+from ...store.left import standstill
+from ...store.membership import Membership
+from ...store.redeliver import waiting_delayed, waiting_retries
 from ...worker.exporter import listen
 from ...worker.memory import resident, told
 from ...worker.plan import Plan
@@ -160,26 +162,37 @@ def _opening(plan: Plan) -> str:
 
 
 def _closing(plan: Plan) -> list[str]:
-    """What is left behind: what waits for a later retry, and all of a group that is paused."""
+    """What is left behind: what waits for later, all of a group that is paused, and what a drain didn't come to."""
     lines: list[str] = []
-    for stream, group in plan.groups:
-        place = f"{stream.name}:{group.name}"
-        try:
-            waiting = waiting_retries(connections.get(stream.connection), stream.keys, group.name)
-            left = _left_in_paused(stream.name, group.name) if groups.is_paused(stream.name, group.name) else ""
-        except (StreamsError, ResponseError) as error:
-            return [*lines, f"Stopped. {error}"]
-        if left:
-            lines.append(f"{place} is paused: {left} unread or pending.")
-        if waiting:
-            lines.append(f"{place}: {waiting} waiting for a later retry.")
+    try:
+        for stream, group in plan.groups:
+            lines += _left_of(stream, group, drain=plan.drain)
+        for stream in {stream.name: stream for stream, _ in plan.groups}.values():
+            if delayed := waiting_delayed(connections.get(stream.connection), stream.keys):
+                lines.append(f"{stream.name}: {delayed} waiting to be published later.")
+    except (StreamsError, ResponseError) as error:
+        return [*lines, f"Stopped. {error}"]
     return [*lines, "Stopped."]
 
 
-def _left_in_paused(stream: str, group: str) -> str:
-    """How many messages of a group nobody reads now."""
-    books = next(each for each in inspection.books(stream) if each.group == group)
-    return "an unknown number" if books.unread is None else str(books.unread + books.pending)
+def _left_of(stream: StreamConfig, group: GroupConfig, *, drain: bool) -> Iterator[str]:
+    place, link = f"{stream.name}:{group.name}", connections.get(stream.connection)
+    paused = groups.is_paused(stream.name, group.name)
+    unfinished = paused or (drain and standstill(link, [Membership(stream, group, "")]) is None)
+    if unfinished and (left := _unread_or_pending(stream.name, group.name)):
+        yield f"{place}{' is paused' if paused else ''}: {left} unread or pending."
+    if waiting := waiting_retries(link, stream.keys, group.name):
+        yield f"{place}: {waiting} waiting for a later retry."
+
+
+def _unread_or_pending(stream: str, group: str) -> str:
+    """How many messages of a group nobody reads now; nothing where there is none."""
+    books = next((each for each in inspection.books(stream) if each.group == group), None)
+    if books is None:
+        return ""
+    if books.unread is None:
+        return "an unknown number"
+    return str(books.unread + books.pending or "")
 
 
 def _at_least_one(text: str) -> int:
