@@ -16,8 +16,13 @@ import pytest
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from django_redis_streams import connections
+from django_redis_streams import conf, connections, embedded
+from django_redis_streams.checks import check_settings
+from django_redis_streams.connections import Endpoint
+from django_redis_streams.connections.arguments import _accepted
 from django_redis_streams.connections.link import KeptLink
+from django_redis_streams.connections.options import OPTIONS as KNOWN_OPTIONS
+from django_redis_streams.connections.transport import CLASSES
 from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable
 
 from .waiting import wait_until
@@ -669,11 +674,152 @@ def test_option_of_the_url_that_cannot_work_is_named(leading):
         connections.get()
 
 
-def test_option_of_a_wrong_type_is_told(leading, server):
-    """redis-py's own words, with the connection's name."""
-    leading(server.url, socket_timeout="soon")
-    with pytest.raises(ConfigurationError, match=r"\['default'\]: redis-py can't use its URL or OPTIONS"):
-        connections.get().call("PING")
+OPTIONS = "REDIS_STREAMS['CONNECTIONS']['default']['OPTIONS']"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("socket_timeout", "5", "seconds above 0 (int or float), or None"),
+        ("socket_timeout", 0, "seconds above 0 (int or float), or None"),
+        ("socket_timeout", True, "seconds above 0 (int or float), or None"),
+        ("socket_connect_timeout", float("nan"), "seconds above 0 (int or float), or None"),
+        ("db", "1", "the number of a database, 0 or more"),
+        ("db", -1, "the number of a database, 0 or more"),
+        ("client_name", "shop front", "text without spaces, in ASCII, or None"),
+        ("client_name", 5, "text without spaces, in ASCII, or None"),
+        ("username", [], "text that isn't empty, or None"),
+        ("credential_provider", "me", "an object with get_credentials(), or None"),
+        ("socket_read_size", 0, "a number of bytes, 1 or more"),
+        ("redis_connect_func", "f", "something that can be called, or None"),
+    ],
+)
+def test_option_of_a_wrong_type_is_told(leading, server, name, value, expected):
+    """With its place, the value and what was expected, before anything is connected."""
+    leading(server.url, **{name: value})
+    with pytest.raises(ConfigurationError) as caught:
+        connections.address()
+    shown = "text that isn't shown, for it may hold a password" if name == "credential_provider" else repr(value)
+    assert str(caught.value) == f"{OPTIONS}[{name!r}] is {shown}: expected {expected}."
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("host", "", "the name or address of a host"),
+        ("port", "6379", "a port, 1 to 65535"),
+        ("port", 65536, "a port, 1 to 65535"),
+        ("socket_keepalive", "off", "True or False"),
+        (
+            "socket_keepalive_options",
+            [1],
+            "a dict of numbers, by the numbers of socket.TCP_KEEPIDLE and the like, or None",
+        ),
+        ("socket_type", "1", "a whole number, 0 or more"),
+        ("ssl_cert_reqs", "CERT_NONE", "'none', 'optional' or 'required'"),
+        ("ssl_check_hostname", "false", "True or False"),
+        ("ssl_ca_certs", 1, "a path, or None"),
+        ("ssl_ca_data", 1, "text, bytes or None"),
+    ],
+)
+def test_option_of_tcp_and_tls_of_a_wrong_type_is_told(leading, name, value, expected):
+    """Also those that redis-py would only look at when it has connected, or never."""
+    leading("rediss://localhost", **{name: value})
+    with pytest.raises(ConfigurationError) as caught:
+        connections.address()
+    assert str(caught.value) == f"{OPTIONS}[{name!r}] is {value!r}: expected {expected}."
+
+
+def test_each_option_of_redis_py_that_may_be_wrong_is_known():
+    """A new one of redis-py's is handed on as it is; of those known here none is misspelt."""
+    accepted = {name for kind in CLASSES.values() for name in _accepted(kind)}
+    assert set(KNOWN_OPTIONS) - {"ssl_min_version", "ssl_ciphers"} <= accepted
+
+
+def test_options_that_redis_py_cannot_be_made_of_are_told(leading, server):
+    """In its own words, with the connection's name: two ways to say who one is, for example."""
+
+    class Provider:
+        def get_credentials(self):
+            return ("clerk", PASSWORD)
+
+    leading(server.url, credential_provider=Provider(), password=PASSWORD)
+    with pytest.raises(ConfigurationError, match=r"\['default'\]: redis-py can't use its URL or OPTIONS: ") as caught:
+        connections.address()
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("socket_timeout=abc", "has socket_timeout='abc': expected seconds above 0"),
+        ("socket_timeout=-1", "has socket_timeout='-1': expected seconds above 0"),
+        ("socket_timeout=", "has socket_timeout='': expected seconds above 0"),
+        ("socket_keepalive=nope", "has socket_keepalive='nope': expected True or False"),
+        ("db=one", "has db='one': expected the number of a database"),
+        ("db=1&db=2", "says 'db' twice. Remove one of them."),
+        ("port=99999", "has port='99999': expected a port, 1 to 65535"),
+        ("redis_connect_func=f", "sets 'redis_connect_func', which no URL can say. Set it in OPTIONS."),
+        ("client_name=a%20b", "has client_name='a b': expected text without spaces"),
+        ("socket_timout=1", "has the unknown option 'socket_timout'.*Did you mean 'socket_timeout'"),
+        ("ssl_cert_reqs=none", "has the unknown option 'ssl_cert_reqs'.*It is for a URL that begins with rediss://"),
+        ("ssl=1", "has the unknown option 'ssl'.*It is for a URL that begins with rediss://"),
+    ],
+)
+def test_query_that_cannot_work_is_told(leading, query, said):
+    """What redis-py would refuse when it connects, or read as something else, is an error of the settings."""
+    leading(f"redis://localhost/?{query}")
+    with pytest.raises(ConfigurationError, match=rf"\['URL'\] {said}"):
+        connections.address()
+
+
+def test_what_was_checked_is_not_checked_for_each_thread(leading, tmp_path, settings):
+    """It takes a while, and threads come and go; what changes is checked again."""
+    leading("embedded://queue")
+    first = connections.get()._endpoint
+    thread = threading.Thread(target=lambda: theirs.append(connections.get()._endpoint))
+    theirs = []
+    thread.start()
+    thread.join()
+    assert theirs == [first]
+    assert theirs[0] is first
+    settings.BASE_DIR = tmp_path / "elsewhere"
+    assert connections.address() == f"embedded://{tmp_path}/elsewhere/queue"
+    leading("redis://localhost")
+    assert connections.address() == "redis://localhost:6379/0"
+
+
+def test_flag_of_tls_that_redis_py_does_not_know_is_told(leading):
+    """As Python's ssl calls it, and not redis-py."""
+    leading("rediss://localhost?ssl_cert_reqs=CERT_NONE")
+    with pytest.raises(ConfigurationError, match="has ssl_cert_reqs='CERT_NONE': expected 'none', 'optional' or"):
+        connections.address()
+
+
+def test_query_is_read_by_its_words(leading):
+    """Alike on each redis-py: `off` is off."""
+    leading(
+        "rediss://localhost:7?socket_keepalive=off&ssl_check_hostname=False&ssl_cert_reqs=none&socket_timeout=2&port=8"
+    )
+    arguments = Endpoint.of(conf.connection("default")).arguments
+    assert arguments["socket_keepalive"] is arguments["ssl_check_hostname"] is False
+    assert (arguments["ssl_cert_reqs"], arguments["socket_timeout"], arguments["port"]) == ("none", 2.0, 7)
+
+
+def test_path_that_is_too_long_for_a_socket_is_told(leading):
+    """The system would only say so when it connects."""
+    leading("unix:///" + "x" * 200)
+    with pytest.raises(ConfigurationError, match=r"of 201 bytes: a socket's may have \d+"):
+        connections.address()
+
+
+def test_embedded_server_that_is_not_installed_is_told(leading, monkeypatch):
+    """By the settings' checks too, which start nothing."""
+    monkeypatch.setattr(embedded.server.metadata, "files", lambda _: [])
+    embedded.server.program.cache_clear()
+    leading("embedded://")
+    ((problem,)) = check_settings()
+    assert (problem.id, "[embedded]" in problem.msg) == ("django_redis_streams.E007", True)
 
 
 @pytest.mark.parametrize(
@@ -684,6 +830,8 @@ def test_option_of_a_wrong_type_is_told(leading, server):
         ("unix://run/valkey.sock", "can't be understood"),
         ("redis://localhost:port", "can't be understood"),
         ("redis://localhost:99999", "can't be understood"),
+        ("redis://localhost:0", "can't be understood"),
+        ("embedded://user:word@/var/queue", "can't be understood"),
     ],
 )
 def test_url_that_cannot_work_is_told(leading, url, said):
@@ -751,6 +899,20 @@ def test_server_that_repeats_the_password_is_not_quoted(make_server, leading):
     """A server without AUTH answers with the arguments that it doesn't understand."""
     server = make_server(rename_command=("AUTH", "LOGIN"))
     leading(f"unix://clerk:{PASSWORD}@{server.socket}")
+    with pytest.raises(ServerUnreachable, match="unknown command") as caught:
+        connections.get().call("PING")
+    assert PASSWORD not in everything_said(caught)
+
+
+def test_server_that_repeats_what_a_provider_gave_is_not_quoted(make_server, leading):
+    """A password that stands nowhere in the settings is known to redis-py alone."""
+
+    class Provider:
+        def get_credentials(self):
+            return ("clerk", PASSWORD)
+
+    server = make_server(rename_command=("AUTH", "LOGIN"))
+    leading(server.url, credential_provider=Provider())
     with pytest.raises(ServerUnreachable, match="unknown command") as caught:
         connections.get().call("PING")
     assert PASSWORD not in everything_said(caught)

@@ -8,7 +8,7 @@
 | E004 | a stream on an unknown connection |
 | E005 | a name or prefix with a character that would move its keys to another hash slot, or be taken for a separator |
 | E006 | two streams or dead letter queues in one key |
-| E007 | a `URL` or `OPTIONS` that can't work |
+| E007 | a `URL` or `OPTIONS` that can't work, or an extra that is missing for it |
 | E010 | a handler for a stream or group that isn't declared |
 | E011 | two handlers of a group for one type |
 | E012 | a group whose handlers leave types that models publish to its stream, without `UNMATCHED` |

@@ -16,6 +16,7 @@ from ..exceptions import ConfigurationError, UnknownStream
 from .parse import parse
 from .problems import Problem, nearest
 from .schema import Config, ConnectionConfig, GroupConfig, ModelEvents, StreamConfig
+from .showing import hidden, shown
 
 __all__ = [
     "Config",
@@ -28,8 +29,10 @@ __all__ = [
     "connection",
     "get",
     "group",
+    "hidden",
     "nearest",
     "problems",
+    "shown",
     "stream",
     "usable",
 ]
@@ -71,7 +74,7 @@ def connection(alias: str) -> ConnectionConfig:
         return connections[alias]
     except KeyError:
         raise ConfigurationError(
-            f"Connection {alias!r} isn't declared in REDIS_STREAMS['CONNECTIONS'].{nearest(alias, connections)}"
+            f"Connection {shown(alias)} isn't declared in REDIS_STREAMS['CONNECTIONS'].{nearest(alias, connections)}"
         ) from None
 
 
@@ -82,7 +85,7 @@ def stream(name: str) -> StreamConfig:
         return streams[name]
     except (KeyError, TypeError):
         raise UnknownStream(
-            f"Stream {name!r} isn't declared in REDIS_STREAMS['STREAMS'].{nearest(name, streams)}"
+            f"Stream {shown(name)} isn't declared in REDIS_STREAMS['STREAMS'].{nearest(name, streams)}"
         ) from None
 
 
@@ -93,7 +96,7 @@ def group(stream_name: str, name: str) -> GroupConfig:
         return groups[name]
     except (KeyError, TypeError):
         raise UnknownStream(
-            f"Group {name!r} isn't declared in REDIS_STREAMS['STREAMS'][{stream_name!r}]['GROUPS']."
+            f"Group {shown(name)} isn't declared in REDIS_STREAMS['STREAMS'][{stream_name!r}]['GROUPS']."
             f"{nearest(name, groups)}"
         ) from None
 
@@ -105,5 +108,5 @@ def any_group(stream_name: str, name: str) -> GroupConfig:
     """
     groups = stream(stream_name).groups
     if not name or set(name) & set("{}:"):
-        raise UnknownStream(f"{name!r} can't be the name of a group: it is empty or holds one of {{ }} :")
+        raise UnknownStream(f"{shown(name)} can't be the name of a group: it is empty or holds one of {{ }} :")
     return groups.get(name) or GroupConfig(name=name)

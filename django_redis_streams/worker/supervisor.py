@@ -20,7 +20,7 @@ from .exporter import Exporter
 from .forking import NOTED, ended_how, forked
 from .patience import Patience
 from .plan import Plan, memberships, new_random_part
-from .process import Process
+from .process import work
 from .reloading import Reloading
 from .signals import Signals
 from .tallies import Row, Tallies
@@ -61,11 +61,13 @@ class Supervisor:
         self._wardens_deadline: float | None = None
         self._clean = True
         self.begins_anew = False
+        self.given_up = ""
 
     def run(self) -> int:
         """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop.
 
-        With `begins_anew` it has ended because code was changed, and whoever called it is to start the command again.
+        Where `given_up` says why, it has ended because what is configured can't work. With `begins_anew` it has ended
+        because code was changed, and whoever called it is to start the command again.
         """
         # A forked process must not share a database connection with its parent.
         databases.close_all()
@@ -155,7 +157,7 @@ class Supervisor:
         # A quarantine does little, and is no measure of how well the worker is: nobody reads its row.
         row = Row(plan.places) if place.quarantine else self._tallies.take()
         tallies, quarantine = row.tallies, place.quarantine
-        pid = forked(lambda: Process(plan, random_part, board, supervisor, tallies, quarantine=quarantine).run())
+        pid = forked(lambda: work(plan, random_part, board, supervisor, tallies, quarantine=quarantine))
         place.child = Child(pid, memberships(plan, pid, random_part), board, row)
 
     # ------------------------------------------------------------ ending
@@ -168,6 +170,15 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGTERM)
         else:
             self._deadline = time.monotonic()
+
+    def _give_up(self, why: str) -> None:
+        """What ended this process would end the next one too: nobody can mend it but who configures."""
+        if not self.given_up:
+            logger.critical("The worker ends, for what is configured can't work: %s", why)
+            self.given_up = why
+        self.begins_anew = self._clean = False
+        if not self._stopping:
+            self._stop()
 
     def _enforce_timeouts(self) -> None:
         """End the processes of handlers that run for too long, and renew what those hold that can't.
@@ -231,6 +242,8 @@ class Supervisor:
             if child.pid == pid:
                 self._replaced.remove(child)
                 child.row.end()
+                if why := child.board.given_up:
+                    self._give_up(why)
                 if not child.ended_well(code):
                     self._left_behind(child, code, "")
                 return
@@ -241,6 +254,8 @@ class Supervisor:
     def _process_ended(self, place: _Place, child: Child, code: int) -> None:
         place.child = None
         child.row.end()
+        if why := child.board.given_up:
+            self._give_up(why)
         progress = child.board.settled > 0 or child.was_running()
         if progress:
             # What it was running isn't run again but in quarantine: the next one gets further.

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from .. import connections, handlers
 from ..connections import Link
-from ..exceptions import ServerUnreachable
+from ..exceptions import ConfigurationError, ServerUnreachable
 from ..handlers import Handler
 from ..outcomes import Failure
 from ..retry import judge
@@ -55,6 +55,7 @@ def renew_for(silent: Iterable[Membership]) -> int:
 
 
 def _attempted(place: Membership, work: Callable[[Link], None]) -> bool:
+    """Whether it needs no other try: it is done, or the connection can't work, and then nothing could be held by it."""
     try:
         link = connections.open(place.stream.connection, timeout=_TIMEOUT)
         try:
@@ -64,6 +65,8 @@ def _attempted(place: Membership, work: Callable[[Link], None]) -> bool:
     except (ServerUnreachable, ResponseError) as error:
         logger.error("What another process held can't be looked after yet: %r", str(error), extra=about(place))
         return False
+    except ConfigurationError as error:
+        logger.error("What another process held can't be looked after: %r", str(error), extra=about(place))
     return True
 
 

@@ -67,6 +67,8 @@ class Command(BaseCommand):
             self.stderr.write(self.style.WARNING(f"{what} {mend} ({IDENTITY})"))
         supervisor = Supervisor(plan)
         code = supervisor.run()
+        if supervisor.given_up:
+            raise CommandError(supervisor.given_up)
         if supervisor.begins_anew:
             begin_anew()
         for line in _closing(plan):
@@ -113,10 +115,11 @@ def _listening(options: dict[str, Any]) -> socket.socket | None:
         return None
     try:
         return listen(address, port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise CommandError(
-            f"Can't listen on {address!r}, port {port}: {error.strerror or error}. Choose another --metrics-port or "
-            "--health-port, or end the process that has it."
+            f"Can't listen on {address!r}, port {port}: {why}. Choose another --metrics-port or --health-port, or end "
+            "the process that has it."
         ) from error
 
 
