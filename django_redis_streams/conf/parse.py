@@ -15,6 +15,7 @@ from ..keys import StreamKeys
 from . import values
 from .problems import Problem, nearest
 from .schema import Config, ConnectionConfig, GroupConfig, ModelEvents, StreamConfig
+from .showing import shown
 
 __all__ = ["parse"]
 
@@ -63,6 +64,12 @@ _MODEL: Final[Table] = {
     "type": ("type", values.optional(values.text)),
     "lane": ("lane", values.optional(values.text)),
 }
+# What to write instead, where a server's URL is easily put.
+_HINTS: Final[Mapping[str, str]] = {
+    "REDIS_STREAMS": "Write {'CONNECTIONS': {'default': {'URL': …}}, 'STREAMS': {…}}.",
+    "CONNECTIONS": "Write {'default': {'URL': …}}: servers by alias.",
+    "CONNECTION": "Name an alias of CONNECTIONS, such as 'default'.",
+}
 
 
 def parse(raw: Any) -> tuple[Config, tuple[Problem, ...]]:
@@ -79,27 +86,27 @@ class _Reader:
     def report(self, identity: str, message: str, hint: str) -> None:
         self.problems.append(Problem(identity, message, hint))
 
-    def read(self, where: str, table: Table, raw: Any) -> dict[str, Any]:
-        """One level by its table; wrong and unknown keys are reported and left out."""
+    def read(self, where: str, table: Table, raw: Any, name: str = "") -> dict[str, Any]:
+        """One level by its table; wrong and unknown keys are reported and left out. `name` is what its values are."""
         try:
             given = values.mapping(raw)
         except ValueError as error:
-            self.report("E002", f"{where} is {raw!r}: {error}.", "")
+            self.report("E002", f"{where} is {shown(raw, name)}: {error}.", _HINTS.get(name, ""))
             return {}
         found = {}
         for key, value in given.items():
             if key not in table:
-                self.report("E001", f"{where} has an unknown key {key!r}.", nearest(key, table).strip())
+                self.report("E001", f"{where} has an unknown key {shown(key)}.", nearest(key, table).strip())
                 continue
             attribute, accept = table[key]
             try:
                 found[attribute] = accept(value)
             except ValueError as error:
-                self.report("E002", f"{where}[{key!r}] is {_shown(key, value)}: {error}.", "")
+                self.report("E002", f"{where}[{key!r}] is {shown(value, key)}: {error}.", _HINTS.get(key, ""))
         return found
 
     def config(self, raw: Any) -> Config:
-        top = self.read("REDIS_STREAMS", _TOP, raw)
+        top = self.read("REDIS_STREAMS", _TOP, raw, "REDIS_STREAMS")
         connections = {alias: self.connection(alias, each) for alias, each in top.pop("connections", {}).items()}
         streams = {
             name: self.stream(name, each, connections)
@@ -111,7 +118,7 @@ class _Reader:
 
     def connection(self, alias: str, raw: Any) -> ConnectionConfig:
         where = f"REDIS_STREAMS['CONNECTIONS'][{alias!r}]"
-        found = self.read(where, _CONNECTION, raw)
+        found = self.read(where, _CONNECTION, raw, "CONNECTIONS")
         if isinstance(raw, Mapping) and "URL" not in raw:
             self.report("E003", f"{where} has no 'URL'.", "Give it one, such as 'redis://localhost:6379/0'.")
         self.named("KEY_PREFIX", found.get("key_prefix", ""), "{}")
@@ -119,7 +126,7 @@ class _Reader:
 
     def stream(self, name: str, raw: Any, connections: Mapping[str, ConnectionConfig]) -> StreamConfig:
         where = f"REDIS_STREAMS['STREAMS'][{name!r}]"
-        found = self.read(where, _STREAM, raw)
+        found = self.read(where, _STREAM, raw, name)
         alias = found.setdefault("connection", "default")
         if alias not in connections:
             self.report("E004", f"{where} uses the unknown connection {alias!r}.", nearest(alias, connections).strip())
@@ -160,12 +167,12 @@ class _Reader:
     def groups(self, where: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, GroupConfig]]:
         for name, each in raw.items():
             if self.named("group", name, "{}:"):
-                found = self.read(f"{where}['GROUPS'][{name!r}]", _GROUP, each)
+                found = self.read(f"{where}['GROUPS'][{name!r}]", _GROUP, each, name)
                 yield name, GroupConfig(name=name, unmatched_given="unmatched" in found, **found)
 
     def models(self, where: str, raw: Mapping[str, Any]) -> Iterator[ModelEvents]:
         for label, each in raw.items():
-            yield ModelEvents(model=label, **self.read(f"{where}['MODELS'][{label!r}]", _MODEL, each))
+            yield ModelEvents(model=label, **self.read(f"{where}['MODELS'][{label!r}]", _MODEL, each, label))
 
     def named(self, what: str, name: str, forbidden: str) -> bool:
         """Whether a name may be part of a key: braces would move it to another hash slot."""
@@ -191,8 +198,3 @@ class _Reader:
 
 def _prefixed(prefix: str, name: str) -> str:
     return f"{prefix}:{name}" if prefix else name
-
-
-def _shown(key: str, value: Any) -> str:
-    """A value for an error message: URLs and options may hold passwords."""
-    return "not usable" if key in {"URL", "OPTIONS"} else repr(value)

@@ -21,9 +21,11 @@ _ASSIGNED: Final = re.compile(
 )
 # A URL without its scheme, down to the port: `user:password@host:6379`.
 _BARE: Final = re.compile(r":[^@]*@[^@]*:\d")
-_SCHEME: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
+# Schemes that people write for a server. Any other word there may be a password that holds a `://`.
+_SCHEME: Final = re.compile(
+    r"\s*(rediss?|valkeys?|unix|embedded|rediss?\+\w+|sentinel|https?|amqps?|tcp|tls|ssl)://", re.IGNORECASE
+)
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d{1,5})?(?=[/?#]|\Z)")
-_OURS: Final = ("redis://", "rediss://", "unix://", "embedded://")
 # Schemes whose path is where they lead.
 _PATHS: Final = ("unix://", "embedded://")
 _DEEPEST: Final = 4
@@ -31,9 +33,12 @@ _UNSHOWN: Final = "text that isn't shown, for it may hold a password"
 
 
 def holds_url(text: str) -> bool:
-    """Whether text is, or holds, the URL of a server, as none but `URL` may: it would be shown as a name."""
-    ours = any(scheme in text.lower() for scheme in _OURS)
-    return ours or ("://" in text and "@" in text) or any(each.search(text) for each in (_BARE, _ASSIGNED))
+    """Whether text may be, or hold, a server's URL, as none but `URL` may: it would be shown as a name.
+
+    A web address isn't one: the types of messages may be such.
+    """
+    url = "://" in text and ("@" in text or not text.startswith(("http://", "https://")) or text.count("://") > 1)
+    return url or any(each.search(text) for each in (_BARE, _ASSIGNED))
 
 
 def hidden(text: str) -> str:
@@ -43,7 +48,7 @@ def hidden(text: str) -> str:
         return _scheme(head) + _HIDDEN + "@" + _leads(_scheme(head), tail)
     if "://" in text:
         scheme = _scheme(text)
-        return (scheme or _HIDDEN) + _leads(scheme, text.partition("://")[2])
+        return scheme + _leads(scheme, text.partition("://")[2]) if scheme else _HIDDEN
     return _ASSIGNED.sub(rf"\1{_HIDDEN}", text)
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..keys import DEFAULT_LANE, LARGEST_PART
+from .showing import holds_url, shown
 
 __all__ = [
     "boolean", "choice", "duration", "entry_position", "events", "lanes", "mapping", "optional", "pair", "positive",
@@ -33,13 +34,15 @@ def text(value: Any) -> str:
     """Text that isn't empty."""
     if not isinstance(value, str) or not value:
         raise ValueError("expected text that isn't empty")
+    if holds_url(value):
+        raise ValueError("expected text that isn't empty, and isn't a server's URL")
     return value
 
 
 def texts(value: Any) -> tuple[str, ...]:
     """A list or tuple of texts."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ValueError("expected a list of texts")  # noqa: TRY004  one error for all that can be wrong
+    if isinstance(value, str) or not isinstance(value, Sequence) or hasattr(value, "geturl"):
+        raise ValueError("expected a list of texts")
     return tuple(text(item) for item in value)
 
 
@@ -52,7 +55,7 @@ def some(value: Any) -> tuple[str, ...]:
 
 def prefix(value: Any) -> str:
     """Text, possibly empty, that doesn't end in the colon which is added."""
-    if not isinstance(value, str) or value.endswith(":"):
+    if not isinstance(value, str) or value.endswith(":") or holds_url(value):
         raise ValueError("expected text without the colon at its end, which is added")
     return value
 
@@ -67,7 +70,7 @@ def url(value: Any) -> str:
 def boolean(value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        raise ValueError("expected True or False")  # noqa: TRY004  as above
+        raise ValueError("expected True or False")  # noqa: TRY004  one error for all that can be wrong
     return value
 
 
@@ -135,9 +138,11 @@ def events(value: Any) -> tuple[str, ...]:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A dict whose keys are texts that aren't empty."""
+    """A dict whose keys are texts that aren't empty, and no URLs: a name is shown wherever there is one."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
         raise ValueError("expected a dict with names as its keys")
+    if wrong := next((key for key in value if holds_url(key)), None):
+        raise ValueError(f"expected a dict with names as its keys, and {shown(wrong)} is a server's URL")
     return value
 
 
