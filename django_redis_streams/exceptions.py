@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 __all__ = [
     "ConfigurationError",
     "ExtraMissing",
+    "GroupInUse",
     "HandlerError",
     "InvalidMessage",
     "NotCommitted",
@@ -79,6 +80,10 @@ class ServerUnreachable(StreamsError):
 
 class ServerRefused(StreamsError):
     """The server answered that it won't: memory or disk full, a key of another type, an ACL that forbids it."""
+
+
+class GroupInUse(StreamsError):
+    """A group was to be deleted that the settings declare, or that somebody consumes."""
 
 
 class Retry(Exception):

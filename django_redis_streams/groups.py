@@ -7,16 +7,18 @@ in hand they finish, and its messages wait on the server. It is kept there, so i
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from . import conf, connections
 from .conf import StreamConfig
 from .connections import Link
-from .exceptions import UnknownStream
+from .exceptions import GroupInUse, UnknownStream
 from .store import groups as store
 from .store.consumers import remove
 from .store.contents import MOST_COUNTED, length, span
+from .store.counters import undeclared_lanes
 from .store.hold import hand_back
 from .store.inspect import Pending, group_names
 from .store.membership import Membership
@@ -26,8 +28,10 @@ from .store.refusals import group_is_gone
 __all__ = [
     "Move",
     "Waiting",
+    "check_undeclared",
     "create",
     "delete",
+    "in_use",
     "is_paused",
     "move",
     "pause",
@@ -38,6 +42,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger("django_redis_streams")
+
+# So many names are enough to find who it is.
+_NAMED: Final = 5
 
 
 def pause(stream: str, group: str, *, by: str) -> bool:
@@ -70,11 +77,15 @@ def is_paused(stream: str, group: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for one group alone, and goes with it: pending, to be retried, to be redelivered."""
+    """What waits for one group alone, and goes with it: pending, to be retried, to be redelivered.
+
+    `consumers` are those that live, as far as the server can tell: see `delete`.
+    """
 
     pending: int
     retrying: int
     redelivered: int
+    consumers: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +102,12 @@ class Move:
 def create(stream: str, group: str, start: str, *, by: str) -> bool:
     """Make a group where it is missing, to begin after an entry id, with "0" or "$"; whether it was made.
 
-    It needn't be declared: another client may read it. One that was there before begins where it began then. Raises
-    `UnknownStream`, also for a name that no group may have, and what a server answers.
+    It needn't be declared: another client may read it. One that was there before, and that nobody has deleted by
+    `delete`, begins where it began then. Raises `UnknownStream`, also for a name that no group may have, and what a
+    server answers.
     """
     place, link = _member(stream, group)
-    made = store.make_group(link, place, start)
+    made = store.make_group(link, place, start).made
     if made:
         _log("made", stream, group, by)
     return made
@@ -108,16 +120,45 @@ def waiting(stream: str, group: str) -> Waiting:
     asked = [each.size_command() for each in sources]
     pending = [_size(each, reply) for each, reply in zip(sources, link.call_many(asked), strict=True)]
     lengths = [length(link, each.key) for each in sources if each.ours]
-    return Waiting(sum(pending), waiting_retries(link, place.keys, group), sum(lengths))
+    living = store.delete_group(link, place, _lanes(link, place), "look").consumers
+    return Waiting(sum(pending), waiting_retries(link, place.keys, group), sum(lengths), living)
 
 
-def delete(stream: str, group: str, *, by: str) -> bool:
-    """Delete a group, what waits for it alone, its record and its books; whether it was there. Raises as `create`."""
+def delete(stream: str, group: str, *, by: str, force: bool = False) -> bool:
+    """Delete a group, what waits for it alone, its record and its books; whether it was there.
+
+    Without `force`, raises `GroupInUse` where the settings declare the group, so that the next worker would make it
+    anew, or where somebody consumes it: a worker that said so within half a minute, or another client's consumer that
+    read within it. Workers that run meanwhile stop reading it, and drop what they have in hand. Raises as `create`.
+    """
     place, link = _member(stream, group)
-    done = store.delete_group(link, place)
-    if done:
+    if not force:
+        check_undeclared(stream, group)
+    done = store.delete_group(link, place, _lanes(link, place), "force" if force else "safe", by=by)
+    if not done.done:
+        raise in_use(stream, group, done.consumers)
+    if done.there:
         _log("deleted", stream, group, by)
-    return done
+    return done.there
+
+
+def check_undeclared(stream: str, group: str) -> None:
+    """Raise `GroupInUse` for a group that the settings declare."""
+    if group in conf.stream(stream).groups:
+        raise GroupInUse(
+            f"{stream}:{group} is declared, so the next worker makes it anew: take it out of REDIS_STREAMS first, and "
+            "deploy that. Or delete it nevertheless (--force)."
+        )
+
+
+def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
+    """The error for a group that these consume."""
+    named = ", ".join(map(repr, consumers[:_NAMED])) + (", …" if len(consumers) > _NAMED else "")
+    return GroupInUse(
+        f"{stream}:{group} is consumed: in the last {store.LIVING:g} s the server heard of {named}. Stop its "
+        f"consumers, and try again {store.LIVING:g} s later. Or delete it nevertheless (--force): then workers stop "
+        "reading it, and drop what they have in hand."
+    )
 
 
 def move(stream: str, group: str, start: str) -> Move:
@@ -159,6 +200,11 @@ def remove_consumer(stream: str, group: str, consumer: str, *, hand_over: bool, 
     if done:
         _log(f"rid of the consumer {consumer!r}", stream, group, by)
     return done
+
+
+def _lanes(link: Link, place: Membership) -> Sequence[str]:
+    """The lanes where the group may be: those that are declared, and those that were."""
+    return [*place.stream.lane_names, *undeclared_lanes(link, place.stream)]
 
 
 def _size(source: Pending, reply: Any) -> int:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DEFAULT_LANE", "LARGEST_PART", "StreamKeys", "group_of_field", "paused_field", "split_token", "token"]
+__all__ = [
+    "DEFAULT_LANE", "LARGEST_PART", "StreamKeys", "deleted_field", "group_of_field", "paused_field", "split_token",
+    "token",
+]  # fmt: skip
 
 DEFAULT_LANE = "default"
 # Of an entry id: the server keeps each of its two numbers in 64 bits.
@@ -33,7 +36,7 @@ class StreamKeys:
 
     @property
     def groups(self) -> str:
-        """Hash: every group ever seen here, to the id that its START was resolved to; and those that are paused."""
+        """Hash: every group ever seen here, to the id that its START was resolved to; which are paused, or deleted."""
         return self._side("groups")
 
     @property
@@ -93,6 +96,10 @@ class StreamKeys:
         """Hash: what became of the group's messages since ever."""
         return self._side("totals", group)
 
+    def workers(self, group: str) -> str:
+        """ZSET: a consumer of each worker process that serves the group, to when it last said so, in ms."""
+        return self._side("workers", group)
+
     def stats(self, group: str, minute: int) -> str:
         """Hash: what the group's workers did in one minute, counted since 1970; expires."""
         return self._side("stats", group, str(minute))
@@ -101,6 +108,11 @@ class StreamKeys:
 def paused_field(group: str) -> str:
     """The field of the hash of groups that says since when a group is paused. No group's name holds a colon."""
     return f"{group}:paused"
+
+
+def deleted_field(group: str) -> str:
+    """The field of the hash of groups that says when a group was deleted on purpose, and by whom."""
+    return f"{group}:deleted"
 
 
 def group_of_field(field: str) -> str | None:

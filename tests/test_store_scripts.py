@@ -15,7 +15,7 @@ from django_redis_streams.connections import Link
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
 from django_redis_streams.store.clock import note_jump, server_time, shorten
 from django_redis_streams.store.consumers import retire_dead
-from django_redis_streams.store.groups import make_group
+from django_redis_streams.store.groups import make_group, serve
 from django_redis_streams.store.hold import claim, hand_back, pending_of, renew
 from django_redis_streams.store.membership import Membership
 from django_redis_streams.store.redeliver import Promotion, promote
@@ -42,6 +42,7 @@ PROMOTER = "{orders}:promoter"
 CLOCK = "{orders}:clock"
 RATE = "{orders}:limits:billing:rate"
 SLOTS = "{orders}:limits:billing:slots"
+WORKERS = "{orders}:workers:billing"
 UNLIMITED = ("", "", "", 1000)
 STREAMS = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}, "MAXLEN": 1, "EXACT_TRIM": True}}
 
@@ -248,6 +249,12 @@ def a_silent_consumer(raw: Raw, link: Link) -> Act:
     return lambda link: retire_dead(link, member("d"), 1)
 
 
+def a_group_that_is_served(raw: Raw, link: Link) -> Act:
+    """Say that a worker serves a group."""
+    make_group(link, member("d"), "0")
+    return lambda link: serve(link, member())
+
+
 FAILURE = Failure(handler="shop.charge", error="RuntimeError: no")
 CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "ack": settle(MAIN, Ack()),
@@ -276,6 +283,7 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "renew by limits": a_pending_entry_of_a_limited_group,
     "trim": a_long_stream,
     "retire": a_silent_consumer,
+    "serve": a_group_that_is_served,
 }
 
 
@@ -299,6 +307,7 @@ def state(raw: Raw) -> dict[str, Any]:
         "groups": raw.hgetall(GROUPS),
         "suspects": {name: json.loads(row) for name, row in raw.hgetall(SUSPECTS).items()},
         "slots": raw.zrange(SLOTS, 0, -1),
+        "workers": sorted(raw.zrange(WORKERS, 0, -1)),
     }
 
 
@@ -362,7 +371,7 @@ def test_a_step_that_an_acl_refuses_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, CLOCK, RATE, SLOTS, SUSPECTS]
+    "key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, CLOCK, RATE, SLOTS, SUSPECTS, WORKERS]
 )
 @pytest.mark.parametrize("case", CASES)
 def test_a_key_of_a_wrong_type_changes_nothing(raw: Raw, link: Link, case: str, key: str) -> None:

@@ -2,49 +2,105 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 from ..connections import Link
-from ..keys import DEFAULT_LANE, StreamKeys, paused_field
+from ..keys import DEFAULT_LANE, StreamKeys, deleted_field, paused_field
 from .inspect import pairs
 from .membership import Membership
 from .scripts import Command, run, script
 
 __all__ = [
+    "LIVING",
+    "Deleted",
+    "Deletion",
+    "Made",
     "consumer_counts",
     "delete_group",
+    "deletion",
     "delivered_to",
     "make_group",
     "pause",
     "paused_command",
     "paused_since",
     "resume",
+    "serve",
     "set_group",
 ]
 
+# In seconds: a consumer that was seen within these lives. Workers say each five seconds that they serve a group.
+LIVING: Final = 30.0
 
-def make_group(link: Link, membership: Membership, start: str) -> bool:
-    """Make the group, on all lanes and their redelivery streams, where it is missing; whether it was.
 
-    A group that was ever recorded begins where it began then; one that wasn't begins at `start`.
+class Deletion(NamedTuple):
+    """That a group was deleted on purpose: when, in ms since 1970, and by whom."""
+
+    at: int
+    by: str
+
+
+class Made(NamedTuple):
+    """Whether a group was `made` now; and of one that had been `deleted` on purpose, that: not made, it was left so."""
+
+    made: bool
+    deleted: Deletion | None
+
+
+class Deleted(NamedTuple):
+    """Whether a group was `there`, `done` if it isn't any more, and which consumers it had that live."""
+
+    there: bool
+    done: bool
+    consumers: Sequence[str]
+
+
+def make_group(link: Link, membership: Membership, start: str, *, anew: bool = True) -> Made:
+    """Make the group, on all lanes and their redelivery streams, where it is missing.
+
+    A group that was ever recorded begins where it began then; one that wasn't begins at `start`. One that was deleted
+    on purpose is made only where it may be `anew`, and begins at `start` too.
     """
     keys, group = membership.keys, membership.group.name
     lanes = [each for each in membership.stream.lane_names if each != DEFAULT_LANE]
-    names = [keys.main, keys.groups, membership.redelivery]
+    names = [keys.main, keys.groups, keys.workers(group), membership.redelivery]
     if lanes:
         names += [keys.lanes, *(key for each in lanes for key in (keys.lane(each), keys.redelivery(group, each)))]
-    made, _ = run(link, script("make_group")(names, group, start, *lanes))
-    return bool(made == "made")
+    deleted_in, word = deleted_field(group), int(anew)
+    made, deleted = run(link, script("make_group")(names, group, start, deleted_in, word, membership.consumer, *lanes))
+    return Made(made == "made", deletion(deleted))
 
 
-def delete_group(link: Link, membership: Membership) -> bool:
-    """Delete the group with all that waits for it, its record and its books; whether it was there."""
-    keys, group, lanes = membership.keys, membership.group.name, membership.stream.lane_names
-    names = [keys.main, keys.groups, keys.lanes]
+def deletion(record: str | None) -> Deletion | None:
+    """What is on record of a group's deletion; None where nothing is."""
+    if record is None:
+        return None
+    at, _, by = record.partition(" ")
+    return Deletion(int(at) if at.isascii() and at.isdecimal() else 0, by)
+
+
+def serve(link: Link, membership: Membership) -> None:
+    """Note down that a worker serves the group now, by the name of one of its consumers."""
+    keys, group = membership.keys, membership.group.name
+    names = [keys.main, keys.groups, keys.workers(group)]
+    run(link, script("serve")(names, group, membership.consumer, round(LIVING * 1000)))
+
+
+def delete_group(
+    link: Link, membership: Membership, lanes: Sequence[str], how: Literal["look", "safe", "force"], *, by: str = ""
+) -> Deleted:
+    """Delete the group on these lanes, all that waits for it, its record and its books.
+
+    "safe" leaves one alone that somebody consumes, "look" any.
+    """
+    keys, group = membership.keys, membership.group.name
+    names = [keys.main, keys.groups, keys.lanes, keys.workers(group)]
     names += [key for lane in lanes for key in (keys.lane(lane), keys.redelivery(group, lane))]
     names += [keys.retry(group), keys.retry_entries(group), keys.suspects(group), keys.rate(group)]
     names += [keys.slots(group), keys.totals(group)]
-    return bool(run(link, script("delete_group")(names, group, paused_field(group), len(lanes), *lanes)))
+    fields, living = (paused_field(group), deleted_field(group)), round(LIVING * 1000)
+    there, *consumers = run(link, script("delete_group")(names, group, *fields, by, living, how, len(lanes), *lanes))
+    return Deleted(bool(there), how != "look" and there >= 0, sorted(consumers))
 
 
 def delivered_to(link: Link, key: str) -> dict[str, str]:

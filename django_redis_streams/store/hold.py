@@ -196,9 +196,10 @@ def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:
 
 
 def _hand_back(link: Link, membership: Membership, key: str) -> Iterator[tuple[int, list[str]]]:
+    group = membership.group.name
     command = script("hand_back")(
-        [key, membership.keys.totals(membership.group.name), membership.keys.slots(membership.group.name)],
-        membership.group.name, membership.consumer, membership.claim_idle_ms, _HANDED_BACK_AT_ONCE,
+        [key, membership.keys.totals(group), membership.keys.slots(group), membership.keys.workers(group)],
+        group, membership.consumer, membership.claim_idle_ms, _HANDED_BACK_AT_ONCE,
     )  # fmt: skip
     left = 0
     while not left:

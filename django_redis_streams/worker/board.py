@@ -108,7 +108,7 @@ class Board:
 
     def __init__(self, places: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
         self.slots = [Slots(*each) for each in places]
-        self._marks = mmap.mmap(-1, 3)
+        self._marks = mmap.mmap(-1, 4)
         self._sentence = mmap.mmap(-1, _SENTENCE)
         self._memory = mmap.mmap(-1, _DOUBLE)
         self._ticked = memoryview(self._memory).cast("d")
@@ -163,6 +163,15 @@ class Board:
     def leave_full(self) -> None:
         """The process has run all that it began, settled it, handed back the rest, and ends for its memory's sake."""
         self._marks[0] = 1
+
+    def leave_deleted(self) -> None:
+        """Somebody has deleted all groups of the process on purpose: it ends, and none takes its place."""
+        self._marks[3] = 1
+
+    @property
+    def left_deleted(self) -> bool:
+        """Whether the process has ended because all of its groups were deleted."""
+        return self._marks[3] == 1
 
     @property
     def settled(self) -> int:

@@ -22,6 +22,7 @@ from redis.exceptions import ResponseError
 from ..connections import Link
 from ..exceptions import ServerUnreachable
 from ..store.delivery import Delivery
+from ..store.groups import Deletion
 from ..store.hold import hand_back, is_held, pending_of, renew
 from ..store.left import Standstill, standstill
 from ..store.membership import Membership
@@ -30,13 +31,14 @@ from .coroutines import LATEST
 from .executor import Executor, Permission, Runs
 from .flight import Flight
 from .holdings import Holdings
+from .joined import Joined
 from .pace import Pace
 from .reader import Reader
 from .session import BLOCK_MS, Session
 from .settling import Settling
 from .stop import Stop
 from .tallies import Tally
-from .tell import tell_paused, tell_vanished
+from .tell import tell_deleted, tell_paused, tell_vanished
 from .waits import note_waits, note_waits_at_once
 
 __all__ = ["Consumer"]
@@ -53,7 +55,8 @@ class Consumer:
     """Reads, runs and settles until it is told to stop.
 
     `stop` ends it after the message that it runs. `begin` is asked before each message whether one more may be begun,
-    which ends it too; `on_settled` is told how many were settled. What it does is counted in `tally`.
+    which ends it too; `on_settled` is told how many were settled. What it does is counted in `tally`. It ends, too, when
+    somebody has deleted its group on purpose since its worker has `joined` that.
 
     With `when_idle` it works alone, for whoever waits for its end: it never waits for a message, but calls that when
     nothing came, and ends by itself when its group has nothing left to do; and what the server refuses, or a lost
@@ -69,6 +72,7 @@ class Consumer:
         begin: Callable[[], bool] | None = None,
         on_settled: Callable[[int], None] = lambda _: None,
         tally: Tally | None = None,
+        joined: Joined | None = None,
         when_idle: Callable[[Link], object] | None = None,
     ) -> None:
         self.membership = membership
@@ -77,7 +81,8 @@ class Consumer:
         self._permission = Permission(self._may_run, self._may_all_run)
         self._flight = Flight(executor, stop, self._may_run, self._ended)
         patient = when_idle is None
-        self.session = Session(membership, self._flight.pause, self._resume, patient=patient)
+        joined = joined or Joined([membership.place])
+        self.session = Session(membership, self._flight.pause, self._resume, joined=joined, patient=patient)
         self.claiming = Claiming(membership, self.session, self.tally, self._in_hand)
         self._executor = executor
         self._stop = stop
@@ -106,7 +111,7 @@ class Consumer:
         Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a warden does it then.
         """
         try:
-            while not (self._stop.is_set() or self._drained):
+            while not (self._stop.is_set() or self._drained or self.session.deleted):
                 self.session.attempt(self._turn)
                 self.tally.turned(well=self.session.well)
             self._flight.finish()
@@ -114,7 +119,7 @@ class Consumer:
             self.session.close()  # a reply may be owed on it
             raise
         finally:
-            self.tally.left()
+            self.tally.left(well=self.session.deleted is not None)
             try:
                 self._leave(self.session.link())
             finally:
@@ -246,7 +251,7 @@ class Consumer:
         if self._executor.now - delivery.since > self._sure_for:
             self._make_sure(delivery)
             self._executor.now = time.monotonic()
-        if self._stop.asked or delivery not in self.holdings:
+        if self._stop.asked or self.session.deleted or delivery not in self.holdings:
             return False
         if self._begin is not None and not self._begin():
             self._stop.set()
@@ -256,7 +261,8 @@ class Consumer:
     def _may_all_run(self, deliveries: Sequence[Delivery]) -> bool:
         """Whether `_may_run` would say so of each of these, whatever the server says."""
         surely = self._executor.now - min([each.since for each in deliveries]) <= self._sure_for
-        return surely and not self._stop.asked and self._begin is None and self.holdings.issuperset(deliveries)
+        free = surely and not self._stop.asked and self.session.deleted is None and self._begin is None
+        return free and self.holdings.issuperset(deliveries)
 
     def _make_sure(self, delivery: Delivery) -> None:
         """Ask until the server answers; where it refuses to renew, which the keeper reports, look whose it is."""
@@ -272,7 +278,7 @@ class Consumer:
                     self.holdings.discard(delivery)
             sure = True
 
-        while not (sure or self._stop.is_set()):
+        while not (sure or self._stop.is_set() or self.session.deleted):
             self.session.attempt(ask)
 
     def _idle(self, link: Link) -> None:
@@ -302,6 +308,10 @@ class Consumer:
         self._reader.look(link)
         if not self._reader.paused:
             self._resting = False
+            # What is deleted isn't paused any more either.
+            self.session.make_group(link)
+            if self.session.deleted:
+                return
             tell_paused(self.membership, paused=False)
 
     def _settle_fresh(self, link: Link) -> None:
@@ -363,8 +373,18 @@ class Consumer:
         return deliveries
 
     def _leave(self, link: Link) -> None:
+        if self.session.deleted is not None:
+            self._forsake(self.session.deleted)
+            return
         self._reader.free(link)
         self._settling.end(link)
         _, vanished = hand_back(link, self.membership)
         tell_vanished(self.membership, vanished)
         self.session.close()
+
+    def _forsake(self, deleted: Deletion) -> None:
+        """The group is gone on purpose: nothing is pending any more, so there is nothing to settle or to hand back."""
+        self.session.close()  # a reply may be owed on it
+        tell_deleted(self.membership, deleted, len(self.holdings))
+        self.holdings.clear()
+        self._ledger.forget()

@@ -101,6 +101,14 @@ class Ledger:
         # What is refused while the others wait joins them, and doesn't put off their try.
         return self._patience.more() if self._patience.over else self._patience.left
 
+    def forget(self) -> None:
+        """None of these can be settled any more."""
+        with self._flushing:
+            self.fresh.clear()
+            self.sent.clear()
+            self.refused.clear()
+            self._flushed.clear()
+
     def flush(self, now: float, exchange: Callable[[Sequence[Command]], Replies]) -> None:
         """Settle what waits for too long, by `exchange`; for the keeper's thread.
 

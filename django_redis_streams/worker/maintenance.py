@@ -10,14 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 
+from redis.exceptions import ResponseError
+
 from ..conf import StreamConfig
 from ..connections import Link
 from ..inspection.books import left_in_lanes
 from ..store.clock import TOLERATED_MS, note_jump, server_time
 from ..store.consumers import retire_dead
-from ..store.groups import consumer_counts, make_group
+from ..store.groups import consumer_counts, make_group, serve
 from ..store.hold import has_stale
 from ..store.membership import Membership
+from ..store.refusals import group_is_gone
 from ..store.suspects import count_suspects
 from ..store.trim import trim
 from .board import Board
@@ -39,6 +42,8 @@ _OF_CLAIM_IDLE = 0.25
 _LEAST = 0.05
 _SHARE = 0.05
 _COUNT_EACH = 10.0
+# How often a worker says that it serves a group; who hasn't for `LIVING` isn't taken for one any more.
+_SERVE_EACH = 5.0
 _TRIM_EACH = 1.0
 _RETIRE_EACH = 60.0
 _LEFT_EACH = 60.0
@@ -70,6 +75,7 @@ class Maintenance(Service):
         self._took = 0.0
         self._usual = _INTERVAL
         self._counted = -_COUNT_EACH
+        self._served = time.monotonic()
         self._left = -_LEFT_EACH
         self._trimmed = 0.0
         self._retired = time.monotonic()
@@ -93,6 +99,9 @@ class Maintenance(Service):
         yield self._look_at_clock
         yield self._look_for_stale
         now = time.monotonic()
+        if now - self._served > _SERVE_EACH:
+            self._served = now
+            yield lambda link: self.each(self._groups_left, lambda consumer: serve(link, consumer.membership))
         if now - self._counted > _COUNT_EACH:
             self._counted = now
             yield self._count_others
@@ -104,7 +113,7 @@ class Maintenance(Service):
             yield lambda link: self.each(self._streams, lambda stream: self._tell_left(link, stream))
         if now - self._retired > _RETIRE_EACH:
             self._retired = now
-            yield lambda link: self.each(self._one_a_group, lambda consumer: self._retire(link, consumer.membership))
+            yield lambda link: self.each(self._groups_left, lambda consumer: self._retire(link, consumer.membership))
 
     def _look_at_clock(self, link: Link) -> None:
         """Where it jumped ahead, all seems idle for longer: nobody may claim it before its owner could renew it."""
@@ -128,9 +137,14 @@ class Maintenance(Service):
 
     def _look_for_stale(self, link: Link) -> None:
         began = time.monotonic()
-        self.each(self._one_a_group, lambda consumer: self._look_in(link, consumer))
-        self.each(self._one_a_group, lambda consumer: self._look_for_suspects(link, consumer))
+        self.each(self._groups_left, lambda consumer: self._look_in(link, consumer))
+        self.each(self._groups_left, lambda consumer: self._look_for_suspects(link, consumer))
         self._took = time.monotonic() - began
+
+    @property
+    def _groups_left(self) -> Sequence[Consumer]:
+        """One consumer of each group but those that somebody has deleted."""
+        return [each for each in self._one_a_group if each.session.deleted is None]
 
     def _count_others(self, link: Link) -> None:
         """Look the less often, the more processes look at the same groups."""
@@ -151,11 +165,20 @@ class Maintenance(Service):
             self._board.see_suspects()
 
     def _look_in(self, link: Link, consumer: Consumer) -> None:
-        if has_stale(link, consumer.membership, returned_only=not consumer.claiming.may_claim):
-            for each in self._consumers:
-                if each.membership.place == consumer.membership.place and not each.claiming.stale.is_set():
-                    each.claiming.stale.set()
-                    each.session.wake(link)
+        alike = [each for each in self._consumers if each.membership.place == consumer.membership.place]
+        try:
+            stale = has_stale(link, consumer.membership, returned_only=not consumer.claiming.may_claim)
+        except ResponseError as error:
+            if not group_is_gone(error):
+                raise
+            # A consumer that runs handlers would learn only after them that its group was deleted.
+            for each in alike:
+                each.session.make_group(link)
+            return
+        for each in alike:
+            if stale and not each.claiming.stale.is_set():
+                each.claiming.stale.set()
+                each.session.wake(link)
 
     def _trim(self, link: Link, stream: StreamConfig) -> None:
         # A declared group that is missing needs all that it was never given: make it, then look. The consumer of one
@@ -165,7 +188,7 @@ class Maintenance(Service):
             if group in consumers:
                 consumers[group].session.make_group(link)
             else:
-                make_group(link, Membership(stream, group, ""), group.start)
+                make_group(link, Membership(stream, group, ""), group.start, anew=False)
         while trim(link, stream) and not self._stop.is_set():
             pass
 

@@ -22,6 +22,7 @@ from .board import Board, Slots
 from .consumer import Consumer
 from .draining import Drain, Draining
 from .executor import Executor
+from .joined import Joined
 from .keeper import Keeper
 from .maintenance import Maintenance
 from .memory import resident, told
@@ -46,11 +47,18 @@ _UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
 
 
 def work(
-    plan: Plan, random_part: str, board: Board, supervisor: int, tallies: Sequence[Tally], *, quarantine: bool
+    plan: Plan,
+    random_part: str,
+    board: Board,
+    supervisor: int,
+    tallies: Sequence[Tally],
+    *,
+    joined: Joined,
+    quarantine: bool,
 ) -> int:
     """Be a process of a supervisor's, until the end; its exit code."""
     try:
-        return Process(plan, random_part, board, supervisor, tallies, quarantine=quarantine).run()
+        return Process(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine).run()
     except _UNWORKABLE as error:
         board.give_up(str(error))
         return 1
@@ -67,12 +75,14 @@ class Process:
         supervisor: int,
         tallies: Sequence[Tally],
         *,
+        joined: Joined,
         quarantine: bool = False,
     ) -> None:
         self._quarantine = quarantine
         self._plan = plan
         self._supervisor = supervisor
         self._board = board
+        self._joined = joined
         self._full = False
         self._stop = Stop()
         self._services_stop = threading.Event()
@@ -96,6 +106,8 @@ class Process:
                 thread.join(timeout=1)
         if self._full and not self._unclean:
             self._board.leave_full()
+        if not self._quarantine and all(each.session.deleted for each in self._consumers):
+            self._board.leave_deleted()
         if self._unclean:
             return 1
         self._board.end_well()
@@ -158,6 +170,7 @@ class Process:
             begin=self._quota.begin if self._plan.max_messages is not None else None,
             on_settled=settled,
             tally=tally,
+            joined=self._joined,
         )
 
     def _services(self) -> Iterable[Service]:

@@ -14,12 +14,13 @@ from redis.exceptions import ResponseError
 from .. import connections
 from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..store.groups import make_group
+from ..store.groups import Deletion, make_group
 from ..store.membership import Membership
 from ..store.refusals import group_is_gone
 from ..store.session import Client, begin_session, unblock
+from .joined import Joined
 from .patience import Patience
-from .tell import about, logger
+from .tell import about, logger, tell_anew
 
 __all__ = ["BLOCK_MS", "Session"]
 
@@ -33,6 +34,9 @@ class Session:
 
     `wait` waits for some seconds, or until the consumer is to stop. `resume` is called with each new link before
     anybody else has it: it settles again and renews. Where it isn't `patient`, what goes wrong is raised.
+
+    `deleted` says that the group was deleted on purpose while this worker, which has `joined` it, was running: it is
+    not made again, and there is nothing more to do for it.
     """
 
     def __init__(
@@ -41,12 +45,15 @@ class Session:
         wait: Callable[[float], object],
         resume: Callable[[Link], None],
         *,
+        joined: Joined,
         patient: bool,
     ) -> None:
+        self.deleted: Deletion | None = None
         self.since: float | None = None
         self.has_read = False
         # Whether the last step was done.
         self.well = False
+        self._joined = joined
         self._membership = membership
         self._pause = wait
         self._patient = patient
@@ -106,7 +113,8 @@ class Session:
         try:
             self._client = begin_session(link, self._client)
             self.make_group(link)
-            self._resume(link)
+            if self.deleted is None:
+                self._resume(link)
         except BaseException:
             link.close()
             raise
@@ -116,10 +124,22 @@ class Session:
     def make_group(self, link: Link) -> None:
         """Make the group where it is missing, on any link, and say so where it was there.
 
-        A worker that has read the group once begins it again at 0: what it was given may not be settled.
+        A worker that has read the group once begins it again at 0: what it was given may not be settled. One that was
+        deleted on purpose since it was joined is left so; one that was before is made anew, at its START.
         """
-        made = make_group(link, self._membership, "0" if self.has_read else self._membership.group.start)
-        if made and self.has_read:
+        if self.deleted is not None:
+            return
+        place = self._membership.place
+        joined = place in self._joined
+        start = "0" if self.has_read else self._membership.group.start
+        made, deleted = make_group(link, self._membership, start, anew=not joined)
+        if deleted is not None and joined:
+            self.deleted = deleted
+            return
+        self._joined.add(place)
+        if deleted is not None:
+            tell_anew(self._membership, deleted)
+        elif made and self.has_read:
             logger.error(
                 "%s was gone from the server and was made again: messages may be delivered twice.",
                 self._membership.place, extra=about(self._membership),

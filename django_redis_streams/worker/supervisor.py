@@ -18,6 +18,7 @@ from .child import Child
 from .errands import Errands
 from .exporter import Exporter
 from .forking import NOTED, ended_how, forked
+from .joined import Joined
 from .patience import Patience
 from .plan import Plan, memberships, new_random_part
 from .process import work
@@ -49,6 +50,7 @@ class Supervisor:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._tallies = Tallies(plan.places, plan.processes)
+        self._joined = Joined([f"{stream.name}:{group.name}" for stream, group in plan.groups])
         self._exporter = Exporter(plan.listening, self._tallies) if plan.listening else None
         self._places = [_Place() for _ in range(plan.processes)]
         self._quarantine = _Place(quarantine=True)
@@ -156,8 +158,10 @@ class Supervisor:
         random_part, supervisor, board = new_random_part(), os.getpid(), Board(plan.places)
         # A quarantine does little, and is no measure of how well the worker is: nobody reads its row.
         row = Row(plan.places) if place.quarantine else self._tallies.take()
-        tallies, quarantine = row.tallies, place.quarantine
-        pid = forked(lambda: work(plan, random_part, board, supervisor, tallies, quarantine=quarantine))
+        tallies, joined, quarantine = row.tallies, self._joined, place.quarantine
+        pid = forked(
+            lambda: work(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine)
+        )
         place.child = Child(pid, memberships(plan, pid, random_part), board, row)
 
     # ------------------------------------------------------------ ending
@@ -267,8 +271,8 @@ class Supervisor:
                 place.patience.more()
         elif well and not self._stopping and child.board.left_full:
             place.patience.reset()
-        elif well and (self._stopping or self._plan.ends_by_itself):
-            place.done = self._plan.ends_by_itself
+        elif well and (self._stopping or self._plan.ends_by_itself or child.board.left_deleted):
+            place.done = self._plan.ends_by_itself or child.board.left_deleted
         else:
             # One that is replaced is mended; one that didn't end well at the stop isn't.
             self._clean = self._clean and not self._stopping

@@ -129,9 +129,12 @@ class Tally:
         """Handlers run from now on, until the loop turns: that may take as long as they need."""
         self._numbers[_BUSY] = 1.0
 
-    def left(self) -> None:
-        """The consumer ends, while others of its process may go on: nobody waits for its turns."""
-        self._numbers[_WELL] = 0.0
+    def left(self, *, well: bool) -> None:
+        """The consumer ends, while others of its process may go on: nobody waits for its turns.
+
+        It ends `well` where it has nothing to do any more.
+        """
+        self._numbers[_WELL] = float(well)
         self._numbers[_BUSY] = 1.0
 
     def begin(self) -> None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 from .. import signals
 from ..outcomes import Ack, DeadLetter, RetryLater
 from ..store.delivery import Delivery
+from ..store.groups import Deletion
 from ..store.membership import Membership
 
-__all__ = ["about", "logger", "signal", "tell", "tell_paused", "tell_vanished"]
+__all__ = [
+    "about", "logger", "signal", "tell", "tell_anew", "tell_deleted", "tell_paused", "tell_vanished",
+]  # fmt: skip
 
 logger = logging.getLogger("django_redis_streams.worker")
 
@@ -93,3 +97,24 @@ def tell_paused(membership: Membership, *, paused: bool) -> None:
         logger.warning(text, membership.place, membership.place, extra=about(membership))
     else:
         logger.info("%s was resumed: its messages are read again.", membership.place, extra=about(membership))
+
+
+def tell_deleted(membership: Membership, deleted: Deletion, dropped: int) -> None:
+    """Log that a consumer ends because somebody has deleted its group on purpose."""
+    logger.warning(
+        "%s was deleted by %r at %s: this worker reads it no more, and drops the %d messages that it had in hand. A "
+        "worker that is started from now on makes the group anew.",
+        membership.place, deleted.by, _time(deleted), dropped, extra=about(membership),
+    )  # fmt: skip
+
+
+def tell_anew(membership: Membership, deleted: Deletion) -> None:
+    """Log that a worker that starts makes a group anew that was deleted before."""
+    logger.warning(
+        "%s was deleted by %r at %s, and is made anew: it begins at its START, %r.",
+        membership.place, deleted.by, _time(deleted), membership.group.start, extra=about(membership),
+    )  # fmt: skip
+
+
+def _time(deleted: Deletion) -> str:
+    return f"{datetime.fromtimestamp(deleted.at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -20,6 +20,7 @@ from ..retry import judge
 from ..store.delivery import Delivery
 from ..store.hold import hand_back, renew_all
 from ..store.membership import Membership
+from ..store.refusals import group_is_gone
 from ..store.scripts import exchange
 from ..store.settle import settle_commands
 from ..store.suspects import body_of, suspect, take_back
@@ -63,6 +64,8 @@ def _attempted(place: Membership, work: Callable[[Link], None]) -> bool:
         finally:
             link.close()
     except (ServerUnreachable, ResponseError) as error:
+        if group_is_gone(error):  # and with it all that was pending
+            return True
         logger.error("What another process held can't be looked after yet: %r", str(error), extra=about(place))
         return False
     except ConfigurationError as error:

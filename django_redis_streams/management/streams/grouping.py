@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import conf, groups
+from ... import groups
+from ...exceptions import GroupInUse
 from ..arguments import position
 from ..options import add_by, by, confirmed
 from ..subcommands import Result, Subcommand
@@ -41,7 +42,9 @@ def _add_reset(parser: CommandParser) -> None:
 def _add_delete(parser: CommandParser) -> None:
     _add_group(parser)
     _add_careful(parser)
-    parser.add_argument("--force", action="store_true", help="Also one that the settings declare.")
+    parser.add_argument(
+        "--force", action="store_true", help="Also one that the settings declare, or that somebody consumes."
+    )
 
 
 def _create(options: Mapping[str, Any]) -> Result:
@@ -67,24 +70,31 @@ def _reset(options: Mapping[str, Any]) -> Result:
 
 def _delete(options: Mapping[str, Any]) -> Result:
     stream, group = any_place(options["group"])
-    if group in conf.stream(stream).groups and not options["force"]:
-        raise CommandError(
-            f"{stream}:{group} is declared, so the next worker makes it again: take it out of REDIS_STREAMS first, and "
-            "deploy that. Or delete it nevertheless (--force).",
-            returncode=2,
-        )
+    try:
+        return _delete_unless_used(stream, group, options)
+    except GroupInUse as error:
+        raise CommandError(str(error), returncode=2) from error
+
+
+def _delete_unless_used(stream: str, group: str, options: Mapping[str, Any]) -> Result:
+    force = options["force"]
+    if not force:
+        groups.check_undeclared(stream, group)
     lost = groups.waiting(stream, group)
+    if lost.consumers and not (force or options["dry_run"]):
+        raise groups.in_use(stream, group, lost.consumers)
     told = {
         "stream": stream, "group": group, "pending": lost.pending, "retrying": lost.retrying,
-        "redelivered": lost.redelivered,
+        "redelivered": lost.redelivered, "consumers": len(lost.consumers),
     }  # fmt: skip
     what = (
         f"{stream}:{group} goes, with its books, and with it {amount(lost.pending)} pending, {amount(lost.retrying)} "
-        f"retrying and {amount(lost.redelivered)} redelivered messages. Dead letters and the stream stay."
+        f"retrying and {amount(lost.redelivered)} redelivered messages. Dead letters and the stream stay. "
+        + (f"It is consumed by {amount(len(lost.consumers))}, who stop." if lost.consumers else "Nobody consumes it.")
     )
     if not confirmed(what, options):
         return Result(told={**told, "done": False}, lines=[what])
-    done = groups.delete(stream, group, by=by(options))
+    done = groups.delete(stream, group, by=by(options), force=force)
     return Result(told={**told, "done": done}, lines=[f"{stream}:{group} is deleted."])
 
 

@@ -1,5 +1,5 @@
 -- Hand back what a consumer holds and won't handle, and let the consumer's name go.
--- KEYS 1 the stream read from   2 totals   3 slots of the group, which others get at once
+-- KEYS 1 the stream read from   2 totals   3 slots of the group, which others get at once   4 workers of the group
 -- ARGV 1 group   2 consumer   3 CLAIM_IDLE in ms   4 most to hand back at once
 -- Returns {how many were handed back, ids whose body is gone, 1 once the consumer holds nothing and its name is gone}.
 -- They go to the consumer `returned`, which nobody reads as: at once claimable, the next delivery counted as the first,
@@ -7,6 +7,7 @@
 -- by itself (from 7.0 on): it is counted as vanished.
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
 redis.call('ZREM', KEYS[3], '')
+redis.call('ZREM', KEYS[4], '')
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[4], ARGV[2])
 local vanished = {}
 for _, entry in ipairs(pending) do
@@ -19,5 +20,8 @@ for _, entry in ipairs(pending) do
   end
 end
 local left = #pending < tonumber(ARGV[4])
-if left then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end
+if left then
+  redis.call('ZREM', KEYS[4], ARGV[2])
+  redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+end
 return {#pending - #vanished, vanished, left and 1 or 0}

@@ -1,30 +1,18 @@
 -- Make a group where it is missing, and record every group that was ever seen, with the id that its START stood for.
--- KEYS 1 main stream   2 groups   3 redelivery stream of the group   4 lanes, if there are any; then for each of them: its
---   stream, its redelivery stream of the group
--- ARGV 1 group   2 where a group that was never recorded begins: "0", "$" or an entry id   3… lanes, in the order of KEYS
--- Returns {"found" or "made", the recorded id}. A group that is gone is made again at its recorded id, so that what was
--- published in between is delivered; making and recording are one script, or a crash between them would forget it. The
--- redelivery stream is always read from the beginning: what is there is meant for this group alone. So is a lane that is
--- new to a group that was here before.
+-- KEYS 1 main stream   2 groups   3 workers of the group   4 redelivery stream of the group   5 lanes, if there are any;
+--   then for each of them: its stream, its redelivery stream of the group
+-- ARGV 1 group   2 where a group that was never recorded begins: "0", "$" or an entry id   3 the group's field in KEYS 2
+--   that says that it was deleted on purpose   4 "1": make one that was deleted so anew   5 the consumer that will read it,
+--   or ""   6… lanes, in the order of KEYS
+-- Returns {"found", "made" or "deleted", what is on record of its deletion, or false}: with "made", it was made anew. A group
+-- that is gone is made again at its recorded id, so that what was published in between is delivered; making and recording
+-- are one script, or a crash between them would forget it. The redelivery stream is always read from the beginning: what is
+-- there is meant for this group alone. So is a lane that is new to a group that was here before.
 -- The first XACK lets the groups be made at maxmemory too: who settles must be let in first.
+--! groups
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
-
-local function last_id(key)
-  if redis.call('EXISTS', key) == 0 then return '0-0' end
-  local info = redis.call('XINFO', 'STREAM', key)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then return info[i + 1] end
-  end
-end
-
-local function group_of(key)
-  if redis.call('EXISTS', key) == 0 then return nil end
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-    local group = {}
-    for i = 1, #info, 2 do group[info[i]] = info[i + 1] end
-    if group['name'] == ARGV[1] then return group end
-  end
-end
+local deleted = redis.call('HGET', KEYS[2], ARGV[3])
+if deleted and ARGV[4] ~= '1' then return {'deleted', deleted} end
 
 -- Made again at this id, the group delivers its pending entries again too: it is one before the first of them, or where
 -- numbers aren't exact any more, which only ids given by hand reach, further before.
@@ -38,32 +26,39 @@ end
 
 local made = 'found'
 
--- The group on one lane: `records` and `field` say where it is recorded. Returns the recorded id.
+-- The group on one lane: `records` and `field` say where it is recorded.
 local function ensure(key, redelivery, records, field, start)
-  if not group_of(redelivery) then
+  if not group_at(redelivery, ARGV[1]) then
     redis.call('XGROUP', 'CREATE', redelivery, ARGV[1], '0', 'MKSTREAM')
     made = 'made'
   end
   local recorded = redis.call('HGET', records, field)
-  local found = group_of(key)
+  local found = group_at(key, ARGV[1])
   if found then
-    local place = recorded or place_of(key, found)
-    if not recorded then redis.call('HSET', records, field, place) end
-    return place
+    if not recorded then redis.call('HSET', records, field, place_of(key, found)) end
+    return
   end
   local place = recorded or start
-  if place == '$' then place = last_id(key) end
+  if place == '$' then
+    local stream = stream_at(key)
+    place = stream and stream['last-generated-id'] or '0-0'
+  end
   redis.call('XGROUP', 'CREATE', key, ARGV[1], place, 'MKSTREAM')
   redis.call('HSET', records, field, place)
   made = 'made'
-  return place
 end
 
 local lane_start = ARGV[2]
-if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 or group_of(KEYS[1]) then lane_start = '0' end
-for i = 3, #ARGV do
-  local at = 5 + (i - 3) * 2
-  ensure(KEYS[at], KEYS[at + 1], KEYS[4], ARGV[1] .. ':' .. ARGV[i], lane_start)
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 or group_at(KEYS[1], ARGV[1]) then lane_start = '0' end
+for i = 6, #ARGV do
+  local at = 6 + (i - 6) * 2
+  ensure(KEYS[at], KEYS[at + 1], KEYS[5], ARGV[1] .. ':' .. ARGV[i], lane_start)
 end
-local place = ensure(KEYS[1], KEYS[3], KEYS[2], ARGV[1], ARGV[2])
-return {made, place}
+ensure(KEYS[1], KEYS[4], KEYS[2], ARGV[1], ARGV[2])
+-- On record from here on: whoever would delete it finds its worker at once.
+if ARGV[5] ~= '' then
+  local time = redis.call('TIME')
+  redis.call('ZADD', KEYS[3], string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), ARGV[5])
+end
+redis.call('HDEL', KEYS[2], ARGV[3])
+return {made, deleted}

@@ -1,0 +1,27 @@
+"""Which groups a worker has consumed: a group that was deleted on purpose is made anew by a worker that starts later.
+
+Memory that all processes of a worker share, made before any of them is forked: it outlives each, so that a process that
+takes the place of another doesn't pass for a worker that starts.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+
+__all__ = ["Joined"]
+
+
+class Joined:
+    """The groups of these `places` ("orders:billing") that were joined; at first none."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self._at = {place: number for number, place in enumerate(places)}
+        self._marks = mmap.mmap(-1, max(1, len(places)))
+
+    def __contains__(self, place: str) -> bool:
+        return self._marks[self._at[place]] == 1
+
+    def add(self, place: str) -> None:
+        """A consumer of this worker reads the group from now on."""
+        self._marks[self._at[place]] = 1
