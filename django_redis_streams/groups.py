@@ -177,7 +177,8 @@ def move(stream: str, group: str, start: str) -> Move:
 def reset(stream: str, group: str, start: str, *, by: str) -> str:
     """Have a group read on after an entry id, from "0", or with "$" only what comes from now on; the id.
 
-    What is pending stays pending, what waits for a retry stays there. Raises as `move`.
+    What is pending stays pending, but what the group gets again is unread then. What waits for a retry stays there.
+    Raises as `move`.
     """
     place, link = _there(stream, group)
     found = store.set_group(link, place, start)

@@ -100,6 +100,10 @@ class StreamKeys:
         """ZSET: a consumer of each worker process that serves the group, to when it last said so, in ms."""
         return self._side("workers", group)
 
+    def books(self, group: str) -> str:
+        """Hash: how much of each lane's stream was there before the group, and what was seen of the group last."""
+        return self._side("books", group)
+
     def stats(self, group: str, minute: int) -> str:
         """Hash: what the group's workers did in one minute, counted since 1970; expires."""
         return self._side("stats", group, str(minute))

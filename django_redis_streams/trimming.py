@@ -14,6 +14,8 @@ from . import conf, connections
 from .connections import Link
 from .store import trim as store
 from .store.contents import MOST_COUNTED, length, span
+from .store.counters import watch
+from .store.inspect import group_names
 
 __all__ = ["Excess", "drop", "excess", "trim"]
 
@@ -67,8 +69,12 @@ def drop(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool,
     config = conf.stream(stream)
     link = connections.get(config.connection)
     before = None if max_age is None else f"{_cutoff(max_age)}-0"
+    (groups,) = group_names(link, [config])
+    watch(link, config, groups)
     keys = map(config.keys.lane, config.lane_names)
     removed = sum(store.drop(link, key, maxlen=maxlen, before=before, exact=exact) for key in keys)
+    # What is missing since then was lost by this.
+    watch(link, config, groups, lost_by="dropped")
     _log(stream, removed, by)
     return removed
 

@@ -100,7 +100,8 @@ def below(command: str, name: str) -> Any:
 def counters() -> set[str]:
     """What the scripts count."""
     scripts = "".join(path.read_text() for path in PACKAGE.glob("store/**/*.*") if path.suffix in {".lua", ".py"})
-    return set(re.findall(r"'HINCRBY', [\w\[\]]+, '([\w-]+)'", scripts)) | {"acknowledged", "skipped"}
+    sides = "".join(re.findall(r"local (?:ADDS|TAKES) = \{([^}]+)\}", scripts))
+    return set(re.findall(r"'HINCRBY', [\w\[\]]+, '([\w-]+)'", scripts)) | set(re.findall(r"'([\w-]+)'", sides))
 
 
 def attributes_of_spans() -> set[str]:

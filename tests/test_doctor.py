@@ -333,6 +333,29 @@ def test_a_hard_bound_is_one(streams: Streams, raw: Raw) -> None:
     assert not {"no-limit", "never-trimmed"} & set(examined())
 
 
+def test_what_others_did_to_a_group_is_information(streams: Streams, raw: Raw) -> None:
+    """What the books have left over, with its number and what does such a thing."""
+    if "entries-added" not in raw.xinfo_stream(states.publish(raw, {"a": "1"}) and "orders"):
+        pytest.skip("Redis before 7.0 doesn't count what a stream ever got")
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {}}}})
+    handled()
+    states.acknowledge()
+    raw.xgroup_setid("orders", "billing", "0")
+    found = examined()["done-by-others"]
+    assert found["because"] == "Its books, since ever: 1 moved-back."
+    assert "XGROUP SETID" in found["what"]
+
+
+def test_a_group_that_was_deleted_is_missing_on_purpose(streams: Streams, raw: Raw) -> None:
+    """It is told who did it."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {}}}})
+    handled()
+    states.publish(raw, {"a": "1"})
+    states.acknowledge()
+    groups.delete("orders", "billing", by="ann", force=True)
+    assert examined(1)["group-missing"]["because"].endswith("it was deleted by 'ann'.")
+
+
 def test_messages_that_somebody_deleted_are_information(streams: Streams, raw: Raw) -> None:
     """A worker met an entry without a body, and counted it."""
     streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})

@@ -15,6 +15,7 @@ from django_redis_streams.connections import Link
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
 from django_redis_streams.store.clock import note_jump, server_time, shorten
 from django_redis_streams.store.consumers import retire_dead
+from django_redis_streams.store.counters import watch
 from django_redis_streams.store.groups import make_group, serve
 from django_redis_streams.store.hold import claim, hand_back, pending_of, renew
 from django_redis_streams.store.membership import Membership
@@ -43,6 +44,7 @@ CLOCK = "{orders}:clock"
 RATE = "{orders}:limits:billing:rate"
 SLOTS = "{orders}:limits:billing:slots"
 WORKERS = "{orders}:workers:billing"
+BOOKS = "{orders}:books:billing"
 UNLIMITED = ("", "", "", 1000)
 STREAMS = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}, "MAXLEN": 1, "EXACT_TRIM": True}}
 
@@ -255,6 +257,13 @@ def a_group_that_is_served(raw: Raw, link: Link) -> Act:
     return lambda link: serve(link, member())
 
 
+def a_group_that_others_set_back(raw: Raw, link: Link) -> Act:
+    """Enter into the books what others did."""
+    deliver(raw, link)
+    raw.xack(MAIN, "billing", "1-1")
+    return lambda link: watch(link, member().stream, ["billing"])
+
+
 FAILURE = Failure(handler="shop.charge", error="RuntimeError: no")
 CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "ack": settle(MAIN, Ack()),
@@ -284,6 +293,7 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "trim": a_long_stream,
     "retire": a_silent_consumer,
     "serve": a_group_that_is_served,
+    "watch": a_group_that_others_set_back,
 }
 
 
@@ -307,6 +317,7 @@ def state(raw: Raw) -> dict[str, Any]:
         "groups": raw.hgetall(GROUPS),
         "suspects": {name: json.loads(row) for name, row in raw.hgetall(SUSPECTS).items()},
         "slots": raw.zrange(SLOTS, 0, -1),
+        "books": raw.hgetall(BOOKS),
         "workers": sorted(raw.zrange(WORKERS, 0, -1)),
     }
 
@@ -371,7 +382,8 @@ def test_a_step_that_an_acl_refuses_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "key", [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, CLOCK, RATE, SLOTS, SUSPECTS, WORKERS]
+    "key",
+    [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, CLOCK, RATE, SLOTS, SUSPECTS, WORKERS, BOOKS],
 )
 @pytest.mark.parametrize("case", CASES)
 def test_a_key_of_a_wrong_type_changes_nothing(raw: Raw, link: Link, case: str, key: str) -> None:
@@ -428,6 +440,7 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
         "pause",
         "overview",
         "left",
+        "books",
         "count",
         "delay",
         "span",

@@ -50,7 +50,8 @@ def existence(group: GroupFacts) -> Iterator[Finding]:
             kind=Kind.GROUP_MISSING,
             where=group.where,
             what=f"The stream has entries, but the server doesn't have the group; once made it begins {first}.",
-            because="XINFO GROUPS doesn't name it.",
+            because="XINFO GROUPS doesn't name it"
+            + (f"; it was deleted by {group.deletion.by!r}." if group.deletion else "."),
             mend=f"Start a worker, or manage.py streams groups create {group.where} --start {group.config.start}.",
         )
 

@@ -54,6 +54,7 @@ class Kind(StrEnum):
     STRANDED_RETRIES = "stranded-retries", Level.WARNING
     LEFT_IN_LANE = "left-in-lane", Level.WARNING
     NO_LIMIT = "no-limit", Level.INFORMATION
+    DONE_BY_OTHERS = "done-by-others", Level.INFORMATION
     VANISHED = "vanished", Level.INFORMATION
     DEAD_LETTERS = "dead-letters", Level.INFORMATION
 

@@ -18,6 +18,7 @@ from ..handlers import HandlerSet
 from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
 from ..inspection.books import left_in_lanes
 from ..store.clock import server_time
+from ..store.groups import Deletion
 from ..store.server import Facts, facts
 from ..store.standing import Standing, standing
 from .asking import Refusal, ask_all
@@ -56,7 +57,10 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFacts:
-    """One declared group of a stream; `there` tells whether the server has it on every lane that has entries."""
+    """One declared group of a stream; `there` tells whether the server has it on every lane that has entries.
+
+    `deletion` tells that somebody has deleted it on purpose.
+    """
 
     stream: StreamConfig
     config: GroupConfig
@@ -65,6 +69,7 @@ class GroupFacts:
     consumers: Sequence[ConsumerState]
     handlers: HandlerSet | Exception
     there: bool
+    deletion: Deletion | None
     suspects: int
     overdue: int
 
@@ -224,6 +229,7 @@ def _group(members: Members, stream: StreamConfig, state: GroupState, done: Acti
         consumers=inspection.consumers(stream.name, state.name),
         handlers=members[stream.name, state.name],
         there=all(names is None or state.name in names for names in stands.groups.values()),
+        deletion=stands.deletions.get(state.name),
         suspects=stands.suspects[state.name],
         overdue=stands.overdue[state.name],
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..inspection import Books
+from ..inspection.books import DONE_BY_OTHERS
 from .findings import Finding, Kind
 from .gathering import StreamFacts
 
@@ -117,6 +118,23 @@ def vanished(stream: StreamFacts) -> Iterator[Finding]:
         )
 
 
+def done_by_others(stream: StreamFacts) -> Iterator[Finding]:
+    """This package's own commands keep the books balanced: what is left over was done by others."""
+    for each in stream.books:
+        if each.by_others:
+            yield Finding(
+                kind=Kind.DONE_BY_OTHERS,
+                where=f"{stream.config.name}:{each.group}",
+                what="Others changed the group or its entries: messages were lost to it, or come again. "
+                + " ".join(f"{name}: {DONE_BY_OTHERS[name]}." for name in each.by_others),
+                because="Its books, since ever: "
+                + ", ".join(f"{count:,} {name}" for name, count in each.by_others.items())
+                + ".",
+                mend="Let no other client change streams or groups; manage.py streams groups and trim do it on record. "
+                "Docs: the books, in Guarantees.",
+            )
+
+
 def dead_letters(stream: StreamFacts) -> Iterator[Finding]:
     """They are kept until somebody decides."""
     if stream.state.dead_letters:
@@ -155,4 +173,4 @@ def _unread(each: Books) -> str:
     return "an unknown number" if each.unread is None else f"{each.unread:,}"
 
 
-_CHECKS: Final[tuple[Check, ...]] = (bounds, length, strangers, lanes, vanished, dead_letters, overdue)
+_CHECKS: Final[tuple[Check, ...]] = (bounds, length, strangers, lanes, vanished, done_by_others, dead_letters, overdue)

@@ -1,33 +1,41 @@
 """The books of a group: everything that was published to it, and what became of it.
 
-published + replayed = acknowledged + skipped + dead-lettered + vanished + discarded + still waiting. What was
-published is what the main stream counts, the rest what the group's own figures say: neither is derived from
-the other.
+published + replayed + given again = acknowledged + skipped + dead-lettered + vanished + discarded + merged + passed
+over + still waiting. What was published is what the streams of its lanes count, the rest what the group's own figures
+say: neither is derived from the other. What others do to a group is on one side or the other too, under the name of
+what there is a sign of; see `store/scripts/parts/books.lua`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Final
 
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..connections import Link
-from ..store.counters import GroupCounters, LaneCounters, counters, totals, undeclared_lanes
+from ..store.counters import GroupCounters, counters, totals, undeclared_lanes
 from ..store.inspect import group_names
 from .rows import moment, numbers
 from .servers import by_server
 
-__all__ = ["Books", "books", "declared_totals", "group_totals", "left_in_lanes", "unread"]
+__all__ = ["DONE_BY_OTHERS", "Books", "books", "declared_totals", "group_totals", "left_in_lanes", "unread"]
 
-# A group that began here was meant to get everything.
-_FROM_THE_START = ("0", "0-0")
-
-_COUNTED = {
+# What others do to a group, by the counter that it is entered under.
+DONE_BY_OTHERS: Final[Mapping[str, str]] = {
+    "moved-back": "somebody moved its position back (XGROUP SETID), or took it away and made it again",
+    "made-again": "somebody took it away (XGROUP DESTROY), or a failover lost it; a worker made it again",
+    "dropped": "entries were removed that it was never given (DEL, XTRIM, XDEL, XADD with a limit, HARD_MAXLEN)",
+    "lost-with-consumer": "somebody deleted a consumer that held messages (XGROUP DELCONSUMER)",
+    "unexplained": "messages are gone, and nothing shows why (XACK by others, XGROUP SETID onwards, XGROUP DELCONSUMER "
+    "unseen, a key of the group that was deleted)",
+}
+_COUNTED: Final = {
     "acknowledged", "skipped", "dead_lettered", "discarded", "vanished", "retried", "replayed",
-    "discarded_dead_letters",
+    "discarded_dead_letters", "given_again", "passed_over", "merged",
+    *(each.replace("-", "_") for each in DONE_BY_OTHERS),
 }  # fmt: skip
 
 
@@ -35,11 +43,13 @@ _COUNTED = {
 class Books:
     """How many messages of a stream one group has in which state, and had since ever.
 
-    `published` is how many entries the main stream ever got; None where the server doesn't count them (before
-    Redis 7.0) or the group didn't begin at the first. `unread` (undelivered, redelivery included) is None
-    where the server can't tell, as after deletions. `retrying` waits for a later run, `pending` is delivered
-    and not settled. `discarded` were discarded from retry; `discarded_dead_letters` after they were
-    dead-lettered, so they count there too. `retried` and `replayed` count each time. `paused` is since when.
+    `published` is how many were published to the group since it began, what was there for it then included; None where
+    the server doesn't count entries (before Redis 7.0), where nobody has kept books, and while it can't be told.
+    `unread` (undelivered, redelivery included) is None where the server can't tell, as after deletions. `retrying`
+    waits for a later run, `pending` is delivered and not settled. `discarded` were discarded from retry;
+    `discarded_dead_letters` after they were dead-lettered, so they count there too. `retried` and `replayed` count each
+    time. Resets have `given_again` some and `passed_over` others; `merged` are retries of what waited for one already.
+    `paused` is since when. The last five are what others did, as `DONE_BY_OTHERS` tells.
     """
 
     stream: str
@@ -57,11 +67,19 @@ class Books:
     retried: int = 0
     replayed: int = 0
     discarded_dead_letters: int = 0
+    given_again: int = 0
+    passed_over: int = 0
+    merged: int = 0
+    moved_back: int = 0
+    made_again: int = 0
+    dropped: int = 0
+    lost_with_consumer: int = 0
+    unexplained: int = 0
 
     @property
     def settled(self) -> int:
         """How many runs of the books ended: a replayed message ends once more."""
-        return self.acknowledged + self.skipped + self.dead_lettered + self.discarded + self.vanished
+        return self.acknowledged + self.skipped + self.dead_lettered + self.discarded + self.vanished + self.merged
 
     @property
     def waiting(self) -> int | None:
@@ -69,15 +87,22 @@ class Books:
         return None if self.unread is None else self.unread + self.pending + self.retrying
 
     @property
+    def by_others(self) -> Mapping[str, int]:
+        """What others did to the group, by the counter that it is entered under: how many messages it was about."""
+        counts = {name: int(getattr(self, name.replace("-", "_"))) for name in DONE_BY_OTHERS}
+        return {name: count for name, count in counts.items() if count}
+
+    @property
     def missing(self) -> int | None:
-        """How many are nowhere: 0 where the books balance, None where that can't be told."""
+        """How many are nowhere, and nobody knows why: 0 where the books balance, None where that can't be told."""
         if self.published is None or self.waiting is None:
             return None
-        return self.published + self.replayed - self.settled - self.waiting
+        came = self.published + self.replayed + self.given_again + self.moved_back + self.made_again
+        return came - self.settled - self.passed_over - self.dropped - self.lost_with_consumer - self.waiting
 
 
 def books(stream: str) -> list[Books]:
-    """The books of each group of a stream, declared or not; exact while nothing moves, O(groups).
+    """The books of each group of a stream, declared or not; each exact at one moment, O(groups).
 
     Raises `UnknownStream`, and what a server answers: `ServerUnreachable`, redis-py's `ResponseError`.
     """
@@ -118,61 +143,35 @@ def left_in_lanes(link: Link, stream: StreamConfig) -> list[tuple[str, str, int]
     groups = group_names(link, [stream])[0]
     found = []
     for group, counted in zip(groups, counters(link, stream, groups), strict=True):
-        for name, lane in counted.lanes.items():
-            if name not in stream.lane_names and lane.on_main:
-                waiting = _waiting(lane)
-                pending = lane.on_main["pending"] + lane.on_redelivery.get("pending", 0)
+        for lane in counted.lanes:
+            if lane.name not in stream.lane_names and lane.there:
                 # Where the server can't tell what is unread, it may be all that is there.
-                there = lane.main.get("length", 0) + lane.redelivered
-                found.append((name, group, there if waiting is None else waiting + pending))
+                waiting = lane.entries if lane.unread is None else lane.unread + lane.pending
+                found.append((lane.name, group, waiting))
     return [each for each in found if each[2]]
 
 
 def _books(stream: str, group: str, counted: GroupCounters) -> Books:
-    lanes = counted.lanes.values()
-    pending = sum(each.on_main.get("pending", 0) + each.on_redelivery.get("pending", 0) for each in lanes)
+    unread = [each.unread for each in counted.lanes]
     ever = {name.replace("-", "_"): count for name, count in counted.totals.items()}
     return Books(
         stream=stream,
         group=group,
-        published=_published(counted),
-        unread=_sum(_waiting(each) for each in lanes),
-        pending=pending,
+        published=counted.published,
+        unread=None if None in unread else sum(filter(None, unread)),
+        pending=sum(each.pending for each in counted.lanes),
         retrying=counted.retrying,
         paused=None if counted.paused is None else moment(counted.paused),
         **{name: count for name, count in ever.items() if name in _COUNTED},
     )
 
 
-def _sum(counts: Iterable[int | None]) -> int | None:
-    known = list(counts)
-    return None if None in known else sum(filter(None, known))
-
-
-def _waiting(lane: LaneCounters) -> int | None:
-    unread = _unread(lane.main, lane.on_main)
-    # What is settled in redelivery is deleted, so what isn't pending is unread.
-    return None if unread is None else unread + max(0, lane.redelivered - lane.on_redelivery.get("pending", 0))
-
-
-def _published(counted: GroupCounters) -> int | None:
-    if not (counted.start is None or counted.start in _FROM_THE_START) and any(
-        each.main for each in counted.lanes.values()
-    ):
-        return None
-    return _sum(each.main.get("entries-added") if each.main else 0 for each in counted.lanes.values())
-
-
-def _unread(main: Mapping[str, Any], group: Mapping[str, Any]) -> int | None:
-    if not main or not group:
-        return int(main.get("length", 0))
-    first = main["first-entry"][0] if main["first-entry"] else None
-    return unread(main["length"], first, main["last-generated-id"], group["last-delivered-id"], group.get("lag"))
-
-
 def unread(length: int, first: str | None, last_generated: str, last_delivered: str, lag: int | None) -> int | None:
     """How much a group wasn't given yet: what the server says, or what it must be at either end of the stream."""
     delivered = numbers(last_delivered)
-    if delivered >= numbers(last_generated):
+    if not length or delivered >= numbers(last_generated):
         return 0
-    return length if first is not None and numbers(first) > delivered else lag
+    if first is not None and numbers(first) > delivered:
+        return length
+    # Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
+    return None if lag is not None and lag > length else lag

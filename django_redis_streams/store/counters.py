@@ -1,47 +1,46 @@
-"""The figures that the books of a stream are made of; asking for them is O(groups), however much there is."""
+"""The figures that the books of a stream are made of, of each group at one moment; O(groups), however much there is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-
-from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
 from ..keys import paused_field
 from .groups import paused_since
 from .inspect import pairs
-from .scripts import Command
+from .scripts import Command, exchange, run, script
 
-__all__ = ["GroupCounters", "LaneCounters", "counters", "totals", "undeclared_lanes"]
+__all__ = ["GroupCounters", "LaneCounters", "counters", "totals", "undeclared_lanes", "watch"]
 
 
 class LaneCounters(NamedTuple):
-    """One group's figures of one lane.
+    """One group's figures of one lane, its redelivery included.
 
-    `main` is XINFO STREAM of the lane's stream, `on_main` and `on_redelivery` the group's rows of XINFO GROUPS on it
-    and on its redelivery stream: each {} where it isn't there. `redelivered` is the length of the latter.
+    `there` is whether the group is on its stream, `entries` how many there are. `unread` is None where the server can't
+    tell.
     """
 
-    main: Mapping[str, Any]
-    on_main: Mapping[str, Any]
-    on_redelivery: Mapping[str, Any]
-    redelivered: int
+    name: str
+    there: bool
+    entries: int
+    unread: int | None
+    pending: int
 
 
 class GroupCounters(NamedTuple):
     """One group's figures: of each lane, and `retrying`, how many retries wait.
 
-    `start` is the id that START stood for, None where that isn't known; `paused` since when it is paused, in ms since
-    1970, None where it isn't.
+    `published` is how many messages were published to it, None where that can't be told. `paused` is since when it is
+    paused, in ms since 1970, None where it isn't.
     """
 
-    lanes: Mapping[str, LaneCounters]
+    published: int | None
     retrying: int
-    start: str | None
     paused: int | None
     totals: Mapping[str, int]
+    lanes: Sequence[LaneCounters]
 
 
 def undeclared_lanes(link: Link, stream: StreamConfig) -> list[str]:
@@ -53,58 +52,53 @@ def undeclared_lanes(link: Link, stream: StreamConfig) -> list[str]:
 def counters(link: Link, stream: StreamConfig, groups: Sequence[str]) -> list[GroupCounters]:
     """The figures of some groups, of all lanes that are declared or were ever read.
 
-    The server reads one after another: while workers work, they may be off by what moved in between.
+    Each group's are of one moment, exact also while workers work.
     """
-    keys = stream.keys
-    (recorded,) = _all(link, [["HGETALL", keys.groups]])
-    known = pairs(recorded)
-    names = [*stream.lane_names, *undeclared_lanes(link, stream)]
-    ask: list[Command] = [
-        command
-        for each in names
-        for command in (["XINFO", "STREAM", keys.lane(each)], ["XINFO", "GROUPS", keys.lane(each)])
-    ]
+    replies = exchange(link, list(_commands(link, stream, groups, "books")))
+    return [_counters(_checked(reply)) for reply in replies]
+
+
+def watch(
+    link: Link, stream: StreamConfig, groups: Sequence[str], *, lost_by: str = ""
+) -> Mapping[str, Mapping[str, int]]:
+    """Enter into the books of some groups what others did to them since the last look; what that was, by group.
+
+    `lost_by` is the counter of what is missing now, where it is known: "dropped".
+    """
+    commands = list(_commands(link, stream, groups, "watch", lost_by))
+    return {group: _counts(run(link, command)) for group, command in zip(groups, commands, strict=True)}
+
+
+def _commands(
+    link: Link, stream: StreamConfig, groups: Sequence[str], name: str, lost_by: str = ""
+) -> Iterator[Command]:
+    keys, lanes = stream.keys, [*stream.lane_names, *undeclared_lanes(link, stream)]
+    # What is missing where entries are dropped unread was dropped.
+    lost_by = lost_by or ("" if stream.hard_maxlen is None else "dropped")
     for group in groups:
-        ask += [["ZCARD", keys.retry(group)], ["HGETALL", keys.totals(group)]]
-        for each in names:
-            redelivery = keys.redelivery(group, each)
-            ask += [["XINFO", "GROUPS", redelivery], ["XLEN", redelivery]]
-    replies = iter(_all(link, ask))
-    mains = {each: (pairs(next(replies)), next(replies)) for each in names}
-
-    def of_group(group: str) -> GroupCounters:
-        retrying, counts = next(replies), next(replies)
-        lanes = {
-            each: LaneCounters(main, _row_of(group, on_main), _row_of(group, next(replies)), next(replies))
-            for each, (main, on_main) in mains.items()
-        }
-        since = paused_since(known.get(paused_field(group)))
-        return GroupCounters(lanes, retrying, known.get(group), since, _counts(counts))
-
-    return [of_group(group) for group in groups]
+        names = [keys.groups, keys.lanes, keys.totals(group), keys.retry(group), keys.books(group)]
+        names += [key for lane in lanes for key in (keys.lane(lane), keys.redelivery(group, lane))]
+        yield script(name)(names, group, lost_by, paused_field(group), *lanes)
 
 
-def _all(link: Link, commands: Sequence[Command]) -> list[Any]:
-    return [_nothing_if_missing(reply) for reply in link.call_many(commands)]
+def _counters(reply: Any) -> GroupCounters:
+    published, retrying, paused, counts, lanes = reply
+    figures = [LaneCounters(name, bool(there), *rest) for name, there, *rest in lanes]
+    return GroupCounters(published, retrying, paused_since(paused), _counts(counts), figures)
 
 
 def totals(link: Link, places: Sequence[tuple[StreamConfig, str]]) -> list[Mapping[str, int]]:
     """What became of the messages of each of some groups since ever, by name; in one round trip."""
     if not places:
         return []
-    return list(map(_counts, _all(link, [["HGETALL", stream.keys.totals(group)] for stream, group in places])))
+    replies = link.call_many([["HGETALL", stream.keys.totals(group)] for stream, group in places])
+    return [_counts(_checked(reply)) for reply in replies]
 
 
-def _nothing_if_missing(reply: Any) -> Any:
-    if isinstance(reply, ResponseError) and "no such key" in str(reply):
-        return []
+def _checked(reply: Any) -> Any:
     if isinstance(reply, Exception):
         raise reply
     return reply
-
-
-def _row_of(group: str, rows: Iterable[Sequence[Any]]) -> Mapping[str, Any]:
-    return next((row for row in map(pairs, rows) if row["name"] == group), {})
 
 
 def _counts(reply: Sequence[str]) -> Mapping[str, int]:

@@ -63,7 +63,7 @@ def make_group(link: Link, membership: Membership, start: str, *, anew: bool = T
     """
     keys, group = membership.keys, membership.group.name
     lanes = [each for each in membership.stream.lane_names if each != DEFAULT_LANE]
-    names = [keys.main, keys.groups, keys.workers(group), membership.redelivery]
+    names = [keys.main, keys.groups, keys.workers(group), keys.books(group), membership.redelivery]
     if lanes:
         names += [keys.lanes, *(key for each in lanes for key in (keys.lane(each), keys.redelivery(group, each)))]
     deleted_in, word = deleted_field(group), int(anew)
@@ -97,7 +97,7 @@ def delete_group(
     names = [keys.main, keys.groups, keys.lanes, keys.workers(group)]
     names += [key for lane in lanes for key in (keys.lane(lane), keys.redelivery(group, lane))]
     names += [keys.retry(group), keys.retry_entries(group), keys.suspects(group), keys.rate(group)]
-    names += [keys.slots(group), keys.totals(group)]
+    names += [keys.slots(group), keys.totals(group), keys.books(group)]
     fields, living = (paused_field(group), deleted_field(group)), round(LIVING * 1000)
     there, *consumers = run(link, script("delete_group")(names, group, *fields, by, living, how, len(lanes), *lanes))
     return Deleted(bool(there), how != "look" and there >= 0, sorted(consumers))
@@ -129,9 +129,8 @@ def set_group(link: Link, membership: Membership, start: str) -> str:
     for lane in membership.stream.lane_names:
         default = lane == DEFAULT_LANE
         field = group if default else f"{group}:{lane}"
-        found = run(
-            link, script("set_group")([keys.lane(lane), keys.groups if default else keys.lanes], group, field, start)
-        )
+        names = [keys.lane(lane), keys.groups if default else keys.lanes, keys.totals(group), keys.books(group)]
+        found = run(link, script("set_group")(names, group, field, start, lane))
         place = found if default else place
     return place
 

@@ -29,12 +29,17 @@ def _text(*path: str) -> str:
     return resources.files(__package__).joinpath("scripts", *path).read_text("utf-8")
 
 
+def _with_parts(source: str) -> str:
+    """Parts may name parts."""
+    return _PART.sub(lambda found: _with_parts(_text("parts", f"{found[1]}.lua")), source)
+
+
 class Script:
     """One script by its file's name, without `.lua`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = _PART.sub(lambda found: _text("parts", f"{found[1]}.lua"), _text(f"{name}.lua"))
+        self.source = _with_parts(_text(f"{name}.lua"))
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | float) -> Command:

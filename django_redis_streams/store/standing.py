@@ -8,7 +8,9 @@ from typing import Any
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..keys import deleted_field
 from .clock import ClockRecord, clock_record
+from .groups import Deletion, deletion
 from .inspect import pairs
 from .scripts import Command
 
@@ -21,7 +23,7 @@ class Standing:
 
     `overdue` is how many retries of each declared group should have been run for a while, `delayed` how many messages
     should have come, and `suspects` how many entries of each may have ended a worker. `clock` is what is known of the
-    server's.
+    server's. `deletions` are those of groups that were deleted on purpose.
     """
 
     groups: Mapping[str, Sequence[str] | None]
@@ -29,6 +31,7 @@ class Standing:
     delayed: int
     suspects: Mapping[str, int]
     clock: ClockRecord
+    deletions: Mapping[str, Deletion]
 
 
 def standing(link: Link, stream: StreamConfig, *, overdue_for: float) -> Standing:
@@ -39,13 +42,16 @@ def standing(link: Link, stream: StreamConfig, *, overdue_for: float) -> Standin
     asked: list[Command] = [["ZCOUNT", keys.delayed, "-inf", due]]
     asked += [["ZCOUNT", keys.retry(group), "-inf", due] for group in stream.groups]
     asked += [["HLEN", keys.suspects(group)] for group in stream.groups]
+    asked += [["HGET", keys.groups, deleted_field(group)] for group in stream.groups]
     asked += [["XINFO", "GROUPS", keys.lane(lane)] for lane in stream.lane_names]
     replies = iter(link.call_many(asked))
     delayed = _told(next(replies))
     overdue = {group: _told(next(replies)) for group in stream.groups}
     suspects = {group: _told(next(replies)) for group in stream.groups}
+    deletions = {group: deletion(_told(next(replies))) for group in stream.groups}
     groups = {lane: _names(next(replies)) for lane in stream.lane_names}
-    return Standing(groups, overdue, delayed, suspects, clock)
+    known = {group: each for group, each in deletions.items() if each is not None}
+    return Standing(groups, overdue, delayed, suspects, clock, known)
 
 
 def _told(reply: Any) -> Any:

@@ -55,8 +55,8 @@ class Consumer:
     """Reads, runs and settles until it is told to stop.
 
     `stop` ends it after the message that it runs. `begin` is asked before each message whether one more may be begun,
-    which ends it too; `on_settled` is told how many were settled. What it does is counted in `tally`. It ends, too, when
-    somebody has deleted its group on purpose since its worker has `joined` that.
+    which ends it too; `on_settled` is told how many were settled. What it does is counted in `tally`. It ends, too,
+    when somebody has deleted its group on purpose since its worker has `joined` that.
 
     With `when_idle` it works alone, for whoever waits for its end: it never waits for a message, but calls that when
     nothing came, and ends by itself when its group has nothing left to do; and what the server refuses, or a lost

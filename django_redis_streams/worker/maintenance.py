@@ -17,6 +17,7 @@ from ..connections import Link
 from ..inspection.books import left_in_lanes
 from ..store.clock import TOLERATED_MS, note_jump, server_time
 from ..store.consumers import retire_dead
+from ..store.counters import watch
 from ..store.groups import consumer_counts, make_group, serve
 from ..store.hold import has_stale
 from ..store.membership import Membership
@@ -27,7 +28,7 @@ from .board import Board
 from .clock import ServerClock
 from .consumer import Consumer
 from .service import Service
-from .tell import about, logger
+from .tell import about, logger, tell_books
 
 __all__ = ["Maintenance"]
 
@@ -102,6 +103,7 @@ class Maintenance(Service):
         if now - self._served > _SERVE_EACH:
             self._served = now
             yield lambda link: self.each(self._groups_left, lambda consumer: serve(link, consumer.membership))
+            yield lambda link: self.each(self._groups_left, lambda consumer: self._watch(link, consumer.membership))
         if now - self._counted > _COUNT_EACH:
             self._counted = now
             yield self._count_others
@@ -198,6 +200,10 @@ class Maintenance(Service):
                 "%s:%s: up to %d messages wait in the lane %r, which nobody reads: put it back into LANES for now.",
                 stream.name, group, count, lane, extra={"stream": stream.name, "group": group},
             )  # fmt: skip
+
+    def _watch(self, link: Link, place: Membership) -> None:
+        found = watch(link, place.stream, [place.group.name])[place.group.name]
+        tell_books(place, found)
 
     def _retire(self, link: Link, place: Membership) -> None:
         for name in retire_dead(link, place, _RETIRED_AFTER_MS):

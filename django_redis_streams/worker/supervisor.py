@@ -159,9 +159,7 @@ class Supervisor:
         # A quarantine does little, and is no measure of how well the worker is: nobody reads its row.
         row = Row(plan.places) if place.quarantine else self._tallies.take()
         tallies, joined, quarantine = row.tallies, self._joined, place.quarantine
-        pid = forked(
-            lambda: work(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine)
-        )
+        pid = forked(lambda: work(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine))
         place.child = Child(pid, memberships(plan, pid, random_part), board, row)
 
     # ------------------------------------------------------------ ending

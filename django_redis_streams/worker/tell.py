@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from .. import signals
+from ..inspection.books import DONE_BY_OTHERS
 from ..outcomes import Ack, DeadLetter, RetryLater
 from ..store.delivery import Delivery
 from ..store.groups import Deletion
 from ..store.membership import Membership
 
 __all__ = [
-    "about", "logger", "signal", "tell", "tell_anew", "tell_deleted", "tell_paused", "tell_vanished",
+    "about", "logger", "signal", "tell", "tell_anew", "tell_books", "tell_deleted", "tell_paused", "tell_vanished",
 ]  # fmt: skip
 
 logger = logging.getLogger("django_redis_streams.worker")
@@ -114,6 +115,15 @@ def tell_anew(membership: Membership, deleted: Deletion) -> None:
         "%s was deleted by %r at %s, and is made anew: it begins at its START, %r.",
         membership.place, deleted.by, _time(deleted), membership.group.start, extra=about(membership),
     )  # fmt: skip
+
+
+def tell_books(membership: Membership, found: Mapping[str, int]) -> None:
+    """Log what others did to a group since its books were looked at last."""
+    for name, count in found.items():
+        logger.warning(
+            "%s: %s. %d messages are entered into its books as %r.",
+            membership.place, DONE_BY_OTHERS[name], count, name, extra=about(membership),
+        )  # fmt: skip
 
 
 def _time(deleted: Deletion) -> str:

@@ -60,7 +60,7 @@ def _reset(options: Mapping[str, Any]) -> Result:
     told: dict[str, Any] = {"stream": stream, "group": group, "again": effect.again, "skipped": effect.skipped}
     what = (
         f"{stream}:{group} would get {amount(effect.again)} messages again and skip {amount(effect.skipped)} "
-        "(10,000 stands for that many or more). What is pending or waits for a retry stays."
+        "(10,000 stands for that many or more). What waits for a retry stays."
     )
     if not confirmed(what, options):
         return Result(told={**told, "done": False}, lines=[what])

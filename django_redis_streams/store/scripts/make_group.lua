@@ -1,6 +1,6 @@
 -- Make a group where it is missing, and record every group that was ever seen, with the id that its START stood for.
--- KEYS 1 main stream   2 groups   3 workers of the group   4 redelivery stream of the group   5 lanes, if there are any;
---   then for each of them: its stream, its redelivery stream of the group
+-- KEYS 1 main stream   2 groups   3 workers of the group   4 books of the group   5 its redelivery stream   6 lanes, if there
+--   are any; then for each of them: its stream, its redelivery stream of the group
 -- ARGV 1 group   2 where a group that was never recorded begins: "0", "$" or an entry id   3 the group's field in KEYS 2
 --   that says that it was deleted on purpose   4 "1": make one that was deleted so anew   5 the consumer that will read it,
 --   or ""   6… lanes, in the order of KEYS
@@ -8,6 +8,9 @@
 -- that is gone is made again at its recorded id, so that what was published in between is delivered; making and recording
 -- are one script, or a crash between them would forget it. The redelivery stream is always read from the beginning: what is
 -- there is meant for this group alone. So is a lane that is new to a group that was here before.
+-- The books of a group begin with it: what was gone by then, or is before its START, was never published to it. The server
+-- counts only what it ever got, so how many those are is written down before the group is made. Of a group that is made
+-- again it is written down whether its stream was gone too.
 -- The first XACK lets the groups be made at maxmemory too: who settles must be let in first.
 --! groups
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
@@ -26,8 +29,14 @@ end
 
 local made = 'found'
 
+-- Of so many entries of a stream, if that is known, none was published to the group.
+local function begin_books(lane, stream, unread)
+  local added = stream and stream['entries-added'] or not stream and 0
+  redis.call('HSET', KEYS[4], 'before ' .. lane, added and unread and string.format('%.0f', added - unread) or '?')
+end
+
 -- The group on one lane: `records` and `field` say where it is recorded.
-local function ensure(key, redelivery, records, field, start)
+local function ensure(lane, key, redelivery, records, field, start)
   if not group_at(redelivery, ARGV[1]) then
     redis.call('XGROUP', 'CREATE', redelivery, ARGV[1], '0', 'MKSTREAM')
     made = 'made'
@@ -35,15 +44,27 @@ local function ensure(key, redelivery, records, field, start)
   local recorded = redis.call('HGET', records, field)
   local found = group_at(key, ARGV[1])
   if found then
-    if not recorded then redis.call('HSET', records, field, place_of(key, found)) end
+    if recorded then return end
+    local stream = stream_at(key)
+    local unread = count_after(stream, found['last-delivered-id'], found['lag'] or nil)
+    begin_books(lane, stream, unread and unread + found['pending'])
+    redis.call('HSET', records, field, place_of(key, found))
     return
   end
-  local place = recorded or start
-  if place == '$' then
-    local stream = stream_at(key)
-    place = stream and stream['last-generated-id'] or '0-0'
+  local stream, place = stream_at(key), recorded or start
+  if place == '$' then place = stream and stream['last-generated-id'] or '0-0' end
+  local unread = count_after(stream, string.find(place, '-', 1, true) and place or place .. '-0')
+  if recorded then
+    redis.call('HSET', KEYS[4], 'made-again ' .. lane, stream and 'group' or 'stream')
+  else
+    begin_books(lane, stream, unread)
   end
-  redis.call('XGROUP', 'CREATE', key, ARGV[1], place, 'MKSTREAM')
+  local create = {'XGROUP', 'CREATE', key, ARGV[1], place, 'MKSTREAM'}
+  if unread and stream and stream['entries-added'] then
+    -- Or the server couldn't say, in the midst of a stream, how much is unread.
+    create[7], create[8] = 'ENTRIESREAD', string.format('%.0f', stream['entries-added'] - unread)
+  end
+  redis.call(unpack(create))
   redis.call('HSET', records, field, place)
   made = 'made'
 end
@@ -51,10 +72,10 @@ end
 local lane_start = ARGV[2]
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 or group_at(KEYS[1], ARGV[1]) then lane_start = '0' end
 for i = 6, #ARGV do
-  local at = 6 + (i - 6) * 2
-  ensure(KEYS[at], KEYS[at + 1], KEYS[5], ARGV[1] .. ':' .. ARGV[i], lane_start)
+  local at = 7 + (i - 6) * 2
+  ensure(ARGV[i], KEYS[at], KEYS[at + 1], KEYS[6], ARGV[1] .. ':' .. ARGV[i], lane_start)
 end
-ensure(KEYS[1], KEYS[4], KEYS[2], ARGV[1], ARGV[2])
+ensure('default', KEYS[1], KEYS[5], KEYS[2], ARGV[1], ARGV[2])
 -- On record from here on: whoever would delete it finds its worker at once.
 if ARGV[5] ~= '' then
   local time = redis.call('TIME')

@@ -19,10 +19,12 @@ local due = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[6]
 local row = {}
 for i = 7, #ARGV do row[#row + 1] = ARGV[i] end
 redis.call('HSET', KEYS[4], ARGV[5], cmsgpack.pack(row, tonumber(ARGV[6])))
-redis.call('ZADD', KEYS[3], string.format('%.0f', due), ARGV[5])
+local new = redis.call('ZADD', KEYS[3], string.format('%.0f', due), ARGV[5])
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], ARGV[3]) end
 redis.call('HDEL', KEYS[5], ARGV[5])
 if KEYS[6] then redis.call('ZREM', KEYS[6], ARGV[5]) end
 redis.call('HINCRBY', KEYS[2], 'retried', 1)
+-- After a reset an entry may be delivered again while it waits for a retry already: of two, one waits from now on.
+if new == 0 then redis.call('HINCRBY', KEYS[2], 'merged', 1) end
 return 1

@@ -1,15 +1,62 @@
--- Set where a group reads on, and record that it began there, so that a group that is made again begins there too.
--- KEYS 1 stream of the lane   2 the hash that records it
--- ARGV 1 group   2 its field in the hash   3 the id after which it reads on, or "$"
--- Returns the id. What is pending stays pending. Recorded last: what was refused before is not on record.
+-- Set where a group reads on, record that it began there, so that a group that is made again begins there too, and count what
+-- it gets again, or never.
+-- KEYS 1 stream of the lane   2 the hash that records where it began   3 totals   4 books
+-- ARGV 1 group   2 its field in KEYS 2   3 the id after which it reads on, or "$"   4 lane
+-- Returns the id. What is pending before it stays pending. What is pending after it is unread again: settled once it was
+-- delivered anew, it would count twice. Of an id in the midst of the stream entries are counted, up to a bound; beyond it
+-- nobody knows, and the books begin anew with the next look (watch.lua). As the server is told how many the group was given,
+-- it can say later how many it wasn't.
+-- Recorded last: what was refused before is not on record.
+--! groups
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
-redis.call('HDEL', KEYS[2], '')
-redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[3])
+for at = 2, 4 do redis.call('HDEL', KEYS[at], '') end
+local MOST, PAGE = 10000, 500
+local stream, group = stream_at(KEYS[1]), group_at(KEYS[1], ARGV[1])
 local place = ARGV[3]
-for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local group = {}
-  for i = 1, #row, 2 do group[row[i]] = row[i + 1] end
-  if group['name'] == ARGV[1] then place = group['last-delivered-id'] end
+if place == '$' then place = stream and stream['last-generated-id'] or '0-0' end
+if not string.find(place, '-', 1, true) then place = place .. '-0' end
+
+local function count_between(first, last)
+  local count = 0
+  while count <= MOST do
+    local page = redis.call('XRANGE', KEYS[1], '(' .. first, last, 'COUNT', PAGE)
+    count = count + #page
+    if #page < PAGE then return count end
+    first = page[#page][1]
+  end
+end
+
+local last = group and group['last-delivered-id'] or '0-0'
+local back, unread, more = is_before(place, last), count_after(stream, place), nil
+if group then
+  local before = count_after(stream, last, group['lag'] or nil)
+  if before and unread then
+    more = unread - before
+  else
+    local between = count_between(back and place or last, back and last or place)
+    more = between and (back and between or -between)
+    if more and before then unread = before + more end
+  end
+end
+local setid = {'XGROUP', 'SETID', KEYS[1], ARGV[1], place}
+if unread and stream and stream['entries-added'] then
+  setid[6], setid[7] = 'ENTRIESREAD', string.format('%.0f', stream['entries-added'] - unread)
+end
+redis.call(unpack(setid))
+
+local taken, pending = 0, {}
+repeat
+  pending = redis.call('XPENDING', KEYS[1], ARGV[1], '(' .. place, '+', PAGE)
+  for i, entry in ipairs(pending) do pending[i] = entry[1] end
+  if #pending > 0 then taken = taken + redis.call('XACK', KEYS[1], ARGV[1], unpack(pending)) end
+until #pending < PAGE
+if not more then
+  redis.call('HSET', KEYS[4], 'before ' .. ARGV[4], '?')
+elseif more > taken then
+  redis.call('HINCRBY', KEYS[3], 'given-again', more - taken)
+elseif more < taken then
+  -- Back, it lacks what was pending and is gone from the stream.
+  redis.call('HINCRBY', KEYS[3], back and 'vanished' or 'passed-over', taken - more)
 end
 redis.call('HSET', KEYS[2], ARGV[2], place)
 return place

@@ -17,3 +17,21 @@ local function group_at(key, name)
     if group['name'] == name then return group end
   end
 end
+
+-- Ids are compared as text, digits by digits: as numbers they are exact to 2^53 only, and any client may give any id.
+local function is_before(a, b)
+  local a_ms, a_seq = string.match(a, '(%d+)-(%d+)')
+  local b_ms, b_seq = string.match(b, '(%d+)-(%d+)')
+  if a_ms == b_ms then a_ms, b_ms = a_seq, b_seq end
+  if #a_ms ~= #b_ms then return #a_ms < #b_ms end
+  return a_ms < b_ms
+end
+
+-- How many entries of a stream come after an id: known at either end of it; in between it is what the server says, `lag`,
+-- or nil. Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
+local function count_after(stream, id, lag)
+  if not stream or stream['length'] == 0 or not is_before(id, stream['last-generated-id']) then return 0 end
+  if is_before(id, stream['first-entry'][1]) then return stream['length'] end
+  if lag and lag > stream['length'] then return nil end
+  return lag
+end

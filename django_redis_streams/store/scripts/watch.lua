@@ -1,0 +1,47 @@
+-- Look at the books of one group, and enter what others did to it since the last look: it can be told by what was seen then.
+-- KEYS and ARGV are those of books.lua.
+-- Returns what was entered: {name, count, …}.
+-- Books that nobody could reckon begin here, once all is known that waits. What was seen is written last: where that is
+-- refused, all is entered already, and the next look finds the books balanced.
+--! books
+redis.call('XACK', KEYS[6], ARGV[1], '0-0')
+redis.call('HDEL', KEYS[3], '')
+redis.call('HDEL', KEYS[5], '')
+local book = look()
+-- Deleted, or gone and about to be made again.
+if not book.published and book.lanes[1].added then return {} end
+local now, before = holders(book.lanes), {}
+for _, lane in ipairs(book.lanes) do
+  if lane.group and not lane.start then return {} end
+  before[lane.name] = lane.before
+end
+if book.uncounted then
+  local left = balance(book)
+  if not left then return {} end
+  for _, lane in ipairs(book.lanes) do
+    if lane.group and not lane.before then
+      lane.before = left
+      left = 0
+    end
+  end
+elseif balance(book) ~= 0 then
+  explain(book, now)
+end
+
+local entered, seen = {}, {lanes = {}, consumers = now}
+for name, count in pairs(book.booked) do
+  redis.call('HINCRBY', KEYS[3], name, count)
+  entered[#entered + 1] = name
+  entered[#entered + 1] = count
+end
+for _, lane in ipairs(book.lanes) do
+  if lane.before ~= before[lane.name] then
+    redis.call('HSET', KEYS[5], 'before ' .. lane.name, string.format('%.0f', lane.before))
+  end
+  if lane.made_again then redis.call('HDEL', KEYS[5], 'made-again ' .. lane.name) end
+  if lane.group and lane.added then
+    seen.lanes[lane.name] = {added = lane.added, last = lane.group['last-delivered-id']}
+  end
+end
+redis.call('HSET', KEYS[5], 'seen', cjson.encode(seen))
+return entered
