@@ -14,8 +14,10 @@ from typing import Any, Final, NoReturn, Self, cast
 
 from .exceptions import Reject, Retry
 
-__all__ = ["NO_HEADERS", "Draft", "Message", "made_at", "new_id", "new_ids"]
+__all__ = ["LONGEST_TYPE", "NO_HEADERS", "Draft", "Message", "made_at", "new_id", "new_ids"]
 
+# In characters: no longer type is published, or matched with a name or pattern.
+LONGEST_TYPE: Final = 1_000
 NO_HEADERS: Final[Mapping[str, Any]] = MappingProxyType({})
 # Entry ids may be given by any client and lie beyond what a datetime can hold: 9999-12-31T23:59:59.999.
 _LATEST_MS: Final = 253_402_300_799_999

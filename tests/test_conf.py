@@ -228,6 +228,7 @@ def test_a_timeout_may_be_none(declare):
         ({"fields": []}, "at least one"),
         ({"fields": "id"}, "expected a list of texts"),
         ({"type": ""}, "expected text"),
+        ({"type": "x" * 1_001}, "of at most 1,000 characters"),
         (["created"], "expected a dict"),
     ],
 )

@@ -210,6 +210,22 @@ def test_what_no_handler_takes_is_dead_lettered(raw: Raw) -> None:
     assert letter.fields == ["type", "unknown", "a", "1"]
 
 
+@pytest.mark.timeout(40)
+def test_a_type_of_any_length_holds_up_nobody(raw: Raw) -> None:
+    """No pattern takes one that is too long: a dead letter, whose error doesn't repeat it and whose fields do."""
+    handler("orders", group="billing", type="order.*.item.*.changed")(lambda _: None)
+    long = "order." + ".item." * 150_000
+    raw.xadd("orders", {"type": long, "a": "1"})
+    raw.xadd("orders", {"type": "order.7.item.8.changed"})
+    drain()
+    assert totals(raw) == {"acknowledged": 1, "dead-lettered": 1}
+    (letter,) = letters(raw)
+    assert letter.metadata["reason"] == "no handler"
+    assert "which has 900,006 characters" in letter.metadata["error"]
+    assert len(letter.metadata["error"]) < 200
+    assert letter.fields == ["type", long, "a", "1"]
+
+
 def test_what_no_handler_takes_is_skipped_where_the_group_says_so(raw: Raw, group: Any) -> None:
     """UNMATCHED "skip": acknowledged, and counted as skipped, not as acknowledged."""
     group(UNMATCHED="skip")

@@ -1,7 +1,9 @@
 """Handlers: what can be declared, where it is found, and which handler a message is for."""
 
 import asyncio
+import itertools
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,6 +17,7 @@ from django_redis_streams import handler, handlers
 from django_redis_streams.conf import GroupConfig
 from django_redis_streams.exceptions import ConfigurationError, HandlerError
 from django_redis_streams.handlers import registry
+from django_redis_streams.message import LONGEST_TYPE
 from django_redis_streams.retry import RetryPolicy
 
 
@@ -134,6 +137,7 @@ def test_timeout_is_in_seconds(alone, given, seconds):
         ({"type": ""}, "@handler(type=''): expected a type's name, a pattern such as 'order.*', or a list of these"),
         ({"type": []}, "expected a type's name"),
         ({"type": [1]}, "expected a type's name"),
+        ({"type": ["a", "x" * 1_001]}, "expected text that isn't empty, of at most 1,000 characters"),
         ({"type": 5}, "expected a type's name"),
         ({"batch": 1}, "@handler(batch=1): expected True or False"),
         ({"atomic": None}, "@handler(atomic=None): expected True, False or the alias of a database"),
@@ -243,6 +247,45 @@ def test_most_exact_type_wins(alone, type_, taken_by):
     for each in ("order.paid", "*.paid", "order.*", "order.paid.*", "a[b]*", None):
         declare(type=each)
     assert handlers.of("orders", "billing").find(type_).types == ((taken_by,) if taken_by else ())
+
+
+@pytest.mark.parametrize("stars", range(1, 4))
+def test_a_star_is_any_text(alone, stars):
+    """A pattern takes exactly what it says: for all short ones, what the same regular expression does."""
+    texts = ["".join(each) for length in range(4) for each in itertools.product("ab", repeat=length)]
+    for parts in itertools.product(["", "a", "ab", "aba"], repeat=stars + 1):
+        with handlers.isolated():
+            declare(type="*".join(parts))
+            found = handlers.of("orders", "billing")
+            told = re.compile(".*".join(parts))
+            for text in map("".join, itertools.product(texts, ["", "a", "ab"])):
+                assert bool(found.find(text)) == bool(told.fullmatch(text)), (parts, text)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("pattern", "type_"),
+    [
+        ("order.*.item.*.changed", "order." + ".item." * 160),
+        ("*".join("a" * 10), "a" * 999 + "b"),
+        ("*".join(["ab"] * 200) + "*c", "ab" * 499),
+    ],
+)
+def test_a_type_is_matched_in_one_go(alone, pattern, type_):
+    """However many stars there are, and whatever a type holds that comes from anybody."""
+    declare(type=pattern)
+    assert len(type_) > 900
+    assert handlers.of("orders", "billing").find(type_) is None
+
+
+def test_a_type_that_is_too_long_is_taken_by_no_name_and_no_pattern(alone):
+    """The handler without a type takes it, as it takes all else."""
+    declare(type="order.*")
+    longest = "order." + "x" * (LONGEST_TYPE - len("order."))
+    assert handlers.of("orders", "billing").find(longest).types == ("order.*",)
+    assert handlers.of("orders", "billing").find(longest + "x") is None
+    declare()
+    assert handlers.of("orders", "billing").find(longest + "x").types == ()
 
 
 def test_order_of_declaration_does_not_matter(alone):

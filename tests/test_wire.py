@@ -286,6 +286,7 @@ def test_flat_takes_no_text_twice():
     ("given", "said"),
     [
         ({"type": 5}, "type=5: expected text"),
+        ({"type": "x" * 1_001}, "x'… has 1,001 characters: expected at most 1,000"),
         ({"key": 5}, "key=5: expected text"),
         ({"type": "\ud800"}, "type holds '\\ud800', half a character"),
         ({"key": "\udcff"}, "key holds"),

@@ -61,7 +61,7 @@ _GROUP: Final[Table] = {
 _MODEL: Final[Table] = {
     "on": ("on", values.events),
     "fields": ("fields", values.optional(values.some)),
-    "type": ("type", values.optional(values.text)),
+    "type": ("type", values.optional(values.message_type)),
     "lane": ("lane", values.optional(values.text)),
 }
 # What to write instead, where a server's URL is easily put.

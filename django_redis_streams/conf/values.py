@@ -12,11 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..keys import DEFAULT_LANE, LARGEST_PART
+from ..message import LONGEST_TYPE
 from .showing import holds_url, shown
 
 __all__ = [
-    "boolean", "choice", "duration", "entry_position", "events", "lanes", "mapping", "optional", "pair", "positive",
-    "prefix", "rate", "some", "text", "texts", "up_to", "url", "weights", "whole",
+    "boolean", "choice", "duration", "entry_position", "events", "lanes", "mapping", "message_type", "optional", "pair",
+    "positive", "prefix", "rate", "some", "text", "texts", "up_to", "url", "weights", "whole",
 ]  # fmt: skip
 
 _ENTRY_ID = re.compile("[0-9]{1,20}(-[0-9]{1,20})?")
@@ -36,6 +37,13 @@ def text(value: Any) -> str:
         raise ValueError("expected text that isn't empty")
     if holds_url(value):
         raise ValueError("expected text that isn't empty, and isn't a server's URL")
+    return value
+
+
+def message_type(value: Any) -> str:
+    """Text that isn't empty, short enough for a message's type."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TYPE:
+        raise ValueError(f"expected text that isn't empty, of at most {LONGEST_TYPE:,} characters")
     return value
 
 

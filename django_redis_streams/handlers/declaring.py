@@ -83,12 +83,13 @@ def _accepted(option: str, accept: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _types(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) and value:
-        return (value,)
     try:
-        return values.some(value)
+        given = values.some((value,) if isinstance(value, str) else value)
     except ValueError:
         raise ValueError("expected a type's name, a pattern such as 'order.*', or a list of these") from None
+    for each in given:
+        values.message_type(each)
+    return given
 
 
 def _atomic(value: Any) -> str | Literal[False]:

@@ -57,7 +57,7 @@ def publishes(
     accepted = {
         "on": _accepted("on", values.events, on),
         "fields": _accepted("fields", values.optional(values.some), fields),
-        "type": _accepted("type", values.optional(values.text), type),
+        "type": _accepted("type", values.optional(values.message_type), type),
         "lane": _accepted("lane", values.optional(values.text), lane),
     }
     _accepted("stream", values.text, stream)

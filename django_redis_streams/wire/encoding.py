@@ -15,6 +15,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from ..exceptions import InvalidMessage, PayloadTooLarge
 from .faults import Fault, alike, first_fault, merged_keys
+from ..message import LONGEST_TYPE
 from .names import FLAT_ID
 from .showing import shown
 
@@ -60,6 +61,11 @@ class Form:
         for name, value in (("type", type), ("key", key)):
             if value is not None and not isinstance(value, str):
                 raise InvalidMessage(f"{name}={shown(value)}: expected text.")
+        if type and len(type) > LONGEST_TYPE:
+            raise InvalidMessage(
+                f"type={type[:50]!r}… has {len(type):,} characters: expected at most {LONGEST_TYPE:,}. Put what a "
+                "message is about into its payload, key or headers."
+            )
         if format == "flat" and (key is not None or headers):
             raise InvalidMessage("FORMAT 'flat' has no field for key= and headers=; use FORMAT 'json'.")
         self._stream = stream

@@ -19,7 +19,7 @@ from .. import signals
 from ..conf import GroupConfig
 from ..exceptions import Reject, Retry
 from ..handlers import Handler, HandlerSet, transactions
-from ..message import Message
+from ..message import LONGEST_TYPE, Message
 from ..outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
 from ..store.delivery import Delivery, Run
@@ -249,7 +249,7 @@ class Executor:
             delivery.run = Run(message)
         return DeadLetter(
             Reason.NO_HANDLER,
-            Failure(error=f"No handler of group {self._group.name!r} takes the type {message.type!r}."),
+            Failure(error=f"No handler of group {self._group.name!r} takes the type {_shown(message.type)}."),
         )
 
     def _returned(
@@ -355,6 +355,11 @@ def _batch(part: _Part, rows: Sequence[int]) -> _Batch:
 
 def _as_foreign(delivery: Delivery) -> Message:
     return decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
+
+
+def _shown(type_: str) -> str:
+    """A type of any length, for an error."""
+    return repr(type_) if len(type_) <= LONGEST_TYPE else f"{type_[:50]!r}…, which has {len(type_):,} characters"
 
 
 def _line(error: BaseException) -> str:
