@@ -85,6 +85,11 @@ def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line fo
             os._exit(int(code))
         case ["sleep-for", group, seconds] if message.group == group:
             time.sleep(float(seconds))
+        case ["hold-gil-for", group]:
+            # Not before the other is being run.
+            time.sleep(0.2 if message.group == group else 0.6)
+            if message.group == group:
+                obey("hold-gil", message)
         case ["segfault-for", group] if message.group == group:
             obey("segfault", message)
         case ["die-then-wait", path, finish]:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -651,3 +652,75 @@ def test_one_that_ignores_its_end_costs_its_process_and_nobody_else(raw: Raw, fl
     assert "stubborn" in letter.fields
     assert letter.metadata["error"].startswith("TimeoutError: it ran for longer than its TIMEOUT of 0.2 s")
     assert totals(raw) == {"acknowledged": 10, "dead-lettered": 1}
+
+
+def test_time_in_which_the_loop_stands_still_counts_for_nobody(raw: Raw, group: Declare, gate: Gate) -> None:
+    """One that doesn't give way for longer than the TIMEOUT of the others: these have what they had left of it."""
+    group(TIMEOUT=0.5)
+
+    @bill
+    async def run(message: Message) -> None:
+        await asyncio.sleep(0.1)
+        if message.payload["n"] == "5":
+            time.sleep(0.8)  # noqa: ASYNC251  what it shouldn't do
+        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+
+    publish(raw, *numbered(10))
+    drain()
+    assert totals(raw)["acknowledged"] >= 9
+    assert [each.fields[:2] for each in letters(raw)] in ([], [["n", "5"]])
+
+
+def test_what_a_function_of_the_same_consumer_takes_counts_for_nobody(raw: Raw, group: Declare) -> None:
+    """A coroutine in flight can't end meanwhile, however often that happens."""
+    group(TIMEOUT=0.3, BATCH_SIZE=1)
+
+    @handler("orders", group="billing", type="function", timeout=60)
+    def run(message: Message) -> None:
+        time.sleep(1.2)
+
+    @bill
+    async def run_async(message: Message) -> None:
+        for _ in range(8):
+            await asyncio.sleep(0.01)
+
+    publish(raw, *numbered(2), *numbered(4, 2, type="function"))
+    drain()
+    assert totals(raw) == {"acknowledged": 6}
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.4])
+def test_one_that_holds_the_loop_again_and_again_is_cancelled(raw: Raw, group: Declare, seconds: float) -> None:
+    """Nobody may excuse himself for ever; where nothing is seen of who held it, that takes some times its TIMEOUT."""
+    group(TIMEOUT=0.1)
+
+    @bill
+    async def run(message: Message) -> None:
+        while True:
+            time.sleep(seconds)  # noqa: ASYNC251  as above
+            await asyncio.sleep(0)
+
+    publish(raw, *numbered(1))
+    drain()
+    assert totals(raw) == {"dead-lettered": 1}
+
+
+def test_a_server_that_stands_still_counts_for_nobody(streams: Declare, make_server: Callable[..., Server]) -> None:
+    """A consumer that waits for an answer lets no coroutine get on, so it isn't to blame for that time."""
+    server = make_server()
+    streams({"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 0, "TIMEOUT": 2}}}}, URL=server.url)
+    both = asyncio.Barrier(2)
+
+    @bill
+    async def run(message: Message) -> None:
+        await both.wait()
+        if message.payload["n"] == "0":
+            server.pause()
+            threading.Timer(4, server.cont).start()
+        else:
+            await asyncio.sleep(1.5)
+
+    publish(server.raw(), *numbered(2))
+    with working():
+        wait_until(lambda: totals(server.raw()) == {"acknowledged": 2})

@@ -558,3 +558,42 @@ def test_the_time_of_a_batch_is_told_once() -> None:
         assert not list(executor.run(numbered(3), Permission(lambda _: True), runs := Runs([])))
     assert runs.durations[0] > 0
     assert runs.durations[1:] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_is_decoded_stands_on_the_slots_meanwhile(monkeypatch: pytest.MonkeyPatch, is_async: bool) -> None:
+    """With the group's TIMEOUT from then on; whoever is going to handle it. Afterwards nothing does."""
+    slots = Slots(STREAM, group := GroupConfig(name="billing", timeout=10.0, batch_size=2))
+    seen: list[tuple[list[str], float]] = []
+
+    def decode_seen(entries: list[Delivery]) -> Any:
+        assert slots.decoding is not None
+        rows, deadline = slots.decoding
+        seen.append((slots.names(rows), deadline - time.monotonic()))
+        return decode_all(entries)
+
+    async def run_later(_: Message) -> None: ...
+
+    bill(run_later if is_async else lambda _: None)
+    monkeypatch.setattr("django_redis_streams.worker.executor.decode_all", decode_seen)
+    with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
+        assert not list(executor.run(numbered(3), Permission(lambda _: True), Runs([])))
+    assert [names for names, _ in seen] == [["orders/1-0", "orders/2-0"], ["orders/3-0"]]
+    assert all(9 < left <= 10 for _, left in seen)
+    assert slots.decoding is None
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_look_at_the_databases_counts_against_the_timeout(monkeypatch: pytest.MonkeyPatch, batch: bool) -> None:
+    """A connection whose other end is gone may let it wait for long: the message that it is for stands on the slots."""
+    slots = Slots(STREAM, group := GroupConfig(name="billing"))
+    seen: list[int] = []
+
+    @handler("orders", group="billing", batch=batch)
+    def run(_: Any) -> None: ...
+
+    with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
+        executor._databases.any_open = True
+        monkeypatch.setattr(executor._databases, "before_message", lambda: seen.append(len(slots.running())))
+        assert not list(executor.run(numbered(1), Permission(lambda _: True), Runs([])))
+    assert seen == [1]

@@ -152,6 +152,18 @@ def test_any_payload_can_be_shown(raw: Raw, data: str) -> None:
     assert inspection.dead_letters().rows[0].payload
 
 
+def test_a_payload_that_is_shown_is_not_much_longer_than_it_is(raw: Raw) -> None:
+    """Indented where it has room; deep in lists each number would stand behind a line of spaces."""
+    numbers = ",".join(["1"] * 2_000)
+    raw.xadd("orders", {"id": "00000000-0000-0000-0000-000000000000", "data": "[" * 500 + numbers + "]" * 500})
+    raw.xadd("orders", {"id": "00000000-0000-0000-0000-000000000001", "data": '{"a":[1]}'})
+    states.bury()
+    flat, deep = sorted((row.payload for row in inspection.dead_letters().rows), key=len)
+    assert flat.splitlines() == ["{", '  "a": [', "    1", "  ]", "}"]
+    assert deep.count("1") == 2_000
+    assert len(deep) < 10_000
+
+
 def test_looking_changes_nothing(raw: Raw) -> None:
     """Delivery counts, idle times, sets and streams are as before."""
     states.publish(raw, {"a": "1"}, {"a": "2"}, {"a": "3"})

@@ -22,6 +22,10 @@ __all__ = [
     "numbers", "pending", "retrying",
 ]  # fmt: skip
 
+# How much longer than its fields a payload may become by being indented. Of numbers 900 lists deep each would
+# stand behind 1,800 spaces, and a megabyte would become a gigabyte.
+_MOST_ROOM: Final = 10
+_ANY_ROOM: Final = 10_000
 # Any client may give any entry id. A day short of the last moment that a datetime holds: a time zone may be added.
 _LATEST: Final = datetime(9999, 12, 30, tzinfo=UTC)
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -98,7 +102,7 @@ class Row:
         origin = Origin(stream=self.stream, group=self.group, key=self.key)
         try:
             decoded = wire.decode(origin, self.published_id, fields).payload
-            return json.dumps(decoded, indent=2, ensure_ascii=False)
+            return _indented(decoded, _MOST_ROOM * sum(map(len, fields)) + _ANY_ROOM)
         except (ValueError, RecursionError):
             values = dict(zip(fields[::2], fields[1::2], strict=False))
             return values.get("data", "")
@@ -263,3 +267,14 @@ def _foreign(key: str, found: Found) -> Mapping[str, Any]:
         "published_id": found.entry_id,
         "fields": fields,
     }
+
+
+def _indented(value: Any, most: int) -> str:
+    """JSON for people, indented where it takes no more than so many characters."""
+    parts, size = [], 0
+    for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
+        size += len(part)
+        if size > most:
+            return json.dumps(value, ensure_ascii=False)
+        parts.append(part)
+    return "".join(parts)

@@ -14,8 +14,8 @@ from typing import Any, Final
 from django.core.serializers.json import DjangoJSONEncoder
 
 from ..exceptions import InvalidMessage, PayloadTooLarge
-from .faults import Fault, alike, first_fault, merged_keys
 from ..message import LONGEST_TYPE
+from .faults import Fault, alike, first_fault, merged_keys
 from .names import FLAT_ID
 from .showing import shown
 

@@ -127,7 +127,7 @@ class Consumer:
 
     def _turn(self, link: Link) -> None:
         self._settling.take_flushed()
-        self._executor.now = time.monotonic()
+        self._executor.get_on()
         self._flight.advance()
         if self._ledger.full or not self._reader.ahead:
             self._attend(link)
@@ -250,7 +250,7 @@ class Consumer:
         """Asked right before each message: whether it is still ours to run, and one more may be begun."""
         if self._executor.now - delivery.since > self._sure_for:
             self._make_sure(delivery)
-            self._executor.now = time.monotonic()
+            self._executor.get_on()
         if self._stop.asked or self.session.deleted or delivery not in self.holdings:
             return False
         if self._begin is not None and not self._begin():
@@ -279,6 +279,7 @@ class Consumer:
             sure = True
 
         while not (sure or self._stop.is_set() or self.session.deleted):
+            self._executor.get_on()
             self.session.attempt(ask)
 
     def _idle(self, link: Link) -> None:
@@ -318,6 +319,10 @@ class Consumer:
         # First, or its error would leave these on a way that they were never sent.
         self._reader.free(link)
         self._settling.settle(link, self._ledger.send())
+
+    def note_holder(self) -> None:
+        """For the main thread: where the event loop doesn't turn, say on the slots what keeps it from that."""
+        self._executor.coroutines.note_holder()
 
     def flush(self, link: Link) -> None:
         """Settle what waits for a handler to end. The keeper calls it, from its thread, on its link."""

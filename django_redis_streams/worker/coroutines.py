@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from math import inf
 from typing import Any
@@ -21,6 +21,7 @@ from ..message import Message
 from ..outcomes import HANDLED, Outcome
 from ..store.delivery import Delivery
 from .board import Slots
+from .deadlines import GRACE, Batch, Deadlines
 from .event_loop import EventLoop
 from .rows import Rows
 
@@ -30,11 +31,9 @@ __all__ = ["LATEST", "Coroutines"]
 LATEST = 0.05
 # In seconds: how often old connections are closed while there is no moment without a coroutine.
 _TIDY_EACH = 1.0
-# In seconds: what was cancelled at its deadline has so long to end, before the supervisor ends the process for it.
-_GRACE = 2.0
 
 # A batch for one call, and the coroutine where that was called already; True where it was allowed to run before.
-_Call = tuple[Handler, list[tuple[Delivery, Message]], Coroutine[Any, Any, Any] | None, bool]
+_Call = tuple[Handler, Batch, Coroutine[Any, Any, Any] | None, bool]
 # What is called with one message, and was not called yet: most are.
 _Single = tuple[Handler, Delivery, Message]
 _Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Outcome]
@@ -59,6 +58,9 @@ class Coroutines:
         self._group = group
         self._most = group.async_concurrency
         self._rows = Rows(slots)
+        self._deadlines = Deadlines(slots, self._rows)
+        # What is in flight, by the first message of each call.
+        self._tasks = self._deadlines.calls
         self._judged = judged
         self._decoded = decoded
         self._fails_all = fails_all
@@ -70,10 +72,11 @@ class Coroutines:
         self._running = 0
         # When the last of them began, or ended.
         self._now = 0.0
-        # What is in flight, by the first message of each call: the task, and by when it is to have ended.
-        self._tasks: dict[Delivery, tuple[asyncio.Task[None], float]] = {}
-        self._soonest = inf
-        self._timed_out: set[Delivery] = set()
+        # Whether the loop is to say that it turns, while it runs.
+        self._ticks = False
+        # While some are begun, the last of them: from Python 3.12 on it takes its first step in that.
+        self._begins = False
+        self._latest: Sequence[Delivery] = ()
         self._ended: list[Delivery] = []
         self._durations: list[float] = []
         self._wakes = False
@@ -95,9 +98,7 @@ class Coroutines:
         """Whether there is a loop, which has to run while the consumer waits, and can."""
         return self._event_loop is not None and not self._event_loop.running
 
-    def add(
-        self, handler: Handler, batch: list[tuple[Delivery, Message]], coroutine: Coroutine[Any, Any, Any] | None = None
-    ) -> None:
+    def add(self, handler: Handler, batch: Batch, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         """Run a call for these as soon as there is room; `coroutine` where the handler was called already."""
         self._backlog.append((handler, batch, coroutine, coroutine is not None))
 
@@ -117,16 +118,22 @@ class Coroutines:
             self._event_loop = EventLoop()
         if not self._running:
             self._event_loop.databases.trust_nothing()
+        self._deadlines.turn(outside=True)
+        if not self._ticks:
+            self._ticks = True
+            self._event_loop.later(LATEST, self._tick)
         self._event_loop.call(self._begin)
+        self._deadlines.turn()
         return self._next_has_room
 
     def wait(self, seconds: float, *, fd: int | None = None, until_ended: bool = False) -> None:
         """Let them run for so long, or until the file descriptor can be read, or one of them has ended."""
         if self._event_loop is not None and not (until_ended and self._ended):
-            self._enforce_deadlines()
+            self._deadlines.turn(outside=True)
             self._wakes = until_ended
             self._event_loop.wait(seconds, fd)
             self._wakes = False
+            self._deadlines.turn()
 
     def take(self) -> tuple[list[Delivery], list[float]]:
         """Those that have ended since the last time, with their outcomes, and each one's share of what its run took."""
@@ -135,6 +142,11 @@ class Coroutines:
             self._ended, self._durations = [], []
             self._tidy()
         return taken
+
+    def note_holder(self) -> None:
+        """For another thread: where the loop doesn't turn, say on the slots what keeps it from that."""
+        if self._event_loop is not None and self._running:
+            self._deadlines.note_holder(self._event_loop, self._latest if self._begins else None)
 
     def close(self) -> None:
         """Cancel what still runs, and let go of the loop and of its databases."""
@@ -148,20 +160,24 @@ class Coroutines:
         return bool(self._singles) and self._running < self._most
 
     def _begin(self) -> None:
+        self._begins = True
         self._now = time.monotonic()
         until = self._now + LATEST
         if not self._running:
             first = [delivery for _, batch, _, _ in self._backlog for delivery, _ in batch]
             self._rows.name_next(first + [delivery for _, delivery, _ in self._singles])
-        while self._backlog and self._now < until and self._next_has_room:
-            self._begin_call(*self._backlog.popleft())
-        if not self._backlog:
-            self._begin_singles(until)
+        try:
+            while self._backlog and self._now < until and self._next_has_room:
+                self._begin_call(*self._backlog.popleft())
+            if not self._backlog:
+                self._begin_singles(until)
+        finally:
+            self._begins = False
 
     def _begin_call(
         self,
         handler: Handler,
-        batch: list[tuple[Delivery, Message]],
+        batch: Batch,
         coroutine: Coroutine[Any, Any, Any] | None,
         allowed: bool,
     ) -> None:
@@ -173,6 +189,7 @@ class Coroutines:
             seconds = handler.deadline(self._group, 0.0)
             self._running += len(batch)
             assert self._event_loop is not None
+            self._latest = [delivery for delivery, _ in batch]
             task = self._event_loop.task(self._run(handler, batch, coroutine, seconds))
             if not task.done():
                 self._suspended(task, seconds, handler, batch, coroutine)
@@ -190,6 +207,7 @@ class Coroutines:
             if handler is not latest:
                 latest, seconds = handler, handler.deadline(self._group, 0.0)
             self._running += 1
+            self._latest = (delivery,)
             task = begin(run(handler, delivery, message, seconds))
             if not task.done():
                 self._suspended(task, seconds, handler, [(delivery, message)], None)
@@ -199,7 +217,7 @@ class Coroutines:
         task: asyncio.Task[None],
         seconds: float,
         handler: Handler,
-        batch: list[tuple[Delivery, Message]],
+        batch: Batch,
         coroutine: Coroutine[Any, Any, Any] | None,
     ) -> None:
         """It waits for something, or before Python 3.12 for its first turn."""
@@ -207,13 +225,13 @@ class Coroutines:
             task.add_done_callback(partial(self._cancelled_unrun, handler, batch, coroutine))
             self._now = time.monotonic()
         deadline = self._now + seconds
-        self._tasks[batch[0][0]] = task, deadline
-        self._soonest = min(self._soonest, deadline)
+        self._tasks[batch[0][0]] = task, deadline, seconds, batch
+        self._deadlines.soonest = min(self._deadlines.soonest, deadline)
 
     def _cancelled_unrun(
         self,
         handler: Handler,
-        batch: list[tuple[Delivery, Message]],
+        batch: Batch,
         coroutine: Coroutine[Any, Any, Any] | None,
         task: asyncio.Task[None],
     ) -> None:
@@ -228,7 +246,7 @@ class Coroutines:
     async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, seconds: float) -> None:
         """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
         self._now = began = time.monotonic()
-        row = self._rows.take(delivery, began + seconds + _GRACE)
+        row = self._rows.take(delivery, began + seconds + GRACE)
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
@@ -248,13 +266,13 @@ class Coroutines:
     async def _run(
         self,
         handler: Handler,
-        batch: list[tuple[Delivery, Message]],
+        batch: Batch,
         coroutine: Coroutine[Any, Any, Any] | None,
         seconds: float,
     ) -> None:
         """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
         self._now = began = time.monotonic()
-        rows = [self._rows.take(delivery, began + seconds + _GRACE) for delivery, _ in batch]
+        rows = [self._rows.take(delivery, began + seconds + GRACE) for delivery, _ in batch]
         try:
             await (coroutine or handler.function([message for _, message in batch]))
         except BaseException as error:  # noqa: BLE001
@@ -270,14 +288,11 @@ class Coroutines:
 
     def _leave(self, first: Delivery) -> None:
         """One that was suspended has ended."""
-        del self._tasks[first]
-        self._timed_out.discard(first)
+        self._deadlines.end(first)
         if self._wakes and self._event_loop is not None:
             self._event_loop.stop()
 
-    def _failed(
-        self, handler: Handler, batch: list[tuple[Delivery, Message]], error: BaseException, began: float
-    ) -> None:
+    def _failed(self, handler: Handler, batch: Batch, error: BaseException, began: float) -> None:
         """Of a batch, each is run alone, so that the guilty one is found, if there may be one."""
         if len(batch) == 1 or self._fails_all(handler, [delivery for delivery, _ in batch], error):
             self._end(handler, batch, error, began)
@@ -285,29 +300,22 @@ class Coroutines:
         # Decoded anew: the call that failed may have marked or changed them.
         self._backlog.extend((handler, [(each, self._decoded(each))], None, True) for each, _ in batch)
 
-    def _enforce_deadlines(self) -> None:
-        """Cancel what runs beyond its TIMEOUT, once: what goes on nevertheless is the supervisor's to end."""
-        now = time.monotonic()
-        if now < self._soonest:
-            return
-        for first, (task, deadline) in self._tasks.items():
-            if deadline <= now and first not in self._timed_out:
-                self._timed_out.add(first)
-                task.cancel()
-        left = [deadline for first, (_, deadline) in self._tasks.items() if first not in self._timed_out]
-        self._soonest = min(left, default=inf)
+    def _tick(self) -> None:
+        """Called in the loop again and again, while something is in flight."""
+        self._deadlines.turn()
+        self._ticks = bool(self._running) and self._event_loop is not None
+        if self._ticks and self._event_loop is not None:
+            self._event_loop.later(LATEST, self._tick)
 
     def _told(self, error: BaseException, handler: Handler, first: Delivery) -> BaseException:
         """The error; of one that was cancelled at its deadline, that."""
-        if first not in self._timed_out or not isinstance(error, asyncio.CancelledError):
+        if first not in self._deadlines.timed_out or not isinstance(error, asyncio.CancelledError):
             return error
         timeout = self._group.timeout if handler.timeout is None else handler.timeout
         told = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and was cancelled")
         return told.with_traceback(error.__traceback__)
 
-    def _end(
-        self, handler: Handler, batch: list[tuple[Delivery, Message]], error: BaseException | None, began: float
-    ) -> None:
+    def _end(self, handler: Handler, batch: Batch, error: BaseException | None, began: float) -> None:
         took = (time.monotonic() - began) / len(batch)
         for delivery, message in batch:
             cause = message.asked if error is None else error

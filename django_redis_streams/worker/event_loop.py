@@ -67,6 +67,14 @@ class EventLoop:
             if fd is not None:
                 self._loop.remove_reader(fd)
 
+    def later(self, seconds: float, do: Callable[[], None]) -> None:
+        """Call this in the loop, once, when it runs at that time or after it."""
+        self._loop.call_later(seconds, do, context=self._context)
+
+    def current_task(self) -> asyncio.Task[Any] | None:
+        """The task that takes a step right now, for any thread; None where a callback runs, or nothing."""
+        return asyncio.current_task(self._loop)
+
     def stop(self) -> None:
         """Called in the loop: end its turn."""
         self._loop.stop()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
+from math import inf
 from typing import Any, NamedTuple
 
 from .. import signals
@@ -125,7 +126,7 @@ class Executor:
         self._databases = Databases()
         self._heard = False
         self._async = {each for each in handlers if each.is_async}
-        self._runs_functions = len(self._async) < len(handlers)
+        self._timeout = inf if group.timeout is None else group.timeout
         self.coroutines = Coroutines(group, slots, self._outcome, decode_entry, self._fails_all)
 
     @property
@@ -151,8 +152,7 @@ class Executor:
         # What was claimed or looked for may be more than there are rows.
         for first in range(0, len(deliveries), self._slots.rows):
             part = deliveries[first : first + self._slots.rows]
-            if self._runs_functions:
-                self._slots.name_batch(part)
+            self._slots.name_batch(part)
             yield from self._run_part(part, may_run, runs)
         self._after_batch()
 
@@ -161,7 +161,10 @@ class Executor:
         deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
         may_run_one = may_run.one
         ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
+        # Whatever happens in there, the supervisor sees with which messages: a hang, or a crash.
+        self._slots.decode(len(deliveries), self.now + self._timeout)
         part = _Part(deliveries, decode_all(deliveries), may_run, runs)
+        self._slots.decoded()
         seen: Any = part  # none of the types
         self.now = clock()  # no handler's TIMEOUT begins before its message is there
         for row, message in enumerate(part.messages):
@@ -192,9 +195,14 @@ class Executor:
                     self._go_on()
         yield from self._run_batches(part)
 
+    def get_on(self) -> None:
+        """The thread gets on: it neither runs a handler nor hangs. Said to the supervisor at least once a second."""
+        self.now = time.monotonic()
+        self._slots.get_on(self.now)
+
     def _go_on(self) -> None:
         """There was a pause, in which all outcomes were settled."""
-        self.now = time.monotonic()
+        self.get_on()
         self._late = self.now + LATEST
 
     def _way(self, type_: str | None, part: _Part) -> _Way:
@@ -275,6 +283,7 @@ class Executor:
                     yield
                     self._go_on()
                 # Decoded anew: the call that failed may have marked or changed it.
+                self._slots.run([row], self.now + self._timeouts[handler])
                 alone, began = _Batch([row], [delivery], [decode_entry(delivery)]), self.now
                 self._judge_batch(handler, alone, self._failure_of_batch(handler, alone), began, runs)
         if self.now > self._late:

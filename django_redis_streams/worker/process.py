@@ -123,14 +123,16 @@ class Process:
 
     def _run_one_after_another(self) -> None:
         """Nothing runs beside a suspect, of whatever group. Groups without any cost a look."""
-        for consumer in self._consumers:
+        for consumer, slots in zip(self._consumers, self._board.slots, strict=True):
             place = consumer.membership
             if not self._stop.is_set() and count_suspects(connections.get(place.stream.connection), place):
-                consumer.run()
+                _run_and_leave(consumer, slots)
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
         while any(thread.is_alive() for thread in threads):
             self._board.tick()
+            for consumer in self._consumers:
+                consumer.note_holder()
             stopping = self._stop.is_set()
             if signals.wait(_TICK_STOPPING if stopping else _TICK) or os.getppid() != self._supervisor:
                 self._stop.set()

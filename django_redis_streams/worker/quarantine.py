@@ -30,6 +30,7 @@ class Quarantine(Consumer):
 
     def _turn(self, link: Link) -> None:
         """Run one suspect and settle it, before the next is looked for."""
+        self._executor.get_on()
         self._settling.take_flushed()
         self._settling.settle(link, self._ledger.send_everything())
         if len(self._ledger):  # refused, and reported: nothing more begins meanwhile

@@ -42,6 +42,16 @@ class Rows:
         self._slots.deadlines[row] = deadline
         return row
 
+    def taken(self) -> dict[str, int]:
+        """The rows on which something runs now, by its token; for any thread, and seldom: it reads all names."""
+        rows = [row for row, _ in self._slots.running_rows() if row in self._all]
+        return dict(zip(self._slots.names(rows), rows, strict=True))
+
+    def put_off(self, rows: Sequence[int], seconds: float) -> None:
+        """What runs on these has so much longer."""
+        for row in rows:
+            self._slots.deadlines[row] += seconds
+
     def give_back(self, row: int) -> None:
         """What stood there has ended."""
         self._slots.deadlines[row] = 0.0

@@ -30,6 +30,8 @@ from .tell import logger
 __all__ = ["Supervisor"]
 
 _TICK = 0.5
+# When it was itself stopped for above so long, its processes get so long to say that they get on again.
+_AWAKE = 2.0
 # After the last process has ended, wardens have this long to hand back what those held.
 _WARDENS_GRACE = 10.0
 
@@ -60,6 +62,8 @@ class Supervisor:
         self._errands = Errands()
         self._deadline: float | None = None
         self._killed = False
+        self._looked = time.monotonic()
+        self._judges_from = 0.0
         self._wardens_deadline: float | None = None
         self._clean = True
         self.begins_anew = False
@@ -160,7 +164,7 @@ class Supervisor:
         row = Row(plan.places) if place.quarantine else self._tallies.take()
         tallies, joined, quarantine = row.tallies, self._joined, place.quarantine
         pid = forked(lambda: work(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine))
-        place.child = Child(pid, memberships(plan, pid, random_part), board, row)
+        place.child = Child(pid, memberships(plan, pid, random_part), board, row, alone=place.quarantine)
 
     # ------------------------------------------------------------ ending
 
@@ -189,21 +193,28 @@ class Supervisor:
         is no reason to end it.
         """
         now = time.monotonic()
-        for place in self._all_places:
-            child = place.child
-            if child is not None and not child.timed_out and child.is_overdue(now):
-                child.end_at = now if place.quarantine else now + self._plan.shutdown_timeout
-                logger.error("Process %d has a handler that runs beyond its TIMEOUT: it is replaced.", child.pid)
-                os.kill(child.pid, signal.SIGTERM)
-                self._replaced.append(child)
-                place.child = None
+        if now - self._looked > _AWAKE:
+            self._judges_from = now + _AWAKE
+        self._looked = now
+        if now >= self._judges_from:
+            self._replace_overdue(now)
         for child in self._replaced:
-            if not child.killed and child.is_overdue(now) and child.may_be_killed(now):
+            if child.killed_at is None and child.problem(now) and child.may_be_killed(now):
                 child.kill()
         for child in self._children():
             if child.needs_renewal(now):
                 child.renewed = now
                 self._errands.renew(child.consumers)
+
+    def _replace_overdue(self, now: float) -> None:
+        for place in self._all_places:
+            child = place.child
+            if child is not None and not child.timed_out and (problem := child.problem(now)):
+                child.end_at = now if place.quarantine else now + self._plan.shutdown_timeout
+                logger.error("Process %d %s: it is replaced.", child.pid, problem)
+                os.kill(child.pid, signal.SIGTERM)
+                self._replaced.append(child)
+                place.child = None
 
     def _enforce_deadlines(self) -> None:
         now = time.monotonic()
@@ -226,12 +237,21 @@ class Supervisor:
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                self._halted(pid, halted=os.WIFSTOPPED(status))
+                continue
             self._ended(pid, os.waitstatus_to_exitcode(status))
+
+    def _halted(self, pid: int, *, halted: bool) -> None:
+        """Somebody has stopped a process, or let it go on."""
+        for child in self._children():
+            if child.pid == pid:
+                child.halted = halted
 
     def _ended(self, pid: int, code: int) -> None:
         if self._exporter and self._exporter.ended(pid, code):

@@ -15,7 +15,7 @@ from .. import connections, handlers
 from ..connections import Link
 from ..exceptions import ConfigurationError, ServerUnreachable
 from ..handlers import Handler
-from ..outcomes import Failure
+from ..outcomes import DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
 from ..store.delivery import Delivery
 from ..store.hold import hand_back, renew_all
@@ -25,7 +25,7 @@ from ..store.scripts import exchange
 from ..store.settle import settle_commands
 from ..store.suspects import body_of, suspect, take_back
 from ..wire import Undecodable, decode_entry
-from .child import Remains
+from .child import Remains, Suspect
 from .patience import Patience
 from .tell import about, logger, tell, tell_vanished
 
@@ -75,8 +75,12 @@ def _attempted(place: Membership, work: Callable[[Link], None]) -> bool:
 
 def _wind_up(link: Link, dead: Remains) -> None:
     place = dead.membership
-    for delivery in body_of(link, place, dead.suspects):
-        _suspect(link, place, delivery, dead.how)
+    for each in dead.suspects:
+        for delivery in body_of(link, place, [each.token]):
+            _suspect(link, place, delivery, each)
+    for delivery in body_of(link, place, dead.undecodable):
+        error = f"It couldn't be decoded within the group's TIMEOUT of {place.group.timeout:g} s, alone in its process."
+        _settle(link, place, delivery, DeadLetter(Reason.INVALID, Failure(error=error)))
     _settle_overdue(link, dead, body_of(link, place, dead.overdue))
     for name in dead.stopped:
         take_back(link, place, name)
@@ -86,13 +90,15 @@ def _wind_up(link: Link, dead: Remains) -> None:
         logger.warning("Messages handed back that a dead process held: %d.", count, extra=about(place))
 
 
-def _suspect(link: Link, place: Membership, delivery: Delivery, how: str) -> None:
-    handler = _handler_of(place, delivery)
+def _suspect(link: Link, place: Membership, delivery: Delivery, known: Suspect) -> None:
+    # What was not decoded when its process died isn't decoded here: this one would be the next.
+    handler = _handler_of(place, delivery) if known.decoded else None
     name = handler.name if handler else ""
-    if suspect(link, place, delivery, name, how):
+    if suspect(link, place, delivery, name, known.how):
         logger.warning(
-            "%s: %r was being run by %s when its worker %s; it goes on in quarantine.",
-            place.place, delivery.history().id, name, how, extra={**about(place, delivery), "handler": name},
+            "%s: %r was being %s when its worker %s; it goes on in quarantine.",
+            place.place, delivery.history().id, f"run by {name}" if known.decoded else "decoded", known.how,
+            extra={**about(place, delivery), "handler": name},
         )  # fmt: skip
 
 
@@ -112,15 +118,20 @@ def _settle_overdue(link: Link, dead: Remains, overdue: Sequence[Delivery]) -> N
         if len(batch) == 1:
             _fail(link, place, batch[0], handler)
         else:
+            how = f"had run it, with {len(batch) - 1} others, beyond its TIMEOUT"
             for delivery in batch:
-                _suspect(link, place, delivery, f"had run it, with {len(batch) - 1} others, beyond its TIMEOUT")
+                _suspect(link, place, delivery, Suspect(delivery.token, how))
 
 
 def _fail(link: Link, place: Membership, delivery: Delivery, handler: Handler) -> None:
     timeout = place.group.timeout if handler.timeout is None else handler.timeout
     error = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and its process was ended")
     failure = Failure(handler=handler.name, error=f"TimeoutError: {error}")
-    delivery.outcome = judge(error, delivery.attempt, handler.policy(place.group), failure)
+    _settle(link, place, delivery, judge(error, delivery.attempt, handler.policy(place.group), failure))
+
+
+def _settle(link: Link, place: Membership, delivery: Delivery, outcome: Outcome) -> None:
+    delivery.outcome = outcome
     ((command, _),) = settle_commands(place, [delivery])
     (reply,) = exchange(link, [command])
     if isinstance(reply, Exception):

@@ -1,6 +1,6 @@
 """Handlers of batches and coroutines that obey as those of `obedient_handlers` do, for the worker to import.
 
-A message's `type` selects them: `batched`, `async` or `stubborn`.
+A message's `type` selects them: `batched`, `async`, `async-batched` or `stubborn`.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from pathlib import Path
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 
-from ..obedient_handlers import note
+from ..obedient_handlers import note, obey
 
 
 def seconds(message: Message) -> float:
@@ -33,11 +33,36 @@ def run_all(messages: list[Message]) -> None:
 async def run_async(message: Message) -> None:
     """Leave the loop to others meanwhile."""
     note("began", message)
-    if message.payload["do"].startswith("wait:"):
-        await wait_for(message.payload["do"].removeprefix("wait:"))
-    else:
-        await asyncio.sleep(seconds(message))
+    await obey_async(message.payload["do"], message)
     note("ended", message)
+
+
+@handler("orders", group="billing", type="async-batched", batch=True)
+async def run_all_async(messages: list[Message]) -> None:
+    """Do what each says, one after another."""
+    for message in messages:
+        note("began", message)
+    for message in messages:
+        await obey_async(message.payload["do"], message)
+    for message in messages:
+        note("ended", message)
+
+
+async def obey_async(do: str, message: Message) -> None:
+    """Do what the message says; what isn't for a coroutine holds up its loop."""
+    match do.split(":"):
+        case ["wait", path]:
+            await wait_for(path)
+        case ["loop", then, *rest]:
+            # Not before others are in flight.
+            await asyncio.sleep(0.2)
+            obey(":".join([then, *rest]), message)
+        case ["now", *then]:
+            obey(":".join(then), message)
+        case ["task", *then]:
+            await asyncio.gather(obey_async(":".join(then), message), asyncio.sleep(0))
+        case _:
+            await asyncio.sleep(seconds(message))
 
 
 async def wait_for(path: str) -> None:

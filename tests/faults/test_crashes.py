@@ -252,3 +252,175 @@ def test_a_silent_process_keeps_what_it_holds(raw: Raw, fleet: Fleet, declare: A
         each.terminate()
         fleet.finish(each)
     assert runs(fleet, "hold-gil") == [1]
+
+
+@pytest.mark.slow
+def test_a_neighbour_that_another_keeps_from_ending_is_not_to_blame(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """Where no thread of the process gets on, all that it runs is run alone: there the guilty one fails."""
+    declare({"other": {"TIMEOUT": 1, "MAX_RETRIES": 0}}, TIMEOUT=1, MAX_RETRIES=0)
+    publish(raw, "hold-gil-for:billing")
+    said = fleet.drain(deadline=50)
+    assert "it can't be told by which" in said
+    assert totals(raw) == {"dead-lettered": 1}
+    assert totals(raw, "other") == {"acknowledged": 1}
+    (letter,) = letters(raw)
+    assert "longer than its TIMEOUT of 1 s" in letter.metadata["error"]
+    assert not raw.keys("{orders}:suspects:*")
+
+
+def test_a_process_that_somebody_stops_blames_nobody(raw: Raw, fleet: Fleet, declare: Any, tmp_path: Path) -> None:
+    """What it runs doesn't wait until it is woken: another process runs it, and no run of it has failed."""
+    declare(TIMEOUT=1, MAX_RETRIES=0)
+    finish = tmp_path / "finish"
+    publish(raw, f"first-waits:{finish}:ok")
+    worker = fleet.start()
+    wait_until(lambda: fleet.noted("began"))
+    os.kill(int(fleet.noted("began")[0][-1]), signal.SIGSTOP)
+    wait_until(lambda: totals(raw) == {"acknowledged": 1})
+    worker.terminate()
+    fleet.finish(worker)
+    assert len(fleet.noted("began")) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("type_", ["", "async"])
+def test_a_worker_that_was_stopped_and_woken_blames_nobody(
+    raw: Raw, fleet: Fleet, declare: Any, type_: str, tmp_path: Path
+) -> None:
+    """However long that was: what it ran has as much time as it had before."""
+    declare(TIMEOUT=4, MAX_RETRIES=0)
+    finish = tmp_path / "finish"
+    count = 3 if type_ else 1
+    publish(raw, *[f"wait:{finish}"] * count, type=type_)
+    worker = fleet.start(TEST_HANDLERS="tests.faults.stopping")
+    wait_until(lambda: len(fleet.noted("began")) == count)
+    os.killpg(worker.pid, signal.SIGSTOP)
+    time.sleep(6)
+    os.killpg(worker.pid, signal.SIGCONT)
+    time.sleep(3)
+    finish.touch()
+    wait_until(lambda: totals(raw) == {"acknowledged": count})
+    worker.terminate()
+    assert "TIMEOUT" not in fleet.finish(worker)
+    assert len(fleet.noted("began")) == count
+
+
+# ---------------------------------------------------------------- an event loop that stands still
+
+
+@pytest.mark.parametrize(
+    "do",
+    row(
+        [
+            "loop:sleep:3600",
+            "loop:hold-gil",
+            "now:sleep:3600",
+            "task:loop:sleep:3600",
+            "task:loop:hold-gil",
+            "sleep:600",
+        ],
+        often=["loop:sleep:3600"],
+    ),
+)
+def test_of_coroutines_only_the_one_that_holds_the_loop_is_dead_lettered(
+    raw: Raw, fleet: Fleet, declare: Any, do: str
+) -> None:
+    """Others that are in flight with it don't get on either, and end well, in its process or after it."""
+    declare(TIMEOUT=1, MAX_RETRIES=0)
+    publish(raw, *["sleep:0.4"] * 4, do, *["sleep:0.4"] * 4, type="async")
+    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=80)
+    assert totals(raw) == {"acknowledged": 8, "dead-lettered": 1}
+    (letter,) = letters(raw)
+    assert letter.metadata["reason"] == "retries exhausted"
+    assert "longer than its TIMEOUT of 1 s" in letter.metadata["error"]
+    assert letter.fields[:2] == ["do", do]
+    assert not raw.exists(SUSPECTS)
+
+
+@pytest.mark.slow
+def test_of_a_batch_that_holds_the_loop_each_message_is_run_alone(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """The guilty one is found, and what was in flight beside the batch is blamed for nothing."""
+    declare(TIMEOUT=1, MAX_RETRIES=0)
+    publish(raw, *["sleep:0.6"] * 3, type="async")
+    publish(raw, "ok", "loop:sleep:3600", "ok", type="async-batched")
+    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=80)
+    assert totals(raw) == {"acknowledged": 5, "dead-lettered": 1}
+    (letter,) = letters(raw)
+    assert letter.fields[:2] == ["do", "loop:sleep:3600"]
+    assert not raw.exists(SUSPECTS)
+
+
+@pytest.mark.slow
+def test_coroutines_in_flight_have_time_to_end_when_one_is_ended(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """While their loop turns they get on: they have --shutdown-timeout, and run once."""
+    declare(MAX_RETRIES=0)
+    publish(raw, *["sleep:4.5"] * 5, type="async")
+    raw.xadd("orders", {"type": "stubborn", "do": ""})
+    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=60)
+    assert totals(raw) == {"acknowledged": 5, "dead-lettered": 1}
+    assert runs(fleet, "sleep:4.5") == [1] * 5
+
+
+# ---------------------------------------------------------------- before a handler is called, and after it
+
+DECODING = {"TEST_HANDLERS": "tests.faults.decoding"}
+
+
+@pytest.mark.parametrize("alone", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_what_cannot_be_decoded_within_the_timeout_is_dead_lettered(
+    raw: Raw, fleet: Fleet, declare: Any, alone: bool
+) -> None:
+    """As invalid, with its bytes; it is found alone, and its neighbours are run."""
+    declare(TIMEOUT=1)
+    neighbours = [] if alone else ["ok"] * 3
+    publish(raw, *neighbours)
+    raw.xadd("orders", {"do": "ok", "decode": "hang"})
+    publish(raw, *neighbours)
+    said = fleet.drain(deadline=60, **DECODING)
+    assert "was being decoded when its worker was held up" in said
+    assert totals(raw).get("acknowledged", 0) == 2 * len(neighbours)
+    (letter,) = letters(raw)
+    assert (letter.metadata["reason"], letter.metadata["attempt"]) == ("invalid", 1)
+    assert "couldn't be decoded within the group's TIMEOUT of 1 s" in letter.metadata["error"]
+    assert letter.fields == ["do", "ok", "decode", "hang"]
+    assert not raw.exists(SUSPECTS)
+
+
+@pytest.mark.slow
+def test_a_number_that_takes_for_ever_to_read_is_found_too(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """Where Python was told to read any: that holds the GIL."""
+    declare(TIMEOUT=1)
+    publish(raw, "ok")
+    raw.xadd("orders", {"data": "7" * 20_000_000})
+    publish(raw, "ok")
+    fleet.drain(deadline=60, PYTHONINTMAXSTRDIGITS="0")
+    assert totals(raw) == {"acknowledged": 2, "dead-lettered": 1}
+    (letter,) = letters(raw)
+    assert letter.metadata["reason"] == "invalid"
+
+
+@pytest.mark.usefixtures("declare")
+def test_what_ends_its_worker_while_it_is_decoded_is_dead_lettered_alone(raw: Raw, fleet: Fleet) -> None:
+    """As if a handler had done it: nobody reads it again and again."""
+    publish(raw, "ok")
+    raw.xadd("orders", {"do": "ok", "decode": "die"})
+    publish(raw, "ok")
+    fleet.drain(deadline=60, **DECODING)
+    assert totals(raw) == {"acknowledged": 2, "dead-lettered": 1}
+    (letter,) = letters(raw)
+    assert letter.metadata["reason"] == "crashed the worker"
+    assert "SIGKILL" in letter.metadata["error"]
+    assert letter.fields == ["do", "ok", "decode", "die"]
+    assert not raw.exists(SUSPECTS)
+
+
+def test_a_consumer_that_hangs_between_two_messages_is_replaced(raw: Raw, fleet: Fleet, declare: Any) -> None:
+    """Here in a receiver of a signal: its process ends, nobody is blamed, and others go on."""
+    declare(TIMEOUT=1)
+    raw.xadd("orders", {"do": "ok", "after": "hang"})
+    worker = fleet.start("--shutdown-timeout", "1", **DECODING)
+    wait_until(lambda: totals(raw) == {"acknowledged": 1})
+    publish(raw, "ok")
+    wait_until(lambda: totals(raw) == {"acknowledged": 2})
+    worker.terminate()
+    assert "doesn't get on, though no handler runs: it is replaced" in fleet.finish(worker)
