@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import groups
+from django_redis_streams import conf, groups
 from django_redis_streams.exceptions import GroupInUse
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store import groups as store
+from django_redis_streams.store.membership import Membership
 from django_redis_streams.worker import maintenance
+from django_redis_streams.worker.child import Remains
+from django_redis_streams.worker.warden import wind_up
 
 from . import states
 from .books import totals
@@ -245,6 +248,16 @@ def test_trimming_makes_no_deleted_group_again(raw: Raw, streams: Callable[..., 
         groups.delete("orders", "billing", by="ann", force=True)
         wait_until(lambda: raw.xlen("orders") == 1)
     assert on_server(raw) == {"loyalty"}
+
+
+def test_what_a_dead_process_held_of_a_deleted_group_is_looked_after_by_nobody(raw: Raw) -> None:
+    """Nothing of it is pending any more: who looks after it is done at once, instead of trying for ever."""
+    publish(raw, 1)
+    (held,) = states.deliver()
+    place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "tested")
+    groups.delete("orders", "billing", by="ann", force=True)
+    assert wind_up([Remains(place, "was killed", suspects=[held.token])], os.getppid()) == 0
+    assert not raw.exists("{orders}:suspects:billing")
 
 
 # ---------------------------------------------------------------- anew
