@@ -53,7 +53,8 @@ local function ensure(lane, key, redelivery, records, field, start)
   end
   local stream, place = stream_at(key), recorded or start
   if place == '$' then place = stream and stream['last-generated-id'] or '0-0' end
-  local unread = count_after(stream, string.find(place, '-', 1, true) and place or place .. '-0')
+  local id = string.find(place, '-', 1, true) and place or place .. '-0'
+  local unread = not is_ahead(stream, id) and count_after(stream, id) or nil
   if recorded then
     redis.call('HSET', KEYS[4], 'made-again ' .. lane, stream and 'group' or 'stream')
   else

@@ -3,9 +3,9 @@
 -- KEYS 1 stream of the lane   2 the hash that records where it began   3 totals   4 books
 -- ARGV 1 group   2 its field in KEYS 2   3 the id after which it reads on, or "$"   4 lane
 -- Returns the id. What is pending before it stays pending. What is pending after it is unread again: settled once it was
--- delivered anew, it would count twice. Of an id in the midst of the stream entries are counted, up to a bound; beyond it
--- nobody knows, and the books begin anew with the next look (watch.lua). As the server is told how many the group was given,
--- it can say later how many it wasn't.
+-- delivered anew, it would count twice. Of an id in the midst of the stream entries are counted, up to a bound; beyond it,
+-- and of an id that is yet to come, nobody knows, and the books begin anew with a later look (watch.lua). As the server is
+-- told how many the group was given, it can say later how many it wasn't.
 -- Recorded last: what was refused before is not on record.
 --! groups
 redis.call('XACK', KEYS[1], ARGV[1], '0-0')
@@ -28,6 +28,7 @@ end
 
 local last = group and group['last-delivered-id'] or '0-0'
 local back, unread, more = is_before(place, last), count_after(stream, place), nil
+local ahead = is_ahead(stream, place)
 if group then
   local before = count_after(stream, last, group['lag'] or nil)
   if before and unread then
@@ -39,7 +40,7 @@ if group then
   end
 end
 local setid = {'XGROUP', 'SETID', KEYS[1], ARGV[1], place}
-if unread and stream and stream['entries-added'] then
+if unread and not ahead and stream and stream['entries-added'] then
   setid[6], setid[7] = 'ENTRIESREAD', string.format('%.0f', stream['entries-added'] - unread)
 end
 redis.call(unpack(setid))
@@ -50,9 +51,9 @@ repeat
   for i, entry in ipairs(pending) do pending[i] = entry[1] end
   if #pending > 0 then taken = taken + redis.call('XACK', KEYS[1], ARGV[1], unpack(pending)) end
 until #pending < PAGE
-if not more then
-  redis.call('HSET', KEYS[4], 'before ' .. ARGV[4], '?')
-elseif more > taken then
+if ahead or not more then redis.call('HSET', KEYS[4], 'before ' .. ARGV[4], '?') end
+more = more or taken
+if more > taken then
   redis.call('HINCRBY', KEYS[3], 'given-again', more - taken)
 elseif more < taken then
   -- Back, it lacks what was pending and is gone from the stream.

@@ -8,7 +8,7 @@ redis.call('XACK', KEYS[6], ARGV[1], '0-0')
 redis.call('HDEL', KEYS[3], '')
 redis.call('HDEL', KEYS[5], '')
 local book = look()
--- Deleted, or gone and about to be made again.
+-- Gone and about to be made again, or to begin where the stream has yet to come to.
 if not book.published and book.lanes[1].added then return {} end
 local now, before = holders(book.lanes), {}
 for _, lane in ipairs(book.lanes) do

@@ -67,7 +67,8 @@ local function add_up(book)
     if lane.group then
       published = lane.start and lane.added
       if published and not lane.before then book.uncounted = true end
-      published = published and published - (lane.before or 0)
+      published = not is_ahead(lane.stream, lane.group['last-delivered-id']) and published
+        and published - (lane.before or 0)
     elseif lane.start then
       published = nil -- gone: workers make it again
     end

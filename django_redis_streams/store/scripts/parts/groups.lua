@@ -27,6 +27,11 @@ local function is_before(a, b)
   return a_ms < b_ms
 end
 
+-- Whether an id lies beyond the end of a stream: entries may come that are before it, and are given to nobody.
+local function is_ahead(stream, id)
+  return is_before(stream and stream['last-generated-id'] or '0-0', id)
+end
+
 -- How many entries of a stream come after an id: known at either end of it; in between it is what the server says, `lag`,
 -- or nil. Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
 local function count_after(stream, id, lag)
