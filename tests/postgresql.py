@@ -8,9 +8,13 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
+
+from django_redis_streams.worker.databases import close_pools
 
 from .servers import of_package
 from .waiting import wait_until
@@ -36,10 +40,10 @@ def user() -> str | None:
 
 
 def forget_connections() -> None:
-    """Let go of the default database's connection, in this thread and in that of coroutines."""
+    """Let go of the default database's connection and pool, in this thread and in that of coroutines."""
 
     def forget() -> None:
-        connections.close_all()
+        close_pools()
         with suppress(AttributeError):
             del connections[DEFAULT_DB_ALIAS]
 
@@ -80,6 +84,19 @@ class Postgresql:
             stderr=subprocess.DEVNULL,
         )
         wait_until(self._answers, "an answer of PostgreSQL", deadline=20)
+
+    def ask(self, query: str) -> Any:
+        """The first row that a query gives, if it gives any."""
+        with psycopg.connect(host=str(self.directory), user="postgres", dbname="postgres", autocommit=True) as session:
+            cursor = session.execute(query)
+            return cursor.fetchone() if cursor.description else None
+
+    def sessions(self) -> int:
+        """How many there are but that of who asks."""
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return self.ask(query)[0]
 
     def end(self) -> None:
         """End it, and all its connections."""

@@ -123,7 +123,7 @@ class Queue:
     def leave(self) -> None:
         """The consumer stops, and another claims what it held."""
         hand_back(self.link, self.place)
-        self.in_hand = claim(self.link, self.place, 100, returned_only=True).deliveries
+        self.in_hand = claim(self.link, self.place, 100, idle_until=0).deliveries
 
     def replay(self) -> None:
         """A dead letter goes back."""

@@ -10,6 +10,7 @@ from django_redis_streams import Message, Retry, conf, groups, publish
 from django_redis_streams.handlers import handler
 from django_redis_streams.worker.board import Board
 from django_redis_streams.worker.draining import Drain
+from django_redis_streams.worker.joined import Joined
 from django_redis_streams.worker.plan import Plan
 from django_redis_streams.worker.process import Process
 from django_redis_streams.worker.tallies import Tally
@@ -31,7 +32,8 @@ def drain(threads: int = 1) -> None:
     places = tuple((stream, group) for stream in conf.get().streams.values() for group in stream.groups.values())
     plan = Plan(groups=places, drain=True, threads=threads)
     tallies = [Tally() for _ in plan.places]
-    assert Process(plan, "tested", Board(plan.places), os.getppid(), tallies).run() == 0
+    joined = Joined([f"{stream.name}:{group.name}" for stream, group in places])
+    assert Process(plan, "tested", Board(plan.places), os.getppid(), tallies, joined=joined).run() == 0
 
 
 def evaluations(raw: Raw) -> int:

@@ -19,7 +19,7 @@ from django_redis_streams.message import Message
 from django_redis_streams.store import groups as store
 from django_redis_streams.store.membership import Membership
 from django_redis_streams.worker import maintenance
-from django_redis_streams.worker.child import Remains
+from django_redis_streams.worker.child import Remains, Suspect
 from django_redis_streams.worker.warden import wind_up
 
 from . import states
@@ -256,7 +256,7 @@ def test_what_a_dead_process_held_of_a_deleted_group_is_looked_after_by_nobody(r
     (held,) = states.deliver()
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "tested")
     groups.delete("orders", "billing", by="ann", force=True)
-    assert wind_up([Remains(place, "was killed", suspects=[held.token])], os.getppid()) == 0
+    assert wind_up([Remains(place, suspects=[Suspect(held.token, "was killed")])], os.getppid()) == 0
     assert not raw.exists("{orders}:suspects:billing")
 
 

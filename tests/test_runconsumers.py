@@ -54,7 +54,7 @@ def test_what_cannot_be_done_is_a_clear_error(arguments: list[str], says: str) -
 
 def test_a_worker_says_which_options_sqlite_lacks(fleet: Fleet, tmp_path: Path) -> None:
     """Each time that it starts, unless it has them: it is the first to meet a locked database."""
-    environment = {"DJANGO_SETTINGS_MODULE": "tests.default_sqlite_settings", "TEST_DATABASE": str(tmp_path / "db")}
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.default_sqlite_settings", "TEST_SQLITE": str(tmp_path / "db")}
     fleet.streams = {"orders": {"GROUPS": {"billing": {}, "loyalty": {}}}}
     assert "(django_redis_streams.W012)" in fleet.drain(**environment)
     assert "W012" not in fleet.drain()

@@ -15,6 +15,7 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.worker.board import Board
 from django_redis_streams.worker.child import Remains
 from django_redis_streams.worker.errands import Errands
+from django_redis_streams.worker.joined import Joined
 from django_redis_streams.worker.keeper import Keeper
 from django_redis_streams.worker.maintenance import Maintenance
 from django_redis_streams.worker.plan import Plan, memberships
@@ -32,7 +33,8 @@ def run_process(**options: Any) -> tuple[int, Board]:
     """One process of a worker, in this one's main thread, until its end; its exit code."""
     plan = Plan(groups=((conf.stream("orders"), conf.group("orders", "billing")),), **options)
     board = Board(plan.places)
-    return work(plan, "tested", board, os.getppid(), [Tally() for _ in plan.places], quarantine=False), board
+    tallies, joined = [Tally() for _ in plan.places], Joined(["orders:billing"])
+    return work(plan, "tested", board, os.getppid(), tallies, joined=joined, quarantine=False), board
 
 
 @pytest.fixture

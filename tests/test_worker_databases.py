@@ -13,7 +13,7 @@ from django_redis_streams.worker import databases
 from django_redis_streams.worker.databases import Databases
 
 from .books import letters, totals
-from .postgresql import Postgresql
+from .postgresql import Postgresql, forget_connections
 from .waiting import wait_until
 from .workers import working
 
@@ -23,14 +23,21 @@ ONE_TRY = {"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 0}}}}
 
 
 @pytest.fixture
-def database(postgresql: Postgresql, use_database: Callable[..., None]) -> Callable[..., None]:
-    """Makes the default database that server, with further settings, and the table `done`."""
+def one_try(streams: Callable[..., None]) -> None:
+    """Each message is run once."""
+    streams(ONE_TRY)
 
-    def use(**settings: Any) -> None:
+
+@pytest.fixture
+def database(postgresql: Postgresql, use_database: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """Makes the default database that server, with further settings, and the table `done`; gives what restarts it."""
+
+    def use(**settings: Any) -> Callable[[], None]:
         use_database(**{"CONN_MAX_AGE": 0, **postgresql.settings, **settings})
         with connection.cursor() as cursor:
             cursor.execute("DROP TABLE IF EXISTS done")
             cursor.execute("CREATE TABLE done (n text)")
+        return postgresql.restart
 
     use()
     return use
@@ -66,12 +73,15 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(databases, "_TRUSTED_FOR", 60)
 
 
+POOLED = {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"min_size": 4, "max_size": 4, "timeout": 10}}}
+
+
 @pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, streams, postgresql, database, is_async):
-    """No handler meets the connection that went stale: with one try for each message, nothing is dead-lettered."""
-    streams(ONE_TRY)
-    database(CONN_MAX_AGE=None)
+@pytest.mark.parametrize("kept", [{"CONN_MAX_AGE": None}, POOLED], ids=["kept", "pool"])
+def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, one_try, database, is_async, kept):
+    """No handler meets a connection that went stale, or a pool's: with one try for each, nothing is dead-lettered."""
+    restart = database(**kept)
     if is_async:
 
         @handler("orders", group="billing")
@@ -84,8 +94,8 @@ def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, stream
         for n in range(3):
             raw.xadd("orders", {"n": n})
             wait_until(lambda n=n: acknowledged(raw) + len(letters(raw)) > n)
-            postgresql.restart()
-    connection.close()
+            restart()
+    forget_connections()
     assert totals(raw) == {"acknowledged": 3}
     assert written() == ["0", "1", "2"]
 
@@ -136,12 +146,13 @@ def turn_autocommit_off(message: Message) -> None:
     write(message)
 
 
+@pytest.mark.usefixtures("one_try")
 @pytest.mark.parametrize("leave", [begin, enter_atomic, turn_autocommit_off])
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_transaction_that_is_left_open_is_rolled_back(raw, streams, database, leave, is_async):
+@pytest.mark.parametrize("kept", [{"CONN_MAX_AGE": None}, POOLED], ids=["kept", "pool"])
+def test_a_transaction_that_is_left_open_is_rolled_back(raw, database, leave, is_async, kept):
     """The message that left it has failed. The next works in no transaction of another, and what it writes is there."""
-    streams(ONE_TRY)
-    database(CONN_MAX_AGE=None)
+    database(**kept)
 
     def obey(message: Message) -> None:
         (leave if message.payload["n"] == "0" else write)(message)
@@ -209,3 +220,19 @@ def test_conn_max_age_decides_whether_a_connection_outlives_its_batch(raw, datab
         wait_until(lambda: acknowledged(raw) == 1)
         wait_until(lambda: backends() == kept)
     wait_until(lambda: backends() == 0, "all connections closed with the worker")
+
+
+@pytest.mark.usefixtures("one_try")
+@pytest.mark.parametrize("leave", [begin, enter_atomic, turn_autocommit_off])
+def test_a_connection_whose_transaction_was_left_open_goes_back_to_its_pool(raw, database, leave):
+    """However often that happens, there is one for the next message, which fails only for what it leaves itself."""
+    database(CONN_MAX_AGE=0, OPTIONS={"pool": {"min_size": 1, "max_size": 1, "timeout": 2}})
+    connection.close()  # which is out of the pool, and the only one
+    handler("orders", group="billing")(leave)
+    for n in range(5):
+        raw.xadd("orders", {"n": n})
+    with working():
+        wait_until(lambda: acknowledged(raw) + len(letters(raw)) == 5)
+    assert {each.metadata["error"].partition(":")[0] for each in letters(raw)} == {"NotCommitted"}
+    connection.close()
+    assert written() == []

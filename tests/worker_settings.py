@@ -6,6 +6,8 @@ import os
 from .settings import *  # noqa: F403  the same project, with other streams
 
 INSTALLED_APPS = [each for each in INSTALLED_APPS if not each.startswith("testproject")]  # noqa: F405  of above
+if "TEST_DATABASE" in os.environ:
+    DATABASES = {"default": json.loads(os.environ["TEST_DATABASE"])}
 REDIS_STREAMS = {
     "CONNECTIONS": {"default": {"URL": os.environ["TEST_REDIS_URL"]}},
     "STREAMS": json.loads(os.environ["TEST_STREAMS"]),

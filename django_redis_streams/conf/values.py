@@ -44,7 +44,7 @@ def message_type(value: Any) -> str:
     """Text that isn't empty, short enough for a message's type."""
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TYPE:
         raise ValueError(f"expected text that isn't empty, of at most {LONGEST_TYPE:,} characters")
-    return value
+    return text(value)
 
 
 def texts(value: Any) -> tuple[str, ...]:

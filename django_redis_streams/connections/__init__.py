@@ -20,7 +20,7 @@ from ..conf import ConnectionConfig
 from .endpoint import Endpoint
 from .link import KeptLink, Link
 
-__all__ = ["Endpoint", "Link", "address", "get", "leading", "open"]
+__all__ = ["Endpoint", "Link", "address", "close_kept", "get", "leading", "open"]
 
 # Each thread's links by alias. A thread that ends lets go of its own, which closes them.
 _kept = threading.local()
@@ -53,6 +53,11 @@ def open(alias: str = "default", *, timeout: float) -> Link:  # noqa: A001  `con
     link = Link(_endpoint(alias), timeout)
     link.connect()
     return link
+
+
+def close_kept() -> None:
+    """Close the links that `get` has given, of all threads; it gives new ones."""
+    _drop_links()
 
 
 def address(alias: str = "default") -> str:

@@ -26,9 +26,9 @@ from django.conf import settings
 
 from ..exceptions import ConfigurationError, ServerUnreachable
 from .place import Place
-from .server import program, serve_at
+from .server import program, serve_at, serves
 
-__all__ = ["check_installed", "directory", "serve"]
+__all__ = ["check_installed", "directory", "serve", "serves"]
 
 DEFAULT_NAME = ".redis-streams"
 

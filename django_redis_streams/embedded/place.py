@@ -12,7 +12,10 @@ from typing import Final
 
 from ..exceptions import ConfigurationError
 
-__all__ = ["SOCKET_PATH_LIMIT", "Place"]
+__all__ = ["GUARDIAN_LOCK", "SERVER_LOCK", "SOCKET_PATH_LIMIT", "Place"]
+
+SERVER_LOCK: Final = "server.lock"
+GUARDIAN_LOCK: Final = "guardian.lock"
 
 # What the kernel's sockaddr_un has room for, in bytes, without the zero at its end.
 SOCKET_PATH_LIMIT: Final = 103 if sys.platform == "darwin" else 107
@@ -56,12 +59,12 @@ class Place:
     @property
     def server(self) -> Path:
         """Locked by the server."""
-        return self.directory / "server.lock"
+        return self.directory / SERVER_LOCK
 
     @property
     def guardian(self) -> Path:
         """Locked by the guardian."""
-        return self.directory / "guardian.lock"
+        return self.directory / GUARDIAN_LOCK
 
     @property
     def log(self) -> Path:

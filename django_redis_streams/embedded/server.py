@@ -14,9 +14,9 @@ from typing import Final
 from ..exceptions import ConfigurationError, ServerUnreachable
 from . import guardian
 from .locks import join, taken
-from .place import Place
+from .place import GUARDIAN_LOCK, SERVER_LOCK, Place
 
-__all__ = ["program", "serve_at"]
+__all__ = ["program", "serve_at", "serves"]
 
 _PATIENCE: Final = 10.0  # seconds without a sign of life
 _OLD_GUARDIAN: Final = 2.0  # seconds that one may take to see that its server is gone
@@ -39,6 +39,18 @@ def serve_at(place: Place) -> str:
         tried = _started(place)
     _guard(place)
     return place.socket
+
+
+def serves(pid: int) -> bool:
+    """Whether a process is a server, the guardian of one, or about to become that; as /proc tells, so on Linux only.
+
+    It has the lock of its role open, which no other process keeps.
+    """
+    try:
+        files = [each.readlink().name.removesuffix(" (deleted)") for each in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:  # another user's, or one that has just ended or closed a file
+        return False
+    return not {SERVER_LOCK, GUARDIAN_LOCK}.isdisjoint(files)
 
 
 def _answers(place: Place, log_before: int) -> bool:

@@ -6,6 +6,7 @@ Django itself rolls back in silence, once an error of a query was caught inside 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
@@ -70,10 +71,12 @@ def _committed(alias: str) -> Iterator[None]:
                 "on, or take atomic=False and commit in the handler."
             )
         with _savepoint(connection):
-            watched = _Watched(connection)
+            watched, began_in = _Watched(connection), os.getpid()
             try:
                 yield
-                watched.check()
+                # A process that the handler forked comes here too, and leaves the transaction to its parent.
+                if os.getpid() == began_in:
+                    watched.check()
             finally:
                 watched.end()
 

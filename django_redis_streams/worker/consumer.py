@@ -23,9 +23,10 @@ from ..connections import Link
 from ..exceptions import ServerUnreachable
 from ..store.delivery import Delivery
 from ..store.groups import Deletion
-from ..store.hold import hand_back, is_held, pending_of, renew
+from ..store.hold import hand_back, is_held, pending_of
 from ..store.left import Standstill, standstill
 from ..store.membership import Membership
+from . import strays
 from .claiming import Claiming
 from .coroutines import LATEST
 from .executor import Executor, Permission, Runs
@@ -34,6 +35,7 @@ from .holdings import Holdings
 from .joined import Joined
 from .pace import Pace
 from .reader import Reader
+from .renewal import renew_all_in_hand
 from .session import BLOCK_MS, Session
 from .settling import Settling
 from .stop import Stop
@@ -110,6 +112,10 @@ class Consumer:
 
         Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a warden does it then.
         """
+        with strays.prepared(self._disown):
+            self._consume()
+
+    def _consume(self) -> None:
         try:
             while not (self._stop.is_set() or self._drained or self.session.deleted):
                 self.session.attempt(self._turn)
@@ -124,6 +130,12 @@ class Consumer:
                 self._leave(self.session.link())
             finally:
                 self._executor.close()
+
+    def _disown(self) -> None:
+        """In a forked child: begin no other message, and let what runs get no further than its end."""
+        self._stop = Stop()
+        self._stop.set()
+        self._executor.disown()
 
     def _turn(self, link: Link) -> None:
         self._settling.take_flushed()
@@ -332,21 +344,7 @@ class Consumer:
 
     def renew(self, link: Link) -> None:
         """Renew what is in hand, and drop what is lost. The keeper calls it too, from its thread, on its link."""
-        since = time.monotonic()
-        refused: ResponseError | None = None
-        for key, held in self.holdings.by_key().items():
-            try:
-                lost, vanished = renew(link, self.membership, key, [each.entry_id for each in held])
-            except ResponseError as error:
-                # What is held in the other stream is renewed nevertheless.
-                refused = error
-                continue
-            for delivery in held:
-                delivery.since = since
-            self.holdings.release((*lost, *vanished))
-            tell_vanished(self.membership, vanished)
-        if refused is not None:
-            raise refused
+        renew_all_in_hand(link, self.membership, self.holdings)
 
     def _resume(self, link: Link) -> None:
         """On a new connection: settle again what may not have arrived, and see what is still ours."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, NoReturn
 
 from ..conf import GroupConfig
 from ..handlers import Handler
@@ -24,6 +24,7 @@ from .board import Slots
 from .deadlines import GRACE, Batch, Deadlines
 from .event_loop import EventLoop
 from .rows import Rows
+from .strays import leave, leave_if_stray
 
 __all__ = ["LATEST", "Coroutines"]
 
@@ -147,6 +148,13 @@ class Coroutines:
         """For another thread: where the loop doesn't turn, say on the slots what keeps it from that."""
         if self._event_loop is not None and self._running:
             self._deadlines.note_holder(self._event_loop, self._latest if self._begins else None)
+
+    def disown(self) -> None:
+        """In a forked child: the run that forked it ends the process, and no other goes on."""
+        self.heard = True  # or one that returns would be judged by nobody
+        self._judged = _ended_as_stray
+        if self._event_loop is not None:
+            self._event_loop.disown()
 
     def close(self) -> None:
         """Cancel what still runs, and let go of the loop and of its databases."""
@@ -294,6 +302,7 @@ class Coroutines:
 
     def _failed(self, handler: Handler, batch: Batch, error: BaseException, began: float) -> None:
         """Of a batch, each is run alone, so that the guilty one is found, if there may be one."""
+        leave_if_stray()
         if len(batch) == 1 or self._fails_all(handler, [delivery for delivery, _ in batch], error):
             self._end(handler, batch, error, began)
             return
@@ -328,3 +337,7 @@ class Coroutines:
         if self._event_loop is not None and (not self._running or now - self._tidied > _TIDY_EACH):
             self._tidied = now
             self._event_loop.databases.tidy()
+
+
+def _ended_as_stray(_handler: Handler, _delivery: Delivery, _message: Message, error: Any, _began: float) -> NoReturn:
+    leave(error)

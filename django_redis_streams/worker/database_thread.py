@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from .databases import Databases
+from .strays import leave_if_stray
 
 __all__ = ["DatabaseThread"]
 
@@ -55,7 +56,9 @@ class DatabaseThread(ThreadPoolExecutor):
         try:
             result = call()
         except BaseException:
+            leave_if_stray()
             self._databases.after_message()
             raise
+        leave_if_stray()
         self._databases.after_return()
         return result

@@ -20,14 +20,19 @@ from django.dispatch import receiver
 from ..exceptions import NotCommitted
 from ..handlers.transactions import open_in_driver
 
-__all__ = ["Databases", "left_alone"]
+__all__ = ["Databases", "close_pools", "forget_inherited", "left_alone"]
 
 # A check is a query: within a batch, one in this many seconds costs a slow handler nothing and a fast one little.
 _TRUSTED_FOR = 0.1
 
 
+# Of a pool that went stale as a whole, so many connections are thrown away for one that can be used.
+_MOST_STALE = 100
+
 # For each thread, the Databases that look after it.
 _here = threading.local()
+# What a forked child has of its parent, never to be used, nor freed: that would end the parent's sessions.
+_inherited: list[object] = []
 
 
 @contextmanager
@@ -40,12 +45,41 @@ def left_alone() -> Iterator[None]:
         _here.left_alone = False
 
 
+def close_pools() -> None:
+    """Close the calling thread's connections, and the pools of all threads, which `connections.close_all` leaves open.
+
+    Who needs a pool again has a new one. A connection that is out of its pool just then, in another thread, stays open.
+    """
+    connections.close_all()
+    for connection in connections.all():
+        if _has_pool(connection):
+            connection.close_pool()  # type: ignore[attr-defined]  # only those backends have it that have pools
+
+
+def _has_pool(connection: BaseDatabaseWrapper) -> bool:
+    """Whether there is one; asking for it by its name would make it. Oracle's are by alias and user."""
+    pools = getattr(connection, "_connection_pools", {})
+    return any(connection.alias in ((key,) if isinstance(key, str) else key) for key in pools)
+
+
+def forget_inherited() -> None:
+    """In a forked child: leave its parent's connections to the parent. Who needs one here opens one."""
+    for connection in connections.all(initialized_only=True):
+        pools = getattr(connection, "_connection_pools", {})
+        _inherited.extend((connection, dict(pools)))
+        pools.clear()
+        del connections[connection.alias]
+
+
 @receiver(connection_created, dispatch_uid="django_redis_streams.worker")
-def _opened(**_: Any) -> None:
+def _opened(connection: BaseDatabaseWrapper, **_: Any) -> None:
     """A thread that never opens a connection pays nothing for looking after them."""
     databases: Databases | None = getattr(_here, "databases", None)
-    if databases is not None:
-        databases.any_open = True
+    if databases is None:
+        return
+    databases.any_open = True
+    if getattr(connection, "pool", None) and not connection.settings_dict["CONN_HEALTH_CHECKS"]:
+        databases.take_usable(connection)
 
 
 class Databases:
@@ -60,10 +94,22 @@ class Databases:
         """Trust nothing: there may have been a wait."""
         self._checked = float("-inf")
 
-    def watch(self) -> None:
-        """Notice, from now on, when a connection is opened in the calling thread."""
+    def watch(self, *, no_longer: bool = False) -> None:
+        """Notice, from now on or no longer, when a connection is opened in the calling thread."""
         if not self._left_alone:
-            _here.databases = self
+            _here.databases = None if no_longer else self
+
+    def take_usable(self, connection: BaseDatabaseWrapper) -> None:
+        """What a pool gave may have gone stale in there: then take another."""
+        self.watch(no_longer=True)  # or each further one would be looked at in here
+        try:
+            for _ in range(_MOST_STALE):
+                if connection.is_usable():
+                    break
+                connection.close()
+                connection.connect()
+        finally:
+            self.watch()
 
     def before_message(self) -> None:
         """Drop what is unusable, unless it was looked at a moment ago in this batch and has served well since."""

@@ -54,14 +54,15 @@ class Errands:
     def renew(self, consumers: Sequence[Membership]) -> None:
         """Have renewed what the consumers of a silent process hold; one at a time."""
         if not self._renewing:
-            self._renewing.add(forked(lambda: renew_for(consumers)))
+            self._renewing.add(forked(lambda: renew_for(consumers), deaf=True))
 
     def start(self) -> None:
         """Start wardens for what is owed, unless it is too soon after one that failed."""
         supervisor = os.getpid()
         while self.owed and self._patience.over:
             errand = self.owed.pop(0)
-            self._at_work[forked(lambda errand=errand: wind_up(errand.remains, supervisor))] = errand  # type: ignore[misc]
+            pid = forked(lambda errand=errand: wind_up(errand.remains, supervisor), deaf=True)  # type: ignore[misc]
+            self._at_work[pid] = errand
 
     def ended(self, pid: int, code: int, *, retry: bool) -> bool:
         """Whether the process that ended was a warden; what it didn't do is done again, with `retry`."""

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
 from .database_thread import DatabaseThread
+from .strays import is_stray, leave
 from .tell import logger
 
 __all__ = ["EventLoop"]
 
+
+_NO_LOOP = (
+    "A process that was forked in a coroutine has no event loop to wait in: it ends here. (os.fork, multiprocessing)"
+)
 
 _Task = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -79,6 +85,13 @@ class EventLoop:
         """Called in the loop: end its turn."""
         self._loop.stop()
 
+    def disown(self) -> None:
+        """In a forked child: nothing that waits for its turn in here has one, and the loop stops."""
+        # What asyncio's loops take the next turn from; of another loop those that are ready have one more.
+        if hasattr(self._loop, "_ready"):
+            self._loop._ready = _NoTurns()  # noqa: SLF001  there is no other way to keep them from it
+        self._loop.stop()
+
     def close(self) -> None:
         """Cancel what handlers left behind, let go of the databases, and close it."""
         try:
@@ -100,6 +113,16 @@ class EventLoop:
         except (SystemExit, KeyboardInterrupt):
             # Handlers' own never get here.
             logger.exception("A task that a handler left behind would have ended the worker")
+        finally:
+            if is_stray():
+                leave(SystemExit(_NO_LOOP))
+
+
+class _NoTurns(deque[Any]):
+    """What is ready in a forked child: whoever would have the next turn ends the process instead."""
+
+    def popleft(self) -> NoReturn:
+        leave(SystemExit(_NO_LOOP))
 
 
 def _begins_tasks(loop: asyncio.AbstractEventLoop) -> _Task:

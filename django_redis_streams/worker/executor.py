@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,29 +17,24 @@ from typing import Any, NamedTuple
 
 from .. import signals
 from ..conf import GroupConfig
-from ..exceptions import Reject, Retry
-from ..handlers import Handler, HandlerSet, transactions
-from ..message import LONGEST_TYPE, Message
+from ..handlers import Handler, HandlerSet
+from ..message import Message
 from ..outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
 from ..store.delivery import Delivery, Run
 from ..wire import Undecodable, decode_all, decode_as_foreign, decode_entry
-from . import coroutines
 from .board import Slots
 from .coroutines import LATEST, Coroutines
-from .databases import Databases
+from .databases import Databases, forget_inherited
+from .failures import failure_of, unmatched
 from .outages import outage_of_all, seconds_of_outage
+from .strays import leave_if_stray
 
 __all__ = ["Executor", "Permission", "Runs"]
-
-_LONGEST_ERROR = 1_000
-_LONGEST_TRACEBACK = 8_000
 
 _SKIPPED = Ack(skipped=True)
 # Instead of a failure: the call has given a coroutine.
 _GIVEN_AWAY = BaseException()
-# Their frames say nothing about a handler.
-_OWN_FILES = (__file__, coroutines.__file__, transactions.__file__)
 
 
 # What is done with the messages of one type. Either something takes the rows that they stand on; or it is None, and
@@ -232,6 +226,12 @@ class Executor:
             elif (batch := _batch(part, rows)).rows:
                 yield from self._run_batch(handler, batch, part.runs)
 
+    def disown(self) -> None:
+        """In a forked child: what runs ends the process when it has ended, and writes nothing on the slots."""
+        forget_inherited()
+        self._databases.any_open = True  # or nobody would look after the call
+        self.coroutines.disown()
+
     def close(self) -> None:
         """Let go of the thread's database connections and event loop, and of those that its coroutines used."""
         self._databases.close()
@@ -255,10 +255,7 @@ class Executor:
             return _SKIPPED
         if self._heard:
             delivery.run = Run(message)
-        return DeadLetter(
-            Reason.NO_HANDLER,
-            Failure(error=f"No handler of group {self._group.name!r} takes the type {_shown(message.type)}."),
-        )
+        return DeadLetter(Reason.NO_HANDLER, unmatched(self._group.name, message.type))
 
     def _returned(
         self, handler: Handler, delivery: Delivery, message: Message, result: object, began: float
@@ -329,7 +326,7 @@ class Executor:
             delivery.run = Run(message, handler.name, time.monotonic() - began, error)
         if error is None:
             return HANDLED
-        failure = Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
+        failure = failure_of(handler, error)
         outage = seconds_of_outage(error, delivery)
         return judge(error, message.attempt, handler.policy(self._group), failure, outage)
 
@@ -346,9 +343,11 @@ class Executor:
             result = function(argument)
         except BaseException:
             if databases.any_open:
+                leave_if_stray()
                 databases.after_message()
             raise
         if databases.any_open:
+            leave_if_stray()
             databases.after_return()
         return result
 
@@ -364,31 +363,3 @@ def _batch(part: _Part, rows: Sequence[int]) -> _Batch:
 
 def _as_foreign(delivery: Delivery) -> Message:
     return decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
-
-
-def _shown(type_: str) -> str:
-    """A type of any length, for an error."""
-    return repr(type_) if len(type_) <= LONGEST_TYPE else f"{type_[:50]!r}…, which has {len(type_):,} characters"
-
-
-def _line(error: BaseException) -> str:
-    try:
-        text = str(error.reason) if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
-    except BaseException:  # noqa: BLE001  a broken __str__ is the handler's, and must not end the worker
-        text = f"{type(error).__name__}: (its text can't be had)"
-    return text[:_LONGEST_ERROR]
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback from the handler's own frame on; empty where the handler asked for what became of it."""
-    if isinstance(error, (Reject, Retry)):
-        return ""
-    begin = frame = error.__traceback__
-    while frame is not None:
-        begin = frame.tb_next if frame.tb_frame.f_code.co_filename in _OWN_FILES else begin
-        frame = frame.tb_next
-    try:
-        lines = traceback.format_exception(type(error), error, begin)
-        return "".join(lines)[-_LONGEST_TRACEBACK:]
-    except BaseException:  # noqa: BLE001  as in _line
-        return ""

@@ -52,7 +52,7 @@ class Exporter:
         if self._pid is None and self._patience.over:
             supervisor = os.getpid()
             self._forking, self._began = True, time.monotonic()
-            self._pid = forked(lambda: self._serve(supervisor))
+            self._pid = forked(lambda: self._serve(supervisor), deaf=True)
             self._forking = False
 
     def ended(self, pid: int, code: int) -> bool:
@@ -75,7 +75,7 @@ class Exporter:
         self._listening.close()
 
     def _serve(self, supervisor: int) -> int:
-        # SIGTERM stays blocked: until the supervisor ends it, it tells of the stop.
+        # A SIGTERM changes nothing: until the supervisor ends it, it tells of the stop.
         serving = Serving(self._listening, self._tallies)
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         while os.getppid() == supervisor:

@@ -6,17 +6,22 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import Final, NoReturn
 
-__all__ = ["NOTED", "before_exit", "ended_how", "forked"]
+from . import strays
+from .leftovers import end_own_children
+
+__all__ = ["NOTED", "before_exit", "ended_how", "forked", "own", "waited"]
 
 # What the supervisor waits for.
 NOTED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 # What each child does at its end.
 _before_exit: list[Callable[[], object]] = []
+# What was forked here and hasn't been seen to end.
+_own: set[int] = set()
 
 
 def before_exit(work: Callable[[], object]) -> None:
@@ -40,27 +45,54 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def forked(work: Callable[[], int]) -> int:
+def own() -> Collection[int]:
+    """The processes that were forked here and weren't seen to end."""
+    return _own
+
+
+def waited() -> Iterator[tuple[int, int, bool]]:
+    """The children that have ended, or were stopped or let go on: pid, status, and whether they were forked here.
+
+    Others are left here by a child that is gone. The status is that of `os.waitpid`.
+    """
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        was_own = pid in _own
+        if not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
+            _own.discard(pid)
+        yield pid, status, was_own
+
+
+def forked(work: Callable[[], int], *, deaf: bool = False) -> int:
     """The pid of a child that does the work and ends with the exit code it returns.
 
     A signal that comes before the child has handlers of its own would be noted by a copy of the
-    supervisor's, and lost. So SIGTERM is blocked in the child until it enters `Signals`; a warden never does.
-    Once it has left them it ends anyway: a SIGTERM that comes then must not cut that short.
+    supervisor's, and lost. So SIGTERM is blocked in the child until it enters `Signals`. Once it has left them it ends
+    anyway: a SIGTERM that comes then must not cut that short. A `deaf` one never enters them: it ends by itself.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, NOTED)
-    pid = os.fork()
+    with strays.expected():
+        pid = os.fork()
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _own.add(pid)
         return pid
+    _own.clear()
     code = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, _ends_anyway)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor forwards it as SIGTERM
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGINT})
+        signal.signal(signal.SIGINT, _ends_anyway)  # of a terminal: the supervisor forwards it as SIGTERM
+        # What stays blocked is so in the programs that it starts, too.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NOTED if deaf else {signal.SIGCHLD, signal.SIGINT})
         code = work()
     except BaseException:  # noqa: BLE001  nothing of the supervisor's may run in a child
         traceback.print_exc()
@@ -78,6 +110,10 @@ def _leave(code: int) -> NoReturn:
             work()
         except Exception:  # noqa: BLE001  it ends as it would have ended
             traceback.print_exc()
+    try:
+        end_own_children()
+    except Exception:  # noqa: BLE001  as above
+        traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

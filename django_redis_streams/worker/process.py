@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 from redis.exceptions import ResponseError
@@ -20,6 +21,7 @@ from ..store.membership import Membership
 from ..store.suspects import count_suspects
 from .board import Board, Slots
 from .consumer import Consumer
+from .databases import close_pools
 from .draining import Drain, Draining
 from .executor import Executor
 from .joined import Joined
@@ -104,6 +106,8 @@ class Process:
             self._services_stop.set()
             for thread in services:
                 thread.join(timeout=1)
+        with suppress(Exception):  # the server ends what can't be closed
+            close_pools()
         if self._full and not self._unclean:
             self._board.leave_full()
         if not self._quarantine and all(each.session.deleted for each in self._consumers):

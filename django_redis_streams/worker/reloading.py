@@ -39,7 +39,7 @@ class Reloading:
         """Watch, unless something is watched or tried, or is to be loaded."""
         if not (self._watcher or self._trial or self.ready):
             supervisor, since = os.getpid(), self._tried
-            self._watcher = forked(lambda: _watch(supervisor, since))
+            self._watcher = forked(lambda: _watch(supervisor, since), deaf=True)
 
     def ended(self, pid: int, code: int) -> bool:
         """A child of the supervisor has ended so; whether it was one of these."""
@@ -52,7 +52,7 @@ class Reloading:
             self._watcher = None
             if code == _CHANGED:
                 self._tried = time.time()
-                self._trial = forked(_try)
+                self._trial = forked(_try, deaf=True)
         else:
             return False
         return True

@@ -20,6 +20,7 @@ from ..store.refusals import group_is_gone
 from ..store.session import Client, begin_session, unblock
 from .joined import Joined
 from .patience import Patience
+from .strays import leave_if_stray
 from .tell import about, logger, tell_anew
 
 __all__ = ["BLOCK_MS", "Session"]
@@ -109,6 +110,7 @@ class Session:
             self.well = True
 
     def _connect(self) -> Link:
+        leave_if_stray()
         link = connections.open(self._membership.stream.connection, timeout=_TIMEOUT)
         try:
             self._client = begin_session(link, self._client)

@@ -10,33 +10,49 @@ from __future__ import annotations
 import os
 import select
 import signal
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any, Self
+
+from . import strays
 
 __all__ = ["Signals"]
 
 
 class Signals:
-    """Notes the given signals while it is entered; `wait` tells which came."""
+    """Notes the given signals while it is entered; `wait` tells which came.
+
+    A process that a handler forks meanwhile has none of this: what it inherits is put back as it was found.
+    """
 
     def __init__(self, *wanted: signal.Signals) -> None:
         self._wanted = wanted
         self._came: list[int] = []
         self._before: dict[int, Any] = {}
+        self._strays = ExitStack()
 
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for each in self._wanted:
             self._before[each] = signal.signal(each, self._note)
+        self._strays.enter_context(strays.prepared(self._forget))
         # A forked process is born with them blocked: what came before it could note it comes now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._wanted)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._strays.close()
+        self._put_back(self._wakeup_before)
+
+    def _forget(self) -> None:
+        """In a child that isn't the supervisor's: what was woken by a signal before is its parent's, too."""
+        self._put_back(-1)
+
+    def _put_back(self, wakeup: int) -> None:
+        signal.set_wakeup_fd(wakeup)
         for each, handler in self._before.items():
             signal.signal(each, handler)
-        signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._reader)
         os.close(self._writer)
 

@@ -11,14 +11,14 @@ import signal
 import time
 from dataclasses import dataclass, field
 
-from django.db import connections as databases
-
+from .before_forking import close_what_is_open, tell_what_stays_open
 from .board import Board
 from .child import Child
 from .errands import Errands
 from .exporter import Exporter
-from .forking import NOTED, ended_how, forked
+from .forking import NOTED, ended_how, forked, own, waited
 from .joined import Joined
+from .leftovers import Leftovers
 from .patience import Patience
 from .plan import Plan, memberships, new_random_part
 from .process import work
@@ -60,6 +60,7 @@ class Supervisor:
         self._replaced: list[Child] = []
         self._reloading = Reloading() if plan.reload else None
         self._errands = Errands()
+        self._leftovers = Leftovers()
         self._deadline: float | None = None
         self._killed = False
         self._looked = time.monotonic()
@@ -75,10 +76,12 @@ class Supervisor:
         Where `given_up` says why, it has ended because what is configured can't work. With `begins_anew` it has ended
         because code was changed, and whoever called it is to start the command again.
         """
-        # A forked process must not share a database connection with its parent.
-        databases.close_all()
+        close_what_is_open()
+        tell_what_stays_open()
+        self._leftovers.adopt()
         with Signals(*NOTED) as signals:
             while not self._finished():
+                self._leftovers.look(own())
                 self._start_missing()
                 for number in signals.wait(self._pause()):
                     if number != signal.SIGCHLD:
@@ -87,10 +90,12 @@ class Supervisor:
                 self._reap()
                 self._enforce_timeouts()
                 self._enforce_deadlines()
+                self._leftovers.end_late()
         if self._exporter:
             self._exporter.end()
         if self._reloading:
             self._reloading.end()
+        self._leftovers.end_all(own())
         return 0 if self._clean else 1
 
     @property
@@ -110,7 +115,7 @@ class Supervisor:
 
     def _pause(self) -> float:
         # A restart or a warden that is due shouldn't wait for the tick.
-        hurry = self._stopping or self._replaced or self._errands.owed
+        hurry = self._stopping or self._replaced or self._errands.owed or self._leftovers.any
         return 0.05 if hurry or any(self._may_start(each) for each in self._places) else _TICK
 
     # ------------------------------------------------------------ starting
@@ -235,17 +240,12 @@ class Supervisor:
     # ------------------------------------------------------------ those that ended
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status, was_own in waited():
             if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
                 self._halted(pid, halted=os.WIFSTOPPED(status))
                 continue
             self._ended(pid, os.waitstatus_to_exitcode(status))
+            self._leftovers.ended(pid, own(), was_own=was_own)
 
     def _halted(self, pid: int, *, halted: bool) -> None:
         """Somebody has stopped a process, or let it go on."""

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 
 from .. import signals
 from ..inspection.books import DONE_BY_OTHERS
-from ..outcomes import Ack, DeadLetter, RetryLater
-from ..store.delivery import Delivery
+from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
+from ..store.delivery import Delivery, Run
 from ..store.groups import Deletion
 from ..store.membership import Membership
+from .strays import leave_if_stray
 
 __all__ = [
     "about", "logger", "signal", "tell", "tell_anew", "tell_books", "tell_deleted", "tell_paused", "tell_vanished",
@@ -38,9 +39,14 @@ def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[s
 
 def signal(delivery: Delivery) -> None:
     """Tell those who listen what became of a message; its `run` is there where any did when it was run."""
-    run, outcome = delivery.run, delivery.outcome
-    if run is None:
-        return
+    if delivery.run is not None:
+        try:
+            _signal(delivery.run, delivery.outcome)
+        finally:
+            leave_if_stray()
+
+
+def _signal(run: Run, outcome: Outcome | None) -> None:
     about_run = {"handler": run.handler, "duration": run.duration}
     if run.error is not None:
         fate = "retry" if isinstance(outcome, RetryLater) else "dead letter"

@@ -1,0 +1,42 @@
+"""A handler that writes a row and reads it back, in a module that asks the database when it is imported."""
+
+from django.db import connection
+
+from django_redis_streams.handlers import handler
+from django_redis_streams.message import Message
+
+from .forking_handlers import fork
+
+
+def one(query: str, *arguments: object) -> object:
+    """The first value that a query gives."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, arguments)
+        return cursor.fetchone()[0]
+
+
+one("SELECT count(*) FROM done")
+
+
+@handler("orders", group="billing", type="row")
+def run(message: Message) -> None:
+    """Write the message's number and read what was written: another's is an error."""
+    own = message.payload["n"]
+    written = one("INSERT INTO done VALUES (%s) RETURNING n", own)
+    read = one("SELECT %s::text", own)
+    if not own == written == read:
+        raise AssertionError(f"wrote {own}, {written}; read {read}")
+
+
+@handler("orders", group="billing", type="fork-and-ask", atomic=True)
+def run_forked(message: Message) -> None:
+    """Write in a transaction, fork, and have both read and write: each with a connection of its own."""
+    own = message.payload["n"]
+    one("INSERT INTO done VALUES (%s) RETURNING n", f"{own} before")
+    child = fork()
+    for _ in range(100):
+        name = "child" if child else "parent"
+        read = one("SELECT %s::text", name)
+        if read != name:
+            raise AssertionError(f"read {read}")
+    one("INSERT INTO done VALUES (%s) RETURNING n", f"{own} in the {name}")

@@ -1,0 +1,148 @@
+"""What handlers leave behind when their process ends: it ends too, and holds nothing of the worker's open."""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from django_redis_streams import connections
+
+from .books import totals
+from .waiting import wait_until
+from .workers import Fleet
+
+Raw = Any
+HANDLERS = {"TEST_HANDLERS": "tests.forking_handlers"}
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A directory for an embedded server, short enough for its socket."""
+    made = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended and wasn't waited for doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def publish(raw: Raw, type_: str, **fields: str) -> None:
+    """A message for a handler that leaves something behind."""
+    raw.xadd("orders", {"type": type_, "do": "nothing", **fields})
+
+
+def pids(fleet: Fleet, what: str) -> list[int]:
+    """The processes that handlers noted so."""
+    return [int(words[-1]) for words in fleet.noted(what)]
+
+
+LEFT = ("process", "daemon", "deaf", "program", "session", "orphan", "executor")
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_what_a_handler_leaves_behind_ends_with_the_worker(raw: Raw, fleet: Fleet, what: str) -> None:
+    """Also in a session of its own or without a parent; and so nobody waits for the end of the worker's output."""
+    publish(raw, "leave", what=what, then="return")
+    worker = fleet.start(**HANDLERS)
+    wait_until(lambda: totals(raw) == {"acknowledged": 1})
+    (left,) = wait_until(lambda: set(pids(fleet, "left")))
+    assert alive(left)
+    worker.terminate()
+    said = fleet.finish(worker)
+    assert not alive(left)
+    # Who doesn't end when the process asks is told of: the worker has to see to it.
+    assert (f"({left})" in said) == (what in {"deaf", "orphan"})
+
+
+@pytest.mark.parametrize("what", ["process", "daemon", "deaf", "program", "session"])
+def test_what_a_handler_leaves_behind_ends_with_its_process(raw: Raw, fleet: Fleet, what: str) -> None:
+    """However that ends; the worker goes on."""
+    publish(raw, "leave", what=what, then="die")
+    fleet.streams = {"orders": {"GROUPS": {"billing": {"MAX_CRASHES": 1}}}}
+    worker = fleet.start(**HANDLERS)
+    wait_until(lambda: totals(raw) == {"dead-lettered": 1})
+    wait_until(lambda: not any(map(alive, pids(fleet, "left"))))
+    assert len(pids(fleet, "left")) >= 2
+    raw.xadd("orders", {"do": "ok"})
+    wait_until(lambda: totals(raw).get("acknowledged") == 1)
+    worker.terminate()
+    fleet.finish(worker)
+
+
+def test_what_a_handler_leaves_behind_ends_at_its_timeout(raw: Raw, fleet: Fleet) -> None:
+    """Where the process is killed for it."""
+    publish(raw, "leave", what="program", then="stay")
+    fleet.streams = {"orders": {"GROUPS": {"billing": {"TIMEOUT": 0.5, "MAX_RETRIES": 0}}}}
+    worker = fleet.start("--shutdown-timeout", "0.2", **HANDLERS)
+    wait_until(lambda: totals(raw) == {"dead-lettered": 1})
+    wait_until(lambda: not any(map(alive, pids(fleet, "left"))))
+    worker.terminate()
+    fleet.finish(worker)
+
+
+def test_what_a_handler_leaves_behind_ends_with_a_process_whose_supervisor_was_killed(raw: Raw, fleet: Fleet) -> None:
+    """The process itself sees to it, as far as it is the parent."""
+    publish(raw, "leave", what="program", then="return")
+    worker = fleet.start(**HANDLERS)
+    wait_until(lambda: totals(raw) == {"acknowledged": 1})
+    worker.kill()
+    wait_until(lambda: not any(map(alive, pids(fleet, "left"))))
+
+
+def test_what_lives_already_when_the_worker_begins_lives_on(raw: Raw, fleet: Fleet) -> None:
+    """A program that a handlers' module started when it was imported is no handler's."""
+    worker = fleet.start(TEST_HANDLERS="tests.forking_handlers tests.starting_handlers")
+    raw.xadd("orders", {"do": "die"})
+    wait_until(lambda: totals(raw) == {"dead-lettered": 1})
+    (started,) = pids(fleet, "started")
+    assert alive(started)
+    worker.terminate()
+    fleet.finish(worker)
+    assert alive(started)
+    os.kill(started, signal.SIGKILL)
+
+
+def test_what_detaches_itself_lives_as_long_as_the_worker(raw: Raw, fleet: Fleet) -> None:
+    """It is ended with the whole of it: the end of another process is no reason."""
+    publish(raw, "leave", what="orphan", then="return")
+    worker = fleet.start(**HANDLERS)
+    (left,) = wait_until(lambda: set(pids(fleet, "left")))
+    time.sleep(1)  # twice the supervisor's tick: nobody tells that it has seen it
+    raw.xadd("orders", {"do": "die"})
+    wait_until(lambda: totals(raw) == {"acknowledged": 1, "dead-lettered": 1})
+    assert alive(left)
+    worker.terminate()
+    fleet.finish(worker)
+    assert not alive(left)
+
+
+def test_an_embedded_server_that_a_worker_started_is_no_leftover(base: Path, tmp_path: Path) -> None:
+    """It is there for others too, as is its guardian; they end by themselves when its last user has left."""
+    url = f"embedded://{base}"
+    fleet = Fleet(tmp_path, url)
+    try:
+        worker = fleet.start(**HANDLERS)
+        with override_settings(REDIS_STREAMS={"CONNECTIONS": {"default": {"URL": url}}, "STREAMS": fleet.streams}):
+            wait_until((base / "valkey.pid").exists)
+            server = int((base / "valkey.pid").read_text())
+            connections.get().call("XADD", "orders", "*", "do", "die")
+            wait_until(lambda: connections.get().call("HGET", "{orders}:totals:billing", "dead-lettered") == "1")
+            worker.terminate()
+            assert "left running" not in fleet.finish(worker)
+            assert alive(server)
+            assert connections.get().call("PING") == "PONG"
+            assert int((base / "valkey.pid").read_text()) == server
+    finally:
+        fleet.end()
