@@ -11,57 +11,51 @@ from typing import Any
 import pytest
 
 from .books import totals
-from .postgresql import NEEDS, Postgresql, programs
+from .postgresql import Postgresql
 from .waiting import wait_until
 from .workers import ROOT, Fleet
 
 Raw = Any
 
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Postgresql]:
-    """A PostgreSQL server with the table `done`."""
-    found = programs()
-    if found is None:
-        pytest.skip(NEEDS)
-    server = Postgresql(found)
-    server.ask("CREATE TABLE done (n text)")
-    yield server
-    server.stop()
+@pytest.fixture
+def done(postgresql: Postgresql) -> Postgresql:
+    """A PostgreSQL server with the table `done`, empty."""
+    postgresql.ask("DROP TABLE IF EXISTS done")
+    postgresql.ask("CREATE TABLE done (n text)")
+    return postgresql
 
 
 @pytest.mark.parametrize("pool", [True, pytest.param({"min_size": 1, "max_size": 2}, marks=pytest.mark.slow)])
-def test_processes_share_no_pool_of_a_database(raw: Raw, fleet: Fleet, postgresql: Postgresql, pool: Any) -> None:
+def test_processes_share_no_pool_of_a_database(raw: Raw, fleet: Fleet, done: Postgresql, pool: Any) -> None:
     """A pool that was made when a module was imported is closed before: each message reads what it wrote itself."""
-    postgresql.ask("TRUNCATE done")
     fleet.streams = {"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 0}}}}
     pipeline = raw.pipeline()
     for n in range(1_000):
         pipeline.xadd("orders", {"type": "row", "n": n})
     pipeline.execute()
-    database = {**postgresql.settings, "OPTIONS": {"pool": pool}}
+    database = {**done.settings, "OPTIONS": {"pool": pool}}
     said = fleet.drain(
         "--processes", "4", deadline=50, TEST_HANDLERS="tests.pooled_handlers", TEST_DATABASE=json.dumps(database)
     )
     assert totals(raw) == {"acknowledged": 1_000}
-    assert postgresql.ask("SELECT count(DISTINCT n), count(*) FROM done") == (1_000, 1_000)
+    assert done.ask("SELECT count(DISTINCT n), count(*) FROM done") == (1_000, 1_000)
     assert "Before the worker forks" not in said
-    wait_until(lambda: postgresql.sessions() == 0, "all of them are closed with the worker")
+    wait_until(lambda: done.sessions() == 0, "all of them are closed with the worker")
 
 
 @pytest.mark.parametrize("options", [{}, {"pool": True}], ids=["kept", "pool"])
 def test_a_process_that_a_handler_forks_has_its_own_connections(
-    raw: Raw, fleet: Fleet, postgresql: Postgresql, options: Any
+    raw: Raw, fleet: Fleet, done: Postgresql, options: Any
 ) -> None:
     """Also where it is forked in a transaction: that stays the parent's; what the child writes is committed at once."""
-    postgresql.ask("TRUNCATE done")
     for n in range(3):
         raw.xadd("orders", {"type": "fork-and-ask", "n": n})
-    database = {**postgresql.settings, "OPTIONS": options, "CONN_MAX_AGE": 0 if options else None}
+    database = {**done.settings, "OPTIONS": options, "CONN_MAX_AGE": 0 if options else None}
     fleet.drain(TEST_HANDLERS="tests.pooled_handlers", TEST_DATABASE=json.dumps(database))
     assert totals(raw) == {"acknowledged": 3}
     assert [words[0] for words in fleet.noted("forked")] == ["0"] * 3
-    assert postgresql.ask("SELECT count(DISTINCT n), count(*) FROM done") == (9, 9)
+    assert done.ask("SELECT count(DISTINCT n), count(*) FROM done") == (9, 9)
 
 
 # ---------------------------------------------------------------- what is closed, and what is told
