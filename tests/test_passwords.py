@@ -150,6 +150,7 @@ def test_a_url_at_a_wrong_place_is_an_error(settings: Any, path: tuple[Any, ...]
         assert any("'redis://***@h" in each.message for each in conf.problems())
 
 
+@pytest.mark.django_db  # from Django 6.1 on `check` looks at databases, too
 @pytest.mark.parametrize(
     "command",
     [["check"], ["streams", "doctor"], ["streams", "status"], ["runconsumers"], ["streams", "publish", "orders", "{}"]],
