@@ -1,5 +1,6 @@
 """What handlers fork and start does none of the worker's work, and hears signals as any process does."""
 
+import asyncio
 import os
 import sys
 from collections import Counter
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams import handlers
+from django_redis_streams import handlers, signals
 from django_redis_streams.message import Message
 from django_redis_streams.testing import drain
 
@@ -100,12 +101,12 @@ def ended(pid: int) -> int:
 
 
 @pytest.mark.usefixtures("isolated_handlers", "streams")
-@pytest.mark.parametrize("kind", ["function", "batch", "coroutine"])
+@pytest.mark.parametrize("kind", ["function", "batch", "coroutine", "receiver"])
 def test_a_child_writes_nothing_on_its_parent_s_board(raw: Raw, kind: str) -> None:
-    """When it has ended, the parent still runs what it was running, and has settled nothing."""
+    """When it has ended, the parent still runs what it was running, and has settled nothing but that in the end."""
     seen: list[Any] = []
 
-    def look(_: Any) -> None:
+    def look(*_: Any, **__: Any) -> None:
         pid = os.fork()
         if pid:
             code = os.waitstatus_to_exitcode(ended(pid))
@@ -114,12 +115,19 @@ def test_a_child_writes_nothing_on_its_parent_s_board(raw: Raw, kind: str) -> No
     async def look_in_loop(message: Any) -> None:
         look(message)
 
-    handlers.handler("orders", group="billing", batch=kind == "batch")(look_in_loop if kind == "coroutine" else look)
+    functions = {"coroutine": look_in_loop, "receiver": lambda _: None}
+    handlers.handler("orders", group="billing", batch=kind == "batch")(functions.get(kind, look))
+    if kind == "receiver":
+        signals.message_processed.connect(look)
     raw.xadd("orders", {"n": 1})
-    worker = Worker(drain=True)
-    worker.start().join()
-    assert seen == [(0, 1, 0)]
+    worker = Worker(drain=True, on_settled=lambda count: worker.slots.settle(count))  # noqa: PLW0108  it is made here
+    try:
+        worker.start().join()
+    finally:
+        signals.message_processed.disconnect(look)
+    assert seen == [(0, int(kind != "receiver"), 0)]
     assert worker.slots.running() == []
+    assert worker.slots.settled == worker.consumer.tally.read().counts[0] == 1
     assert totals(raw) == {"acknowledged": 1}
 
 
@@ -160,6 +168,34 @@ def test_a_child_may_itself_drain_a_stream(raw: Raw, streams: Any) -> None:
         assert drain("orders:billing").acknowledged == 2
     assert codes == [2, 0]
     assert totals(raw) == totals(raw, "loyalty") == {"acknowledged": 2}
+
+
+@pytest.mark.usefixtures("isolated_handlers", "streams")
+def test_no_other_coroutine_has_a_turn_in_a_child(raw: Raw) -> None:
+    """Those that are ready when one forks go on in the parent alone, and so does nothing of the child after a wait."""
+    statuses: list[int] = []
+    parent, (reading, writing) = os.getpid(), os.pipe()
+
+    async def run(message: Message) -> None:
+        await asyncio.sleep(0)
+        if message.payload["n"] == "0":
+            if pid := os.fork():
+                statuses.append(ended(pid))
+                return
+            await asyncio.sleep(0)
+            os.write(writing, b"waited ")
+        elif os.getpid() != parent:
+            os.write(writing, b"turned ")
+
+    handlers.handler("orders", group="billing")(run)
+    for n in range(5):
+        raw.xadd("orders", {"n": n})
+    Worker(drain=True).start().join()
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        assert said.read() == ""
+    assert [os.waitstatus_to_exitcode(each) for each in statuses] == [1]
+    assert totals(raw) == {"acknowledged": 5}
 
 
 # ---------------------------------------------------------------- signals
