@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from django_redis_streams import connections
 
 from .books import totals
 from .waiting import wait_until
-from .workers import Fleet
+from .workers import ROOT, Fleet
 
 Raw = Any
 HANDLERS = {"TEST_HANDLERS": "tests.forking_handlers"}
@@ -112,6 +114,37 @@ def test_what_lives_already_when_the_worker_begins_lives_on(raw: Raw, fleet: Fle
     fleet.finish(worker)
     assert alive(started)
     os.kill(started, signal.SIGKILL)
+
+
+def test_what_comes_before_its_process_is_seen_to_end_is_no_less_left_behind() -> None:
+    """A look between the end of a process and the moment when it is waited for doesn't take that for detached."""
+    program = """
+import os, signal, subprocess, time
+import django
+django.setup()
+from django_redis_streams.worker import leftovers
+from django_redis_streams.worker.leftovers import Leftovers
+
+found = Leftovers()
+found.adopt()
+reading, writing = os.pipe()
+own = os.fork()
+if not own:
+    os.write(writing, str(subprocess.Popen(["sleep", "600"]).pid).encode())
+    signal.pause()
+left = int(os.read(reading, 20))
+os.kill(own, signal.SIGKILL)
+while left not in leftovers._children():
+    time.sleep(0.001)
+found.look([own])
+assert not found.any
+os.waitpid(own, 0)
+found.ended(own, [], was_own=True)
+assert found.any
+assert os.waitstatus_to_exitcode(os.waitpid(left, 0)[1]) == -signal.SIGTERM
+"""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, timeout=30)
 
 
 def test_what_detaches_itself_lives_as_long_as_the_worker(raw: Raw, fleet: Fleet) -> None:

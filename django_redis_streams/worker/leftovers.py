@@ -30,6 +30,8 @@ _GRACE: Final = 1.0
 _PATIENCE: Final = 5.0
 _POLL: Final = 0.01
 _PR_SET_CHILD_SUBREAPER: Final = 36
+# States of a process that runs no more, as `_state` tells them.
+_ENDED: Final = ("", "Z", "X")
 
 
 class Leftovers:
@@ -58,8 +60,10 @@ class Leftovers:
             _subreap(yes=True)
 
     def look(self, own: Collection[int]) -> None:
-        """See who came while nobody had ended."""
-        self._detached.update(self._new(own))
+        """See who came while nobody had ended: what comes from one that has, and wasn't waited for, is for `ended`."""
+        new = self._new(own)
+        if new and not any(_state(pid) in _ENDED for pid in (*own, *self._asked)):
+            self._detached.update(new)
 
     def ended(self, pid: int, own: Collection[int], *, was_own: bool) -> None:
         """A process has ended. Who comes only now was left behind by it, and is asked to end."""
@@ -95,7 +99,7 @@ class Leftovers:
         return [pid for pid in _children() if pid not in known and not _ends_by_itself(pid)]
 
     def _ask(self, pids: Collection[int], when: str) -> None:
-        running = [pid for pid in pids if _state(pid) not in {"", "Z"}]
+        running = [pid for pid in pids if _state(pid) not in _ENDED]
         if running:
             logger.warning("What handlers have left running is ended, for %s: %s.", when, _told(running))
         for pid in pids:
@@ -115,7 +119,7 @@ def end_own_children() -> None:
     for pid in running:
         _signal(pid, signal.SIGTERM)
     until = time.monotonic() + _GRACE
-    while any(_state(pid) not in {"", "Z"} for pid in running) and time.monotonic() < until:
+    while any(_state(pid) not in _ENDED for pid in running) and time.monotonic() < until:
         time.sleep(_POLL)
 
 
