@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..connections import Link
 from ..keys import StreamKeys
-from .inspect import pairs
+from .refusals import pairs
 from .scripts import run, script
 
 __all__ = ["TOLERATED_MS", "ClockRecord", "clock_record", "note_jump", "server_time", "shorten"]

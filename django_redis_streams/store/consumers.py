@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..connections import Link
-from .inspect import pairs
 from .membership import RETURNED, Membership
-from .refusals import group_is_gone
+from .refusals import group_is_gone, pairs
 from .scripts import run, script
 
 __all__ = ["consumers_on", "remove", "retire_dead"]

@@ -9,7 +9,7 @@ from ..conf import StreamConfig
 from ..connections import Link
 from ..keys import paused_field
 from .groups import paused_since
-from .inspect import pairs
+from .refusals import pairs
 from .scripts import Command, exchange, run, script
 
 __all__ = ["GroupCounters", "LaneCounters", "counters", "totals", "undeclared_lanes", "watch"]

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ..connections import Link
 from ..keys import DEFAULT_LANE, StreamKeys, deleted_field, paused_field
-from .inspect import pairs
 from .membership import Membership
+from .refusals import pairs
 from .scripts import Command, run, script
 
 __all__ = [

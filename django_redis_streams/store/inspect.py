@@ -14,11 +14,12 @@ from ..conf import StreamConfig
 from ..connections import Link
 from ..keys import DEFAULT_LANE, LARGEST_PART, group_of_field
 from ..wire import Fields
+from .refusals import pairs
 from .scripts import Command, script
 
 __all__ = [
     "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Place", "Retries", "Source", "bodies",
-    "group_names", "is_entry_id", "pairs", "places",
+    "group_names", "is_entry_id", "places",
 ]  # fmt: skip
 
 MAIN: Final = "main"
@@ -248,11 +249,6 @@ def group_names(link: Link, streams: Sequence[StreamConfig]) -> list[list[str]]:
 def is_entry_id(text: str) -> bool:
     """Whether a text is an entry id as the server writes it, so that it may be asked for."""
     return _ENTRY_ID.fullmatch(text) is not None and all(int(part) <= LARGEST_PART for part in text.split("-"))
-
-
-def pairs(reply: Sequence[Any]) -> dict[str, Any]:
-    """The dict that a flat reply stands for."""
-    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _listed(reply: Any) -> list[Any]:

@@ -1,8 +1,16 @@
-"""What an error reply says, where the code has an answer to it."""
+"""What replies say: a flat one as a dict; an error, where the code has an answer to it."""
 
 from __future__ import annotations
 
-__all__ = ["group_is_gone"]
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["group_is_gone", "pairs"]
+
+
+def pairs(reply: Sequence[Any]) -> dict[str, Any]:
+    """The dict that a flat reply stands for."""
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def group_is_gone(error: Exception) -> bool:

@@ -11,7 +11,7 @@ from ..connections import Link
 from ..keys import deleted_field
 from .clock import ClockRecord, clock_record
 from .groups import Deletion, deletion
-from .inspect import pairs
+from .refusals import pairs
 from .scripts import Command
 
 __all__ = ["Standing", "standing"]

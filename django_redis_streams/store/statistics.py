@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..conf import StreamConfig
 from ..keys import StreamKeys
-from .inspect import pairs
+from .refusals import pairs
 from .scripts import Command, script
 
 __all__ = ["KEPT_MINUTES", "LONGEST", "MICROSECONDS", "RUNS", "count_command", "counted", "minute_commands"]
