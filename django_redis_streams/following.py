@@ -20,7 +20,7 @@ from .connections import Link
 from .exceptions import ServerUnreachable
 from .message import Message
 from .retry import backoff_delay
-from .store.follow import entries, follow_command, last_ids
+from .store.observe.follow import entries, follow_command, last_ids
 from .wire import Fields, Origin, Undecodable
 
 __all__ = ["read"]

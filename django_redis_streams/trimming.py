@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from . import conf, connections
 from .connections import Link
-from .store import trim as store
-from .store.contents import MOST_COUNTED, length, span
-from .store.counters import watch
-from .store.inspect import group_names
+from .store.consume import trim as store
+from .store.observe.contents import MOST_COUNTED, length, span
+from .store.observe.counters import watch
+from .store.observe.sources import group_names
 
 __all__ = ["Excess", "drop", "excess", "trim"]
 

@@ -15,10 +15,10 @@ from . import conf, connections
 from .conf import StreamConfig
 from .connections import Link
 from .exceptions import StreamsError
-from .store import waiting
-from .store.answers import Answers, gather
-from .store.inspect import Pending, is_entry_id, places
-from .store.membership import RETURNED
+from .store.consume.membership import RETURNED
+from .store.observe.sources import Pending, is_entry_id, places
+from .store.operate import waiting
+from .store.operate.bulk import Answers, gather
 
 __all__ = ["discard_delayed", "discard_retries", "publish_delayed", "release"]
 

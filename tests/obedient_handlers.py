@@ -18,7 +18,7 @@ from django.conf import settings
 from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store import redeliver
+from django_redis_streams.store.consume import promote as redeliver
 from django_redis_streams.worker import consumer, promoter
 
 # What handlers have leaked.

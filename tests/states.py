@@ -6,14 +6,14 @@ from typing import Any
 from django_redis_streams import conf, connections
 from django_redis_streams.message import new_id
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
-from django_redis_streams.store import delay as store
-from django_redis_streams.store.delay import Due
-from django_redis_streams.store.delivery import Delivery
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.membership import Membership
-from django_redis_streams.store.read import delivered, read_command
+from django_redis_streams.store.consume.delivery import Delivery
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.read import delivered, read_command
+from django_redis_streams.store.consume.settle import settle_commands
+from django_redis_streams.store.publish import delay as store
+from django_redis_streams.store.publish.delay import Due
 from django_redis_streams.store.scripts import run
-from django_redis_streams.store.settle import settle_commands
 
 FAILURE = Failure(
     handler="shop.stream_handlers.charge",

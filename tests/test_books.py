@@ -13,15 +13,15 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.inspection.books import Books
 from django_redis_streams.inspection.rows import numbers
 from django_redis_streams.outcomes import Ack, DeadLetter, Reason, RetryLater
-from django_redis_streams.store.counters import watch
-from django_redis_streams.store.delivery import Delivery
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.hold import claim, hand_back
-from django_redis_streams.store.membership import Membership
-from django_redis_streams.store.read import delivered, read_command
-from django_redis_streams.store.redeliver import make_due, promote
+from django_redis_streams.store.consume.delivery import Delivery
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.ownership import claim, hand_back
+from django_redis_streams.store.consume.promote import make_due, promote
+from django_redis_streams.store.consume.read import delivered, read_command
+from django_redis_streams.store.consume.trim import trim
+from django_redis_streams.store.observe.counters import watch
 from django_redis_streams.store.scripts import run
-from django_redis_streams.store.trim import trim
 
 from . import states
 from .servers import CHOSEN

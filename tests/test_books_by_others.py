@@ -11,8 +11,8 @@ from django_redis_streams.diagnosis import Kind
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker import maintenance
 
 from . import states

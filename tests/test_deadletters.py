@@ -9,7 +9,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from django_redis_streams import conf, connections, deadletters, inspection, publish, waiting
 from django_redis_streams.exceptions import NotReplayable, ServerUnreachable, StreamsError, UnknownStream
-from django_redis_streams.store import dead_letters as store
+from django_redis_streams.store.operate import dead_letters as store
 from django_redis_streams.wire import Carried, carry, uncarry
 
 from . import states

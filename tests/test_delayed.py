@@ -16,7 +16,7 @@ from django_redis_streams import apublish, conf, connections, deadletters, inspe
 from django_redis_streams.exceptions import InvalidMessage, ServerRefused
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store.redeliver import promote
+from django_redis_streams.store.consume.promote import promote
 from django_redis_streams.worker.promoter import Promoter
 
 from . import states

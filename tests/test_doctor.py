@@ -18,12 +18,12 @@ from django_redis_streams.diagnosis import Kind, Level, gathering
 from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.handlers import handler, registry
 from django_redis_streams.outcomes import Ack
-from django_redis_streams.store.clock import note_jump, server_time
-from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.consume.clock import note_jump, server_time
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.suspects import suspect
+from django_redis_streams.store.observe.server import Facts
+from django_redis_streams.store.observe.statistics import count_command
 from django_redis_streams.store.scripts import run
-from django_redis_streams.store.server import Facts
-from django_redis_streams.store.statistics import count_command
-from django_redis_streams.store.suspects import suspect
 
 from . import states
 from .servers import Server

@@ -20,8 +20,8 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.keys import StreamKeys
 from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
-from django_redis_streams.store import delivery as store
-from django_redis_streams.store.delivery import Delivery
+from django_redis_streams.store.consume import delivery as store
+from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.wire import Origin, decode_all
 from django_redis_streams.worker.board import Slots
 from django_redis_streams.worker.executor import Executor, Permission, Runs

@@ -22,7 +22,7 @@ from django_redis_streams import conf
 from django_redis_streams.handlers import handler
 from django_redis_streams.metrics import BOUNDS
 from django_redis_streams.outcomes import Ack
-from django_redis_streams.store.delivery import Delivery, deliveries
+from django_redis_streams.store.consume.delivery import Delivery, deliveries
 from django_redis_streams.wire import Origin
 from django_redis_streams.worker.health import not_alive, not_ready
 from django_redis_streams.worker.tallies import Histogram, Tallies, _shared

@@ -16,8 +16,8 @@ from django_redis_streams import conf, groups
 from django_redis_streams.exceptions import GroupInUse
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store import groups as store
-from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.consume import groups as store
+from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker import maintenance
 from django_redis_streams.worker.child import Remains, Suspect
 from django_redis_streams.worker.warden import wind_up

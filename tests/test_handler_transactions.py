@@ -18,7 +18,7 @@ from django_redis_streams.handlers import handler, transactions
 from django_redis_streams.keys import StreamKeys
 from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
-from django_redis_streams.store import delivery as store
+from django_redis_streams.store.consume import delivery as store
 from django_redis_streams.wire import Origin
 from django_redis_streams.worker.board import Slots
 from django_redis_streams.worker.executor import Executor, Permission, Runs

@@ -8,7 +8,7 @@ from django.core.checks import run_checks
 
 from django_redis_streams import conf, connections, handler, publish, publish_many, waiting
 from django_redis_streams.exceptions import ConfigurationError
-from django_redis_streams.store.redeliver import promote
+from django_redis_streams.store.consume.promote import promote
 
 from .waiting import wait_until
 from .workers import drain, working

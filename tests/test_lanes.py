@@ -12,11 +12,11 @@ from django_redis_streams import apublish, conf, connections, deadletters, inspe
 from django_redis_streams.exceptions import InvalidMessage, Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.membership import Membership
-from django_redis_streams.store.read import delivered, read_command, refused
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.read import delivered, read_command, refused
+from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.scripts import run
-from django_redis_streams.store.trim import trim
 from django_redis_streams.worker import consumer
 
 from .books import letters, totals

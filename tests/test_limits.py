@@ -17,9 +17,9 @@ from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, Reason, RetryLater
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.hold import claim, hand_back
-from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.ownership import claim, hand_back
 from django_redis_streams.worker import consumer
 
 from . import states

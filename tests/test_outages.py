@@ -27,8 +27,8 @@ from django_redis_streams.exceptions import NotCommitted
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Failure, RetryLater
-from django_redis_streams.store.delivery import Delivery
-from django_redis_streams.store.redeliver import promote
+from django_redis_streams.store.consume.delivery import Delivery
+from django_redis_streams.store.consume.promote import promote
 from django_redis_streams.testing import drain
 from django_redis_streams.worker.outages import unavailable_database
 

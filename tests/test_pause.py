@@ -15,8 +15,8 @@ from django_redis_streams import connections, groups, inspection
 from django_redis_streams.exceptions import UnknownStream
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store.groups import paused_since
-from django_redis_streams.store.redeliver import recorded_groups
+from django_redis_streams.store.consume.groups import paused_since
+from django_redis_streams.store.consume.promote import recorded_groups
 from django_redis_streams.worker import consumer
 
 from . import states

@@ -13,17 +13,17 @@ from redis.exceptions import ResponseError
 from django_redis_streams import conf, connections
 from django_redis_streams.connections import Link
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
-from django_redis_streams.store.clock import note_jump, server_time, shorten
-from django_redis_streams.store.consumers import retire_dead
-from django_redis_streams.store.counters import watch
-from django_redis_streams.store.groups import make_group, serve
-from django_redis_streams.store.hold import claim, hand_back, pending_of, renew
-from django_redis_streams.store.membership import Membership
-from django_redis_streams.store.redeliver import Promotion, promote
+from django_redis_streams.store.consume.clock import note_jump, server_time, shorten
+from django_redis_streams.store.consume.consumers import retire_dead
+from django_redis_streams.store.consume.groups import make_group, serve
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.ownership import claim, hand_back, pending_of, renew
+from django_redis_streams.store.consume.promote import Promotion, promote
+from django_redis_streams.store.consume.settle import settle_commands
+from django_redis_streams.store.consume.suspects import suspect, take_back, try_suspect
+from django_redis_streams.store.consume.trim import trim
+from django_redis_streams.store.observe.counters import watch
 from django_redis_streams.store.scripts import all_scripts, run, script
-from django_redis_streams.store.settle import settle_commands
-from django_redis_streams.store.suspects import suspect, take_back, try_suspect
-from django_redis_streams.store.trim import trim
 
 from .servers import Server
 from .waiting import wait_until

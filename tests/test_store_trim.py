@@ -10,7 +10,7 @@ import pytest
 
 from django_redis_streams import conf, connections
 from django_redis_streams.connections import Link
-from django_redis_streams.store.trim import trim
+from django_redis_streams.store.consume.trim import trim
 
 Raw = Any
 Keep = Callable[..., int]

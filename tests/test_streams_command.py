@@ -13,8 +13,8 @@ from django_redis_streams import conf, connections
 from django_redis_streams.handlers import handler
 from django_redis_streams.management import tables
 from django_redis_streams.outcomes import Ack
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.membership import Membership
 
 from . import states
 from .books import books

@@ -12,7 +12,7 @@ from django_redis_streams import connections, deadletters, inspection, publish, 
 from django_redis_streams.conf import stream as stream_config
 from django_redis_streams.inspection import story
 from django_redis_streams.outcomes import Ack
-from django_redis_streams.store.redeliver import promote
+from django_redis_streams.store.consume.promote import promote
 
 from . import states
 

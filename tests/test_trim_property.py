@@ -20,15 +20,15 @@ from hypothesis.stateful import (
 from django_redis_streams import conf, connections, publish_many
 from django_redis_streams.connections import Link
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Reason, RetryLater
-from django_redis_streams.store.delivery import Delivery
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.hold import claim, hand_back
-from django_redis_streams.store.membership import Membership
-from django_redis_streams.store.read import delivered, read_command
-from django_redis_streams.store.redeliver import make_due, promote
+from django_redis_streams.store.consume.delivery import Delivery
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.ownership import claim, hand_back
+from django_redis_streams.store.consume.promote import make_due, promote
+from django_redis_streams.store.consume.read import delivered, read_command
+from django_redis_streams.store.consume.settle import settle_commands
+from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.scripts import exchange
-from django_redis_streams.store.settle import settle_commands
-from django_redis_streams.store.trim import trim
 
 from .waiting import wait_until
 

@@ -12,7 +12,7 @@ from django_redis_streams import connections
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store.session import Client, begin_session
+from django_redis_streams.store.consume.connection import Client, begin_session
 
 from .books import books, letters, totals
 from .waiting import wait_until

@@ -13,9 +13,9 @@ from django_redis_streams import conf, connections
 from django_redis_streams.exceptions import Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.hold import hand_back
-from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.ownership import hand_back
 from django_redis_streams.worker import consumer, maintenance
 from django_redis_streams.worker.promoter import Promoter
 

@@ -16,7 +16,7 @@ from django.db import connections as databases
 
 from django_redis_streams import conf, connections, handlers
 from django_redis_streams.exceptions import ServerUnreachable
-from django_redis_streams.store.membership import Membership
+from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.board import Slots
 from django_redis_streams.worker.consumer import Consumer
 from django_redis_streams.worker.draining import Drain, Draining

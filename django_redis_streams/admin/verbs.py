@@ -18,7 +18,7 @@ from .. import conf, deadletters, waiting
 from ..exceptions import NotReplayable, StreamsError
 from ..inspection import DeadLetter, PendingMessage
 from ..models import StreamMessage
-from ..store.answers import Answers
+from ..store.operate.bulk import Answers
 from .problems import EXPECTED, told
 
 __all__ = ["CLAIM", "DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "REPLAY", "Done", "Verb"]

@@ -12,7 +12,7 @@ from .. import conf
 from ..connections import Link
 from ..diagnosis.asking import ask_all
 from ..exceptions import ConfigurationError, ServerUnreachable
-from ..store.server import Facts, facts
+from ..store.observe.server import Facts, facts
 from .settings import TAG, when_settings_are_sound
 
 __all__ = ["check_servers"]

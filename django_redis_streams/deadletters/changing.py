@@ -14,8 +14,8 @@ from .. import conf, connections, wire
 from ..conf import StreamConfig
 from ..exceptions import NotReplayable, StreamsError
 from ..keys import DEFAULT_LANE
-from ..store import dead_letters
-from ..store.answers import Answers, gather
+from ..store.operate import dead_letters
+from ..store.operate.bulk import Answers, gather
 from ..wire import Carried, Fields
 from .editing import with_payload
 

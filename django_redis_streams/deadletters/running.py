@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from ..exceptions import ServerUnreachable, StreamsError
 from ..inspection import DeadLetter
-from ..store.answers import Answers
+from ..store.operate.bulk import Answers
 from .changing import discard, replay
 
 __all__ = ["Done", "discard_each", "replay_each"]

@@ -18,8 +18,8 @@ from ..conf import StreamConfig
 from ..inspection import DeadLetter, find_dead_letters, wanted
 from ..inspection.rows import dead_letter
 from ..keys import LARGEST_PART
-from ..store import dead_letters
-from ..store.inspect import DeadLetters
+from ..store.observe.sources import DeadLetters
+from ..store.operate import dead_letters
 
 __all__ = ["Search", "Selection"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..inspection.rows import moment
-from ..store.clock import TOLERATED_MS, ClockRecord
+from ..store.consume.clock import TOLERATED_MS, ClockRecord
 from .findings import Finding, Kind
 from .gathering import ServerFacts, StreamFacts
 

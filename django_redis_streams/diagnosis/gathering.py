@@ -17,10 +17,10 @@ from ..exceptions import StreamsError
 from ..handlers import HandlerSet
 from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
 from ..inspection.books import left_in_lanes
-from ..store.clock import server_time
-from ..store.groups import Deletion
-from ..store.server import Facts, facts
-from ..store.standing import Standing, standing
+from ..store.consume.clock import server_time
+from ..store.consume.groups import Deletion
+from ..store.observe.server import Facts, facts
+from ..store.observe.standing import Standing, standing
 from .asking import Refusal, ask_all
 
 __all__ = ["MINUTES", "OVERDUE", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather"]

@@ -7,7 +7,7 @@ from typing import Final
 
 from redis.exceptions import ResponseError
 
-from ..store.server import Facts
+from ..store.observe.server import Facts
 from .findings import Finding, Kind
 from .gathering import ServerFacts
 

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
-from ..store.statistics import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
+from ..store.observe.statistics import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
 from .paging import Problem
 from .rows import moment
 from .servers import by_server

@@ -16,8 +16,8 @@ from typing import Final
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..connections import Link
-from ..store.counters import GroupCounters, counters, totals, undeclared_lanes
-from ..store.inspect import group_names
+from ..store.observe.counters import GroupCounters, counters, totals, undeclared_lanes
+from ..store.observe.sources import group_names
 from .rows import moment, numbers
 from .servers import by_server
 

@@ -8,10 +8,10 @@ from itertools import islice
 
 from .. import conf, connections
 from ..connections import Link
-from ..store.consumers import consumers_on
-from ..store.inspect import BEGIN, Pending
-from ..store.membership import RETURNED
-from ..store.refusals import group_is_gone
+from ..store.consume.consumers import consumers_on
+from ..store.consume.membership import RETURNED
+from ..store.observe.sources import BEGIN, Pending
+from ..store.replies import group_is_gone
 from . import rows
 from .rows import PendingMessage
 

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
-from ..store.contents import MOST_COUNTED, contents
+from ..store.observe.contents import MOST_COUNTED, contents
 from .paging import Problem
 from .rows import moment, numbers
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from .. import conf
 from ..conf import StreamConfig
-from ..store.inspect import DeadLetters, Delayed, Pending, Retries, Source, bodies
+from ..store.observe.sources import DeadLetters, Delayed, Pending, Retries, Source, bodies
 from . import rows
 from .paging import Cursor, Item, Page, collect
 from .reading import Reading

@@ -14,7 +14,14 @@ from redis.exceptions import ResponseError
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
-from ..store.overview import GroupFigures, LaneFigures, SourceFigures, StreamFigures, overview_command, overview_of
+from ..store.observe.overview import (
+    GroupFigures,
+    LaneFigures,
+    SourceFigures,
+    StreamFigures,
+    overview_command,
+    overview_of,
+)
 from ..store.scripts import exchange
 from .books import unread
 from .paging import Problem

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from ..store.inspect import Found, Place, Source
+from ..store.observe.sources import Found, Place, Source
 from .rows import Row
 
 __all__ = ["Cursor", "Item", "Page", "Problem", "collect"]

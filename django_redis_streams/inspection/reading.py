@@ -12,7 +12,7 @@ from .. import connections
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..store.inspect import BEGIN, Found, Place, Source, group_names
+from ..store.observe.sources import BEGIN, Found, Place, Source, group_names
 from ..store.scripts import exchange
 from .paging import Cursor, Item, Problem
 

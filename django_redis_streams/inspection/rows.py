@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from .. import wire
 from ..keys import DEFAULT_LANE
-from ..store.inspect import DeadLetters, Delayed, Found, Pending, Retries
-from ..store.membership import RETURNED
+from ..store.consume.membership import RETURNED
+from ..store.observe.sources import DeadLetters, Delayed, Found, Pending, Retries
 from ..wire import Carried, Fields, Origin
 
 __all__ = [

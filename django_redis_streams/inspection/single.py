@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from .. import conf, connections
 from ..connections import Link
-from ..store.inspect import (
+from ..store.observe.sources import (
     DeadLetters,
     Delayed,
     Found,

@@ -12,10 +12,10 @@ from ..conf import StreamConfig
 from ..connections import Link
 from ..keys import DEFAULT_LANE, split_token
 from ..message import made_at
-from ..store import story as store
-from ..store.contents import length
-from ..store.groups import delivered_to
-from ..store.inspect import MAIN, REDELIVERY, Pending, group_names, is_entry_id
+from ..store.consume.groups import delivered_to
+from ..store.observe import entries as store
+from ..store.observe.contents import length
+from ..store.observe.sources import MAIN, REDELIVERY, Pending, group_names, is_entry_id
 from ..wire import Fields
 from ..wire.names import is_uuid
 from .listing import dead_letters, retrying

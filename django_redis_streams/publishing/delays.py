@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from ..exceptions import InvalidMessage
-from ..store.delay import Due
+from ..store.publish.delay import Due
 from ..wire import shown
 
 __all__ = ["due_of"]

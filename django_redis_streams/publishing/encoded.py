@@ -15,7 +15,7 @@ from ..conf import StreamConfig, nearest
 from ..exceptions import InvalidMessage
 from ..keys import DEFAULT_LANE
 from ..message import NO_HEADERS, Draft, Message, made_at, new_id, new_ids
-from ..store.delay import Due
+from ..store.publish.delay import Due
 from ..wire import Fields
 
 __all__ = ["Call"]

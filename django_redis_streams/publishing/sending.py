@@ -15,8 +15,8 @@ from typing import Final
 
 from .. import conf, connections, signals
 from ..exceptions import ServerUnreachable, StreamsError
-from ..store.append import append
-from ..store.delay import delay
+from ..store.publish.append import append
+from ..store.publish.delay import delay
 from ..wire import Fields
 from .encoded import Call
 

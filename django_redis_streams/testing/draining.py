@@ -18,8 +18,8 @@ from ..conf import GroupConfig, StreamConfig
 from ..connections import Link
 from ..exceptions import ConfigurationError, ServerRefused
 from ..handlers import HandlerSet
-from ..store.membership import Membership
-from ..store.redeliver import make_due, promote
+from ..store.consume.membership import Membership
+from ..store.consume.promote import make_due, promote
 from ..worker.board import Slots
 from ..worker.consumer import Consumer
 from ..worker.databases import left_alone

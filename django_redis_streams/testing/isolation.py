@@ -18,7 +18,7 @@ from .. import conf, connections
 from ..conf import ConnectionConfig
 from ..connections import Endpoint
 from ..connections.fake import fake_servers
-from ..store.erase import erase
+from ..store.operate.erase import erase
 from .published import recording
 
 __all__ = ["SERVERS", "isolated"]

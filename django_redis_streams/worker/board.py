@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 
 from ..conf import GroupConfig, StreamConfig
 from ..keys import split_token, token
-from ..store.delivery import Delivery
-from ..store.membership import Membership
+from ..store.consume.delivery import Delivery
+from ..store.consume.membership import Membership
 
 __all__ = ["Board", "Slots"]
 

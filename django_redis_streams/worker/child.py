@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..store.membership import Membership
+from ..store.consume.membership import Membership
 from .board import Board, Slots
 from .overdue import SILENT, Overdue, overdue
 from .tallies import Row

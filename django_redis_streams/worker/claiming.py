@@ -12,9 +12,9 @@ from math import inf
 from typing import Any
 
 from ..connections import Link
-from ..store.delivery import Delivery
-from ..store.hold import Found, bodies_commands, claim, claim_command, claimed
-from ..store.membership import Membership
+from ..store.consume.delivery import Delivery
+from ..store.consume.membership import Membership
+from ..store.consume.ownership import Found, bodies_commands, claim, claim_command, claimed
 from ..store.scripts import Command
 from .clock import ServerClock
 from .session import Session

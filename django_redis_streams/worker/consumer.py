@@ -21,11 +21,11 @@ from redis.exceptions import ResponseError
 
 from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..store.delivery import Delivery
-from ..store.groups import Deletion
-from ..store.hold import hand_back, is_held, pending_of
-from ..store.left import Standstill, standstill
-from ..store.membership import Membership
+from ..store.consume.delivery import Delivery
+from ..store.consume.drained import Standstill, standstill
+from ..store.consume.groups import Deletion
+from ..store.consume.membership import Membership
+from ..store.consume.ownership import hand_back, is_held, pending_of
 from . import strays
 from .claiming import Claiming
 from .coroutines import LATEST

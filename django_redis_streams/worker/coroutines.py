@@ -19,7 +19,7 @@ from ..conf import GroupConfig
 from ..handlers import Handler
 from ..message import Message
 from ..outcomes import HANDLED, Outcome
-from ..store.delivery import Delivery
+from ..store.consume.delivery import Delivery
 from .board import Slots
 from .deadlines import GRACE, Batch, Deadlines
 from .event_loop import EventLoop

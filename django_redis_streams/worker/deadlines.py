@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 
 from ..message import Message
-from ..store.delivery import Delivery
+from ..store.consume.delivery import Delivery
 from .board import Slots
 from .event_loop import EventLoop
 from .rows import Rows

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..connections import Link
-from ..store.left import Standstill, standstill
+from ..store.consume.drained import Standstill, standstill
 from .consumer import Consumer
 from .service import Service
 

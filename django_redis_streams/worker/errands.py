@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..store.membership import Membership
+from ..store.consume.membership import Membership
 from .child import Remains
 from .forking import forked
 from .patience import Patience

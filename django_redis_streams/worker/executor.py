@@ -21,7 +21,7 @@ from ..handlers import Handler, HandlerSet
 from ..message import Message
 from ..outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
-from ..store.delivery import Delivery, Run
+from ..store.consume.delivery import Delivery, Run
 from ..wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from .board import Slots
 from .coroutines import LATEST, Coroutines

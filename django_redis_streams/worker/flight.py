@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..connections import Link
-from ..store.delivery import Delivery
+from ..store.consume.delivery import Delivery
 from .coroutines import LATEST
 from .executor import Executor
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..store.delivery import Delivery
+from ..store.consume.delivery import Delivery
 
 __all__ = ["Holdings"]
 

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
-from ..store.delivery import Delivery
-from ..store.membership import Membership
+from ..store.consume.delivery import Delivery
+from ..store.consume.membership import Membership
+from ..store.consume.settle import SettleCommands, settle_commands
 from ..store.scripts import Command
-from ..store.settle import SettleCommands, settle_commands
 from .patience import Patience
 
 __all__ = ["Ledger"]

@@ -15,15 +15,15 @@ from redis.exceptions import ResponseError
 from ..conf import StreamConfig
 from ..connections import Link
 from ..inspection.books import left_in_lanes
-from ..store.clock import TOLERATED_MS, note_jump, server_time
-from ..store.consumers import retire_dead
-from ..store.counters import watch
-from ..store.groups import consumer_counts, make_group, serve
-from ..store.hold import has_stale
-from ..store.membership import Membership
-from ..store.refusals import group_is_gone
-from ..store.suspects import count_suspects
-from ..store.trim import trim
+from ..store.consume.clock import TOLERATED_MS, note_jump, server_time
+from ..store.consume.consumers import retire_dead
+from ..store.consume.groups import consumer_counts, make_group, serve
+from ..store.consume.membership import Membership
+from ..store.consume.ownership import has_stale
+from ..store.consume.suspects import count_suspects
+from ..store.consume.trim import trim
+from ..store.observe.counters import watch
+from ..store.replies import group_is_gone
 from .board import Board
 from .clock import ServerClock
 from .consumer import Consumer

@@ -18,8 +18,8 @@ from django.db.transaction import TransactionManagementError
 from ..exceptions import NotCommitted
 from ..outcomes import Outcome, RetryLater
 from ..retry import LONGEST_OUTAGE, RetryPolicy
-from ..store.delivery import Delivery
-from ..store.membership import Membership
+from ..store.consume.delivery import Delivery
+from ..store.consume.membership import Membership
 from .tell import about, logger
 
 __all__ = ["OutageLog", "outage_of_all", "seconds_of_outage", "unavailable_database"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from ..store.membership import Membership
+from ..store.consume.membership import Membership
 from .board import Board, Slots
 
 __all__ = ["SILENT", "Overdue", "overdue"]

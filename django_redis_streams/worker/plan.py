@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..conf import GroupConfig, StreamConfig
-from ..store.membership import Membership
+from ..store.consume.membership import Membership
 
 __all__ = ["Plan", "memberships", "new_random_part"]
 

@@ -17,8 +17,8 @@ from redis.exceptions import ResponseError
 
 from .. import connections, handlers
 from ..exceptions import ConfigurationError, ExtraMissing, HandlerError, ServerUnreachable, UnknownStream
-from ..store.membership import Membership
-from ..store.suspects import count_suspects
+from ..store.consume.membership import Membership
+from ..store.consume.suspects import count_suspects
 from .board import Board, Slots
 from .consumer import Consumer
 from .databases import close_pools

@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
-from ..store.clock import TOLERATED_MS
-from ..store.redeliver import AT_ONCE, Promotion, lease_is_free, promote, recorded_groups
+from ..store.consume.clock import TOLERATED_MS
+from ..store.consume.promote import AT_ONCE, Promotion, lease_is_free, promote, recorded_groups
 from .service import Service
 from .shortening import Shortening
 from .tell import logger

@@ -11,8 +11,8 @@ import time
 
 from ..connections import Link
 from ..outcomes import DeadLetter, Failure, Reason
-from ..store.hold import pending_of
-from ..store.suspects import Crashed, suspects, take_back, try_suspect
+from ..store.consume.ownership import pending_of
+from ..store.consume.suspects import Crashed, suspects, take_back, try_suspect
 from .consumer import Consumer
 from .tell import tell_vanished
 

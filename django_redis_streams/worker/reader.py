@@ -16,12 +16,12 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from ..connections import Link
-from ..store.delivery import Delivery
-from ..store.groups import paused_command
-from ..store.membership import Membership
-from ..store.read import HeldBack, await_command, delivered, held_back, read_command, refused
+from ..store.consume.delivery import Delivery
+from ..store.consume.groups import paused_command
+from ..store.consume.membership import Membership
+from ..store.consume.read import HeldBack, await_command, delivered, held_back, read_command, refused
+from ..store.consume.settle import SettleCommands
 from ..store.scripts import Command, exchange
-from ..store.settle import SettleCommands
 from .claiming import Claiming
 
 __all__ = ["Reader"]

@@ -7,8 +7,8 @@ import time
 from redis.exceptions import ResponseError
 
 from ..connections import Link
-from ..store.hold import renew
-from ..store.membership import Membership
+from ..store.consume.membership import Membership
+from ..store.consume.ownership import renew
 from .holdings import Holdings
 from .tell import tell_vanished
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ..store.delivery import Delivery
+from ..store.consume.delivery import Delivery
 from .board import Slots
 
 __all__ = ["Rows"]

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from .. import connections
 from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..store.refusals import group_is_gone
+from ..store.replies import group_is_gone
 from .patience import Patience
 from .tell import logger
 

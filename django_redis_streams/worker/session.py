@@ -14,10 +14,10 @@ from redis.exceptions import ResponseError
 from .. import connections
 from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..store.groups import Deletion, make_group
-from ..store.membership import Membership
-from ..store.refusals import group_is_gone
-from ..store.session import Client, begin_session, unblock
+from ..store.consume.connection import Client, begin_session, unblock
+from ..store.consume.groups import Deletion, make_group
+from ..store.consume.membership import Membership
+from ..store.replies import group_is_gone
 from .joined import Joined
 from .patience import Patience
 from .strays import leave_if_stray

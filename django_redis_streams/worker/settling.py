@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from ..connections import Link
 from ..exceptions import ServerRefused
 from ..outcomes import Ack
-from ..store.delivery import Delivery
-from ..store.membership import Membership
-from ..store.refusals import group_is_gone
+from ..store.consume.delivery import Delivery
+from ..store.consume.membership import Membership
+from ..store.consume.settle import SettleCommands
+from ..store.replies import group_is_gone
 from ..store.scripts import exchange
-from ..store.settle import SettleCommands
 from .holdings import Holdings
 from .ledger import Ledger
 from .outages import OutageLog

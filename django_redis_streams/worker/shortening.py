@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..connections import Link
 from ..keys import StreamKeys
-from ..store.clock import note_jump, shorten
+from ..store.consume.clock import note_jump, shorten
 
 __all__ = ["Shortening"]
 

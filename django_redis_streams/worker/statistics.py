@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 
 from ..connections import Link
-from ..store.membership import Membership
+from ..store.consume.membership import Membership
+from ..store.observe.statistics import MICROSECONDS, RUNS, count_command
 from ..store.scripts import Command, exchange
-from ..store.statistics import MICROSECONDS, RUNS, count_command
 from .consumer import Consumer
 from .service import Service
 from .tallies import COUNTED, Tally

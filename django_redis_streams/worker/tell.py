@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from .. import signals
 from ..inspection.books import DONE_BY_OTHERS
 from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
-from ..store.delivery import Delivery, Run
-from ..store.groups import Deletion
-from ..store.membership import Membership
+from ..store.consume.delivery import Delivery, Run
+from ..store.consume.groups import Deletion
+from ..store.consume.membership import Membership
 from .strays import leave_if_stray
 
 __all__ = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ..store.delivery import Delivery
+from ..store.consume.delivery import Delivery
 from .tallies import Histogram
 
 __all__ = ["note_waits", "note_waits_at_once"]

@@ -17,13 +17,13 @@ from ..exceptions import ConfigurationError, ServerUnreachable
 from ..handlers import Handler
 from ..outcomes import DeadLetter, Failure, Outcome, Reason
 from ..retry import judge
-from ..store.delivery import Delivery
-from ..store.hold import hand_back, renew_all
-from ..store.membership import Membership
-from ..store.refusals import group_is_gone
+from ..store.consume.delivery import Delivery
+from ..store.consume.membership import Membership
+from ..store.consume.ownership import hand_back, renew_all
+from ..store.consume.settle import settle_commands
+from ..store.consume.suspects import body_of, suspect, take_back
+from ..store.replies import group_is_gone
 from ..store.scripts import exchange
-from ..store.settle import settle_commands
-from ..store.suspects import body_of, suspect, take_back
 from ..wire import Undecodable, decode_entry
 from .child import Remains, Suspect
 from .patience import Patience

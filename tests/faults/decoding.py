@@ -12,7 +12,7 @@ from django.dispatch import receiver
 
 from django_redis_streams.message import Message
 from django_redis_streams.signals import message_processed
-from django_redis_streams.store.delivery import Delivery
+from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.wire import decode_entry
 from django_redis_streams.worker import executor, overdue, warden
 

@@ -14,13 +14,13 @@ from django_redis_streams import conf, connections, inspection, publish
 from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store.clock import ClockRecord, clock_record, server_time
-from django_redis_streams.store.groups import make_group
-from django_redis_streams.store.hold import claim, hand_back
-from django_redis_streams.store.limits import limit_keys
-from django_redis_streams.store.membership import Membership
-from django_redis_streams.store.read import held_back, read_command
-from django_redis_streams.store.redeliver import promote
+from django_redis_streams.store.consume.clock import ClockRecord, clock_record, server_time
+from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.limits import limit_keys
+from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.ownership import claim, hand_back
+from django_redis_streams.store.consume.promote import promote
+from django_redis_streams.store.consume.read import held_back, read_command
 from django_redis_streams.store.scripts import run
 from django_redis_streams.worker.clock import ServerClock
 from django_redis_streams.worker.promoter import Promoter

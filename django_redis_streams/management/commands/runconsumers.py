@@ -16,9 +16,9 @@ from ... import conf, connections, groups, handlers, inspection
 from ...conf import GroupConfig, StreamConfig
 from ...exceptions import StreamsError
 from ...metrics.exposition import check_installed
-from ...store.left import standstill
-from ...store.membership import Membership
-from ...store.redeliver import waiting_delayed, waiting_retries
+from ...store.consume.drained import standstill
+from ...store.consume.membership import Membership
+from ...store.consume.promote import waiting_delayed, waiting_retries
 from ...worker.exporter import listen
 from ...worker.memory import resident, told
 from ...worker.plan import Plan

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from django.core.management.base import CommandParser
 
 from ...inspection import Page, Row, visible
-from ...store.answers import Answers
+from ...store.operate.bulk import Answers
 from ..arguments import count
 from ..subcommands import Result
 from ..tables import table

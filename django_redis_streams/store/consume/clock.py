@@ -1,0 +1,88 @@
+"""The server's clock: what it shows, what is known of its jumps, and what is done for those who wait when it went back.
+
+By it the server tells when a retry is due and for how long an entry is idle. Machines' clocks are corrected, virtual
+machines are suspended, and a replica that takes over has a clock of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ...connections import Link
+from ...keys import StreamKeys
+from ..replies import pairs
+from ..scripts import run, script
+
+__all__ = ["TOLERATED_MS", "ClockRecord", "clock_record", "note_jump", "server_time", "shorten"]
+
+# Less than this is no jump: neither the latest time seen nor the time a reply takes is known more exactly.
+TOLERATED_MS = 1_000
+_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ClockRecord:
+    """Times are in ms since 1970 by the server's clock, which says `now`.
+
+    `seen` is the latest that workers have seen; `jump` by how many ms it jumped when last it did, at `jumped`: back
+    where negative, 0 where none is known. `newest` is the time in the last id of the stream's lanes.
+    """
+
+    now: int
+    seen: int = 0
+    jump: int = 0
+    jumped: int = 0
+    newest: int = 0
+
+
+def server_time(link: Link) -> int:
+    """What the server's clock shows, in ms since 1970."""
+    seconds, microseconds = link.call("TIME")
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int]:
+    """Walk through all that waits, and have none wait for longer than it was to; how many each step made due sooner."""
+    for waiting, entries in [
+        (keys.delayed, keys.delayed_entries),
+        *((keys.retry(group), keys.retry_entries(group)) for group in groups),
+    ]:
+        cursor = "0"
+        while True:
+            cursor, sooner = run(link, script("shorten")([keys.main, waiting, entries], cursor, _AT_ONCE))
+            yield sooner
+            if cursor == "0":
+                break
+
+
+def note_jump(link: Link, keys: StreamKeys, by_ms: int, *, shortened_since: int | None = None) -> bool:
+    """Keep it for the diagnosis. With `shortened_since`, what waits was made to fit from that time on.
+
+    False where the clock went back again meanwhile: then it is to be made to fit anew.
+    """
+    began = "" if shortened_since is None else shortened_since
+    return bool(run(link, script("note_jump")([keys.main, keys.clock], by_ms, began)))
+
+
+def clock_record(link: Link, keys: StreamKeys, lanes: Sequence[str]) -> ClockRecord:
+    """What is known of it. Raises the server's error."""
+    now, kept = server_time(link), pairs(link.call("HGETALL", keys.clock))
+    infos = link.call_many([["XINFO", "STREAM", keys.lane(lane)] for lane in lanes])
+    newest = [str(pairs(each)["last-generated-id"]) for each in infos if not isinstance(each, Exception)]
+    seen, jump, jumped = (_number(kept.get(name)) for name in ("seen", "jump", "jumped"))
+    return ClockRecord(
+        now,
+        seen,
+        jump,
+        jumped,
+        newest=max((int(each.partition("-")[0]) for each in newest), default=0),
+    )
+
+
+def _number(text: object) -> int:
+    """A number that a script has written; 0 for anything else: any client can write there."""
+    try:
+        return int(str(text))
+    except ValueError:
+        return 0

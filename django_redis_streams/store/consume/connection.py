@@ -1,0 +1,51 @@
+"""What a consumer says of its own connection: know the scripts, end the old one, wake a blocked read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from redis.exceptions import ResponseError
+
+from ...connections import Link
+from ..scripts import all_scripts
+
+__all__ = ["Client", "begin_session", "unblock"]
+
+
+class Client(NamedTuple):
+    """One connection as its server knows it. Ids begin anew when a server starts: `run` tells which start it was."""
+
+    id: int | None
+    run: str | None
+
+
+def begin_session(link: Link, previous: Client | None) -> Client:
+    """Load the scripts, and end the connection that this one replaces; who this one is, as far as it may know.
+
+    A server goes on serving a dead connection's blocked read, under the same consumer name, before the new
+    one's: what it delivers then is found by looking (`hold.pending_of`), where an ACL forbids CLIENT KILL.
+    """
+    link.call_many([["SCRIPT", "LOAD", each.source] for each in all_scripts()])
+    client = Client(_allowed(link, "CLIENT", "ID"), _run_id(link))
+    # On a server that was started since, the number is another client's.
+    if previous is not None and previous.id is not None and previous.run == client.run is not None:
+        _allowed(link, "CLIENT", "KILL", "ID", previous.id)
+    return client
+
+
+def unblock(link: Link, client_id: int) -> None:
+    """End another connection's blocking read at once; it replies as if it had timed out."""
+    _allowed(link, "CLIENT", "UNBLOCK", client_id)
+
+
+def _run_id(link: Link) -> str | None:
+    lines = str(_allowed(link, "INFO", "server") or "").splitlines()
+    return next((line.partition(":")[2] for line in lines if line.startswith("run_id:")), None)
+
+
+def _allowed(link: Link, *command: str | int) -> Any:
+    """The reply to a command that only saves time, or None: an ACL may forbid it."""
+    try:
+        return link.call(*command)
+    except ResponseError:
+        return None

@@ -1,0 +1,103 @@
+"""An entry as it was delivered: where it is pending, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...keys import token
+from ...message import Message
+from ...outcomes import Outcome
+from ...wire import Carried, Fields, Origin, message_id, uncarry
+
+__all__ = ["Delivery", "Run", "deliveries"]
+
+# [[entry id, [name, value, …]], …], as XREADGROUP, XCLAIM and XRANGE reply.
+Entries = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, for those who listen: the handler's dotted name ("" where there was none), the seconds it took."""
+
+    message: Message
+    handler: str = ""
+    duration: float = 0.0
+    error: BaseException | None = None
+
+
+class Delivery:
+    """One entry in a consumer's hand, as `deliveries` makes it.
+
+    `key` and `entry_id` say where it is pending; `fields` are the original ones; `carried` is set where it
+    came by the redelivery stream, which is ours: there an entry is deleted when it is settled. `since` is when
+    it was last known to be pending for this consumer, on the monotonic clock; `outcome`, what its run has come to;
+    `run`, what that was like, where somebody wants to hear of it.
+    """
+
+    __slots__ = "carried", "entry_id", "fields", "key", "origin", "outcome", "run", "since"
+
+    origin: Origin
+    key: str
+    entry_id: str
+    fields: Fields
+    carried: Carried | None
+    since: float
+    outcome: Outcome | None
+    run: Run | None
+
+    @property
+    def token(self) -> str:
+        """Where it is pending, as one word."""
+        return token(self.key, self.entry_id)
+
+    @property
+    def ours(self) -> bool:
+        """Whether the entry is in a redelivery stream rather than in the main one."""
+        return self.key != self.origin.key
+
+    @property
+    def published_id(self) -> str:
+        """The id of the entry that was published."""
+        return self.carried.entry if self.carried else self.entry_id
+
+    @property
+    def attempt(self) -> int:
+        """The number of this run; the first is 1."""
+        return self.carried.attempt + 1 if self.carried else 1
+
+    def history(self) -> Carried:
+        """What is known of the message so far."""
+        if self.carried:
+            return self.carried
+        values = dict(zip(self.fields[::2], self.fields[1::2], strict=True))
+        return Carried(
+            id=message_id(self.origin.key, self.entry_id, self.fields),
+            source=self.key,
+            entry=self.entry_id,
+            type=values.get("type", ""),
+            lane=self.origin.lane,
+            group=self.origin.group,
+        )
+
+
+def deliveries(origin: Origin, key: str, entries: Entries) -> list[Delivery]:
+    """What a reply's entries of one stream are, in their order."""
+    made = []
+    redelivered = key != origin.key
+    for entry_id, fields in entries:
+        # Without a constructor, whose call costs as much as all this.
+        delivery = Delivery()
+        delivery.origin = origin
+        delivery.key = key
+        delivery.entry_id = entry_id
+        delivery.fields = fields
+        delivery.carried = None
+        delivery.since = 0.0
+        delivery.outcome = None
+        delivery.run = None
+        if redelivered and (found := uncarry(fields)):
+            delivery.carried, delivery.fields = found
+        made.append(delivery)
+    return made

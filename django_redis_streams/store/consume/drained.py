@@ -1,0 +1,39 @@
+"""Whether groups have nothing left to do now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from ...connections import Link
+from ...keys import paused_field
+from ..scripts import Command, exchange, script
+from .membership import Membership
+
+__all__ = ["Standstill", "standstill"]
+
+# For each group, of each stream that it reads, the last id ever and the last that it was given; () where it is paused.
+Standstill: TypeAlias = tuple[tuple[str, ...], ...]
+
+
+def standstill(link: Link, memberships: Iterable[Membership]) -> Standstill | None:
+    """Where some groups stand that have nothing unread, pending, due or redelivered; None where any has something.
+
+    What is due later isn't left now, nor is what waits in a paused group. The groups are looked at one after another,
+    so one look proves nothing. Two that find the same prove that at a moment between them nothing was left in any
+    group: no entry came or was delivered meanwhile, and without that nothing becomes pending, due or redelivered.
+    """
+    places: list[tuple[str, ...]] = []
+    for reply in exchange(link, [_command(each) for each in memberships]):
+        if isinstance(reply, Exception):
+            raise reply
+        if reply is None:
+            return None
+        places.append(tuple(reply))
+    return tuple(places)
+
+
+def _command(membership: Membership) -> Command:
+    keys, group = membership.keys, membership.group.name
+    names = [keys.groups, keys.delayed, keys.retry(group), *membership.sources]
+    return script("left")(names, group, paused_field(group))

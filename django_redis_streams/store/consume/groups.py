@@ -1,0 +1,157 @@
+"""Consumer groups: made when missing, recorded when seen, paused and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+from ...connections import Link
+from ...keys import DEFAULT_LANE, StreamKeys, deleted_field, paused_field
+from ..replies import pairs
+from ..scripts import Command, run, script
+from .membership import Membership
+
+__all__ = [
+    "LIVING",
+    "Deleted",
+    "Deletion",
+    "Made",
+    "consumer_counts",
+    "delete_group",
+    "deletion",
+    "delivered_to",
+    "make_group",
+    "pause",
+    "paused_command",
+    "paused_since",
+    "resume",
+    "serve",
+    "set_group",
+]
+
+# In seconds: a consumer that was seen within these lives. Workers say each five seconds that they serve a group.
+LIVING: Final = 30.0
+
+
+class Deletion(NamedTuple):
+    """That a group was deleted on purpose: when, in ms since 1970, and by whom."""
+
+    at: int
+    by: str
+
+
+class Made(NamedTuple):
+    """Whether a group was `made` now; and of one that had been `deleted` on purpose, that: not made, it was left so."""
+
+    made: bool
+    deleted: Deletion | None
+
+
+class Deleted(NamedTuple):
+    """Whether a group was `there`, `done` if it isn't any more, and which consumers it had that live."""
+
+    there: bool
+    done: bool
+    consumers: Sequence[str]
+
+
+def make_group(link: Link, membership: Membership, start: str, *, anew: bool = True) -> Made:
+    """Make the group, on all lanes and their redelivery streams, where it is missing.
+
+    A group that was ever recorded begins where it began then; one that wasn't begins at `start`. One that was deleted
+    on purpose is made only where it may be `anew`, and begins at `start` too.
+    """
+    keys, group = membership.keys, membership.group.name
+    lanes = [each for each in membership.stream.lane_names if each != DEFAULT_LANE]
+    names = [keys.main, keys.groups, keys.workers(group), keys.books(group), membership.redelivery]
+    if lanes:
+        names += [keys.lanes, *(key for each in lanes for key in (keys.lane(each), keys.redelivery(group, each)))]
+    deleted_in, word = deleted_field(group), int(anew)
+    made, deleted = run(link, script("make_group")(names, group, start, deleted_in, word, membership.consumer, *lanes))
+    return Made(made == "made", deletion(deleted))
+
+
+def deletion(record: str | None) -> Deletion | None:
+    """What is on record of a group's deletion; None where nothing is."""
+    if record is None:
+        return None
+    at, _, by = record.partition(" ")
+    return Deletion(int(at) if at.isascii() and at.isdecimal() else 0, by)
+
+
+def serve(link: Link, membership: Membership) -> None:
+    """Note down that a worker serves the group now, by the name of one of its consumers."""
+    keys, group = membership.keys, membership.group.name
+    names = [keys.main, keys.groups, keys.workers(group)]
+    run(link, script("serve")(names, group, membership.consumer, round(LIVING * 1000)))
+
+
+def delete_group(
+    link: Link, membership: Membership, lanes: Sequence[str], how: Literal["look", "safe", "force"], *, by: str = ""
+) -> Deleted:
+    """Delete the group on these lanes, all that waits for it, its record and its books.
+
+    "safe" leaves one alone that somebody consumes, "look" any.
+    """
+    keys, group = membership.keys, membership.group.name
+    names = [keys.main, keys.groups, keys.lanes, keys.workers(group)]
+    names += [key for lane in lanes for key in (keys.lane(lane), keys.redelivery(group, lane))]
+    names += [keys.retry(group), keys.retry_entries(group), keys.suspects(group), keys.rate(group)]
+    names += [keys.slots(group), keys.totals(group), keys.books(group)]
+    fields, living = (paused_field(group), deleted_field(group)), round(LIVING * 1000)
+    there, *consumers = run(link, script("delete_group")(names, group, *fields, by, living, how, len(lanes), *lanes))
+    return Deleted(bool(there), how != "look" and there >= 0, sorted(consumers))
+
+
+def delivered_to(link: Link, key: str) -> dict[str, str]:
+    """Each group of a stream with the id that was last delivered to it; none where there is no stream."""
+    return {group["name"]: group["last-delivered-id"] for group in _groups_on(link, key)}
+
+
+def consumer_counts(link: Link, key: str) -> dict[str, int]:
+    """Each group of a stream with how many consumers the server knows in it; none where there is no stream."""
+    return {group["name"]: group["consumers"] for group in _groups_on(link, key)}
+
+
+def _groups_on(link: Link, key: str) -> list[dict[str, Any]]:
+    (reply,) = link.call_many([["XINFO", "GROUPS", key]])
+    if isinstance(reply, Exception):
+        if "no such key" in str(reply):
+            return []
+        raise reply
+    return [pairs(group) for group in reply]
+
+
+def set_group(link: Link, membership: Membership, start: str) -> str:
+    """Have the group read on after an id, or with "$" what comes from now on, in each lane; the default lane's id."""
+    keys, group = membership.keys, membership.group.name
+    place = start
+    for lane in membership.stream.lane_names:
+        default = lane == DEFAULT_LANE
+        field = group if default else f"{group}:{lane}"
+        names = [keys.lane(lane), keys.groups if default else keys.lanes, keys.totals(group), keys.books(group)]
+        found = run(link, script("set_group")(names, group, field, start, lane))
+        place = found if default else place
+    return place
+
+
+def pause(link: Link, keys: StreamKeys, group: str) -> bool:
+    """Have no worker read the group's messages from now on; whether it wasn't so before."""
+    return bool(run(link, script("pause")([keys.groups, keys.main], paused_field(group))))
+
+
+def resume(link: Link, keys: StreamKeys, group: str) -> bool:
+    """Have workers read them again; whether the group was paused."""
+    return bool(link.call("HDEL", keys.groups, paused_field(group)))
+
+
+def paused_command(keys: StreamKeys, group: str) -> Command:
+    """Asks since when the group is paused, for `paused_since`."""
+    return ["HGET", keys.groups, paused_field(group)]
+
+
+def paused_since(reply: str | None) -> int | None:
+    """In ms since 1970, None where it isn't paused. Whatever stands there means paused."""
+    if reply is None:
+        return None
+    return int(reply) if reply.isascii() and reply.isdecimal() else 0

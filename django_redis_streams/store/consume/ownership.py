@@ -1,0 +1,207 @@
+"""Holding what was delivered: renew it, look for it, claim what others left, hand it back.
+
+All of it is fenced: only what is pending for a consumer is renewed or handed back, only what is idle for
+long is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from ...connections import Link
+from ...keys import token
+from ..replies import group_is_gone
+from ..scripts import Command, run, script
+from .delivery import Delivery, deliveries
+from .limits import limit_keys, limit_words, slots_key
+from .membership import RETURNED, Membership
+from .settle import vanish_command
+
+__all__ = [
+    "Found",
+    "bodies_commands",
+    "claim",
+    "claim_command",
+    "claimed",
+    "hand_back",
+    "has_stale",
+    "is_held",
+    "pending_of",
+    "renew",
+    "renew_all",
+]
+
+_RENEWED_AT_ONCE = 100
+_HANDED_BACK_AT_ONCE = 100
+_READ_AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class Found:
+    """Entries taken into hand, and the tokens of pending entries whose body was gone (acknowledged, counted)."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+
+    def add(self, more: Found) -> None:
+        """These too."""
+        self.deliveries += more.deliveries
+        self.vanished += more.vanished
+
+
+def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple[list[str], list[str]]:
+    """Renew these entries; returns tokens: of what isn't this consumer's any more, and of what has no body any more."""
+    keys = [key, membership.keys.totals(membership.group.name), *slots_key(membership)]
+    named = membership.group.name, membership.consumer, membership.claim_idle_ms
+    lost: list[str] = []
+    vanished: list[str] = []
+    for begin in range(0, len(ids), _RENEWED_AT_ONCE):
+        part = ids[begin : begin + _RENEWED_AT_ONCE]
+        others, gone = run(link, script("renew")(keys, *named, *part))
+        lost += (token(key, each) for each in others)
+        vanished += (token(key, each) for each in gone)
+    return lost, vanished
+
+
+def is_held(link: Link, membership: Membership, delivery: Delivery) -> bool:
+    """Whether the entry is still pending for this consumer."""
+    place = [delivery.key, membership.group.name]
+    return bool(link.call("XPENDING", *place, delivery.entry_id, delivery.entry_id, 1, membership.consumer))
+
+
+def pending_of(link: Link, membership: Membership, in_hand: Callable[[str], bool]) -> Found:
+    """What is pending under this consumer's name and not in its hand: replies that never arrived.
+
+    XPENDING and XRANGE count nothing; reading `0` would raise every delivery count.
+    """
+    found = Found()
+    for key in membership.sources:
+        ids = [each for each in _pending_ids(link, membership, key) if not in_hand(token(key, each))]
+        for begin in range(0, len(ids), _READ_AT_ONCE):
+            part = ids[begin : begin + _READ_AT_ONCE]
+            (neighbours,) = link.call_many([_neighbours(key, part)])
+            found.add(_taken(link, membership, key, part, neighbours))
+    return found
+
+
+def _neighbours(key: str, ids: Sequence[str]) -> Command:
+    """Reads the bodies of these ids, which ascend: all at once where they are neighbours, as they mostly are."""
+    return ["XRANGE", key, ids[0], ids[-1], "COUNT", len(ids)]
+
+
+def _taken(link: Link, membership: Membership, key: str, ids: Sequence[str], neighbours: Any) -> Found:
+    """These pending entries, of which the reply to `_neighbours` may hold only some."""
+    if isinstance(neighbours, Exception):
+        raise neighbours
+    entries, vanished = neighbours, []
+    if [each[0] for each in entries] != ids:
+        entries = _one_by_one(link, key, ids)
+        there = frozenset(entry_id for entry_id, _ in entries)
+        for gone in (each for each in ids if each not in there):
+            run(link, vanish_command(membership, key, gone))
+            vanished.append(token(key, gone))
+    return Found(deliveries(membership.origins[key], key, entries), vanished)
+
+
+def _one_by_one(link: Link, key: str, ids: Sequence[str]) -> list[Any]:
+    entries: list[Any] = []
+    for reply in link.call_many([["XRANGE", key, each, each] for each in ids]):
+        if isinstance(reply, Exception):
+            raise reply
+        entries += reply
+    return entries
+
+
+def _pending_ids(link: Link, membership: Membership, key: str) -> Iterator[str]:
+    begin, page = "-", 1000
+    while True:
+        rows = link.call("XPENDING", key, membership.group.name, begin, "+", page, membership.consumer)
+        yield from (row[0] for row in rows)
+        if len(rows) < page:
+            return
+        begin = f"({rows[-1][0]}"
+
+
+def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> bool:
+    """Whether there is something to claim."""
+    owner = [RETURNED] if returned_only else []
+    idle = ("IDLE", membership.claim_idle_ms)
+    return any(
+        link.call("XPENDING", key, membership.group.name, *idle, "-", "+", 1, *owner) for key in membership.sources
+    )
+
+
+def claim(link: Link, membership: Membership, count: int, *, idle_until: float) -> Found:
+    """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE. Suspects aren't.
+
+    The latter only until the server's clock shows so many ms since 1970: 0 never, infinity always.
+    """
+    reply = run(link, claim_command(membership, count, idle_until=idle_until))
+    bodies = link.call_many(commands) if (commands := bodies_commands(membership, reply)) else []
+    return claimed(link, membership, reply, bodies)
+
+
+def claim_command(membership: Membership, count: int, *, idle_until: float) -> Command:
+    """The command by which `claim` claims, in the order of reading."""
+    keys, group = membership.keys, membership.group.name
+    sides = [keys.totals(group), keys.suspects(group), *limit_keys(membership)]
+    return script("claim")(
+        [*sides, *membership.sources], group, membership.consumer,
+        membership.claim_idle_ms, count, idle_until, *limit_words(membership),
+    )  # fmt: skip
+
+
+def bodies_commands(membership: Membership, reply: Any) -> list[Command]:
+    """The commands that read what a reply to `claim_command` names."""
+    return [_neighbours(key, ids) for key, (ids, _) in zip(membership.sources, reply, strict=True) if ids]
+
+
+def claimed(link: Link, membership: Membership, reply: Any, bodies: Iterable[Any]) -> Found:
+    """What a reply to `claim_command` names, with the replies to `bodies_commands`; on a link that owes nothing."""
+    found, rest = Found(), iter(bodies)
+    for key, (ids, vanished) in zip(membership.sources, reply, strict=True):
+        if ids:
+            found.add(_taken(link, membership, key, ids, next(rest)))
+        found.vanished += (token(key, each) for each in vanished)
+    return found
+
+
+def renew_all(link: Link, membership: Membership) -> None:
+    """Renew all that is pending for a consumer, which can't do so itself just now."""
+    for key in membership.sources:
+        renew(link, membership, key, list(_pending_ids(link, membership, key)))
+
+
+def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:
+    """Hand back all that a consumer holds, and remove its name; how many entries, and tokens of those without a body.
+
+    A group that is gone holds nothing. Where one stream is refused, the other is handed back before that is raised.
+    """
+    handed, vanished = 0, []
+    refused: ResponseError | None = None
+    for key in membership.sources:
+        try:
+            for count, gone in _hand_back(link, membership, key):
+                handed += count
+                vanished += [token(key, each) for each in gone]
+        except ResponseError as error:
+            refused = refused if group_is_gone(error) else error
+    if refused is not None:
+        raise refused
+    return handed, vanished
+
+
+def _hand_back(link: Link, membership: Membership, key: str) -> Iterator[tuple[int, list[str]]]:
+    group = membership.group.name
+    command = script("hand_back")(
+        [key, membership.keys.totals(group), membership.keys.slots(group), membership.keys.workers(group)],
+        group, membership.consumer, membership.claim_idle_ms, _HANDED_BACK_AT_ONCE,
+    )  # fmt: skip
+    left = 0
+    while not left:
+        count, vanished, left = run(link, command)
+        yield count, vanished

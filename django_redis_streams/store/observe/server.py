@@ -1,0 +1,81 @@
+"""What a server says of itself, where that decides whether messages are safe with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ...connections import Link
+
+__all__ = ["Facts", "facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """None stands for what the server doesn't tell.
+
+    `version` is that of Redis whose commands it has, also where it is a Valkey. `eviction` is its
+    `maxmemory-policy`. `append_only` tells whether it keeps an append-only file, `unsaved` names what of its last
+    savings to disk failed. `memory` and `maxmemory` are in bytes, the latter 0 where there is no bound; `evicted` is
+    how many keys it has deleted to stay below it, since it was started. `replica` tells whether it is one, `replicas`
+    how many it has, and `late_replicas` which of these don't follow closely.
+    """
+
+    version: tuple[int, ...] | None
+    eviction: str | None
+    append_only: bool | None
+    unsaved: tuple[str, ...] = ()
+    memory: int | None = None
+    maxmemory: int | None = None
+    evicted: int | None = None
+    replica: bool | None = None
+    replicas: int | None = None
+    late_replicas: tuple[str, ...] = ()
+
+
+_REPLICA = re.compile(r"slave\d+")
+# In seconds since a replica last acknowledged what it has; it does each second.
+_LATE = 10
+
+# The status of each saving that INFO tells, and what writes are refused without.
+_SAVINGS = {
+    "aof_last_write_status": "append-only file",
+    "aof_last_bgrewrite_status": "rewriting of the append-only file",
+    "rdb_last_bgsave_status": "snapshot",
+}
+
+
+def facts(link: Link) -> Facts:
+    """What INFO says. Raises `ResponseError` where an ACL forbids to ask."""
+    lines = str(link.call("INFO")).splitlines()
+    found = dict(line.split(":", 1) for line in lines if ":" in line)
+    append_only = found.get("aof_enabled")
+    return Facts(
+        version=_version(found.get("redis_version", "")),
+        eviction=found.get("maxmemory_policy"),
+        append_only=None if append_only is None else append_only == "1",
+        unsaved=tuple(name for field, name in _SAVINGS.items() if found.get(field) == "err"),
+        memory=_number(found.get("used_memory")),
+        maxmemory=_number(found.get("maxmemory")),
+        evicted=_number(found.get("evicted_keys")),
+        replica=None if "role" not in found else found["role"] != "master",
+        replicas=_number(found.get("connected_slaves")),
+        late_replicas=tuple(
+            f"{each.get('ip')}:{each.get('port')}"
+            for each in (_parts(line) for field, line in found.items() if _REPLICA.fullmatch(field))
+            if each.get("state") != "online" or int(each.get("lag", 0)) > _LATE
+        ),
+    )
+
+
+def _parts(line: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in line.split(",") if "=" in part)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+def _version(text: str) -> tuple[int, ...] | None:
+    parts = text.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else None

@@ -1,0 +1,280 @@
+"""Looking without touching: what dead letter queues, retry sets, delayed sets and pending lists hold, a page at a time.
+
+A source is one such list of one stream. It can be counted in constant time and read on from any place in
+logarithmic time, however long it is. Nothing here raises a delivery count, moves or renews anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from ...conf import StreamConfig
+from ...connections import Link
+from ...keys import DEFAULT_LANE, LARGEST_PART, group_of_field
+from ...wire import Fields
+from ..replies import pairs
+from ..scripts import Command, script
+
+__all__ = [
+    "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Place", "Retries", "Source", "bodies",
+    "group_names", "is_entry_id", "places",
+]  # fmt: skip
+
+MAIN: Final = "main"
+REDELIVERY: Final = "redelivery"
+
+# As the server writes ids: no other text names the same entry.
+_ENTRY_ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
+
+
+class Place(NamedTuple):
+    """Where in a source something stands, ascending in the order of reading.
+
+    For entries the two numbers of their id (negative where the newest come first), for retries and delayed messages
+    when they are due in ms, 0, and their token.
+    """
+
+    first: float
+    second: int = 0
+    token: str = ""
+
+
+BEGIN: Final = Place(float("-inf"))
+
+
+class Found(NamedTuple):
+    """One thing in a source.
+
+    `fields` are as stored, None where there is no body (any more) or it wasn't read yet. A retry and a delayed
+    message have a `token` and the `lane` that they go to, a pending entry a `consumer`, its `deliveries`, and since
+    how many ms it is idle.
+    """
+
+    place: Place
+    entry_id: str = ""
+    fields: Fields | None = None
+    token: str = ""
+    lane: str = ""
+    consumer: str = ""
+    idle_ms: int = 0
+    deliveries: int = 0
+
+
+class Source(Protocol):
+    """One list that can be counted, and read in its order."""
+
+    stream: StreamConfig
+    group: str
+
+    @property
+    def name(self) -> str:
+        """The source's name among those of its kind and stream."""
+
+    def size_command(self) -> Command:
+        """Asks how many there are."""
+
+    def size(self, reply: Any) -> int:
+        """How many there are."""
+
+    def read_command(self, begin: Place, count: int) -> Command:
+        """Asks for the next `count` from a place on, that one included."""
+
+    def found(self, reply: Any) -> list[Found]:
+        """What was read."""
+
+    def some_command(self, identity: str) -> Command:
+        """Asks for one, by its entry id or token."""
+
+
+class DeadLetters:
+    """The dead letter queue of a stream, newest first."""
+
+    group = ""
+    name = ""
+
+    def __init__(self, stream: StreamConfig) -> None:
+        self.stream = stream
+
+    def size_command(self) -> Command:
+        """XLEN, which is O(1)."""
+        return ["XLEN", self.stream.keys.dlq]
+
+    def size(self, reply: Any) -> int:
+        """How many dead letters there are."""
+        return int(reply)
+
+    def read_command(self, begin: Place, count: int) -> Command:
+        """The next ones, from the newest to the oldest."""
+        last = "+" if begin == BEGIN else _entry_id(-begin.first, -begin.second)
+        return ["XREVRANGE", self.stream.keys.dlq, last, "-", "COUNT", count]
+
+    def found(self, reply: Any) -> list[Found]:
+        """The entries of an XREVRANGE or XRANGE."""
+        return [Found(_descending(entry_id), entry_id, fields) for entry_id, fields in reply]
+
+    def some_command(self, identity: str) -> Command:
+        """One dead letter by its entry id."""
+        return ["XRANGE", self.stream.keys.dlq, identity, identity]
+
+
+class Retries:
+    """The retries of a group that aren't due yet, the next first."""
+
+    def __init__(self, stream: StreamConfig, group: str) -> None:
+        self.stream = stream
+        self.group = group
+        self.name = group
+
+    def size_command(self) -> Command:
+        """ZCARD, which is O(1)."""
+        return ["ZCARD", self._keys[0]]
+
+    def size(self, reply: Any) -> int:
+        """How many there are."""
+        return int(reply)
+
+    def read_command(self, begin: Place, count: int) -> Command:
+        """The next ones in the order in which they are due."""
+        due = "-inf" if begin == BEGIN else repr(begin.first)
+        return script("retries")(self._keys, count, due, begin.token)
+
+    def found(self, reply: Any) -> list[Found]:
+        """The rows of retries.lua: their fields without the lane."""
+        return [_waiting(*each) for each in reply]
+
+    def some_command(self, identity: str) -> Command:
+        """One by its token."""
+        return script("retries")(self._keys, 0, identity)
+
+    @property
+    def _keys(self) -> list[str]:
+        keys = self.stream.keys
+        return [keys.retry(self.group), keys.retry_entries(self.group)]
+
+
+class Delayed(Retries):
+    """What is to be published later on a stream, the next first. It belongs to no group."""
+
+    def __init__(self, stream: StreamConfig) -> None:
+        super().__init__(stream, "")
+
+    @property
+    def _keys(self) -> list[str]:
+        keys = self.stream.keys
+        return [keys.delayed, keys.delayed_entries]
+
+
+class Pending:
+    """What is pending for a group in one stream that it reads, oldest first. Its bodies are read apart."""
+
+    def __init__(self, stream: StreamConfig, group: str, place: str) -> None:
+        self.stream = stream
+        self.group = group
+        self.place = place
+        kind, _, lane = place.partition(":")
+        self.lane = lane or DEFAULT_LANE
+        self.ours = kind != MAIN
+        self.key = stream.keys.redelivery(group, self.lane) if self.ours else stream.keys.lane(self.lane)
+
+    @classmethod
+    def of(cls, stream: StreamConfig, group: str) -> list[Pending]:
+        """All lists of a group, lane by lane."""
+        return [cls(stream, group, place) for place in places(stream)]
+
+    @property
+    def name(self) -> str:
+        """The group, and which of the streams that it reads."""
+        return f"{self.group}/{self.place}"
+
+    def size_command(self) -> Command:
+        """The summary of XPENDING, which is O(consumers)."""
+        return ["XPENDING", self.key, self.group]
+
+    def size(self, reply: Any) -> int:
+        """How many entries are pending."""
+        return int(reply[0])
+
+    def read_command(self, begin: Place, count: int) -> Command:
+        """The next ones, from the oldest to the newest."""
+        first = "-" if begin == BEGIN else _entry_id(begin.first, begin.second)
+        return ["XPENDING", self.key, self.group, first, "+", count]
+
+    def found(self, reply: Any) -> list[Found]:
+        """The rows of an XPENDING."""
+        return [
+            Found(_ascending(entry_id), entry_id, consumer=consumer, idle_ms=idle, deliveries=deliveries)
+            for entry_id, consumer, idle, deliveries in reply
+        ]
+
+    def some_command(self, identity: str) -> Command:
+        """One pending entry by its id."""
+        return ["XPENDING", self.key, self.group, identity, identity, 1]
+
+
+def places(stream: StreamConfig) -> list[str]:
+    """What a group may have pending entries in: "main", "redelivery", and of other lanes "main:high" and so on."""
+    suffixes = ["" if lane == DEFAULT_LANE else f":{lane}" for lane in stream.lane_names]
+    return [kind + suffix for suffix in suffixes for kind in (MAIN, REDELIVERY)]
+
+
+def bodies(link: Link, wanted: Sequence[tuple[Pending, str]]) -> list[Fields | None]:
+    """The fields of these pending entries; None for one that was deleted or trimmed."""
+    replies = link.call_many([["XRANGE", source.key, entry_id, entry_id] for source, entry_id in wanted])
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return [reply[0][1] if reply else None for reply in replies]
+
+
+def group_names(link: Link, streams: Sequence[StreamConfig]) -> list[list[str]]:
+    """The groups of each stream: declared here, recorded, or simply there (made by other clients).
+
+    A server that keeps us from looking for more leaves those that are declared.
+    """
+    asked: list[Command] = []
+    for stream in streams:
+        asked += [["HKEYS", stream.keys.groups], ["XINFO", "GROUPS", stream.keys.main]]
+    replies = link.call_many(asked)
+    names = []
+    for stream, recorded, there in zip(streams, replies[::2], replies[1::2], strict=True):
+        found = dict.fromkeys(stream.groups)
+        found.update(dict.fromkeys(each for each in _listed(recorded) if group_of_field(each) is not None))
+        found.update(dict.fromkeys(pairs(each)["name"] for each in _listed(there)))
+        names.append(list(found))
+    return names
+
+
+def is_entry_id(text: str) -> bool:
+    """Whether a text is an entry id as the server writes it, so that it may be asked for."""
+    return _ENTRY_ID.fullmatch(text) is not None and all(int(part) <= LARGEST_PART for part in text.split("-"))
+
+
+def _listed(reply: Any) -> list[Any]:
+    return reply if isinstance(reply, list) else []
+
+
+def _entry_id(milliseconds: float, sequence: int) -> str:
+    """The id nearest to two numbers that anybody may have made up."""
+    return "-".join(str(max(0, min(int(number), LARGEST_PART))) for number in (milliseconds, sequence))
+
+
+def _ascending(entry_id: str) -> Place:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return Place(int(milliseconds), int(sequence))
+
+
+def _descending(entry_id: str) -> Place:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return Place(-int(milliseconds), -int(sequence))
+
+
+def _waiting(token: str, score: str, row: Sequence[str] = ()) -> Found:
+    lane, *fields = row or [""]
+    return Found(Place(_due(score), 0, token), fields=fields if row else None, token=token, lane=lane)
+
+
+def _due(score: str) -> float:
+    # Only a foreign hand writes more: beyond it a float isn't exact, and an infinity is no time.
+    return max(0.0, min(float(score), 2.0**53))
