@@ -10,8 +10,9 @@ import redis
 from django.db import connections
 
 from django_redis_streams import Message, handlers, signals
-from django_redis_streams.worker import consumer, maintenance, promoter
-from django_redis_streams.worker.patience import Patience
+from django_redis_streams.worker.backoff import Patience
+from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.services import maintenance, promoter
 
 from .postgresql import NEEDS, Postgresql, forget_connections, programs
 from .proxies import Proxy

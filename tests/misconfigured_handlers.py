@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django_redis_streams.connections import Link
 from django_redis_streams.exceptions import ConfigurationError
-from django_redis_streams.worker.statistics import Statistics
+from django_redis_streams.worker.services.statistics import Statistics
 
 step = Statistics.step
 

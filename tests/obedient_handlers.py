@@ -19,7 +19,8 @@ from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.consume import promote as redeliver
-from django_redis_streams.worker import consumer, promoter
+from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.services import promoter
 
 # What handlers have leaked.
 kept: list[bytes] = []

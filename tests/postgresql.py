@@ -14,7 +14,7 @@ import psycopg
 from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from django_redis_streams.worker.databases import close_pools
+from django_redis_streams.worker.execution.databases import close_pools
 
 from .servers import of_package
 from .waiting import wait_until

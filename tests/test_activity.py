@@ -10,7 +10,7 @@ from django_redis_streams import inspection
 from django_redis_streams.exceptions import Reject, Retry, UnknownStream
 from django_redis_streams.handlers import handler
 from django_redis_streams.inspection import Activity
-from django_redis_streams.worker.tallies import Tally
+from django_redis_streams.worker.shared.counters import Tally
 
 from .servers import Server
 from .waiting import wait_until

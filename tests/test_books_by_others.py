@@ -13,7 +13,7 @@ from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
-from django_redis_streams.worker import maintenance
+from django_redis_streams.worker.services import maintenance
 
 from . import states
 from .test_books import books, by_others, counted, look, publish

@@ -16,7 +16,7 @@ from django.db import connections
 import django_redis_streams
 from django_redis_streams import checks, handler, handlers, model_events, publishes
 from django_redis_streams.diagnosis import asking
-from django_redis_streams.worker.sqlite import hasty_databases
+from django_redis_streams.worker.execution.sqlite import hasty_databases
 
 from .catalogue.models import Author, Book
 

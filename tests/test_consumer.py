@@ -10,7 +10,7 @@ import redis
 from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message, new_id
-from django_redis_streams.worker.executor import Executor
+from django_redis_streams.worker.execution.executor import Executor
 
 from .books import books, letters, totals
 from .servers import Server
@@ -364,7 +364,7 @@ def test_only_messages_that_run_alone_are_read_by_their_time(
 ) -> None:
     """The call of a batch handler takes as long for few: its lists stay as long as BATCH_SIZE allows."""
     group(BATCH_SIZE=20)
-    monkeypatch.setattr("django_redis_streams.worker.pace._WORK", 0.001)
+    monkeypatch.setattr("django_redis_streams.worker.consumer.batch_size._WORK", 0.001)
     read: list[int] = []
 
     @handler("orders", group="billing", batch=batch)

@@ -17,7 +17,7 @@ from django_redis_streams.exceptions import InvalidMessage, ServerRefused
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.consume.promote import promote
-from django_redis_streams.worker.promoter import Promoter
+from django_redis_streams.worker.services.promoter import Promoter
 
 from . import states
 from .servers import Server

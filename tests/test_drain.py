@@ -8,12 +8,12 @@ import pytest
 
 from django_redis_streams import Message, Retry, conf, groups, publish
 from django_redis_streams.handlers import handler
-from django_redis_streams.worker.board import Board
-from django_redis_streams.worker.draining import Drain
-from django_redis_streams.worker.joined import Joined
-from django_redis_streams.worker.plan import Plan
+from django_redis_streams.worker.options import Plan
 from django_redis_streams.worker.process import Process
-from django_redis_streams.worker.tallies import Tally
+from django_redis_streams.worker.services.draining import Drain
+from django_redis_streams.worker.shared.counters import Tally
+from django_redis_streams.worker.shared.joined import Joined
+from django_redis_streams.worker.shared.scoreboard import Board
 
 from .books import totals
 from .waiting import wait_until

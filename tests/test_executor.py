@@ -23,8 +23,8 @@ from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
 from django_redis_streams.store.consume import delivery as store
 from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.wire import Origin, decode_all
-from django_redis_streams.worker.board import Slots
-from django_redis_streams.worker.executor import Executor, Permission, Runs
+from django_redis_streams.worker.execution.executor import Executor, Permission, Runs
+from django_redis_streams.worker.shared.scoreboard import Slots
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 
@@ -539,7 +539,7 @@ def test_a_timeout_begins_with_the_run(monkeypatch: pytest.MonkeyPatch, batch: b
     def run(_: Any) -> None:
         deadlines.extend(deadline for _, deadline in slots.running())
 
-    monkeypatch.setattr("django_redis_streams.worker.executor.decode_all", decode_slowly)
+    monkeypatch.setattr("django_redis_streams.worker.execution.executor.decode_all", decode_slowly)
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
         assert not list(executor.run(numbered(2), Permission(lambda _: True), Runs([])))
     assert len(deadlines) == 2
@@ -575,7 +575,7 @@ def test_what_is_decoded_stands_on_the_slots_meanwhile(monkeypatch: pytest.Monke
     async def run_later(_: Message) -> None: ...
 
     bill(run_later if is_async else lambda _: None)
-    monkeypatch.setattr("django_redis_streams.worker.executor.decode_all", decode_seen)
+    monkeypatch.setattr("django_redis_streams.worker.execution.executor.decode_all", decode_seen)
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
         assert not list(executor.run(numbered(3), Permission(lambda _: True), Runs([])))
     assert [names for names, _ in seen] == [["orders/1-0", "orders/2-0"], ["orders/3-0"]]

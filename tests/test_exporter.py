@@ -24,9 +24,9 @@ from django_redis_streams.metrics import BOUNDS
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.delivery import Delivery, deliveries
 from django_redis_streams.wire import Origin
-from django_redis_streams.worker.health import not_alive, not_ready
-from django_redis_streams.worker.tallies import Histogram, Tallies, _shared
-from django_redis_streams.worker.waits import note_waits
+from django_redis_streams.worker.http.health import not_alive, not_ready
+from django_redis_streams.worker.shared.counters import Histogram, Tallies, _shared
+from django_redis_streams.worker.shared.latency import note_waits
 
 from .samples import samples
 from .servers import Server

@@ -18,9 +18,9 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.consume import groups as store
 from django_redis_streams.store.consume.membership import Membership
-from django_redis_streams.worker import maintenance
-from django_redis_streams.worker.child import Remains, Suspect
-from django_redis_streams.worker.warden import wind_up
+from django_redis_streams.worker.services import maintenance
+from django_redis_streams.worker.supervisor.child import Remains, Suspect
+from django_redis_streams.worker.supervisor.rescuer import wind_up
 
 from . import states
 from .books import totals

@@ -20,8 +20,8 @@ from django_redis_streams.message import Message
 from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
 from django_redis_streams.store.consume import delivery as store
 from django_redis_streams.wire import Origin
-from django_redis_streams.worker.board import Slots
-from django_redis_streams.worker.executor import Executor, Permission, Runs
+from django_redis_streams.worker.execution.executor import Executor, Permission, Runs
+from django_redis_streams.worker.shared.scoreboard import Slots
 
 from .postgresql import forget_connections
 

@@ -17,7 +17,7 @@ from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.read import delivered, read_command, refused
 from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.scripts import run
-from django_redis_streams.worker import consumer
+from django_redis_streams.worker.consumer import consumer
 
 from .books import letters, totals
 from .waiting import wait_until

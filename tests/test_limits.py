@@ -20,7 +20,7 @@ from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, Reason, Retr
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import claim, hand_back
-from django_redis_streams.worker import consumer
+from django_redis_streams.worker.consumer import consumer
 
 from . import states
 from .books import books, totals

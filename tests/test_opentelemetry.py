@@ -33,7 +33,7 @@ from django_redis_streams import (
 )
 from django_redis_streams.exceptions import InvalidMessage, ServerUnreachable
 from django_redis_streams.wire import Carried, uncarry
-from django_redis_streams.worker import forking
+from django_redis_streams.worker.system import forking
 
 from .waiting import wait_until
 from .workers import drain, working

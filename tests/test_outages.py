@@ -30,7 +30,7 @@ from django_redis_streams.outcomes import Failure, RetryLater
 from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.store.consume.promote import promote
 from django_redis_streams.testing import drain
-from django_redis_streams.worker.outages import unavailable_database
+from django_redis_streams.worker.execution.outages import unavailable_database
 
 from . import states
 from .books import letters, totals

@@ -17,7 +17,7 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.consume.groups import paused_since
 from django_redis_streams.store.consume.promote import recorded_groups
-from django_redis_streams.worker import consumer
+from django_redis_streams.worker.consumer import consumer
 
 from . import states
 from .books import books, totals

@@ -12,17 +12,17 @@ from django.core.management import CommandError, call_command
 from django_redis_streams import conf, embedded
 from django_redis_streams.exceptions import ConfigurationError
 from django_redis_streams.handlers import handler
-from django_redis_streams.worker.board import Board
-from django_redis_streams.worker.child import Remains
-from django_redis_streams.worker.errands import Errands
-from django_redis_streams.worker.joined import Joined
-from django_redis_streams.worker.keeper import Keeper
-from django_redis_streams.worker.maintenance import Maintenance
-from django_redis_streams.worker.plan import Plan, memberships
+from django_redis_streams.worker.options import Plan, memberships
 from django_redis_streams.worker.process import work
-from django_redis_streams.worker.promoter import Promoter
-from django_redis_streams.worker.tallies import Tally
-from django_redis_streams.worker.warden import wind_up
+from django_redis_streams.worker.services.heartbeat import Keeper
+from django_redis_streams.worker.services.maintenance import Maintenance
+from django_redis_streams.worker.services.promoter import Promoter
+from django_redis_streams.worker.shared.counters import Tally
+from django_redis_streams.worker.shared.joined import Joined
+from django_redis_streams.worker.shared.scoreboard import Board
+from django_redis_streams.worker.supervisor.child import Remains
+from django_redis_streams.worker.supervisor.rescuer import wind_up
+from django_redis_streams.worker.supervisor.rescues import Errands
 
 from .books import totals
 from .waiting import wait_until

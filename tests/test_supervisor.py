@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams.worker.errands import Errands
-from django_redis_streams.worker.forking import ended_how
+from django_redis_streams.worker.supervisor.rescues import Errands
+from django_redis_streams.worker.system.forking import ended_how
 
 from .books import books, totals
 from .waiting import wait_until

@@ -12,7 +12,7 @@ from django.db import connection
 from django_redis_streams import Message, handler, handlers, publish, publish_many, publishing
 from django_redis_streams.exceptions import InvalidMessage
 from django_redis_streams.publishing import Publication
-from django_redis_streams.worker import forking
+from django_redis_streams.worker.system import forking
 
 from .workers import drain
 

@@ -9,8 +9,8 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker import databases
-from django_redis_streams.worker.databases import Databases
+from django_redis_streams.worker.execution import databases
+from django_redis_streams.worker.execution.databases import Databases
 
 from .books import letters, totals
 from .postgresql import Postgresql, forget_connections

@@ -16,8 +16,9 @@ from django_redis_streams.message import Message
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import hand_back
-from django_redis_streams.worker import consumer, maintenance
-from django_redis_streams.worker.promoter import Promoter
+from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.services import maintenance
+from django_redis_streams.worker.services.promoter import Promoter
 
 from .books import totals
 from .waiting import wait_until

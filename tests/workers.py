@@ -17,14 +17,14 @@ from django.db import connections as databases
 from django_redis_streams import conf, connections, handlers
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.store.consume.membership import Membership
-from django_redis_streams.worker.board import Slots
-from django_redis_streams.worker.consumer import Consumer
-from django_redis_streams.worker.draining import Drain, Draining
-from django_redis_streams.worker.executor import Executor
-from django_redis_streams.worker.keeper import Keeper
-from django_redis_streams.worker.maintenance import Maintenance
-from django_redis_streams.worker.promoter import Promoter
-from django_redis_streams.worker.statistics import Statistics
+from django_redis_streams.worker.consumer.consumer import Consumer
+from django_redis_streams.worker.execution.executor import Executor
+from django_redis_streams.worker.services.draining import Drain, Draining
+from django_redis_streams.worker.services.heartbeat import Keeper
+from django_redis_streams.worker.services.maintenance import Maintenance
+from django_redis_streams.worker.services.promoter import Promoter
+from django_redis_streams.worker.services.statistics import Statistics
+from django_redis_streams.worker.shared.scoreboard import Slots
 from django_redis_streams.worker.stop import Stop
 
 ROOT = Path(__file__).parent.parent

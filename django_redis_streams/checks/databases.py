@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from django.core import checks
 
-from ..worker.sqlite import hasty_databases
+from ..worker.execution.sqlite import hasty_databases
 from .settings import TAG, when_settings_are_sound
 
 __all__ = ["check_databases"]

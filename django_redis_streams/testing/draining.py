@@ -20,12 +20,12 @@ from ..exceptions import ConfigurationError, ServerRefused
 from ..handlers import HandlerSet
 from ..store.consume.membership import Membership
 from ..store.consume.promote import make_due, promote
-from ..worker.board import Slots
-from ..worker.consumer import Consumer
-from ..worker.databases import left_alone
-from ..worker.executor import Executor
+from ..worker.consumer.consumer import Consumer
+from ..worker.execution.databases import left_alone
+from ..worker.execution.executor import Executor
+from ..worker.shared.counters import COUNTED
+from ..worker.shared.scoreboard import Slots
 from ..worker.stop import Stop
-from ..worker.tallies import COUNTED
 from .commits import Commits
 from .watched import Watch
 

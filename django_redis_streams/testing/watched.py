@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 from ..conf import GroupConfig
 from ..exceptions import Reject, Retry
 from ..handlers import Handler
-from ..worker.outages import unavailable_database
+from ..worker.execution.outages import unavailable_database
 from ..worker.stop import Stop
 
 __all__ = ["Watch"]

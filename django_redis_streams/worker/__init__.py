@@ -1,7 +1,14 @@
-"""The worker: a supervisor, its processes, and in each the consumers that share nothing.
+"""The worker: a supervisor, its processes, and in each process the consumers, which share nothing.
 
-`supervisor` starts, restarts and ends processes; `process` is one of them; `consumer` reads, hands to
-`executor`, and settles; `keeper` renews what consumers hold; `maintenance` finds what is stale, trims and
-tidies; `promoter` moves due retries; `warden` looks after what a dead process held; `quarantine` runs alone what
-may have ended one.
+From the top; a floor imports from those below it:
+
+- `supervisor/` starts, replaces and ends processes. It has no threads and no connections.
+- `process` is one child of the supervisor: a thread for each consumer and each service.
+- `services/` run beside the consumers: the heartbeat, maintenance, the promoter, statistics.
+- `consumer/` reads messages, hands them to an executor, and settles what came of them.
+- `execution/` finds the handler, runs it and judges the run. It speaks with no server.
+- `http/` answers probes and scrapes.
+- `shared/` is memory that a process and the supervisor share, with one writer each.
+- `system/` forks, notes signals and measures memory.
+- `options`, `stop`, `quota`, `backoff` and `log` are used on every floor.
 """

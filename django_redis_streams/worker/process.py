@@ -19,25 +19,25 @@ from .. import connections, handlers
 from ..exceptions import ConfigurationError, ExtraMissing, HandlerError, ServerUnreachable, UnknownStream
 from ..store.consume.membership import Membership
 from ..store.consume.suspects import count_suspects
-from .board import Board, Slots
-from .consumer import Consumer
-from .databases import close_pools
-from .draining import Drain, Draining
-from .executor import Executor
-from .joined import Joined
-from .keeper import Keeper
-from .maintenance import Maintenance
-from .memory import resident, told
-from .plan import Plan, memberships
-from .promoter import Promoter
-from .quarantine import Quarantine
+from .consumer.consumer import Consumer
+from .consumer.quarantine import Quarantine
+from .execution.databases import close_pools
+from .execution.executor import Executor
+from .log import about, logger
+from .options import Plan, memberships
 from .quota import Quota
-from .service import Service
-from .signals import Signals
-from .statistics import Statistics
+from .services.draining import Drain, Draining
+from .services.heartbeat import Keeper
+from .services.maintenance import Maintenance
+from .services.promoter import Promoter
+from .services.service import Service
+from .services.statistics import Statistics
+from .shared.counters import Tally
+from .shared.joined import Joined
+from .shared.scoreboard import Board, Slots
 from .stop import Stop
-from .tallies import Tally
-from .tell import about, logger
+from .system.memory import resident, told
+from .system.os_signals import Signals
 
 __all__ = ["Process", "work"]
 

@@ -14,7 +14,9 @@ from django_redis_streams.message import Message
 from django_redis_streams.signals import message_processed
 from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.wire import decode_entry
-from django_redis_streams.worker import executor, overdue, warden
+from django_redis_streams.worker.execution import executor
+from django_redis_streams.worker.supervisor import overdue
+from django_redis_streams.worker.supervisor import rescuer as warden
 
 from ..obedient_handlers import die, once
 

@@ -16,7 +16,7 @@ from typing import Any
 from django_redis_streams import connections
 from django_redis_streams.connections.link import Link
 from django_redis_streams.store.scripts import script
-from django_redis_streams.worker.consumer import Consumer
+from django_redis_streams.worker.consumer.consumer import Consumer
 
 from ..obedient_handlers import die, once
 

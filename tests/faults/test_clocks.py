@@ -22,9 +22,9 @@ from django_redis_streams.store.consume.ownership import claim, hand_back
 from django_redis_streams.store.consume.promote import promote
 from django_redis_streams.store.consume.read import held_back, read_command
 from django_redis_streams.store.scripts import run
-from django_redis_streams.worker.clock import ServerClock
-from django_redis_streams.worker.promoter import Promoter
-from django_redis_streams.worker.shortening import Shortening
+from django_redis_streams.worker.services.promoter import Promoter
+from django_redis_streams.worker.services.shortening import Shortening
+from django_redis_streams.worker.system.clock import ServerClock
 
 from .. import states
 from ..servers import Server

@@ -11,7 +11,7 @@ from django_redis_streams import connections, signals
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker.ledger import Ledger
+from django_redis_streams.worker.consumer.unsettled import Ledger
 
 from ..books import letters, totals
 from ..waiting import wait_until

@@ -13,7 +13,7 @@ from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.scripts import script
-from django_redis_streams.worker import consumer
+from django_redis_streams.worker.consumer import consumer
 
 from ..books import books, letters, totals
 from ..proxies import Proxy

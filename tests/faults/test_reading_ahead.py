@@ -14,8 +14,8 @@ from django_redis_streams.connections import Link
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker import ledger
-from django_redis_streams.worker.reader import Reader
+from django_redis_streams.worker.consumer import unsettled as ledger
+from django_redis_streams.worker.consumer.reader import Reader
 
 from ..books import totals
 from ..proxies import Proxy

@@ -208,7 +208,7 @@ def test_a_worker_that_cannot_settle_reads_no_more_than_it_can_hold(
     raw: Raw, limit: Callable[[str], None], runs: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it doesn't read, another can; allowed again, it goes on."""
-    monkeypatch.setattr("django_redis_streams.worker.ledger._MOST_REFUSED", 50)
+    monkeypatch.setattr("django_redis_streams.worker.consumer.unsettled._MOST_REFUSED", 50)
     limit("-hincrby")
     for _ in range(400):
         raw.xadd("orders", {"do": "ok"})

@@ -12,8 +12,9 @@ from django_redis_streams import publish
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker import service, session
-from django_redis_streams.worker.service import Service
+from django_redis_streams.worker.consumer import connection as session
+from django_redis_streams.worker.services import service
+from django_redis_streams.worker.services.service import Service
 
 from ..books import Books, books, letters, totals
 from ..servers import Server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 
 from ... import handlers, publishing, signals
-from ...worker import forking
+from ...worker.system import forking
 from .processing import flush, traced
 from .publishing import traced_publication, unsent
 

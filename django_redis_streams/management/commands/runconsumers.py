@@ -19,12 +19,12 @@ from ...metrics.exposition import check_installed
 from ...store.consume.drained import standstill
 from ...store.consume.membership import Membership
 from ...store.consume.promote import waiting_delayed, waiting_retries
-from ...worker.exporter import listen
-from ...worker.memory import resident, told
-from ...worker.plan import Plan
-from ...worker.reloading import begin_anew
-from ...worker.sqlite import IDENTITY, hasty_databases
-from ...worker.supervisor import Supervisor
+from ...worker.execution.sqlite import IDENTITY, hasty_databases
+from ...worker.http.exporter import listen
+from ...worker.options import Plan
+from ...worker.supervisor.autoreload import begin_anew
+from ...worker.supervisor.supervisor import Supervisor
+from ...worker.system.memory import resident, told
 from ..arguments import port as port_number
 
 __all__ = ["Command"]

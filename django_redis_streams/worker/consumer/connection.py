@@ -1,0 +1,159 @@
+"""A consumer's connection, and what has to be so before it reads on one.
+
+Whatever the server or the network does ends in a log line, a wait that gets longer, and another try: never
+in silence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from redis.exceptions import ResponseError
+
+from ... import connections
+from ...connections import Link
+from ...exceptions import ServerUnreachable
+from ...store.consume.connection import Client, begin_session, unblock
+from ...store.consume.groups import Deletion, make_group
+from ...store.consume.membership import Membership
+from ...store.replies import group_is_gone
+from ..backoff import Patience
+from ..log import about, logger, tell_anew
+from ..shared.joined import Joined
+from ..system.strays import leave_if_stray
+
+__all__ = ["BLOCK_MS", "Session"]
+
+BLOCK_MS = 1_000
+# Above BLOCK, so that an idle read isn't taken for a lost connection.
+_TIMEOUT = BLOCK_MS / 1_000 + 5
+
+
+class Session:
+    """One consumer's connection, made anew when lost.
+
+    `wait` waits for some seconds, or until the consumer is to stop. `resume` is called with each new link before
+    anybody else has it: it settles again and renews. Where it isn't `patient`, what goes wrong is raised.
+
+    `deleted` says that the group was deleted on purpose while this worker, which has `joined` it, was running: it is
+    not made again, and there is nothing more to do for it.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        wait: Callable[[float], object],
+        resume: Callable[[Link], None],
+        *,
+        joined: Joined,
+        patient: bool,
+    ) -> None:
+        self.deleted: Deletion | None = None
+        self.since: float | None = None
+        self.has_read = False
+        # Whether the last step was done.
+        self.well = False
+        self._joined = joined
+        self._membership = membership
+        self._pause = wait
+        self._patient = patient
+        self._resume = resume
+        self._link: Link | None = None
+        self._client: Client | None = None
+        self._patience = Patience(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link, as far as is known."""
+        return self._link is not None and self._link.connected
+
+    def doubt(self) -> None:
+        """The connection has been good since now only; for any thread."""
+        if self.since is not None:
+            self.since = time.monotonic()
+
+    def wake(self, link: Link) -> None:
+        """End this connection's blocked read, if it waits in one, by another link; for any thread."""
+        client = self._client
+        if client is not None and client.id is not None and self.connected:
+            unblock(link, client.id)
+
+    def link(self) -> Link:
+        """The link; connected now if there is none. Raises `ServerUnreachable`."""
+        if self._link is None or not self._link.connected:
+            self._link = self._connect()
+        return self._link
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.since = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def attempt(self, step: Callable[[Link], None]) -> None:
+        """Do a step of the consumer's; what goes wrong in it is reported and waited for, and a lost group made."""
+        try:
+            step(self.link())
+        except ServerUnreachable as error:
+            self.close()
+            self._wait("lost its connection", error)
+        except ResponseError as error:
+            # Where it is gone again while it is made, that too is waited for.
+            if group_is_gone(error) and step != self.make_group:
+                self.attempt(self.make_group)
+            else:
+                self._wait("is refused", error)
+        else:
+            self._patience.reset()
+            self.well = True
+
+    def _connect(self) -> Link:
+        leave_if_stray()
+        link = connections.open(self._membership.stream.connection, timeout=_TIMEOUT)
+        try:
+            self._client = begin_session(link, self._client)
+            self.make_group(link)
+            if self.deleted is None:
+                self._resume(link)
+        except BaseException:
+            link.close()
+            raise
+        self.since = time.monotonic()
+        return link
+
+    def make_group(self, link: Link) -> None:
+        """Make the group where it is missing, on any link, and say so where it was there.
+
+        A worker that has read the group once begins it again at 0: what it was given may not be settled. One that was
+        deleted on purpose since it was joined is left so; one that was before is made anew, at its START.
+        """
+        if self.deleted is not None:
+            return
+        place = self._membership.place
+        joined = place in self._joined
+        start = "0" if self.has_read else self._membership.group.start
+        made, deleted = make_group(link, self._membership, start, anew=not joined)
+        if deleted is not None and joined:
+            self.deleted = deleted
+            return
+        self._joined.add(place)
+        if deleted is not None:
+            tell_anew(self._membership, deleted)
+        elif made and self.has_read:
+            logger.error(
+                "%s was gone from the server and was made again: messages may be delivered twice.",
+                self._membership.place, extra=about(self._membership),
+            )  # fmt: skip
+
+    def _wait(self, what: str, error: Exception) -> None:
+        self.well = False
+        if not self._patient:
+            raise error
+        wait = self._patience.more()
+        logger.error(
+            "%s %s; next try in %.1f s: %r",
+            self._membership.place, what, wait, str(error), extra=about(self._membership),
+        )  # fmt: skip
+        self._pause(wait)

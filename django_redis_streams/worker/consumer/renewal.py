@@ -1,0 +1,36 @@
+"""Renewing what a consumer has in hand, and letting go of what it has lost."""
+
+from __future__ import annotations
+
+import time
+
+from redis.exceptions import ResponseError
+
+from ...connections import Link
+from ...store.consume.membership import Membership
+from ...store.consume.ownership import renew
+from ..log import tell_vanished
+from .unacked import Holdings
+
+__all__ = ["renew_all_in_hand"]
+
+
+def renew_all_in_hand(link: Link, membership: Membership, holdings: Holdings) -> None:
+    """Renew these, stream by stream, and drop those that another has claimed, or that have no body any more.
+
+    Where one stream is refused, the others are renewed before that is raised.
+    """
+    since = time.monotonic()
+    refused: ResponseError | None = None
+    for key, held in holdings.by_key().items():
+        try:
+            lost, vanished = renew(link, membership, key, [each.entry_id for each in held])
+        except ResponseError as error:
+            refused = error
+            continue
+        for delivery in held:
+            delivery.since = since
+        holdings.release((*lost, *vanished))
+        tell_vanished(membership, vanished)
+    if refused is not None:
+        raise refused

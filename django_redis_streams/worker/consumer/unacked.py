@@ -1,0 +1,43 @@
+"""What one consumer has in hand: delivered to it, and not yet seen settled.
+
+The consumer puts in and takes out, the keeper's thread looks and takes out what was lost. Neither waits for
+the other: each step here is one operation on a set or an attribute, which Python does whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...store.consume.delivery import Delivery
+
+__all__ = ["Holdings"]
+
+
+class Holdings(set[Delivery]):
+    """Deliveries, each itself: one that was lost and came again is another, and the first isn't run any more.
+
+    Each tells when it was last known to be this consumer's.
+    """
+
+    def take(self, deliveries: Sequence[Delivery], since: float) -> None:
+        """Take these into hand, ours at `since`: when they were asked for, not when they came."""
+        for each in deliveries:
+            each.since = since
+        self.update(deliveries)
+
+    def release(self, tokens: Iterable[str]) -> None:
+        """Let go of those that are pending by these tokens: lost."""
+        if lost := frozenset(tokens):
+            self.difference_update([each for each in list(self) if each.token in lost])
+
+    @property
+    def tokens(self) -> frozenset[str]:
+        """Where they are pending."""
+        return frozenset([each.token for each in list(self)])
+
+    def by_key(self) -> dict[str, list[Delivery]]:
+        """What is in hand, by the stream it is pending in."""
+        found: dict[str, list[Delivery]] = {}
+        for each in list(self):
+            found.setdefault(each.key, []).append(each)
+        return found

@@ -1,0 +1,7 @@
+"""From a delivery to its outcome. No Redis in here.
+
+`executor` finds the handler, calls it and judges the run; `coroutines` does so for `async def` handlers, in an
+`event_loop`, on `coroutine_slots`, by their `deadlines`; `failures` puts an error into words; `databases` and
+`database_thread` look after Django's connections, `outages` tells a database's fault from a handler's, `sqlite` knows
+what a worker needs of SQLite.
+"""

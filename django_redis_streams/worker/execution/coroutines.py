@@ -1,0 +1,343 @@
+"""The `async def` handlers of one consumer: many run at once, up to a bound. No Redis in here.
+
+The consumer lets them run while it waits, and takes what has come of them whenever it likes. A coroutine that is
+slow holds up nobody but itself; one that doesn't give way holds up all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from math import inf
+from typing import Any, NoReturn
+
+from ...conf import GroupConfig
+from ...handlers import Handler
+from ...message import Message
+from ...outcomes import HANDLED, Outcome
+from ...store.consume.delivery import Delivery
+from ..shared.scoreboard import Slots
+from ..system.strays import leave, leave_if_stray
+from .coroutine_slots import Rows
+from .deadlines import GRACE, Batch, Deadlines
+from .event_loop import EventLoop
+
+__all__ = ["LATEST", "Coroutines"]
+
+# In seconds: what has ended waits no longer while others are begun, or run.
+LATEST = 0.05
+# In seconds: how often old connections are closed while there is no moment without a coroutine.
+_TIDY_EACH = 1.0
+
+# A batch for one call, and the coroutine where that was called already; True where it was allowed to run before.
+_Call = tuple[Handler, Batch, Coroutine[Any, Any, Any] | None, bool]
+# What is called with one message, and was not called yet: most are.
+_Single = tuple[Handler, Delivery, Message]
+_Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Outcome]
+
+
+class Coroutines:
+    """Runs what is added, at most ASYNC_CONCURRENCY messages at once; a batch counts as its messages.
+
+    `judged` makes an outcome of how a run ended, and of when it began on the monotonic clock; `decoded` a message
+    anew. `fails_all` says whether the error of a batch is that of each of its messages, and `heard` whether somebody
+    is to be told of each run. A batch that is larger than the bound runs when nothing else does.
+    """
+
+    def __init__(
+        self,
+        group: GroupConfig,
+        slots: Slots,
+        judged: _Judged,
+        decoded: Callable[[Delivery], Message],
+        fails_all: Callable[[Handler, list[Delivery], BaseException], bool],
+    ) -> None:
+        self._group = group
+        self._most = group.async_concurrency
+        self._rows = Rows(slots)
+        self._deadlines = Deadlines(slots, self._rows)
+        # What is in flight, by the first message of each call.
+        self._tasks = self._deadlines.calls
+        self._judged = judged
+        self._decoded = decoded
+        self._fails_all = fails_all
+        self._may_run: Callable[[Delivery], bool] = lambda _: True
+        self.heard = False
+        self._event_loop: EventLoop | None = None
+        self._backlog: deque[_Call] = deque()
+        self._singles: deque[_Single] = deque()
+        self._running = 0
+        # When the last of them began, or ended.
+        self._now = 0.0
+        # Whether the loop is to say that it turns, while it runs.
+        self._ticks = False
+        # While some are begun, the last of them: from Python 3.12 on it takes its first step in that.
+        self._begins = False
+        self._latest: Sequence[Delivery] = ()
+        self._ended: list[Delivery] = []
+        self._durations: list[float] = []
+        self._wakes = False
+        self._tidied = 0.0
+
+    @property
+    def room(self) -> int:
+        """How many more messages could be begun at once."""
+        waiting = len(self._singles) + sum(len(batch) for _, batch, _, _ in self._backlog)
+        return max(0, self._most - self._running - waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs, waits for room, or was not yet taken."""
+        return bool(self._running or self._backlog or self._singles or self._ended)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a loop, which has to run while the consumer waits, and can."""
+        return self._event_loop is not None and not self._event_loop.running
+
+    def add(self, handler: Handler, batch: Batch, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
+        """Run a call for these as soon as there is room; `coroutine` where the handler was called already."""
+        self._backlog.append((handler, batch, coroutine, coroutine is not None))
+
+    def add_one(self, handler: Handler, delivery: Delivery, message: Message) -> None:
+        """Run a call for this one, after those that were added by `add`."""
+        self._singles.append((handler, delivery, message))
+
+    def begin(self, may_run: Callable[[Delivery], bool]) -> bool:
+        """Begin what there is room for; True where there would be more, but what has ended shouldn't wait for it.
+
+        `may_run` is asked right before each: what it refuses isn't run and has no outcome.
+        """
+        if not self._next_has_room:
+            return False
+        self._may_run = may_run
+        if self._event_loop is None:
+            self._event_loop = EventLoop()
+        if not self._running:
+            self._event_loop.databases.trust_nothing()
+        self._deadlines.turn(outside=True)
+        if not self._ticks:
+            self._ticks = True
+            self._event_loop.later(LATEST, self._tick)
+        self._event_loop.call(self._begin)
+        self._deadlines.turn()
+        return self._next_has_room
+
+    def wait(self, seconds: float, *, fd: int | None = None, until_ended: bool = False) -> None:
+        """Let them run for so long, or until the file descriptor can be read, or one of them has ended."""
+        if self._event_loop is not None and not (until_ended and self._ended):
+            self._deadlines.turn(outside=True)
+            self._wakes = until_ended
+            self._event_loop.wait(seconds, fd)
+            self._wakes = False
+            self._deadlines.turn()
+
+    def take(self) -> tuple[list[Delivery], list[float]]:
+        """Those that have ended since the last time, with their outcomes, and each one's share of what its run took."""
+        taken = self._ended, self._durations
+        if self._ended:
+            self._ended, self._durations = [], []
+            self._tidy()
+        return taken
+
+    def note_holder(self) -> None:
+        """For another thread: where the loop doesn't turn, say on the slots what keeps it from that."""
+        if self._event_loop is not None and self._running:
+            self._deadlines.note_holder(self._event_loop, self._latest if self._begins else None)
+
+    def disown(self) -> None:
+        """In a forked child: the run that forked it ends the process, and no other goes on."""
+        self.heard = True  # or one that returns would be judged by nobody
+        self._judged = _ended_as_stray
+        if self._event_loop is not None:
+            self._event_loop.disown()
+
+    def close(self) -> None:
+        """Cancel what still runs, and let go of the loop and of its databases."""
+        if self._event_loop is not None:
+            self._event_loop.close()
+
+    @property
+    def _next_has_room(self) -> bool:
+        if self._backlog:
+            return not self._running or self._running + len(self._backlog[0][1]) <= self._most
+        return bool(self._singles) and self._running < self._most
+
+    def _begin(self) -> None:
+        self._begins = True
+        self._now = time.monotonic()
+        until = self._now + LATEST
+        if not self._running:
+            first = [delivery for _, batch, _, _ in self._backlog for delivery, _ in batch]
+            self._rows.name_next(first + [delivery for _, delivery, _ in self._singles])
+        try:
+            while self._backlog and self._now < until and self._next_has_room:
+                self._begin_call(*self._backlog.popleft())
+            if not self._backlog:
+                self._begin_singles(until)
+        finally:
+            self._begins = False
+
+    def _begin_call(
+        self,
+        handler: Handler,
+        batch: Batch,
+        coroutine: Coroutine[Any, Any, Any] | None,
+        allowed: bool,
+    ) -> None:
+        if not allowed:
+            asked, batch = batch, [each for each in batch if self._may_run(each[0])]
+            if len(batch) < len(asked):
+                self._rows.forget_next()
+        if batch:
+            seconds = handler.deadline(self._group, 0.0)
+            self._running += len(batch)
+            assert self._event_loop is not None
+            self._latest = [delivery for delivery, _ in batch]
+            task = self._event_loop.task(self._run(handler, batch, coroutine, seconds))
+            if not task.done():
+                self._suspended(task, seconds, handler, batch, coroutine)
+
+    def _begin_singles(self, until: float) -> None:
+        """As `_begin_call`, in as few steps as it takes."""
+        assert self._event_loop is not None
+        singles, may_run, run, begin = self._singles, self._may_run, self._run_one, self._event_loop.task
+        latest, seconds = None, inf
+        while singles and self._now < until and self._running < self._most:
+            handler, delivery, message = singles.popleft()
+            if not may_run(delivery):
+                self._rows.forget_next()
+                continue
+            if handler is not latest:
+                latest, seconds = handler, handler.deadline(self._group, 0.0)
+            self._running += 1
+            self._latest = (delivery,)
+            task = begin(run(handler, delivery, message, seconds))
+            if not task.done():
+                self._suspended(task, seconds, handler, [(delivery, message)], None)
+
+    def _suspended(
+        self,
+        task: asyncio.Task[None],
+        seconds: float,
+        handler: Handler,
+        batch: Batch,
+        coroutine: Coroutine[Any, Any, Any] | None,
+    ) -> None:
+        """It waits for something, or before Python 3.12 for its first turn."""
+        if sys.version_info < (3, 12):
+            task.add_done_callback(partial(self._cancelled_unrun, handler, batch, coroutine))
+            self._now = time.monotonic()
+        deadline = self._now + seconds
+        self._tasks[batch[0][0]] = task, deadline, seconds, batch
+        self._deadlines.soonest = min(self._deadlines.soonest, deadline)
+
+    def _cancelled_unrun(
+        self,
+        handler: Handler,
+        batch: Batch,
+        coroutine: Coroutine[Any, Any, Any] | None,
+        task: asyncio.Task[None],
+    ) -> None:
+        """A handler that cancels all tasks may meet one that hasn't begun, which therefore can't tell of it."""
+        if task.cancelled():
+            if coroutine is not None:
+                coroutine.close()
+            self._failed(handler, batch, asyncio.CancelledError(), time.monotonic())
+            self._running -= len(batch)
+            self._leave(batch[0][0])
+
+    async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, seconds: float) -> None:
+        """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
+        self._now = began = time.monotonic()
+        row = self._rows.take(delivery, began + seconds + GRACE)
+        try:
+            await handler.function(message)
+        except BaseException as error:  # noqa: BLE001
+            # What is told has no name here: that would hold this frame, by its traceback, and the frame it.
+            delivery.outcome = self._judged(handler, delivery, message, self._told(error, handler, delivery), began)
+        else:
+            plain = message.asked is None and not self.heard
+            delivery.outcome = HANDLED if plain else self._judged(handler, delivery, message, message.asked, began)
+        self._ended.append(delivery)
+        self._now = ended = time.monotonic()
+        self._durations.append(ended - began)
+        self._rows.give_back(row)
+        self._running -= 1
+        if self._tasks and delivery in self._tasks:
+            self._leave(delivery)
+
+    async def _run(
+        self,
+        handler: Handler,
+        batch: Batch,
+        coroutine: Coroutine[Any, Any, Any] | None,
+        seconds: float,
+    ) -> None:
+        """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
+        self._now = began = time.monotonic()
+        rows = [self._rows.take(delivery, began + seconds + GRACE) for delivery, _ in batch]
+        try:
+            await (coroutine or handler.function([message for _, message in batch]))
+        except BaseException as error:  # noqa: BLE001
+            self._failed(handler, batch, self._told(error, handler, batch[0][0]), began)
+        else:
+            self._end(handler, batch, None, began)
+        for row in rows:
+            self._rows.give_back(row)
+        self._now = time.monotonic()
+        self._running -= len(batch)
+        if batch[0][0] in self._tasks:
+            self._leave(batch[0][0])
+
+    def _leave(self, first: Delivery) -> None:
+        """One that was suspended has ended."""
+        self._deadlines.end(first)
+        if self._wakes and self._event_loop is not None:
+            self._event_loop.stop()
+
+    def _failed(self, handler: Handler, batch: Batch, error: BaseException, began: float) -> None:
+        """Of a batch, each is run alone, so that the guilty one is found, if there may be one."""
+        leave_if_stray()
+        if len(batch) == 1 or self._fails_all(handler, [delivery for delivery, _ in batch], error):
+            self._end(handler, batch, error, began)
+            return
+        # Decoded anew: the call that failed may have marked or changed them.
+        self._backlog.extend((handler, [(each, self._decoded(each))], None, True) for each, _ in batch)
+
+    def _tick(self) -> None:
+        """Called in the loop again and again, while something is in flight."""
+        self._deadlines.turn()
+        self._ticks = bool(self._running) and self._event_loop is not None
+        if self._ticks and self._event_loop is not None:
+            self._event_loop.later(LATEST, self._tick)
+
+    def _told(self, error: BaseException, handler: Handler, first: Delivery) -> BaseException:
+        """The error; of one that was cancelled at its deadline, that."""
+        if first not in self._deadlines.timed_out or not isinstance(error, asyncio.CancelledError):
+            return error
+        timeout = self._group.timeout if handler.timeout is None else handler.timeout
+        told = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and was cancelled")
+        return told.with_traceback(error.__traceback__)
+
+    def _end(self, handler: Handler, batch: Batch, error: BaseException | None, began: float) -> None:
+        took = (time.monotonic() - began) / len(batch)
+        for delivery, message in batch:
+            cause = message.asked if error is None else error
+            delivery.outcome = self._judged(handler, delivery, message, cause, began)
+            self._ended.append(delivery)
+            self._durations.append(took)
+
+    def _tidy(self) -> None:
+        now = time.monotonic()
+        if self._event_loop is not None and (not self._running or now - self._tidied > _TIDY_EACH):
+            self._tidied = now
+            self._event_loop.databases.tidy()
+
+
+def _ended_as_stray(_handler: Handler, _delivery: Delivery, _message: Message, error: Any, _began: float) -> NoReturn:
+    leave(error)

@@ -1,0 +1,64 @@
+"""The one thread that a consumer's coroutines reach Django's databases in, by `sync_to_async` and the async ORM.
+
+Its connections are looked after around each call, in the thread itself: coroutines take turns in it, and what
+one of them leaves behind, an open transaction above all, the next must not find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from ..system.strays import leave_if_stray
+from .databases import Databases
+
+__all__ = ["DatabaseThread"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabaseThread(ThreadPoolExecutor):
+    """Starts its thread with the first call: a project without a database never has it."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="coroutines' databases", initializer=self._watch)
+        self._databases = Databases()
+        self._started = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call it there, when those before it have ended."""
+        return super().submit(self._looked_after, partial(fn, *args, **kwargs))
+
+    def trust_nothing(self) -> None:
+        """There may have been a wait: connections are checked before they are used again."""
+        self._databases.before_batch()
+
+    def tidy(self) -> None:
+        """Close what CONN_MAX_AGE says is too old, when the calls before have ended; nobody waits for it."""
+        if self._started and self._databases.any_open:
+            super().submit(self._databases.after_batch)
+
+    def end(self) -> None:
+        """Close all connections, and end the thread."""
+        if self._started:
+            super().submit(self._databases.close).result()
+        self.shutdown()
+
+    def _watch(self) -> None:
+        self._databases.watch()
+        self._started = True
+
+    def _looked_after(self, call: Callable[[], Any]) -> Any:
+        self._databases.before_message()
+        try:
+            result = call()
+        except BaseException:
+            leave_if_stray()
+            self._databases.after_message()
+            raise
+        leave_if_stray()
+        self._databases.after_return()
+        return result

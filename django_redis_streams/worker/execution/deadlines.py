@@ -1,0 +1,129 @@
+"""By when the coroutines of a consumer must have ended. Time in which their event loop stood still doesn't count.
+
+One that doesn't give way, a function of the same consumer, or the consumer's own work lets none of them get on: they
+are excused for that, and only what is seen to hold the loop is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from math import inf
+
+from ...message import Message
+from ...store.consume.delivery import Delivery
+from ..shared.scoreboard import Slots
+from .coroutine_slots import Rows
+from .event_loop import EventLoop
+
+__all__ = ["GRACE", "Batch", "Deadlines"]
+
+# In seconds: what was cancelled at its deadline has so long to end, before the supervisor ends the process for it.
+GRACE = 2.0
+# In seconds: a loop that turned later than this has stood still.
+_STOOD = 0.1
+# For so many times its TIMEOUT one is excused for what any of them may have done: it may have been itself.
+_EXCUSED = 10
+
+Batch = list[tuple[Delivery, Message]]
+# Of a call: its task, by when that is to have ended, its TIMEOUT, and the batch.
+_Call = tuple[asyncio.Task[None], float, float, Batch]
+
+
+class Deadlines:
+    """`calls` are in flight, by the first message of each; of these, `timed_out` were cancelled for their TIMEOUT.
+
+    `soonest` is not above the next deadline. What is added to `calls` lowers it.
+    """
+
+    def __init__(self, slots: Slots, rows: Rows) -> None:
+        self.calls: dict[Delivery, _Call] = {}
+        self.timed_out: set[Delivery] = set()
+        self.soonest = inf
+        self._slots = slots
+        self._rows = rows
+        self._turned = 0.0
+        # For how many seconds some of them were excused.
+        self._excused: dict[Delivery, float] = {}
+        self._seen: tuple[float, object] = (0.0, None)
+
+    def end(self, first: Delivery) -> None:
+        """A call has ended."""
+        del self.calls[first]
+        self.timed_out.discard(first)
+        if self._excused:
+            self._excused.pop(first, None)
+
+    def turn(self, *, outside: bool = False) -> None:
+        """The loop turns, or is about to: excuse what it stood still for, then cancel what is beyond its TIMEOUT.
+
+        `outside` says that it wasn't run meanwhile: none of them has held it. What is cancelled and goes on
+        nevertheless is the supervisor's to end.
+        """
+        now = time.monotonic()
+        stood = now - self._turned
+        self._turned = now
+        if stood > _STOOD and self.calls:
+            self._excuse(stood, outside=outside)
+        if now >= self.soonest:
+            self._cancel(now)
+        # Not before: the supervisor takes for guilty what still runs when its loop has turned after its deadline.
+        self._slots.turn(now)
+
+    @property
+    def _next(self) -> float:
+        left = [deadline for first, (_, deadline, _, _) in self.calls.items() if first not in self.timed_out]
+        return min(left, default=inf)
+
+    def _cancel(self, now: float) -> None:
+        taken = self._rows.taken()
+        for first, (task, deadline, _, batch) in self.calls.items():
+            if deadline <= now and first not in self.timed_out:
+                self.timed_out.add(first)
+                task.cancel()
+                # By now it may be late for that.
+                self._rows.put_off(_rows(taken, batch), now - deadline)
+        self.soonest = self._next
+
+    def _excuse(self, seconds: float, *, outside: bool) -> None:
+        taken = self._rows.taken()
+        holders = (not outside and self._slots.holders) or frozenset()
+        for first, (task, deadline, timeout, batch) in list(self.calls.items()):
+            rows = _rows(taken, batch)
+            excused = self._excused.get(first, 0.0)
+            if not outside:
+                if excused > _EXCUSED * timeout or not holders.isdisjoint(rows):
+                    continue
+                self._excused[first] = excused + seconds
+            self.calls[first] = task, deadline + seconds, timeout, batch
+            self._rows.put_off(rows, seconds)
+        self.soonest = self._next
+
+    def note_holder(self, loop: EventLoop, begun: Sequence[Delivery] | None) -> None:
+        """For another thread: note who holds the loop where it hasn't turned for a while, once seen twice.
+
+        `begun` is what is being begun, with its first step, right now; None where nothing is.
+        """
+        turned = self._slots.turned
+        if time.monotonic() - turned < 2 * _STOOD:
+            return
+        task = loop.current_task()
+        before, self._seen = self._seen, (turned, task)
+        if not loop.running or (task is None and begun is not None):  # the consumer's own work
+            self._slots.note((), 0.0)
+        elif before == self._seen:
+            taken = self._rows.taken()
+            self._slots.note([taken[each] for each in self._held_by(task, begun) if each in taken], turned)
+
+    def _held_by(self, task: object, begun: Sequence[Delivery] | None) -> list[str]:
+        """The tokens of the call whose step the task takes; none where it is no call's, but made or left by one."""
+        for held, _, _, batch in list(self.calls.values()):
+            if held is task:
+                return [delivery.token for delivery, _ in batch]
+        return [each.token for each in begun or ()]
+
+
+def _rows(taken: Mapping[str, int], batch: Batch) -> list[int]:
+    """The rows of a call; none where it hasn't begun."""
+    return [taken[delivery.token] for delivery, _ in batch if delivery.token in taken]

@@ -1,0 +1,365 @@
+"""From a delivery to its outcome: find the handler, run it, judge what it did. No Redis in here.
+
+Whatever a handler raises, and whatever an entry holds, ends in an outcome. What runs is written on the slots
+before it runs: should it end the process, the supervisor reads there what did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
+from math import inf
+from typing import Any, NamedTuple
+
+from ... import signals
+from ...conf import GroupConfig
+from ...handlers import Handler, HandlerSet
+from ...message import Message
+from ...outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
+from ...retry import judge
+from ...store.consume.delivery import Delivery, Run
+from ...wire import Undecodable, decode_all, decode_as_foreign, decode_entry
+from ..shared.scoreboard import Slots
+from ..system.strays import leave_if_stray
+from .coroutines import LATEST, Coroutines
+from .databases import Databases, forget_inherited
+from .failures import failure_of, unmatched
+from .outages import outage_of_all, seconds_of_outage
+
+__all__ = ["Executor", "Permission", "Runs"]
+
+_SKIPPED = Ack(skipped=True)
+# Instead of a failure: the call has given a coroutine.
+_GIVEN_AWAY = BaseException()
+
+
+# What is done with the messages of one type. Either something takes the rows that they stand on; or it is None, and
+# then there are the handler, the function to be called with each, and its TIMEOUT.
+_Way = tuple[Callable[[int], None] | None, Any, Any, float]
+
+
+@dataclass(slots=True)
+class Runs:
+    """What comes of a batch: each delivery stands in `ended` as soon as it has an outcome.
+
+    In step with each other: the `deliveries` that were run, and the seconds that each took. Of these, as many as
+    `in_batches` were run in calls for several, which took `seconds_of_batches`.
+    """
+
+    ended: list[Delivery]
+    deliveries: list[Delivery] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)
+    in_batches: int = 0
+    seconds_of_batches: float = 0.0
+
+    def add(self, delivery: Delivery, outcome: Outcome, seconds: float = 0.0) -> None:
+        """One has ended so."""
+        delivery.outcome = outcome
+        self.ended.append(delivery)
+        self.deliveries.append(delivery)
+        self.durations.append(seconds)
+
+    def add_alike(self, deliveries: Sequence[Delivery], outcome: Outcome, seconds: float) -> None:
+        """All of one call have, which took so long: that is told of the first."""
+        for each in deliveries:
+            each.outcome = outcome
+        self.ended.extend(deliveries)
+        self.deliveries.extend(deliveries)
+        self.durations.extend((seconds, *repeat(0.0, len(deliveries) - 1)))
+
+
+class Permission(NamedTuple):
+    """Who is asked right before a run: `one` whether this may be run, `all` whether these may, without asking for each.
+
+    That it doesn't say so means nothing: each is asked for then. What `one` refuses isn't run and has no outcome.
+    """
+
+    one: Callable[[Delivery], bool]
+    all: Callable[[Sequence[Delivery]], bool] = lambda _: False
+
+
+@dataclass(slots=True)
+class _Part:
+    """What stands on the rows: deliveries with their messages, and which rows are for which batch handler."""
+
+    deliveries: Sequence[Delivery]
+    messages: Sequence[Any]
+    may_run: Permission
+    runs: Runs
+    batches: dict[Handler, list[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one call is for: rows, with their deliveries and messages."""
+
+    rows: Sequence[int]
+    deliveries: Sequence[Delivery]
+    messages: list[Message]
+
+
+class Executor:
+    """Runs the handlers of one group in the calling thread, and writes on `slots` what it runs.
+
+    `now` is when the last run ended, on the monotonic clock: a message costs one look at it. Whoever else lets time
+    pass between two runs sets it anew, since a run's TIMEOUT begins there.
+    """
+
+    def __init__(self, handlers: HandlerSet, group: GroupConfig, slots: Slots) -> None:
+        self._handlers = handlers
+        self._timeouts = {each: each.deadline(group, 0.0) for each in handlers}
+        self.now = 0.0
+        self._late = 0.0
+        self._functions = {each: each.in_transaction for each in handlers}
+        self._group = group
+        self._slots = slots
+        self._databases = Databases()
+        self._heard = False
+        self._async = {each for each in handlers if each.is_async}
+        self._timeout = inf if group.timeout is None else group.timeout
+        self.coroutines = Coroutines(group, slots, self._outcome, decode_entry, self._fails_all)
+
+    @property
+    def at_once(self) -> int:
+        """How many messages it can run at the same time."""
+        one_call = self._group.batch_size if any(each.batch for each in self._handlers) else 1
+        return max(one_call, self.coroutines.room) if self.runs_coroutines else one_call
+
+    @property
+    def runs_coroutines(self) -> bool:
+        """Whether some of its handlers are known to be coroutines."""
+        return bool(self._async)
+
+    def run(self, deliveries: Sequence[Delivery], may_run: Permission, runs: Runs) -> Iterator[None]:
+        """Run these, one by one, and write down in `runs` what comes of each.
+
+        It pauses, by a yield, when outcomes have waited for so long that they should be settled before the next run.
+        Messages for a batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once. What
+        is for coroutines goes to `coroutines`, which are to be begun and asked for its outcomes.
+        """
+        self._before_batch()
+        self._go_on()
+        # What was claimed or looked for may be more than there are rows.
+        for first in range(0, len(deliveries), self._slots.rows):
+            part = deliveries[first : first + self._slots.rows]
+            self._slots.name_batch(part)
+            yield from self._run_part(part, may_run, runs)
+        self._after_batch()
+
+    def _run_part(self, deliveries: Sequence[Delivery], may_run: Permission, runs: Runs) -> Iterator[None]:
+        """As many as there are rows: each stands on one. Most are for a function, which is called here."""
+        deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
+        may_run_one = may_run.one
+        ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
+        # Whatever happens in there, the supervisor sees with which messages: a hang, or a crash.
+        self._slots.decode(len(deliveries), self.now + self._timeout)
+        part = _Part(deliveries, decode_all(deliveries), may_run, runs)
+        self._slots.decoded()
+        seen: Any = part  # none of the types
+        self.now = clock()  # no handler's TIMEOUT begins before its message is there
+        for row, message in enumerate(part.messages):
+            if message.type != seen:
+                seen = message.type
+                put_by, handler, function, seconds = self._way(seen, part)
+            if put_by is not None:
+                put_by(row)
+            elif may_run_one(delivery := deliveries[row]):
+                deadlines[row] = (began := self.now) + seconds
+                outcome: Outcome | None = HANDLED
+                try:
+                    result = call(function, message)
+                except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
+                    outcome = self._outcome(handler, delivery, message, error, began)
+                else:
+                    if heard or message.asked is not None or result is not None:
+                        outcome = self._returned(handler, delivery, message, result, began)
+                deadlines[row] = 0.0
+                now = self.now = clock()
+                if outcome is not None:
+                    delivery.outcome = outcome
+                    ended(delivery)
+                    ran(delivery)
+                    took(now - began)
+                if now > self._late:
+                    yield
+                    self._go_on()
+        yield from self._run_batches(part)
+
+    def get_on(self) -> None:
+        """The thread gets on: it neither runs a handler nor hangs. Said to the supervisor at least once a second."""
+        self.now = time.monotonic()
+        self._slots.get_on(self.now)
+
+    def _go_on(self) -> None:
+        """There was a pause, in which all outcomes were settled."""
+        self.get_on()
+        self._late = self.now + LATEST
+
+    def _way(self, type_: str | None, part: _Part) -> _Way:
+        """What is to be done with messages of this type; None stands for what can't be decoded."""
+        handler = None if type_ is None else self._handlers.find(type_)
+        if handler is None:
+            judged = self._invalid if type_ is None else self._unmatched
+            return partial(self._settle_unrun, judged, part), None, None, 0.0
+        if handler.batch:
+            return part.batches.setdefault(handler, []).append, None, None, 0.0
+        if handler in self._async:
+            return partial(self._give_away, handler, part), None, None, 0.0
+        return None, handler, self._functions[handler], self._timeouts[handler]
+
+    def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, row: int) -> None:
+        """What no handler can be called with has its outcome without a run."""
+        if part.may_run.one(delivery := part.deliveries[row]):
+            part.runs.add(delivery, judged(delivery, part.messages[row]))
+
+    def _give_away(self, handler: Handler, part: _Part, row: int) -> None:
+        self.coroutines.add_one(handler, part.deliveries[row], part.messages[row])
+
+    def _run_batches(self, part: _Part) -> Iterator[None]:
+        for handler, rows in part.batches.items():
+            if handler in self._async:
+                self.coroutines.add(handler, [(part.deliveries[row], part.messages[row]) for row in rows])
+            elif (batch := _batch(part, rows)).rows:
+                yield from self._run_batch(handler, batch, part.runs)
+
+    def disown(self) -> None:
+        """In a forked child: what runs ends the process when it has ended, and writes nothing on the slots."""
+        forget_inherited()
+        self._databases.any_open = True  # or nobody would look after the call
+        self.coroutines.disown()
+
+    def close(self) -> None:
+        """Let go of the thread's database connections and event loop, and of those that its coroutines used."""
+        self._databases.close()
+        self.coroutines.close()
+
+    def _before_batch(self) -> None:
+        self._heard = self.coroutines.heard = signals.worker_heard()
+        self._databases.watch()
+        self._databases.before_batch()
+
+    def _after_batch(self) -> None:
+        self._databases.after_batch()
+
+    def _invalid(self, delivery: Delivery, error: Undecodable) -> Outcome:
+        if self._heard:
+            delivery.run = Run(_as_foreign(delivery))
+        return DeadLetter(Reason.INVALID, Failure(error=str(error)))
+
+    def _unmatched(self, delivery: Delivery, message: Message) -> Outcome:
+        if self._group.unmatched == "skip":
+            return _SKIPPED
+        if self._heard:
+            delivery.run = Run(message)
+        return DeadLetter(Reason.NO_HANDLER, unmatched(self._group.name, message.type))
+
+    def _returned(
+        self, handler: Handler, delivery: Delivery, message: Message, result: object, began: float
+    ) -> Outcome | None:
+        """The outcome; None where the function turned out to be one that gives a coroutine, which is to be run."""
+        if asyncio.iscoroutine(result):
+            self.coroutines.add(handler, [(delivery, message)], result)
+            return None
+        return self._outcome(handler, delivery, message, message.asked, began)
+
+    def _run_batch(self, handler: Handler, batch: _Batch, runs: Runs) -> Iterator[None]:
+        """One call for all; where it raises, one call each, so that the guilty one is found, if there may be one."""
+        began = self.now = time.monotonic()
+        error = self._failure_of_batch(handler, batch)
+        if error is None or len(batch.rows) == 1 or self._fails_all(handler, batch.deliveries, error):
+            runs.in_batches += len(batch.rows)
+            runs.seconds_of_batches += self.now - began
+            self._judge_batch(handler, batch, error, began, runs)
+        elif error is not _GIVEN_AWAY:
+            for row, delivery in zip(batch.rows, batch.deliveries, strict=True):
+                if self.now > self._late:
+                    yield
+                    self._go_on()
+                # Decoded anew: the call that failed may have marked or changed it.
+                self._slots.run([row], self.now + self._timeouts[handler])
+                alone, began = _Batch([row], [delivery], [decode_entry(delivery)]), self.now
+                self._judge_batch(handler, alone, self._failure_of_batch(handler, alone), began, runs)
+        if self.now > self._late:
+            yield
+            self._go_on()
+
+    def _judge_batch(
+        self, handler: Handler, batch: _Batch, error: BaseException | None, began: float, runs: Runs
+    ) -> None:
+        """What has come of a call: all alike, or what each was marked for."""
+        if error is _GIVEN_AWAY:
+            return
+        seconds = self.now - began
+        if error is None and not self._heard and not any([each.asked for each in batch.messages]):  # noqa: C419  faster
+            runs.add_alike(batch.deliveries, HANDLED, seconds)
+            return
+        for delivery, message in zip(batch.deliveries, batch.messages, strict=True):
+            cause = message.asked if error is None else error
+            runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds)
+            seconds = 0.0  # as in `add_alike`
+
+    def _failure_of_batch(self, handler: Handler, batch: _Batch) -> BaseException | None:
+        # The call gets a list of its own, to do with as it likes.
+        messages = batch.messages.copy()
+        self._slots.run(batch.rows, self.now + self._timeouts[handler])
+        try:
+            result = self._call(self._functions[handler], messages)
+        except BaseException as error:  # noqa: BLE001  as above
+            return error
+        finally:
+            self._slots.run(batch.rows, 0.0)
+            self.now = time.monotonic()
+        if asyncio.iscoroutine(result):
+            self.coroutines.add(handler, list(zip(batch.deliveries, batch.messages, strict=True)), result)
+            return _GIVEN_AWAY
+        return None
+
+    def _outcome(
+        self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | None, began: float
+    ) -> Outcome:
+        """What a run that ended so has come to; it is written down where somebody listens."""
+        if self._heard:
+            delivery.run = Run(message, handler.name, time.monotonic() - began, error)
+        if error is None:
+            return HANDLED
+        failure = failure_of(handler, error)
+        outage = seconds_of_outage(error, delivery)
+        return judge(error, message.attempt, handler.policy(self._group), failure, outage)
+
+    def _fails_all(self, handler: Handler, deliveries: Sequence[Delivery], error: BaseException) -> bool:
+        """Whether the error of a call for several is to be judged as that of each: nobody is guilty of it."""
+        return outage_of_all(error, deliveries, handler.policy(self._group))
+
+    def _call(self, function: Callable[[Any], Any], argument: Message | list[Message]) -> Any:
+        """What it returns: None, or what counts for nothing but where it is a coroutine, as a decorator may hide."""
+        databases = self._databases
+        if databases.any_open:
+            databases.before_message()
+        try:
+            result = function(argument)
+        except BaseException:
+            if databases.any_open:
+                leave_if_stray()
+                databases.after_message()
+            raise
+        if databases.any_open:
+            leave_if_stray()
+            databases.after_return()
+        return result
+
+
+def _batch(part: _Part, rows: Sequence[int]) -> _Batch:
+    """Those of the rows that may be run."""
+    deliveries = [part.deliveries[row] for row in rows]
+    if not part.may_run.all(deliveries):
+        rows = [row for row, delivery in zip(rows, deliveries, strict=True) if part.may_run.one(delivery)]
+        deliveries = [part.deliveries[row] for row in rows]
+    return _Batch(rows, deliveries, [part.messages[row] for row in rows])
+
+
+def _as_foreign(delivery: Delivery) -> Message:
+    return decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)

@@ -1,0 +1,137 @@
+"""Databases that are unavailable: whether an error says so, and the log of it.
+
+A database that is locked, deadlocked or lost is no fault of a handler's, nor of a message's. Django's class doesn't
+tell: SQLite's "no such table" is an `OperationalError` too. The driver's code does; no driver is imported.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import Error, InterfaceError, OperationalError
+from django.db.transaction import TransactionManagementError
+
+from ...exceptions import NotCommitted
+from ...outcomes import Outcome, RetryLater
+from ...retry import LONGEST_OUTAGE, RetryPolicy
+from ...store.consume.delivery import Delivery
+from ...store.consume.membership import Membership
+from ..log import about, logger
+
+__all__ = ["OutageLog", "outage_of_all", "seconds_of_outage", "unavailable_database"]
+
+# Primary result codes (https://www.sqlite.org/rescode.html): BUSY, LOCKED, IOERR, FULL, CANTOPEN, PROTOCOL. READONLY,
+# CORRUPT and NOTADB aren't here: time doesn't mend them.
+_SQLITE: Final = {5, 6, 10, 13, 14, 15}
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: connections, resources; serialization, deadlock, lock
+# not available, and a server that shuts down, has crashed, starts up, or closes an idle session.
+_POSTGRESQL: Final = re.compile("08...|53...|40001|40P01|55P03|57P01|57P02|57P03|57P05")
+# https://dev.mysql.com/doc/mysql-errors/en/: too many connections; disk and memory; shutdown and killed connections;
+# network; lock wait time-out, deadlock, NOWAIT; MariaDB's killed connection; idle too long; and the client's own of
+# 2002 to 2055, which can't connect or were disconnected.
+_MYSQL: Final = {
+    *(1040, 1203, 1021, 1037, 1041, 1053, 1152, 1158, 1159, 1160, 1161, 1205, 1213, 3572, 1927, 4031),
+    *(2002, 2003, 2005, 2006, 2012, 2013, 2055),
+}
+# https://docs.oracle.com/en/error-help/db/: deadlock, NOWAIT, serialization; starting and stopping; disconnected; the
+# listener; and the driver's own.
+_ORACLE: Final = re.compile(
+    "ORA-000(54|60)|ORA-08177|ORA-010(33|34|89|90|92)|ORA-0311[34]|ORA-03135|ORA-125(14|28|37|41|47)|ORA-12170"
+    "|DPY-(1001|4011|4024|6000|6005)"
+)
+# In seconds: of each cause at most one line.
+_EACH: Final = 1.0
+
+
+def unavailable_database(error: BaseException) -> bool:
+    """Whether a database was locked, deadlocked or lost, so that the same run may succeed later.
+
+    `error` is Django's, by whatever driver. What a handler has raised from it, or a group that holds it, is the
+    handler's own word and no such error.
+    """
+    if isinstance(error, TransactionManagementError | NotCommitted) and error.__cause__ is not None:
+        return unavailable_database(error.__cause__)  # it only says that something went wrong before
+    return isinstance(error, Error) and _told_by_driver(error, error.__cause__ or error)
+
+
+def _told_by_driver(error: Error, cause: Any) -> bool:
+    if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
+        return code & 0xFF in _SQLITE
+    if hasattr(cause, "sqlstate") or hasattr(cause, "pgcode"):
+        return _told_by_postgresql(error, getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None))
+    first = cause.args[0] if cause.args else None
+    if isinstance(first, int):
+        # mysqlclient has an InterfaceError of 0 for a connection that is closed.
+        return first == 0 if isinstance(error, InterfaceError) else first in _MYSQL
+    return bool(_ORACLE.fullmatch(getattr(first, "full_code", "")))
+
+
+def _told_by_postgresql(error: Error, state: str | None) -> bool:
+    """Without a state the error is the client's own: it couldn't connect, or was disconnected."""
+    if state is not None:
+        return bool(_POSTGRESQL.fullmatch(state))
+    closed = isinstance(error, InterfaceError) and re.search("connection .*closed", str(error))
+    return isinstance(error, OperationalError) or bool(closed)
+
+
+def seconds_of_outage(error: BaseException, delivery: Delivery) -> float | None:
+    """Since how many seconds the runs of this message have found a database unavailable; None for another error."""
+    if not unavailable_database(error):
+        return None
+    since = delivery.carried.unavailable_since if delivery.carried else 0
+    return max(0.0, time.time() - since / 1_000) if since else 0.0
+
+
+def outage_of_all(error: BaseException, deliveries: Sequence[Delivery], policy: RetryPolicy) -> bool:
+    """Whether a call for several failed by no fault of any of them: to run each alone would only find the same."""
+    if not (policy.retries(error) and unavailable_database(error)):
+        return False
+    return all((seconds_of_outage(error, each) or 0.0) < LONGEST_OUTAGE for each in deliveries)
+
+
+@dataclass(slots=True)
+class _Cause:
+    """What is told of one cause: how many runs it failed, and the last of them."""
+
+    runs: int
+    last: Delivery
+    outcome: RetryLater
+
+
+class OutageLog:
+    """Logs runs that failed since a database was unavailable: of each cause one line a second, with their number."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+        self._causes: dict[tuple[str, str], _Cause] = {}
+        self._next = 0.0
+
+    def takes(self, delivery: Delivery, outcome: Outcome | None) -> bool:
+        """Whether this is such a run; then it is told of by `tell`."""
+        if not isinstance(outcome, RetryLater) or outcome.counted or not outcome.unavailable:
+            return False
+        # Numbers of processes and transactions make no other cause.
+        text = re.sub(r"\d+", "", outcome.failure.error.partition("\n")[0])
+        cause = self._causes.setdefault((outcome.failure.handler, text), _Cause(0, delivery, outcome))
+        cause.runs, cause.last, cause.outcome = cause.runs + 1, delivery, outcome
+        return True
+
+    def tell(self, *, now: bool = False) -> None:
+        """Log what has come together, unless the last lines are younger than a second; `now`, whatever they are."""
+        if not self._causes or not (now or time.monotonic() >= self._next):
+            return
+        causes, self._causes = self._causes.values(), {}
+        self._next = time.monotonic() + _EACH
+        for cause in causes:
+            failure = cause.outcome.failure
+            extra = {"handler": failure.handler, "traceback": failure.traceback, "runs": cause.runs}
+            logger.warning(
+                "%s: a database was unavailable, which failed runs of %s: %d. They use up no retry; %r, the last, runs "
+                "again in %.1f s: %r",
+                self._membership.place, failure.handler, cause.runs, cause.last.history().id, cause.outcome.delay,
+                failure.error, extra={**about(self._membership, cause.last), **extra},
+            )  # fmt: skip

@@ -1,0 +1,87 @@
+"""The process that tells others of a worker; the supervisor, which forks it, can't wait for clients nor ask servers.
+
+The socket listens before anything is forked, so a port that can't be had is an error at the start, and while this
+process is replaced, clients wait for the next.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Final
+
+from ..backoff import Patience
+from ..log import logger
+from ..shared.counters import Tallies
+from ..system.forking import ended_how, forked
+from .server import Serving
+
+__all__ = ["Exporter", "listen"]
+
+_BACKLOG: Final = 64
+_LOOK: Final = 0.5
+# One that has served for so many seconds didn't fail for a reason that stays.
+_LONG: Final = 60.0
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises `OSError` where that can't be had."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family, backlog=_BACKLOG)
+
+
+class Exporter:
+    """One such process; the supervisor starts it where it is missing, and says when it has ended."""
+
+    def __init__(self, listening: socket.socket, tallies: Tallies) -> None:
+        self._listening = listening
+        self._tallies = tallies
+        self._pid: int | None = None
+        self._patience = Patience(least=0.1, most=30.0)
+        self._forking = False
+        self._began = 0.0
+        # A worker process that drains for long must not keep the port from the next supervisor.
+        os.register_at_fork(after_in_child=self._close_elsewhere)
+
+    def start_if_missing(self) -> None:
+        """Fork it, unless it is there, or has just failed."""
+        if self._pid is None and self._patience.over:
+            supervisor = os.getpid()
+            self._forking, self._began = True, time.monotonic()
+            self._pid = forked(lambda: self._serve(supervisor), deaf=True)
+            self._forking = False
+
+    def ended(self, pid: int, code: int) -> bool:
+        """Whether the process that has ended was this one."""
+        if pid != self._pid:
+            return False
+        self._pid = None
+        if time.monotonic() - self._began > _LONG:
+            self._patience.reset()
+        wait = self._patience.more()
+        logger.error("The exporter, process %d, %s; another starts in %.1f s.", pid, ended_how(code), wait)
+        return True
+
+    def end(self) -> None:
+        """Kill it, which holds nothing."""
+        if self._pid is not None:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+        self._listening.close()
+
+    def _serve(self, supervisor: int) -> int:
+        # A SIGTERM changes nothing: until the supervisor ends it, it tells of the stop.
+        serving = Serving(self._listening, self._tallies)
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        while os.getppid() == supervisor:
+            time.sleep(_LOOK)
+        return 0
+
+    def _close_elsewhere(self) -> None:
+        if not self._forking:
+            self._listening.close()

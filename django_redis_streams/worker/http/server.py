@@ -1,0 +1,115 @@
+"""The HTTP side of a worker: `/metrics`, `/metrics/streams`, `/healthz` and `/readyz`."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from ...exceptions import ExtraMissing
+from ...metrics import Collector, Work, work_families
+from ...metrics import names as metrics
+from ...metrics.exposition import Rendered, rendered
+from ..shared.counters import COUNTED, Tallies, TallyReading
+from .health import not_alive, not_ready
+
+__all__ = ["Serving"]
+
+_METRICS: Final = dict(
+    zip(
+        COUNTED,
+        (metrics.PROCESSED, metrics.SKIPPED, metrics.RETRIED, metrics.DEAD_LETTERED, metrics.CLAIMED),
+        strict=True,
+    )
+)
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+def _work(tallies: Tallies) -> list[Work]:
+    """What all processes did for each group, those that have ended too."""
+    every = [each for row in tallies.rows for each in row.tallies]
+    return [
+        _sum(stream, group, [each.read() for each in every if (each.stream, each.group) == (stream, group)])
+        for stream, group in tallies.places
+    ]
+
+
+def _sum(stream: str, group: str, read: Sequence[TallyReading]) -> Work:
+    counts = [sum(each) for each in zip(*(reading.counts for reading in read), strict=True)]
+    durations = [sum(each) for each in zip(*(reading.durations for reading in read), strict=True)]
+    latencies = [sum(each) for each in zip(*(reading.waits for reading in read), strict=True)]
+    named = {_METRICS[name]: count for name, count in zip(COUNTED, counts, strict=True)}
+    return Work(stream, group, named, durations, latencies)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request. Whatever is asked for, the server goes on."""
+
+    server: Serving
+    # Seconds that a client may take for its request.
+    timeout = 5
+    server_version = "django_redis_streams"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """The page, or what is wrong with the request."""
+        status, content_type, body = self._answer(self.path.partition("?")[0])
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815  named so by the library
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  named so by the library
+        """Nothing: a probe each second would fill any log."""
+
+    def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        if path == "/healthz":
+            return _told(not_alive(self.server.tallies))
+        if path == "/readyz":
+            return _told(not_ready(self.server.tallies))
+        if path in {"/metrics", "/metrics/streams"}:
+            try:
+                answer = self._metrics(path)
+            except ExtraMissing as error:
+                return HTTPStatus.NOT_IMPLEMENTED, _TEXT, f"{error}\n".encode()
+            return HTTPStatus.OK, answer.content_type, answer.body
+        return HTTPStatus.NOT_FOUND, _TEXT, b"There are /metrics, /metrics/streams, /healthz and /readyz.\n"
+
+    def _metrics(self, path: str) -> Rendered:
+        accept = self.headers.get("Accept", "")
+        if path == "/metrics":
+            return rendered(work_families(_work(self.server.tallies)), accept)
+        with self.server.one_at_a_time:
+            return rendered(Collector().collect(), accept)
+
+
+def _told(problems: Sequence[str]) -> tuple[HTTPStatus, str, bytes]:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+    body = json.dumps({"ok": not problems, "problems": problems})
+    return status, "application/json", f"{body}\n".encode()
+
+
+class Serving(ThreadingHTTPServer):
+    """Serves on a socket that listens already: a thread for each request, so that a slow client holds up nobody."""
+
+    daemon_threads = True
+
+    def __init__(self, listening: socket.socket, tallies: Tallies) -> None:
+        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.tallies = tallies
+        # Several scrapes at once would cost the servers several times as much.
+        self.one_at_a_time = threading.Lock()
+
+    def handle_error(self, *_: Any) -> None:
+        """Nothing: the client went away, or was too slow."""

@@ -1,0 +1,213 @@
+"""Upkeep: tells consumers what there is to claim, trims, and removes consumers that are long gone.
+
+Every process does all of it, at moments of its own; each step is safe when several do it at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
+
+from redis.exceptions import ResponseError
+
+from ...conf import StreamConfig
+from ...connections import Link
+from ...inspection.books import left_in_lanes
+from ...store.consume.clock import TOLERATED_MS, note_jump, server_time
+from ...store.consume.consumers import retire_dead
+from ...store.consume.groups import consumer_counts, make_group, serve
+from ...store.consume.membership import Membership
+from ...store.consume.ownership import has_stale
+from ...store.consume.suspects import count_suspects
+from ...store.consume.trim import trim
+from ...store.observe.counters import watch
+from ...store.replies import group_is_gone
+from ..consumer.consumer import Consumer
+from ..log import about, logger, tell_books
+from ..shared.scoreboard import Board
+from ..system.clock import ServerClock
+from .service import Service
+
+__all__ = ["Maintenance"]
+
+# How often to look for what may be claimed. Above a few processes of a group each looks less often, for a hundred
+# idle ones would keep the server busy; but not less often than `_SELDOM`, or than a quarter of CLAIM_IDLE: all but
+# one may be busy. And at most this share of the time is spent on looking, which takes the server long where very
+# much is pending.
+_INTERVAL = 0.5
+_FEW = 4
+_SELDOM = 2.0
+_OF_CLAIM_IDLE = 0.25
+_LEAST = 0.05
+_SHARE = 0.05
+_COUNT_EACH = 10.0
+# How often a worker says that it serves a group; who hasn't for `LIVING` isn't taken for one any more.
+_SERVE_EACH = 5.0
+_TRIM_EACH = 1.0
+_RETIRE_EACH = 60.0
+_LEFT_EACH = 60.0
+# A consumer of ours reads each second, but for one whose group is paused: removed, it comes back with its next read.
+# One of another client may be silent for longer.
+_RETIRED_AFTER_MS = 3_600_000
+
+
+class Maintenance(Service):
+    """Looks after the consumers and streams of one connection."""
+
+    def __init__(
+        self,
+        alias: str,
+        stop: threading.Event,
+        consumers: Sequence[Consumer],
+        streams: Sequence[StreamConfig],
+        board: Board | None = None,
+    ) -> None:
+        super().__init__(alias, stop)
+        self._consumers = consumers
+        self._one_a_group = list({each.membership.place: each for each in consumers}.values())
+        self._trimmed_streams = [each for each in streams if each.maxlen is not None or each.max_age is not None]
+        self._streams = streams
+        self._board = board
+        self._clock = ServerClock()
+        for each in consumers:
+            each.claiming.clock = self._clock
+        self._took = 0.0
+        self._usual = _INTERVAL
+        self._counted = -_COUNT_EACH
+        self._served = time.monotonic()
+        self._left = -_LEFT_EACH
+        self._trimmed = 0.0
+        self._retired = time.monotonic()
+
+    @property
+    def interval(self) -> float:
+        """Longer where looking takes long or others look too; shorter where a consumer may claim for the first time."""
+        soon = min((left for each in self._one_a_group if (left := each.claiming.claims_in) > 0), default=inf)
+        return max(_LEAST, self._took / _SHARE, min(self._usual, soon + _LEAST))
+
+    def step(self, link: Link) -> None:
+        """One round."""
+        self.each(self._due(), lambda job: job(link))
+
+    def connected(self) -> None:
+        """A new connection. Others may have lost theirs too: what seems idle may be a heartbeat that isn't back yet."""
+        for each in self._consumers:
+            each.session.doubt()
+
+    def _due(self) -> Iterator[Callable[[Link], None]]:
+        yield self._look_at_clock
+        yield self._look_for_stale
+        now = time.monotonic()
+        if now - self._served > _SERVE_EACH:
+            self._served = now
+            yield lambda link: self.each(self._groups_left, lambda consumer: serve(link, consumer.membership))
+            yield lambda link: self.each(self._groups_left, lambda consumer: self._watch(link, consumer.membership))
+        if now - self._counted > _COUNT_EACH:
+            self._counted = now
+            yield self._count_others
+        if now - self._trimmed > _TRIM_EACH:
+            self._trimmed = now
+            yield lambda link: self.each(self._trimmed_streams, lambda stream: self._trim(link, stream))
+        if now - self._left > _LEFT_EACH:
+            self._left = now
+            yield lambda link: self.each(self._streams, lambda stream: self._tell_left(link, stream))
+        if now - self._retired > _RETIRE_EACH:
+            self._retired = now
+            yield lambda link: self.each(self._groups_left, lambda consumer: self._retire(link, consumer.membership))
+
+    def _look_at_clock(self, link: Link) -> None:
+        """Where it jumped ahead, all seems idle for longer: nobody may claim it before its owner could renew it."""
+        asked = time.monotonic()
+        jump = self._clock.saw(server_time(link), asked, time.monotonic())
+        if abs(jump) <= TOLERATED_MS:
+            return
+        for each in self._consumers:
+            each.session.doubt()
+        logger.warning(
+            "The clock of the server of connection %r %s by %.1f s%s.",
+            self._alias, "jumped ahead" if jump > 0 else "went back", abs(jump) / 1000,
+            ", or this host stood still for as long: what is idle isn't claimed for half of CLAIM_IDLE" * (jump > 0),
+            extra={"connection": self._alias},
+        )  # fmt: skip
+
+        def note(stream: StreamConfig) -> None:
+            note_jump(link, stream.keys, jump)
+
+        self.each(self._streams, note)
+
+    def _look_for_stale(self, link: Link) -> None:
+        began = time.monotonic()
+        self.each(self._groups_left, lambda consumer: self._look_in(link, consumer))
+        self.each(self._groups_left, lambda consumer: self._look_for_suspects(link, consumer))
+        self._took = time.monotonic() - began
+
+    @property
+    def _groups_left(self) -> Sequence[Consumer]:
+        """One consumer of each group but those that somebody has deleted."""
+        return [each for each in self._one_a_group if each.session.deleted is None]
+
+    def _count_others(self, link: Link) -> None:
+        """Look the less often, the more processes look at the same groups."""
+        mains = {each.membership.main for each in self._one_a_group}
+        counts = {main: consumer_counts(link, main) for main in mains}
+        self._usual = min(self._usual_of(each, counts) for each in self._one_a_group)
+
+    def _usual_of(self, consumer: Consumer, counts: Mapping[str, Mapping[str, int]]) -> float:
+        place = consumer.membership
+        # The name of who hands back and the names of the lately dead count too: of a few, that makes no difference.
+        own = sum(each.membership.place == place.place for each in self._consumers)
+        processes = counts[place.main].get(place.group.name, 1) / own
+        most = max(_INTERVAL, min(_SELDOM, place.group.claim_idle * _OF_CLAIM_IDLE))
+        return min(most, _INTERVAL * max(1, processes / _FEW))
+
+    def _look_for_suspects(self, link: Link, consumer: Consumer) -> None:
+        if self._board is not None and count_suspects(link, consumer.membership):
+            self._board.see_suspects()
+
+    def _look_in(self, link: Link, consumer: Consumer) -> None:
+        alike = [each for each in self._consumers if each.membership.place == consumer.membership.place]
+        try:
+            stale = has_stale(link, consumer.membership, returned_only=not consumer.claiming.may_claim)
+        except ResponseError as error:
+            if not group_is_gone(error):
+                raise
+            # A consumer that runs handlers would learn only after them that its group was deleted.
+            for each in alike:
+                each.session.make_group(link)
+            return
+        for each in alike:
+            if stale and not each.claiming.stale.is_set():
+                each.claiming.stale.set()
+                each.session.wake(link)
+
+    def _trim(self, link: Link, stream: StreamConfig) -> None:
+        # A declared group that is missing needs all that it was never given: make it, then look. The consumer of one
+        # that was read from here knows better where it is to begin again, and reports it.
+        consumers = {each.membership.group: each for each in self._one_a_group if each.membership.stream == stream}
+        for group in stream.groups.values():
+            if group in consumers:
+                consumers[group].session.make_group(link)
+            else:
+                make_group(link, Membership(stream, group, ""), group.start, anew=False)
+        while trim(link, stream) and not self._stop.is_set():
+            pass
+
+    def _tell_left(self, link: Link, stream: StreamConfig) -> None:
+        for lane, group, count in left_in_lanes(link, stream):
+            logger.warning(
+                "%s:%s: up to %d messages wait in the lane %r, which nobody reads: put it back into LANES for now.",
+                stream.name, group, count, lane, extra={"stream": stream.name, "group": group},
+            )  # fmt: skip
+
+    def _watch(self, link: Link, place: Membership) -> None:
+        found = watch(link, place.stream, [place.group.name])[place.group.name]
+        tell_books(place, found)
+
+    def _retire(self, link: Link, place: Membership) -> None:
+        for name in retire_dead(link, place, _RETIRED_AFTER_MS):
+            logger.info(
+                "%s: removed the consumer %r, which holds nothing and was silent for an hour.",
+                place.place, name, extra={**about(place), "consumer": name},
+            )  # fmt: skip

@@ -1,0 +1,95 @@
+"""A thread of a process that does one small thing again and again, on a connection of its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from redis.exceptions import ResponseError
+
+from ... import connections
+from ...connections import Link
+from ...exceptions import ServerUnreachable
+from ...store.replies import group_is_gone
+from ..backoff import Patience
+from ..log import logger
+
+__all__ = ["Service"]
+
+T = TypeVar("T")
+
+# None of them blocks on the server; a reply later than this means that it is gone.
+_TIMEOUT = 5.0
+
+
+class Service(ABC):
+    """`step` is done each `interval` seconds until `stop`; what goes wrong in it is logged and tried again.
+
+    At first soon, then ever later, but not later than after `longest_wait` seconds.
+    """
+
+    def __init__(self, alias: str, stop: threading.Event, *, longest_wait: float = 5.0) -> None:
+        self._alias = alias
+        self._stop = stop
+        self._link: Link | None = None
+        self._patience = Patience(least=min(0.1, longest_wait), most=longest_wait)
+
+    @property
+    @abstractmethod
+    def interval(self) -> float:
+        """Seconds from one step to the next."""
+
+    @abstractmethod
+    def step(self, link: Link) -> None:
+        """The small thing; safe when done twice, and when another process does it at the same time."""
+
+    def connected(self) -> None:  # noqa: B027  most have nothing to do then
+        """Called after each connecting."""
+
+    def end(self) -> None:  # noqa: B027  as above
+        """Called once, when it was told to stop."""
+
+    def run(self) -> None:
+        """Do the step again and again until told to stop."""
+        while not self._stop.wait(self.guarded_step()):
+            pass
+        self.end()
+        if self._link is not None:
+            self._link.close()
+
+    def guarded_step(self) -> float:
+        """Do the step, and report what goes wrong; how many seconds to wait for the next."""
+        try:
+            self.step(self._connected())
+        except (ServerUnreachable, ResponseError) as error:
+            wait = self._patience.more()
+            logger.error(
+                "%s on connection %r failed; next try in %.1f s: %r",
+                type(self).__name__, self._alias, wait, str(error), extra={"connection": self._alias},
+            )  # fmt: skip
+            return wait
+        self._patience.reset()
+        return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
+
+    def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:
+        """Do something for each of these; one that is refused doesn't keep it from the others, and is raised then.
+
+        A group that is gone is for its consumer to make again, and to report.
+        """
+        refused: ResponseError | None = None
+        for item in items:
+            try:
+                do(item)
+            except ResponseError as error:
+                refused = refused if group_is_gone(error) else error
+        if refused is not None:
+            raise refused
+
+    def _connected(self) -> Link:
+        if self._link is None or not self._link.connected:
+            self._link = connections.open(self._alias, timeout=_TIMEOUT)
+            self.connected()
+        return self._link

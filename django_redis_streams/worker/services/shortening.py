@@ -1,0 +1,36 @@
+"""What waits is held to how long it was to wait, after the server's clock went back: a step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...connections import Link
+from ...keys import StreamKeys
+from ...store.consume.clock import note_jump, shorten
+
+__all__ = ["Shortening"]
+
+
+class Shortening:
+    """Of one stream, since the server's clock showed `now`, `behind` by so many ms; `sooner` counts what it changed.
+
+    It keeps to one link. Given up half-way, it is begun anew by whoever promotes next: what was seen of the clock stays
+    until the end.
+    """
+
+    def __init__(self, link: Link, keys: StreamKeys, groups: Sequence[str], *, now: int, behind: int) -> None:
+        self.behind = behind
+        self.sooner = 0
+        self._link, self._keys, self._groups, self._began = link, keys, groups, now
+        self._steps = shorten(link, keys, groups)
+
+    def step(self) -> bool:
+        """Look at some more of what waits; whether that was all. Raises the server's error."""
+        more = next(self._steps, None)
+        if more is not None:
+            self.sooner += more
+            return False
+        if note_jump(self._link, self._keys, -self.behind, shortened_since=self._began):
+            return True
+        self._steps = shorten(self._link, self._keys, self._groups)
+        return False

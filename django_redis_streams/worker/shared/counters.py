@@ -1,0 +1,216 @@
+"""What consumers have done, in numbers that only ever grow: memory shared with whoever asks.
+
+Each number is written by one thread alone, so there is no lock and no system call; others read it at any moment, at
+most a batch behind. The memory is made before any process is forked, and outlives those that write to it: a process
+that takes the place of another counts on from where that left off.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ...conf import GroupConfig, StreamConfig
+from ...metrics import BOUNDS
+from ...outcomes import Ack, DeadLetter, Outcome
+
+__all__ = ["COUNTED", "Histogram", "Row", "Tallies", "Tally", "TallyReading"]
+
+_DOUBLE: Final = 8
+
+# Messages by what became of them, in the words of the group's totals; and those that were another consumer's before.
+COUNTED: Final = ("acknowledged", "skipped", "retried", "dead-lettered", "claimed")
+_ACKNOWLEDGED, _SKIPPED, _RETRIED, _DEAD, _CLAIMED = range(len(COUNTED))
+_LONGEST, _TURNED, _BUSY, _WELL, _DURATIONS = range(len(COUNTED), len(COUNTED) + 5)
+# A bucket for each bound, one for what is above, and the sum.
+_HISTOGRAM: Final = len(BOUNDS) + 2
+_WAITS: Final = _DURATIONS + _HISTOGRAM
+_SIZE: Final = _WAITS + _HISTOGRAM
+
+
+def _shared(size: int) -> memoryview[float]:
+    return memoryview(mmap.mmap(-1, size * _DOUBLE)).cast("d")
+
+
+class Histogram:
+    """How many values there were up to each of BOUNDS, and their sum; in seconds."""
+
+    def __init__(self, numbers: memoryview[float]) -> None:
+        self._numbers = numbers
+
+    @staticmethod
+    def bucket(value: float) -> int:
+        """The number of the bucket that a value belongs to."""
+        return bisect_left(BOUNDS, value)
+
+    def add(self, values: Sequence[float]) -> float:
+        """Some values, mostly small ones: then a few steps for all. Returns the largest."""
+        self._numbers[-1] += sum(values)
+        largest = max(values)
+        if largest <= BOUNDS[0]:
+            self._numbers[0] += len(values)
+        else:
+            for value in values:
+                self._numbers[bisect_left(BOUNDS, value)] += 1
+        return largest
+
+    def add_alike(self, bucket: int, count: int, total: float) -> None:
+        """So many values of one bucket."""
+        self._numbers[bucket] += count
+        self._numbers[-1] += total
+
+    def read(self) -> Sequence[float]:
+        """The count of each bucket, then the sum."""
+        return list(self._numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class TallyReading:
+    """What stood there at a moment: counts in the order of COUNTED; durations of runs, and times from publish to run.
+
+    These two are the count of each bucket of BOUNDS, and of what is above, and last the sum.
+    """
+
+    counts: Sequence[int]
+    durations: Sequence[float]
+    waits: Sequence[float]
+
+    @property
+    def runs(self) -> int:
+        """How often a message was run."""
+        return int(sum(self.durations[:-1]))
+
+    @property
+    def seconds(self) -> float:
+        """How long all runs took."""
+        return self.durations[-1]
+
+
+class Tally:
+    """The numbers of one consumer."""
+
+    def __init__(self, stream: str = "", group: str = "") -> None:
+        self.stream, self.group = stream, group
+        self._numbers = numbers = _shared(_SIZE)
+        self._durations = Histogram(numbers[_DURATIONS:_WAITS])
+        self.waits = Histogram(numbers[_WAITS:])
+
+    def settled(self, outcome: Outcome, count: int) -> None:
+        """The server has settled so many messages with outcomes of this kind."""
+        if isinstance(outcome, Ack):
+            self._numbers[_SKIPPED if outcome.skipped else _ACKNOWLEDGED] += count
+        else:
+            self._numbers[_DEAD if isinstance(outcome, DeadLetter) else _RETRIED] += count
+
+    def claimed(self, count: int) -> None:
+        """So many messages were claimed."""
+        self._numbers[_CLAIMED] += count
+
+    def ran(self, durations: Sequence[float]) -> None:
+        """These messages were run, and took so many seconds each. Called once a batch."""
+        self._numbers[_LONGEST] = max(self._numbers[_LONGEST], self._durations.add(durations))
+
+    def take_longest(self) -> float:
+        """The longest run since this was last asked, in seconds: one that ends in this very moment may be missed."""
+        longest, self._numbers[_LONGEST] = self._numbers[_LONGEST], 0.0
+        return longest
+
+    def turned(self, *, well: bool) -> None:
+        """The consumer's loop has turned; whether its connection is good and its group is there."""
+        self._numbers[_TURNED] = time.monotonic()
+        self._numbers[_BUSY] = 0.0
+        self._numbers[_WELL] = float(well)
+
+    def runs_batch(self) -> None:
+        """Handlers run from now on, until the loop turns: that may take as long as they need."""
+        self._numbers[_BUSY] = 1.0
+
+    def left(self, *, well: bool) -> None:
+        """The consumer ends, while others of its process may go on: nobody waits for its turns.
+
+        It ends `well` where it has nothing to do any more.
+        """
+        self._numbers[_WELL] = float(well)
+        self._numbers[_BUSY] = 1.0
+
+    def begin(self) -> None:
+        """Another process begins here."""
+        self.turned(well=False)
+        self._numbers[_LONGEST] = 0.0
+
+    @property
+    def well(self) -> bool:
+        """Whether the last turn found the server and the group."""
+        return self._numbers[_WELL] == 1
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the loop last turned; 0 while handlers run, and when it has ended."""
+        return 0.0 if self._numbers[_BUSY] else max(0.0, time.monotonic() - self._numbers[_TURNED])
+
+    def read(self) -> TallyReading:
+        """What stands there now."""
+        counts = [int(each) for each in self._numbers[: len(COUNTED)]]
+        return TallyReading(counts, self._durations.read(), self.waits.read())
+
+
+class Row:
+    """The tallies of one process' consumers, in the order of their places; for one process at a time."""
+
+    def __init__(self, places: Sequence[tuple[StreamConfig, GroupConfig]]) -> None:
+        self.tallies = [Tally(stream.name, group.name) for stream, group in places]
+        self._used = _shared(1)
+
+    @property
+    def used(self) -> bool:
+        """Whether a process writes here."""
+        return self._used[0] == 1
+
+    def begin(self) -> None:
+        """A process is about to begin."""
+        for each in self.tallies:
+            each.begin()
+        self._used[0] = 1.0
+
+    def end(self) -> None:
+        """That process has ended."""
+        self._used[0] = 0.0
+
+
+class Tallies:
+    """The rows of a worker that is to have so many processes, and what its supervisor says of itself.
+
+    There are more rows than processes: one that is being replaced may still run beside its replacement.
+    """
+
+    def __init__(self, places: Sequence[tuple[StreamConfig, GroupConfig]], processes: int) -> None:
+        self.places = list(dict.fromkeys((stream.name, group.name) for stream, group in places))
+        self.processes = processes
+        self.rows = [Row(places) for _ in range(2 * processes + 2)]
+        self._spare = places
+        self._supervisor = _shared(2)
+
+    def take(self) -> Row:
+        """A row for a process that is about to be forked; where all are used, one that nobody reads."""
+        row = next((each for each in self.rows if not each.used), None) or Row(self._spare)
+        row.begin()
+        return row
+
+    def beat(self, *, stopping: bool) -> None:
+        """The supervisor's loop has turned."""
+        self._supervisor[0] = time.monotonic()
+        self._supervisor[1] = float(stopping)
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the supervisor's loop last turned."""
+        return max(0.0, time.monotonic() - self._supervisor[0])
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker was told to stop."""
+        return self._supervisor[1] == 1

@@ -1,0 +1,270 @@
+"""What the supervisor reads of a process: memory shared with it, without a lock or a system call.
+
+A process that is killed at any moment leaves nothing locked, and what it wrote last stays readable: which
+messages it was running, by when each must have ended, when it last got on, and how many it has settled.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from array import array
+from collections.abc import Iterable, Sequence
+
+from ...conf import GroupConfig, StreamConfig
+from ...keys import split_token, token
+from ...store.consume.delivery import Delivery
+from ...store.consume.membership import Membership
+
+__all__ = ["Board", "Slots"]
+
+_DOUBLE = 8
+# Bytes of a sentence, which may be of several settings.
+_SENTENCE = 8192
+# Two numbers of up to 20 digits, and what parts them from each other, from the key, and from the next line.
+_ENTRY_ID = 43
+# In seconds: a process that didn't tick for so long stood still, with all that it runs.
+_STOOD = 2.0
+
+# What there is beside the rows, a double each.
+_SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _DECODED_BY = range(7)
+_MARKS = 7
+
+
+class Slots:
+    """What one consumer runs: rows, each of an entry, in memory shared with the supervisor. One writer.
+
+    A row whose deadline isn't 0 runs. `deadlines` is written to directly, right before a handler is called: by
+    when it must have ended on the monotonic clock, which all processes share (`inf` for never); and 0 after it.
+    The first `rows` are for what runs one after another, `coroutine_rows` for coroutines.
+
+    Beside them stands when the consumer's thread last got on, when its event loop last turned and what is seen to
+    keep it from that, and of which rows the messages are being decoded.
+    """
+
+    def __init__(self, stream: StreamConfig, group: GroupConfig) -> None:
+        self.rows = group.batch_size
+        rows = self.rows + max(group.batch_size, group.async_concurrency)
+        self.coroutine_rows = range(self.rows, rows)
+        self._width = max(len(key.encode()) for key in Membership(stream, group, "").sources) + _ENTRY_ID
+        self._memory = mmap.mmap(-1, (rows + _MARKS) * _DOUBLE + rows * self._width + len(self.coroutine_rows))
+        memory = memoryview(self._memory)
+        doubles = memory[: (rows + _MARKS) * _DOUBLE].cast("d")
+        self.deadlines = doubles[:rows]
+        self._marks = doubles[rows:]
+        # Of the first rows a line each; of the others so many bytes each, since they are named one by one.
+        texts = memory[(rows + _MARKS) * _DOUBLE :]
+        self._lines = texts[: self.rows * self._width]
+        self._names = texts[self.rows * self._width : rows * self._width]
+        # A byte for each row of a coroutine: whether that was seen to keep the loop from turning.
+        self._holders = texts[rows * self._width :]
+
+    def name_batch(self, deliveries: Sequence[Delivery]) -> None:
+        """Say which entries the first rows stand for. None of them may be running."""
+        key = deliveries[0].key
+        if [each.key for each in deliveries].count(key) == len(deliveries):  # as mostly: then it stands there once
+            lines = f"{key}/" + "\0".join([each.entry_id for each in deliveries])
+        else:
+            lines = "\0".join([each.token for each in deliveries])
+        text = f"{lines}\0".encode()
+        self._lines[: len(text)] = text
+
+    def name_coroutines(self, deliveries: Sequence[Delivery], first: int) -> None:
+        """Say which entries the rows of coroutines from `first` on stand for. None of these rows may be running."""
+        names = b"".join([each.token.encode().ljust(self._width) for each in deliveries])
+        begin = (first - self.rows) * self._width
+        self._names[begin : begin + len(names)] = names
+
+    def run(self, rows: Sequence[int], deadline: float) -> None:
+        """These rows, which ascend, run until the deadline; 0 where they have ended."""
+        first, count = rows[0], len(rows)
+        if rows[-1] - first == count - 1:
+            self.deadlines[first : first + count] = array("d", (deadline,)) * count
+        else:
+            for row in rows:
+                self.deadlines[row] = deadline
+
+    def decode(self, count: int, deadline: float) -> None:
+        """The messages of so many rows, the first ones, are being decoded, and must be by the deadline."""
+        self._marks[_DECODES] = count
+        self._marks[_DECODED_BY] = deadline
+
+    def decoded(self) -> None:
+        """They are."""
+        self._marks[_DECODED_BY] = 0.0
+
+    def get_on(self, now: float) -> None:
+        """The consumer's thread gets on: it says so at least once in each second, unless a handler runs in it."""
+        self._marks[_GOT_ON] = now
+
+    def turn(self, now: float) -> None:
+        """Its event loop turns, and so it gets on."""
+        self._marks[_TURNED] = self._marks[_GOT_ON] = now
+
+    def note(self, holders: Iterable[int], turned: float) -> None:
+        """For another thread: these rows keep the loop from turning, which last did so then; none of them may."""
+        self._marks[_NOTED] = 0.0
+        noted = bytearray(len(self._holders))
+        for row in holders:
+            noted[row - self.rows] = 1
+        self._holders[:] = noted
+        self._marks[_NOTED] = turned
+
+    # ------------------------------------------------------------ reading
+
+    def running_rows(self) -> list[tuple[int, float]]:
+        """Each row that runs, with its deadline."""
+        return [(row, deadline) for row, deadline in enumerate(self.deadlines.tolist()) if deadline]
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether the consumer's thread runs a handler's function, or decodes."""
+        return bool(self._marks[_DECODED_BY]) or any(self.deadlines[: self.rows].tolist())
+
+    def running(self) -> list[tuple[str, float]]:
+        """For the supervisor: the token and the deadline of each row that runs."""
+        found = self.running_rows()
+        names = self.names([row for row, _ in found])
+        return [(name, deadline) for name, (_, deadline) in zip(names, found, strict=True)]
+
+    @property
+    def decoding(self) -> tuple[range, float] | None:
+        """The rows whose messages are being decoded, and by when they must be; None where none are."""
+        deadline = self._marks[_DECODED_BY]
+        return (range(int(self._marks[_DECODES])), deadline) if deadline else None
+
+    @property
+    def got_on(self) -> float:
+        """When the consumer's thread last got on; 0 where it hasn't begun."""
+        return self._marks[_GOT_ON]
+
+    @property
+    def turned(self) -> float:
+        """When its event loop last turned."""
+        return self._marks[_TURNED]
+
+    @property
+    def holders(self) -> frozenset[int] | None:
+        """The rows that were seen to keep the loop from turning since it last did; None where nobody has looked."""
+        if not self.turned or self._marks[_NOTED] != self.turned:
+            return None
+        return frozenset(row for row, noted in zip(self.coroutine_rows, bytes(self._holders), strict=True) if noted)
+
+    def settle(self, count: int) -> None:
+        """The consumer has settled `count` more messages."""
+        self._marks[_SETTLED] += count
+
+    def leave(self) -> None:
+        """The consumer has ended: it has settled what it ran and handed back the rest, or never will."""
+        self._marks[_LEFT] = 1
+
+    @property
+    def left(self) -> bool:
+        """Whether the consumer has ended."""
+        return self._marks[_LEFT] == 1
+
+    @property
+    def settled(self) -> int:
+        """How many messages the consumer has settled."""
+        return int(self._marks[_SETTLED])
+
+    def names(self, rows: Sequence[int]) -> list[str]:
+        """The tokens of the entries that these rows stand for."""
+        lines = bytes(self._lines).split(b"\0") if rows else []
+        return [self._named(row, lines) for row in rows]
+
+    def _named(self, row: int, lines: Sequence[bytes]) -> str:
+        if row < self.rows:
+            name = lines[row].decode()
+            return name if "/" in name else token(split_token(lines[0].decode())[0], name)
+        begin = (row - self.rows) * self._width
+        return bytes(self._names[begin : begin + self._width]).rstrip(b" ").decode()
+
+
+class Board:
+    """The slots of all consumers of one process, in their order; made before the process is forked."""
+
+    def __init__(self, places: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
+        self.slots = [Slots(*each) for each in places]
+        self._marks = mmap.mmap(-1, 4)
+        self._sentence = mmap.mmap(-1, _SENTENCE)
+        self._memory = mmap.mmap(-1, 2 * _DOUBLE)
+        self._times = memoryview(self._memory).cast("d")
+        self._times[0] = time.monotonic()
+
+    def tick(self) -> None:
+        """The process gets on, or is about to begin: its main thread says so several times a second."""
+        now = time.monotonic()
+        stood = now - self._times[0]
+        if stood > _STOOD:
+            self._times[1] = now + stood
+        self._times[0] = now
+
+    @property
+    def ticked(self) -> float:
+        """When the process last got on.
+
+        After it stood still, stopped by somebody or by a handler that held the GIL, it tells nothing for as long: what
+        was running has that time to end.
+        """
+        ticked, excused = self._times
+        return ticked if ticked > excused else 0.0
+
+    def silent(self, now: float) -> float:
+        """For how many seconds the process hasn't ticked: a handler may hold the GIL."""
+        return now - self._times[0]
+
+    def end_well(self) -> None:
+        """All consumers have settled what they ran and handed back the rest: the process ends."""
+        self._marks[2] = 1
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the process came to its end; a handler can end it with exit code 0 too."""
+        return self._marks[2] == 1
+
+    def give_up(self, why: str) -> None:
+        """The process ends, and another would end alike: what is configured can't work."""
+        text = why.encode("utf-8", "backslashreplace")[: _SENTENCE - 1]
+        self._sentence[: len(text) + 1] = text + b"\0"
+
+    @property
+    def given_up(self) -> str:
+        """Why the process has given up; nothing where it hasn't."""
+        return self._sentence[:].partition(b"\0")[0].decode("utf-8", "ignore")
+
+    def see_suspects(self) -> None:
+        """The process has seen suspects on the server."""
+        self._marks[1] = 1
+
+    def forget_suspects(self) -> None:
+        """What was seen is looked after; what is left will be seen again."""
+        self._marks[1] = 0
+
+    @property
+    def sees_suspects(self) -> bool:
+        """Whether there are suspects on the server that a quarantine should look after."""
+        return self._marks[1] == 1
+
+    @property
+    def left_full(self) -> bool:
+        """Whether the process has ended for its memory's sake, and held nothing any more."""
+        return self._marks[0] == 1
+
+    def leave_full(self) -> None:
+        """The process has run all that it began, settled it, handed back the rest, and ends for its memory's sake."""
+        self._marks[0] = 1
+
+    def leave_deleted(self) -> None:
+        """Somebody has deleted all groups of the process on purpose: it ends, and none takes its place."""
+        self._marks[3] = 1
+
+    @property
+    def left_deleted(self) -> bool:
+        """Whether the process has ended because all of its groups were deleted."""
+        return self._marks[3] == 1
+
+    @property
+    def settled(self) -> int:
+        """How many messages the process has settled."""
+        return sum(each.settled for each in self.slots)

@@ -1,0 +1,103 @@
+"""`--reload`: notice changed code, see whether it can be loaded, and only then have the worker begin anew with it.
+
+Nothing here stops a process: the supervisor drains its own as at any stop, and the command starts itself again. What
+was changed so that it can't be loaded leaves the worker running as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from django.utils import autoreload
+
+from ..log import logger
+from ..system.forking import forked
+
+__all__ = ["Reloading", "begin_anew"]
+
+# What a watcher ends with that has seen a change, as Django's own does.
+_CHANGED = 3
+
+
+class Reloading:
+    """A child that watches, and after a change one that tries to load the code; the supervisor reports their ends.
+
+    `ready` once there is changed code that can be loaded.
+    """
+
+    def __init__(self) -> None:
+        self._watcher: int | None = None
+        self._trial: int | None = None
+        self._tried = time.time()
+        self.ready = False
+
+    def look(self) -> None:
+        """Watch, unless something is watched or tried, or is to be loaded."""
+        if not (self._watcher or self._trial or self.ready):
+            supervisor, since = os.getpid(), self._tried
+            self._watcher = forked(lambda: _watch(supervisor, since), deaf=True)
+
+    def ended(self, pid: int, code: int) -> bool:
+        """A child of the supervisor has ended so; whether it was one of these."""
+        if pid == self._trial:
+            self._trial = None
+            self.ready = code == 0
+            if not self.ready:
+                logger.error("The changed code can't be loaded: the worker goes on with what it has.")
+        elif pid == self._watcher:
+            self._watcher = None
+            if code == _CHANGED:
+                self._tried = time.time()
+                self._trial = forked(_try, deaf=True)
+        else:
+            return False
+        return True
+
+    def end(self) -> None:
+        """End its children."""
+        for pid in (self._watcher, self._trial):
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+
+
+def begin_anew() -> None:
+    """Start this command again, in this process; returns only by an error."""
+    arguments = autoreload.get_child_arguments()
+    os.execv(arguments[0], arguments)  # noqa: S606  the command that the user gave
+
+
+def _watch(supervisor: int, since: float) -> int:
+    """Wait for a change of any module that is loaded here, or was one after `since`; the exit code.
+
+    Django's reloader would go on for ever: this ends with its supervisor.
+    """
+    reloader = autoreload.get_reloader()
+    if any(_changed_after(since, path) for path in reloader.watched_files()):
+        return _CHANGED
+    autoreload.autoreload_started.send(sender=reloader)  # who knows of more files to watch names them now
+    try:
+        for _ in reloader.tick():
+            if os.getppid() != supervisor:
+                break
+    except SystemExit as change:
+        return int(change.code or 0)
+    return 0
+
+
+def _changed_after(moment: float, path: Path) -> bool:
+    try:
+        return path.stat().st_mtime > moment
+    except OSError:
+        return False
+
+
+def _try() -> int:
+    """Load the project in an interpreter of its own, and have its settings and handlers checked."""
+    arguments = autoreload.get_child_arguments()
+    own = len(arguments) - len(sys.argv[1:])
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is wrong comes by standard error
+    os.execv(arguments[0], [*arguments[:own], "check"])  # noqa: S606  as above

@@ -1,0 +1,146 @@
+"""Which runs of a process are beyond their TIMEOUT, and to blame for that: not those that another kept from ending.
+
+A run is to blame where it could have ended and didn't: it is still there although its process, or for a coroutine its
+event loop, has got on after its deadline; or it is what keeps the loop from turning. Where nothing gets on and nobody
+can see why (a handler holds the GIL), each that may be the reason is unclear, and is run alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from ...store.consume.membership import Membership
+from ..shared.scoreboard import Board, Slots
+
+__all__ = ["SILENT", "Overdue", "overdue"]
+
+# In seconds: a process whose main thread is silent for so long gets no thread on: a handler holds the GIL.
+SILENT = 2.0
+# In seconds: what a consumer does by itself, settling above all, may wait for servers at least so long.
+_OWN_WORK = 60.0
+
+# A row, and by when what stands there must have ended.
+_Runs = Sequence[tuple[int, float]]
+
+
+@dataclass(slots=True)
+class Overdue:
+    """What of one consumer is beyond its time: rows that are to blame, and of which one is, with others' or alone.
+
+    `decoding`: it is about messages that are being decoded, in the rows that it says. `hangs`: the consumer itself
+    doesn't get on, so nobody is to blame.
+    """
+
+    guilty: list[int] = field(default_factory=list)
+    unclear: list[int] = field(default_factory=list)
+    decoding: bool = False
+    hangs: bool = False
+    # Whether what isn't overdue beside it may still end.
+    others_get_on: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether there is something."""
+        return bool(self.guilty or self.unclear or self.hangs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one consumer is doing: a call in its thread, or coroutines, or decoding."""
+
+    slots: Slots
+    functions: _Runs
+    coroutines: _Runs
+    decoding: tuple[Sequence[int], float] | None
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether its thread runs a function or decodes: then no coroutine is what keeps it."""
+        return bool(self.functions or self.decoding)
+
+    @property
+    def calls(self) -> list[tuple[list[int], float]]:
+        """What may hold the GIL, each by its rows."""
+        if self.functions:
+            return [([row for row, _ in self.functions], min(deadline for _, deadline in self.functions))]
+        if self.decoding:
+            return [(list(self.decoding[0]), self.decoding[1])]
+        return [([row], deadline) for row, deadline in self.coroutines]
+
+
+def overdue(
+    board: Board, consumers: Sequence[Membership], busy: Sequence[float], now: float, *, alone: bool
+) -> list[Overdue]:
+    """For each consumer of a process what is overdue at `now`.
+
+    `busy` is when each was last seen to run something; `alone` says that the process runs one message at a time.
+    """
+    seen = [_seen(each) for each in board.slots]
+    found = [_told(each, board.ticked, now) for each in seen]
+    if not any(each.any for each in found):
+        for one, each in zip(found, seen, strict=True):
+            _untold_in_loop(one, each, now, alone=alone)
+    if not any(each.any for each in found) and board.silent(now) > SILENT:
+        _untold(found, seen, now)
+    looked = zip(found, seen, consumers, busy, strict=True)
+    nothing_runs = not any(each.calls for each in seen)
+    for one, each, consumer, last in looked:
+        by = max(each.slots.got_on, last) + max(consumer.group.timeout or inf, _OWN_WORK)
+        one.hangs = _began(each) and not each.in_thread and by <= (now if nothing_runs else board.ticked)
+    return found
+
+
+def _seen(slots: Slots) -> _Seen:
+    runs = slots.running_rows()
+    functions = [each for each in runs if each[0] < slots.rows]
+    return _Seen(slots, functions, runs[len(functions) :], slots.decoding)
+
+
+def _began(seen: _Seen) -> bool:
+    return bool(seen.slots.got_on) and not seen.slots.left
+
+
+def _told(seen: _Seen, ticked: float, now: float) -> Overdue:
+    """What could have ended, or is seen to keep others from it."""
+    slots = seen.slots
+    turned, holders = slots.turned, (not seen.in_thread and slots.holders) or ()
+    functions = [row for row, deadline in seen.functions if deadline <= ticked]
+    coroutines = [row for row, by in seen.coroutines if by <= turned or (row in holders and by <= ticked)]
+    found = Overdue(guilty=functions + coroutines)
+    if seen.decoding and seen.decoding[1] <= ticked:
+        found.unclear, found.decoding = list(seen.decoding[0]), True
+    goes_on = now - turned < SILENT and not seen.in_thread
+    found.others_get_on = goes_on and len(seen.coroutines) > len(coroutines)
+    return found
+
+
+def _untold_in_loop(found: Overdue, seen: _Seen, now: float, *, alone: bool) -> None:
+    """The loop is kept from turning by what isn't a run's own step: a task that one has started, or has left behind."""
+    stood = now - seen.slots.turned > SILENT and not seen.in_thread
+    if not stood or seen.slots.holders != frozenset() or not _some_late(seen, now):
+        return
+    rows = [row for row, _ in seen.coroutines]
+    if alone and len(rows) == 1:
+        found.guilty = rows
+    else:
+        found.unclear = rows
+
+
+def _untold(found: Sequence[Overdue], seen: Sequence[_Seen], now: float) -> None:
+    """No thread of the process gets on: any call in it may be why, unless there is but one."""
+    if not any(_some_late(each, now) for each in seen):
+        return
+    one_call = sum(len(each.calls) for each in seen) == 1
+    for one, each in zip(found, seen, strict=True):
+        rows = [row for rows, _ in each.calls for row in rows]
+        one.decoding = bool(each.decoding) and not each.functions
+        if one_call and not one.decoding:
+            one.guilty = rows
+        else:
+            one.unclear = rows
+
+
+def _some_late(seen: _Seen, now: float) -> bool:
+    return any(deadline <= now for _, deadline in seen.calls)

@@ -1,0 +1,303 @@
+"""Starts the processes of a worker, restarts those that die, and ends them.
+
+It has neither threads nor connections, ever: so it can fork at any time, and nothing that happens to a
+server or in a handler can hold it up. It alone can end a handler that doesn't return.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+
+from ..backoff import Patience
+from ..http.exporter import Exporter
+from ..log import logger
+from ..options import Plan, memberships, new_random_part
+from ..process import work
+from ..shared.counters import Row, Tallies
+from ..shared.joined import Joined
+from ..shared.scoreboard import Board
+from ..system.forking import NOTED, ended_how, forked, own, waited
+from ..system.leftovers import Leftovers
+from ..system.os_signals import Signals
+from .autoreload import Reloading
+from .before_forking import close_what_is_open, tell_what_stays_open
+from .child import Child
+from .rescues import Errands
+
+__all__ = ["Supervisor"]
+
+_TICK = 0.5
+# When it was itself stopped for above so long, its processes get so long to say that they get on again.
+_AWAKE = 2.0
+# After the last process has ended, wardens have this long to hand back what those held.
+_WARDENS_GRACE = 10.0
+
+
+@dataclass(slots=True)
+class _Place:
+    """One of the processes that there should be: one that works, or the quarantine."""
+
+    quarantine: bool = False
+    patience: Patience = field(default_factory=lambda: Patience(least=0.1, most=30.0))
+    child: Child | None = None
+    done: bool = False
+
+
+class Supervisor:
+    """Runs a plan in the calling thread, which must be the main one."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._tallies = Tallies(plan.places, plan.processes)
+        self._joined = Joined([f"{stream.name}:{group.name}" for stream, group in plan.groups])
+        self._exporter = Exporter(plan.listening, self._tallies) if plan.listening else None
+        self._places = [_Place() for _ in range(plan.processes)]
+        self._quarantine = _Place(quarantine=True)
+        # Replaced for a handler's TIMEOUT, and not yet ended.
+        self._replaced: list[Child] = []
+        self._reloading = Reloading() if plan.reload else None
+        self._errands = Errands()
+        self._leftovers = Leftovers()
+        self._deadline: float | None = None
+        self._killed = False
+        self._looked = time.monotonic()
+        self._judges_from = 0.0
+        self._wardens_deadline: float | None = None
+        self._clean = True
+        self.begins_anew = False
+        self.given_up = ""
+
+    def run(self) -> int:
+        """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop.
+
+        Where `given_up` says why, it has ended because what is configured can't work. With `begins_anew` it has ended
+        because code was changed, and whoever called it is to start the command again.
+        """
+        close_what_is_open()
+        tell_what_stays_open()
+        self._leftovers.adopt()
+        with Signals(*NOTED) as signals:
+            while not self._finished():
+                self._leftovers.look(own())
+                self._start_missing()
+                for number in signals.wait(self._pause()):
+                    if number != signal.SIGCHLD:
+                        self.begins_anew = False
+                        self._stop()
+                self._reap()
+                self._enforce_timeouts()
+                self._enforce_deadlines()
+                self._leftovers.end_late()
+        if self._exporter:
+            self._exporter.end()
+        if self._reloading:
+            self._reloading.end()
+        self._leftovers.end_all(own())
+        return 0 if self._clean else 1
+
+    @property
+    def _stopping(self) -> bool:
+        return self._deadline is not None
+
+    @property
+    def _all_places(self) -> list[_Place]:
+        return [*self._places, self._quarantine]
+
+    def _children(self) -> list[Child]:
+        return [*self._replaced, *(place.child for place in self._all_places if place.child is not None)]
+
+    def _finished(self) -> bool:
+        waiting = not self._stopping and not all(place.done for place in self._places)
+        return not (self._children() or waiting or self._errands.any)
+
+    def _pause(self) -> float:
+        # A restart or a warden that is due shouldn't wait for the tick.
+        hurry = self._stopping or self._replaced or self._errands.owed or self._leftovers.any
+        return 0.05 if hurry or any(self._may_start(each) for each in self._places) else _TICK
+
+    # ------------------------------------------------------------ starting
+
+    def _may_start(self, place: _Place) -> bool:
+        return place.child is None and not place.done and not self._stopping
+
+    def _start_missing(self) -> None:
+        self._tallies.beat(stopping=self._stopping)
+        if self._exporter:
+            self._exporter.start_if_missing()
+        self._look_at_code()
+        for place in self._places:
+            if self._may_start(place) and place.patience.over:
+                self._start(place, self._plan)
+        if self._may_quarantine and self._sees_suspects and self._quarantine.patience.over:
+            self._errands.found_suspects = False
+            self._forget_suspects()
+            self._start(self._quarantine, self._plan.for_quarantine)
+        self._errands.start()
+
+    def _look_at_code(self) -> None:
+        if self._reloading is None or self._stopping:
+            return
+        if self._reloading.ready:
+            logger.info("Code was changed: the worker finishes what it runs, and begins anew.")
+            self.begins_anew = True
+            self._stop()
+        else:
+            self._reloading.look()
+
+    @property
+    def _may_quarantine(self) -> bool:
+        return self._may_start(self._quarantine) and not all(place.done for place in self._places)
+
+    @property
+    def _sees_suspects(self) -> bool:
+        """Whether there are suspects, by what a warden did here, or what a process saw on the server."""
+        if self._errands.found_suspects:
+            return True
+        return any(place.child.board.sees_suspects for place in self._places if place.child is not None)
+
+    def _forget_suspects(self) -> None:
+        """What processes saw is looked after, or was: what is left they will see again."""
+        for child in self._children():
+            child.board.forget_suspects()
+
+    def _start(self, place: _Place, plan: Plan) -> None:
+        random_part, supervisor, board = new_random_part(), os.getpid(), Board(plan.places)
+        # A quarantine does little, and is no measure of how well the worker is: nobody reads its row.
+        row = Row(plan.places) if place.quarantine else self._tallies.take()
+        tallies, joined, quarantine = row.tallies, self._joined, place.quarantine
+        pid = forked(lambda: work(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine))
+        place.child = Child(pid, memberships(plan, pid, random_part), board, row, alone=place.quarantine)
+
+    # ------------------------------------------------------------ ending
+
+    def _stop(self) -> None:
+        """The first time: let handlers finish. The second: don't."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._plan.shutdown_timeout
+            for child in self._children():
+                os.kill(child.pid, signal.SIGTERM)
+        else:
+            self._deadline = time.monotonic()
+
+    def _give_up(self, why: str) -> None:
+        """What ended this process would end the next one too: nobody can mend it but who configures."""
+        if not self.given_up:
+            logger.critical("The worker ends, for what is configured can't work: %s", why)
+            self.given_up = why
+        self.begins_anew = self._clean = False
+        if not self._stopping:
+            self._stop()
+
+    def _enforce_timeouts(self) -> None:
+        """End the processes of handlers that run for too long, and renew what those hold that can't.
+
+        Such a process gets a replacement, its other consumers time to finish what they run. That a process is silent
+        is no reason to end it.
+        """
+        now = time.monotonic()
+        if now - self._looked > _AWAKE:
+            self._judges_from = now + _AWAKE
+        self._looked = now
+        if now >= self._judges_from:
+            self._replace_overdue(now)
+        for child in self._replaced:
+            if child.killed_at is None and child.problem(now) and child.may_be_killed(now):
+                child.kill()
+        for child in self._children():
+            if child.needs_renewal(now):
+                child.renewed = now
+                self._errands.renew(child.consumers)
+
+    def _replace_overdue(self, now: float) -> None:
+        for place in self._all_places:
+            child = place.child
+            if child is not None and not child.timed_out and (problem := child.problem(now)):
+                child.end_at = now if place.quarantine else now + self._plan.shutdown_timeout
+                logger.error("Process %d %s: it is replaced.", child.pid, problem)
+                os.kill(child.pid, signal.SIGTERM)
+                self._replaced.append(child)
+                place.child = None
+
+    def _enforce_deadlines(self) -> None:
+        now = time.monotonic()
+        children = self._children()
+        if self._deadline is not None and now >= self._deadline and not self._killed:
+            self._killed = True
+            if children:
+                logger.error("Handlers didn't finish in time: their processes are killed, what they held goes back.")
+            for child in children:
+                child.kill()
+        if self._stopping and not children:
+            self._wardens_deadline = self._wardens_deadline or now + _WARDENS_GRACE
+            if now >= self._wardens_deadline:
+                self._errands.give_up()
+        elif self._quarantine.child and not self._stopping and all(place.done for place in self._places):
+            self._stop()  # who drained has seen that no suspect is left
+
+    # ------------------------------------------------------------ those that ended
+
+    def _reap(self) -> None:
+        for pid, status, was_own in waited():
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                self._halted(pid, halted=os.WIFSTOPPED(status))
+                continue
+            self._ended(pid, os.waitstatus_to_exitcode(status))
+            self._leftovers.ended(pid, own(), was_own=was_own)
+
+    def _halted(self, pid: int, *, halted: bool) -> None:
+        """Somebody has stopped a process, or let it go on."""
+        for child in self._children():
+            if child.pid == pid:
+                child.halted = halted
+
+    def _ended(self, pid: int, code: int) -> None:
+        if self._exporter and self._exporter.ended(pid, code):
+            return
+        if self._reloading and self._reloading.ended(pid, code):
+            return
+        if self._errands.ended(pid, code, retry=self._wardens_deadline is None):
+            return
+        for child in self._replaced:
+            if child.pid == pid:
+                self._replaced.remove(child)
+                child.row.end()
+                if why := child.board.given_up:
+                    self._give_up(why)
+                if not child.ended_well(code):
+                    self._left_behind(child, code, "")
+                return
+        for place in self._all_places:
+            if place.child is not None and place.child.pid == pid:
+                self._process_ended(place, place.child, code)
+
+    def _process_ended(self, place: _Place, child: Child, code: int) -> None:
+        place.child = None
+        child.row.end()
+        if why := child.board.given_up:
+            self._give_up(why)
+        progress = child.board.settled > 0 or child.was_running()
+        if progress:
+            # What it was running isn't run again but in quarantine: the next one gets further.
+            place.patience.reset()
+        well = child.ended_well(code)
+        if well and place.quarantine:
+            self._forget_suspects()
+            if not progress:  # Others hold what is left: look ever later.
+                place.patience.more()
+        elif well and not self._stopping and child.board.left_full:
+            place.patience.reset()
+        elif well and (self._stopping or self._plan.ends_by_itself or child.board.left_deleted):
+            place.done = self._plan.ends_by_itself or child.board.left_deleted
+        else:
+            # One that is replaced is mended; one that didn't end well at the stop isn't.
+            self._clean = self._clean and not self._stopping
+            wait = place.patience.more()
+            again = "" if self._stopping or place.quarantine else f"; another starts in {wait:.1f} s"
+            self._left_behind(child, code, again)
+
+    def _left_behind(self, child: Child, code: int, again: str) -> None:
+        self._errands.wind_up(child.remains(ended_how(code)))
+        logger.error("Process %d %s%s. What it held is handed back.", child.pid, ended_how(code), again)
