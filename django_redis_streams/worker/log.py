@@ -16,7 +16,7 @@ from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
 from ..store.consume.delivery import Delivery, Run
 from ..store.consume.groups import Deletion
 from ..store.consume.membership import Membership
-from .system.strays import leave_if_stray
+from .strays import leave_if_stray
 
 __all__ = [
     "about", "logger", "signal", "tell", "tell_anew", "tell_books", "tell_deleted", "tell_paused", "tell_vanished",

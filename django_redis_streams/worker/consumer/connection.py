@@ -21,7 +21,7 @@ from ...store.replies import group_is_gone
 from ..backoff import Patience
 from ..log import about, logger, tell_anew
 from ..shared.joined import Joined
-from ..system.strays import leave_if_stray
+from ..strays import leave_if_stray
 
 __all__ = ["BLOCK_MS", "Session"]
 

@@ -26,6 +26,7 @@ from ...store.consume.drained import Standstill, standstill
 from ...store.consume.groups import Deletion
 from ...store.consume.membership import Membership
 from ...store.consume.ownership import hand_back, is_held, pending_of
+from .. import strays
 from ..execution.coroutines import LATEST
 from ..execution.executor import Executor, Permission, Runs
 from ..log import tell_deleted, tell_paused, tell_vanished
@@ -33,7 +34,6 @@ from ..shared.counters import Tally
 from ..shared.joined import Joined
 from ..shared.latency import note_waits, note_waits_at_once
 from ..stop import Stop
-from ..system import strays
 from .batch_size import Pace
 from .claiming import Claiming
 from .connection import BLOCK_MS, Session

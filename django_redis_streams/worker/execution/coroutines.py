@@ -21,7 +21,7 @@ from ...message import Message
 from ...outcomes import HANDLED, Outcome
 from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
-from ..system.strays import leave, leave_if_stray
+from ..strays import leave, leave_if_stray
 from .coroutine_slots import Rows
 from .deadlines import GRACE, Batch, Deadlines
 from .event_loop import EventLoop

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from ..system.strays import leave_if_stray
+from ..strays import leave_if_stray
 from .databases import Databases
 
 __all__ = ["DatabaseThread"]

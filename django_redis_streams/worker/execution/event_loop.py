@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
 from ..log import logger
-from ..system.strays import is_stray, leave
+from ..strays import is_stray, leave
 from .database_thread import DatabaseThread
 
 __all__ = ["EventLoop"]

@@ -24,7 +24,7 @@ from ...retry import judge
 from ...store.consume.delivery import Delivery, Run
 from ...wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from ..shared.scoreboard import Slots
-from ..system.strays import leave_if_stray
+from ..strays import leave_if_stray
 from .coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
 from .failures import failure_of, unmatched

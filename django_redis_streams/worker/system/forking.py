@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import Final, NoReturn
 
-from . import strays
+from .. import strays
 from .leftovers import end_own_children
 
 __all__ = ["NOTED", "before_exit", "ended_how", "forked", "own", "waited"]

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Any, Self
 
-from . import strays
+from .. import strays
 
 __all__ = ["Signals"]
 
