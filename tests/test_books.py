@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams import conf, connections, deadletters, groups, inspection, trimming, waiting
+from django_redis_streams import conf, connections, inspection
 from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.inspection.books import Books
 from django_redis_streams.inspection.rows import numbers
+from django_redis_streams.operations import dead_letters, groups, trimming, waiting
 from django_redis_streams.outcomes import Ack, DeadLetter, Reason, RetryLater
 from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.store.consume.groups import make_group
@@ -128,12 +129,12 @@ class Queue:
     def replay(self) -> None:
         """A dead letter goes back."""
         for row in inspection.dead_letters(count=2).rows:
-            deadletters.replay("orders", [row.entry_id], by="ann")
+            dead_letters.replay("orders", [row.entry_id], by="ann")
 
     def discard(self) -> None:
         """A dead letter and a retry are discarded."""
         for row in inspection.dead_letters(count=1).rows:
-            deadletters.discard("orders", [row.entry_id], by="ann")
+            dead_letters.discard("orders", [row.entry_id], by="ann")
         for waits in inspection.retrying(count=1).rows:
             waiting.discard_retries("orders", "billing", [waits.token], by="ann")
 

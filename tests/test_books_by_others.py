@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams import conf, connections, diagnosis, groups, inspection
+from django_redis_streams import conf, connections, diagnosis, inspection
 from django_redis_streams.diagnosis import Kind
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.operations import groups
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership

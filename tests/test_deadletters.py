@@ -1,14 +1,16 @@
 """Replaying, discarding and handing back by hand: done once, or refused with a reason, and nothing in between."""
 
 import threading
+from functools import partial
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from django_redis_streams import conf, connections, deadletters, inspection, publish, waiting
+from django_redis_streams import conf, connections, inspection, publish
 from django_redis_streams.exceptions import NotReplayable, ServerUnreachable, StreamsError, UnknownStream
+from django_redis_streams.operations import dead_letters, waiting
 from django_redis_streams.store.operate import dead_letters as store
 from django_redis_streams.wire import Carried, carry, uncarry
 
@@ -53,7 +55,7 @@ def by_hand(raw: Raw, group: str = "billing", key: str = DLQ) -> str:
 def test_a_replayed_message_goes_to_its_own_group_alone(raw: Raw) -> None:
     """It is in the redelivery stream of the group it failed in, its attempts at zero, told who replayed it."""
     (entry_id,) = buried(raw)
-    answers = deadletters.replay("orders", [entry_id], by="ann")
+    answers = dead_letters.replay("orders", [entry_id], by="ann")
     assert (answers.done, answers.refused, answers.unanswered) == ((entry_id,), {}, ())
     assert not raw.xlen(DLQ)
     ((_, fields),) = entries(REDELIVERY)
@@ -72,7 +74,7 @@ def test_a_replay_keeps_the_fields_as_they_were(raw: Raw) -> None:
     link = connections.get()
     link.call("XADD", "orders", "*", *fields)
     states.bury()
-    deadletters.replay("orders", [entries(DLQ)[0][0]], by="ann")
+    dead_letters.replay("orders", [entries(DLQ)[0][0]], by="ann")
     assert uncarry(entries(REDELIVERY)[0][1])[1] == fields
 
 
@@ -80,15 +82,15 @@ def test_a_message_with_very_many_fields_is_replayed(raw: Raw) -> None:
     """What doesn't fit into one command of a script travels folded."""
     raw.xadd("orders", {f"name-{number}": str(number) for number in range(9_000)})
     states.bury()
-    deadletters.replay("orders", [entries(DLQ)[0][0]], by="ann")
+    dead_letters.replay("orders", [entries(DLQ)[0][0]], by="ann")
     assert len(states.deliver()[0].fields) == 18_000
 
 
 def test_a_second_replay_is_counted_on(raw: Raw) -> None:
     """What fails again after a replay is a dead letter again, and remembers."""
-    deadletters.replay("orders", buried(raw), by="ann")
+    dead_letters.replay("orders", buried(raw), by="ann")
     states.bury()
-    deadletters.replay("orders", [entries(DLQ)[0][0]], by="bob")
+    dead_letters.replay("orders", [entries(DLQ)[0][0]], by="bob")
     carried, _ = uncarry(entries(REDELIVERY)[0][1])
     assert (carried.replays, carried.replayed_by) == (2, "bob")
     assert totals(raw) == {"dead-lettered": 2, "replayed": 2}
@@ -101,7 +103,7 @@ def test_two_who_replay_at_once_make_one_copy(raw: Raw) -> None:
     answers: list[Any] = []
 
     def press(name: str) -> None:
-        answers.append(deadletters.replay("orders", ids, by=name))
+        answers.append(dead_letters.replay("orders", ids, by=name))
         connections.get().close()
 
     threads = [threading.Thread(target=press, args=(name,)) for name in ("ann", "bob", "cid", "dee")]
@@ -128,8 +130,8 @@ def test_a_replay_that_comes_second_copies_nothing(raw: Raw) -> None:
 def test_a_replay_and_a_discard_at_once_do_one_of_both(raw: Raw) -> None:
     """A message that is discarded isn't replayed, and one that is replayed isn't discarded."""
     ids = buried(raw)
-    assert deadletters.discard("orders", ids, by="ann").done == tuple(ids)
-    assert not deadletters.replay("orders", ids, by="ann").done
+    assert dead_letters.discard("orders", ids, by="ann").done == tuple(ids)
+    assert not dead_letters.replay("orders", ids, by="ann").done
     assert not raw.xlen(REDELIVERY)
     assert totals(raw) == {"dead-lettered": 1, "discarded-dead-letters": 1}
 
@@ -138,9 +140,9 @@ def test_a_replay_makes_the_group_where_it_is_missing(raw: Raw) -> None:
     """A redelivery stream that was flushed or never was begins with what is replayed."""
     ids = buried(raw, 2)
     raw.delete(REDELIVERY)
-    deadletters.replay("orders", ids[:1], by="ann")
+    dead_letters.replay("orders", ids[:1], by="ann")
     raw.xgroup_destroy(REDELIVERY, "billing")
-    deadletters.replay("orders", ids[1:], by="ann")
+    dead_letters.replay("orders", ids[1:], by="ann")
     assert raw.xinfo_groups(REDELIVERY)[0]["name"] == "billing"
     assert len(states.deliver()) == 2
 
@@ -148,9 +150,9 @@ def test_a_replay_makes_the_group_where_it_is_missing(raw: Raw) -> None:
 def test_a_replay_leaves_the_group_where_it_stands(raw: Raw) -> None:
     """What the group has read already isn't read again."""
     first, second = buried(raw, 2)
-    deadletters.replay("orders", [first], by="ann")
+    dead_letters.replay("orders", [first], by="ann")
     states.acknowledge()
-    deadletters.replay("orders", [second], by="ann")
+    dead_letters.replay("orders", [second], by="ann")
     assert [each.fields for each in states.deliver()] == [["n", "1"]]
 
 
@@ -158,7 +160,7 @@ def test_a_replay_leaves_the_group_where_it_stands(raw: Raw) -> None:
 def test_a_group_that_is_not_declared_gets_nothing_back(raw: Raw, group: str) -> None:
     """Nobody would run it: refused, and the dead letter stays."""
     entry_id = by_hand(raw, group)
-    answers = deadletters.replay("orders", [entry_id], by="ann")
+    answers = dead_letters.replay("orders", [entry_id], by="ann")
     assert isinstance(answers.refused[entry_id], NotReplayable)
     assert repr(group) in str(answers.refused[entry_id])
     assert raw.xlen(DLQ) == 1
@@ -168,15 +170,18 @@ def test_a_group_that_is_not_declared_gets_nothing_back(raw: Raw, group: str) ->
 def test_an_entry_that_is_not_ours_is_not_replayed(raw: Raw) -> None:
     """It can be discarded, and counts for no group."""
     entry_id = raw.xadd(DLQ, {"some": "entry"})
-    answers = deadletters.replay("orders", [entry_id], by="ann")
+    answers = dead_letters.replay("orders", [entry_id], by="ann")
     assert isinstance(answers.refused[entry_id], NotReplayable)
-    assert deadletters.discard("orders", [entry_id], by="ann").done == (entry_id,)
+    assert dead_letters.discard("orders", [entry_id], by="ann").done == (entry_id,)
     assert raw.keys() in ([], [DLQ])
 
 
 @pytest.mark.parametrize(
     "verb",
-    [lambda ids: deadletters.replay("orders", ids, by="ann"), lambda ids: deadletters.discard("orders", ids, by="ann")],
+    [
+        lambda ids: dead_letters.replay("orders", ids, by="ann"),
+        lambda ids: dead_letters.discard("orders", ids, by="ann"),
+    ],
 )
 def test_one_that_is_refused_holds_up_no_other(raw: Raw, verb: Callable[[list[str]], Any]) -> None:
     """Ids that aren't there, or no ids at all, are refused with a reason; the rest is done."""
@@ -193,14 +198,14 @@ def test_a_discarded_dead_letter_is_counted_once(raw: Raw) -> None:
     """However often it is asked for."""
     ids = buried(raw, 2)
     for _ in range(2):
-        deadletters.discard("orders", ids, by="ann")
+        dead_letters.discard("orders", ids, by="ann")
     assert totals(raw) == {"dead-lettered": 2, "discarded-dead-letters": 2}
     assert [book.missing for book in inspection.books("orders") if book.group == "billing"] in ([0], [None])
 
 
 def test_a_dead_letter_of_a_removed_group_is_counted_for_it(raw: Raw) -> None:
     """A name that can't be a group's counts for nobody, and makes no key in another slot."""
-    deadletters.discard("orders", [by_hand(raw, "removed"), by_hand(raw, "{x}"), by_hand(raw, "a:b")], by="ann")
+    dead_letters.discard("orders", [by_hand(raw, "removed"), by_hand(raw, "{x}"), by_hand(raw, "a:b")], by="ann")
     assert totals(raw, "removed") == {"discarded-dead-letters": 1}
     assert set(raw.keys()) <= {DLQ, "{orders}:totals:removed"}
 
@@ -293,8 +298,8 @@ def prepared(raw: Raw) -> dict[str, Callable[[], Any]]:
     (token,) = raw.zrange(RETRY, 0, -1)
     entry, later = held(raw, idle=61), publish("orders", 1, delay=60)
     return {
-        "replay": lambda: deadletters.replay("orders", letters[:1], by="ann"),
-        "discard": lambda: deadletters.discard("orders", letters[1:], by="ann"),
+        "replay": lambda: dead_letters.replay("orders", letters[:1], by="ann"),
+        "discard": lambda: dead_letters.discard("orders", letters[1:], by="ann"),
         "discard_retry": lambda: waiting.discard_retries("orders", "billing", [token], by="ann"),
         "publish_delayed": lambda: waiting.publish_delayed("orders", [later.id], by="ann"),
         "discard_delayed": lambda: waiting.discard_delayed("orders", [later.id], by="ann"),
@@ -365,14 +370,14 @@ def test_a_full_memory_keeps_nobody_from_tidying_up(raw: Raw, verb: str) -> None
 def test_a_reply_that_is_lost_is_told_and_may_be_asked_for_again(raw: Raw, streams: Any, proxy: Proxy) -> None:
     """What was sent and not answered is neither done nor refused. Nothing is done twice, nothing lost."""
     ids = buried(raw, 250)
-    deadletters.replay("orders", ids[:1], by="ann")
+    dead_letters.replay("orders", ids[:1], by="ann")
     streams(URL=proxy.url)
     proxy.lose_reply_to("EVALSHA")
-    first = deadletters.replay("orders", ids[1:], by="ann")
+    first = dead_letters.replay("orders", ids[1:], by="ann")
     assert (first.done, first.unanswered) == ((), tuple(ids[1:101]))
     assert set(first.refused) == set(ids[101:])
     assert all(isinstance(why, ServerUnreachable) for why in first.refused.values())
-    second = deadletters.replay("orders", ids, by="ann")
+    second = dead_letters.replay("orders", ids, by="ann")
     assert set(ids[101:]) <= set(second.done)
     assert raw.xlen(REDELIVERY) == totals(raw)["replayed"] == 250
     assert not raw.xlen(DLQ)
@@ -381,13 +386,13 @@ def test_a_reply_that_is_lost_is_told_and_may_be_asked_for_again(raw: Raw, strea
 def test_a_server_that_is_down_refuses_all(raw: Raw, streams: Any) -> None:
     """Each id is refused with what is wrong with the server."""
     streams(URL="unix:///nowhere/at.all")
-    answers = deadletters.discard("orders", ["1-0", "2-0"], by="ann")
+    answers = dead_letters.discard("orders", ["1-0", "2-0"], by="ann")
     assert set(answers.refused) == {"1-0", "2-0"}
     assert all(isinstance(why, StreamsError) and "/nowhere" in str(why) for why in answers.refused.values())
 
 
 def test_an_undeclared_stream_is_an_error() -> None:
     """Its name is told."""
-    for verb in (lambda: deadletters.discard("x", [], by="ann"), lambda: deadletters.replay("x", [], by="ann")):
+    for verb in (lambda: dead_letters.discard("x", [], by="ann"), lambda: dead_letters.replay("x", [], by="ann")):
         with pytest.raises(UnknownStream, match="'x'"):
             verb()

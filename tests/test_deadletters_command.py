@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import connections, deadletters, inspection
-from django_redis_streams.deadletters import Search, Selection
+from django_redis_streams import connections, inspection
 from django_redis_streams.exceptions import InvalidMessage, PayloadTooLarge, ServerUnreachable
+from django_redis_streams.operations import dead_letters
+from django_redis_streams.operations.dead_letters import Search, Selection
 from django_redis_streams.outcomes import Failure, Reason
 from django_redis_streams.wire import Carried, carry, uncarry
 
@@ -244,7 +245,7 @@ def test_a_message_that_is_buried_again_during_the_run_is_not_replayed_again_by_
     """A run ends at what was there when it began."""
     buried(raw, 300)
     done = []
-    for one in deadletters.replay_each(Search(Selection()), by="ann"):
+    for one in dead_letters.replay_each(Search(Selection()), by="ann"):
         done.append(one.row.entry_id)
         if len(done) % 100 == 0:
             states.bury()
@@ -275,7 +276,7 @@ def test_a_lost_server_ends_the_run_with_1(streams: Callable[..., None], make_se
     server = make_server()
     streams(URL=server.url)
     many(server.raw(), 200)
-    done = deadletters.replay_each(Search(Selection()), by="ann")
+    done = dead_letters.replay_each(Search(Selection()), by="ann")
     next(done)
     server.stop()
     with pytest.raises(ServerUnreachable):
@@ -410,9 +411,9 @@ def test_a_payload_above_the_limit_is_refused(raw: Raw, streams: Callable[..., N
     streams({"orders": {"MAX_PAYLOAD": 100, "GROUPS": {"billing": {}}}})
     (entry_id,) = buried(raw)
     with pytest.raises(PayloadTooLarge):
-        deadletters.replay_edited("orders", entry_id, {"n": "x" * 200}, by="ann")
+        dead_letters.replay_edited("orders", entry_id, {"n": "x" * 200}, by="ann")
     with pytest.raises(InvalidMessage):
-        deadletters.replay_edited("orders", entry_id, {"n": {}}, by="ann")
+        dead_letters.replay_edited("orders", entry_id, {"n": {}}, by="ann")
 
 
 @pytest.mark.parametrize("wrong", [{1: "a", "1": "b"}, {"total": Decimal("NaN")}])
@@ -422,7 +423,7 @@ def test_an_edit_is_encoded_as_what_is_published(raw: Raw, wrong: object) -> Non
     states.bury()
     (entry_id,) = ids()
     with pytest.raises(InvalidMessage, match="payload"):
-        deadletters.replay_edited("orders", entry_id, wrong, by="ann")
+        dead_letters.replay_edited("orders", entry_id, wrong, by="ann")
     assert (raw.xlen(DLQ), raw.xlen(REDELIVERY)) == (1, 0)
 
 

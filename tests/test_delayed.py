@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from django_redis_streams import apublish, conf, connections, deadletters, inspection, publish, publish_many, waiting
+from django_redis_streams import apublish, conf, connections, inspection, publish, publish_many
 from django_redis_streams.exceptions import InvalidMessage, ServerRefused
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.operations import dead_letters, waiting
 from django_redis_streams.store.consume.promote import promote
 from django_redis_streams.worker.services.promoter import Promoter
 
@@ -118,7 +119,7 @@ def test_a_wide_flat_message_without_a_delay_is_handled_retried_and_replayed(
     publish("orders", wide)
     with working():
         (letter,) = wait_until(lambda: inspection.dead_letters().rows)
-        deadletters.replay("orders", [letter.entry_id], by="ann")
+        dead_letters.replay("orders", [letter.entry_id], by="ann")
         wait_until(lambda: inspection.group_totals("orders", "billing").get("acknowledged"))
     assert [message.payload == wide for message in got] == [True] * 3
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import conf, connections, groups, inspection, publish
+from django_redis_streams import conf, connections, inspection, publish
 from django_redis_streams.diagnosis import Kind, Level, gathering
 from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.handlers import handler, registry
+from django_redis_streams.operations import groups
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.clock import note_jump, server_time
 from django_redis_streams.store.consume.membership import Membership

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams import Message, Retry, conf, groups, publish
+from django_redis_streams import Message, Retry, conf, publish
 from django_redis_streams.handlers import handler
+from django_redis_streams.operations import groups
 from django_redis_streams.worker.options import Plan
 from django_redis_streams.worker.process import Process
 from django_redis_streams.worker.services.draining import Drain

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import conf, groups
+from django_redis_streams import conf
 from django_redis_streams.exceptions import GroupInUse
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.operations import groups
 from django_redis_streams.store.consume import groups as store
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.services import maintenance

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 
-from django_redis_streams import conf, connections, handler, publish, publish_many, waiting
+from django_redis_streams import conf, connections, handler, publish, publish_many
 from django_redis_streams.exceptions import ConfigurationError
+from django_redis_streams.operations import waiting
 from django_redis_streams.store.consume.promote import promote
 
 from .waiting import wait_until

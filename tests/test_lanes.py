@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams import apublish, conf, connections, deadletters, inspection, publish, publish_many
+from django_redis_streams import apublish, conf, connections, inspection, publish, publish_many
 from django_redis_streams.exceptions import InvalidMessage, Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.operations import dead_letters
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.read import delivered, read_command, refused
@@ -285,7 +286,7 @@ def test_a_dead_letter_tells_its_lane_and_is_replayed_to_it(lanes: Any, raw: Raw
     drain()
     assert letters(raw)[0].metadata["lane"] == "low"
     ((entry_id, _),) = raw.xrange("{orders}:dlq")
-    assert deadletters.replay("orders", [entry_id], by="a test").done == (entry_id,)
+    assert dead_letters.replay("orders", [entry_id], by="a test").done == (entry_id,)
     assert raw.xlen(f"{REDELIVERY}:low") == 1
     raw.set("mended", "1")
     drain()

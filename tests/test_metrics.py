@@ -11,8 +11,9 @@ import pytest
 from django.test import Client
 from prometheus_client import CollectorRegistry, generate_latest
 
-from django_redis_streams import groups, metrics
+from django_redis_streams import metrics
 from django_redis_streams.metrics import names
+from django_redis_streams.operations import groups
 
 from . import states
 from .documents import ROOT

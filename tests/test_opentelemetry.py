@@ -23,7 +23,6 @@ from django_redis_streams import (
     Retry,
     apublish,
     connections,
-    deadletters,
     handler,
     handlers,
     publish,
@@ -32,6 +31,7 @@ from django_redis_streams import (
     signals,
 )
 from django_redis_streams.exceptions import InvalidMessage, ServerUnreachable
+from django_redis_streams.operations import dead_letters
 from django_redis_streams.wire import Carried, uncarry
 from django_redis_streams.worker.system import forking
 
@@ -168,7 +168,7 @@ def test_a_replay_stays_in_the_trace(spans):
     drain()
     rejects.clear()
     ((entry_id, _),) = letters()
-    deadletters.replay("orders", [entry_id], by="ann")
+    dead_letters.replay("orders", [entry_id], by="ann")
     drain()
     (sent,), (first, second) = named(spans, "publish orders"), named(spans, "process orders")
     assert trace_of(sent) == trace_of(first) == trace_of(second)

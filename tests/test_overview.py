@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from django_redis_streams import groups, inspection, waiting
+from django_redis_streams import inspection
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.inspection import GroupState, StreamState
+from django_redis_streams.operations import groups, waiting
 
 from . import states
 from .servers import Server

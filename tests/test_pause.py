@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import connections, groups, inspection
+from django_redis_streams import connections, inspection
 from django_redis_streams.exceptions import UnknownStream
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.operations import groups
 from django_redis_streams.store.consume.groups import paused_since
 from django_redis_streams.store.consume.promote import recorded_groups
 from django_redis_streams.worker.consumer import consumer

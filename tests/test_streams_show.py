@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import connections, deadletters, inspection, publish, publish_many, read
+from django_redis_streams import connections, inspection, publish, publish_many, read
 from django_redis_streams.conf import stream as stream_config
 from django_redis_streams.inspection import story
+from django_redis_streams.operations import dead_letters
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.promote import promote
 
@@ -130,7 +131,7 @@ def test_a_replayed_message_is_redelivered() -> None:
     identity, _ = published()
     states.bury()
     (buried,) = inspection.dead_letters().rows
-    deadletters.replay("orders", [buried.entry_id], by="ann")
+    dead_letters.replay("orders", [buried.entry_id], by="ann")
     assert groups(identity)["billing"] == "redelivered"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.utils.translation import gettext_lazy as _
 
-from .. import groups
+from ..operations import groups
 
 __all__ = ["TURNS", "Turn"]
 

@@ -14,10 +14,11 @@ from django.contrib.admin.models import CHANGE, DELETION
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .. import conf, deadletters, waiting
+from .. import conf
 from ..exceptions import NotReplayable, StreamsError
 from ..inspection import DeadLetter, PendingMessage
 from ..models import StreamMessage
+from ..operations import dead_letters, waiting
 from ..store.operate.bulk import Answers
 from .problems import EXPECTED, told
 
@@ -78,7 +79,7 @@ class Verb:
 
 
 def _why_not_replay(row: DeadLetter) -> NotReplayable | None:
-    return deadletters.why_not_replayable(conf.stream(row.stream), row.group, ours=row.ours)
+    return dead_letters.why_not_replayable(conf.stream(row.stream), row.group, ours=row.ours)
 
 
 def _why_not_claim(row: PendingMessage) -> StreamsError | None:
@@ -105,7 +106,7 @@ REPLAY = Verb(
     flag=CHANGE,
     place=lambda row: (row.stream,),
     identity=lambda row: row.entry_id,
-    ask=lambda place, ids, by: deadletters.replay(place[0], ids, by=by),
+    ask=lambda place, ids, by: dead_letters.replay(place[0], ids, by=by),
     why_not=_why_not_replay,
 )
 
@@ -124,7 +125,7 @@ DISCARD = Verb(
     flag=DELETION,
     place=lambda row: (row.stream,),
     identity=lambda row: row.entry_id,
-    ask=lambda place, ids, by: deadletters.discard(place[0], ids, by=by),
+    ask=lambda place, ids, by: dead_letters.discard(place[0], ids, by=by),
     why_not=lambda _: None,
 )
 

@@ -25,7 +25,6 @@ from .execution.databases import close_pools
 from .execution.executor import Executor
 from .log import about, logger
 from .options import Plan, memberships
-from .quota import Quota
 from .services.draining import Drain, Draining
 from .services.heartbeat import Keeper
 from .services.maintenance import Maintenance
@@ -35,7 +34,7 @@ from .services.statistics import Statistics
 from .shared.counters import Tally
 from .shared.joined import Joined
 from .shared.scoreboard import Board, Slots
-from .stop import Stop
+from .stop import Quota, Stop
 from .system.memory import resident, told
 from .system.os_signals import Signals
 
@@ -91,7 +90,7 @@ class Process:
         self._unclean = False
         self._failed = False
         self._failing = threading.Lock()
-        self._quota = Quota(plan.max_messages, self._stop)
+        self._quota = None if plan.max_messages is None else Quota(plan.max_messages, self._stop)
         places = memberships(plan, os.getpid(), random_part)
         self._consumers = [self._consumer(*each) for each in zip(places, board.slots, tallies, strict=True)]
 
@@ -167,13 +166,14 @@ class Process:
     def _consumer(self, place: Membership, slots: Slots, tally: Tally) -> Consumer:
         def settled(count: int) -> None:
             slots.settle(count)
-            self._quota.settled(count)
+            if self._quota is not None:
+                self._quota.settled(count)
 
         return (Quarantine if self._quarantine else Consumer)(
             place,
             Executor(handlers.of(place.stream.name, place.group.name), place.group, slots),
             stop=self._stop,
-            begin=self._quota.begin if self._plan.max_messages is not None else None,
+            begin=None if self._quota is None else self._quota.try_acquire,
             on_settled=settled,
             tally=tally,
             joined=self._joined,

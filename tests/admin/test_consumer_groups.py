@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import translation
 
-from django_redis_streams import groups
+from django_redis_streams.operations import groups
 from tests import states
 from tests.proxies import Proxy
 

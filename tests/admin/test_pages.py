@@ -7,7 +7,8 @@ import pytest
 from django.contrib.admin.utils import quote
 from django.test import Client
 
-from django_redis_streams import connections, deadletters, inspection
+from django_redis_streams import connections, inspection
+from django_redis_streams.operations import dead_letters
 from django_redis_streams.wire import Carried, carry
 from tests import states
 
@@ -66,7 +67,7 @@ def test_a_pending_messages_page_tells_who_holds_it(keys: dict[str, str], browse
 
 def test_a_replayed_message_tells_by_whom(keys: dict[str, str], browser: Client) -> None:
     """A dead letter that was replayed before says how often, and who did it last."""
-    deadletters.replay("orders", [keys["deadletter"].partition("/")[2]], by="ann")
+    dead_letters.replay("orders", [keys["deadletter"].partition("/")[2]], by="ann")
     states.bury()
     assert "1, by ann" in newest(browser)
 

@@ -117,14 +117,14 @@ def test_what_crashes_once_is_acknowledged_from_quarantine(raw: Raw, fleet: Flee
 @pytest.mark.slow
 def test_replayed_it_begins_anew(raw: Raw, fleet: Fleet, streams: Any, declare: Any) -> None:
     """With no attempt and no suspicion: what was mended meanwhile is acknowledged."""
-    from django_redis_streams import deadletters  # noqa: PLC0415  it reads the settings that `streams` has set
+    from django_redis_streams.operations import dead_letters  # noqa: PLC0415  it reads the settings that `streams` has set
 
     declare(MAX_CRASHES=1)
     streams({"orders": {"GROUPS": {"billing": {}}}})
     raw.xadd("orders", {"do": "die"})
     fleet.drain()
     ((entry, _),) = raw.xrange("{orders}:dlq")
-    deadletters.replay("orders", [entry], by="ann")
+    dead_letters.replay("orders", [entry], by="ann")
     assert not raw.exists(SUSPECTS)
     fleet.drain()
     assert_buried(raw, 1, "SIGKILL")

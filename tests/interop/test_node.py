@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams import Message, Reject, deadletters, handler, publish, publish_many
+from django_redis_streams import Message, Reject, handler, publish, publish_many
+from django_redis_streams.operations import dead_letters
 from tests.books import letters, totals
 from tests.waiting import wait_until
 from tests.workers import Fleet, drain, working
@@ -143,8 +144,8 @@ def test_a_failure_of_what_node_published_is_retried_and_replayed(
     drain("orders", "billing")
     assert (raw.zcard("{orders}:retry:billing"), len(letters(raw))) == (1, 1)
     raw.zadd("{orders}:retry:billing", dict.fromkeys(raw.zrange("{orders}:retry:billing", 0, -1), 0), xx=True)
-    everything = deadletters.Search(deadletters.Selection())
-    assert [each.row.message_id for each in deadletters.replay_each(everything, by="ann")] == [ids[1]]
+    everything = dead_letters.Search(dead_letters.Selection())
+    assert [each.row.message_id for each in dead_letters.replay_each(everything, by="ann")] == [ids[1]]
     node.produce("orders", {"order_id": "ord_3"})
     consumer = node.consume("orders", "billing")
     wait_until(lambda: consumer.handled)

@@ -12,10 +12,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections as databases
 from redis.exceptions import ResponseError
 
-from ... import conf, connections, groups, handlers, inspection
+from ... import conf, connections, handlers, inspection
 from ...conf import GroupConfig, StreamConfig
 from ...exceptions import StreamsError
 from ...metrics.exposition import check_installed
+from ...operations import groups
 from ...store.consume.drained import standstill
 from ...store.consume.membership import Membership
 from ...store.consume.promote import waiting_delayed, waiting_retries

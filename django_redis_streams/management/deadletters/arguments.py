@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 
 from ... import conf
-from ...deadletters import Search, Selection
+from ...operations.dead_letters import Search, Selection
 from ...outcomes import Reason
 from ..arguments import count, seconds
 

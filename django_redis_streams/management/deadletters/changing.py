@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import conf, deadletters
-from ...deadletters import Done, Search
+from ... import conf
 from ...exceptions import InvalidMessage, ServerUnreachable
 from ...inspection import DeadLetter, visible
+from ...operations import dead_letters
+from ...operations.dead_letters import Done, Search
 from ..arguments import count
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand
@@ -61,7 +62,7 @@ def _replay(options: Mapping[str, Any]) -> Iterator[str]:
         yield from _replay_edited(look, options)
     else:
         who = by(options)
-        yield from _run(look, "replayed", lambda rows: deadletters.replay_each(rows, by=who, rate=options["rate"]),
+        yield from _run(look, "replayed", lambda rows: dead_letters.replay_each(rows, by=who, rate=options["rate"]),
                         options)  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def _discard(options: Mapping[str, Any]) -> Iterator[str]:
     if options["interactive"] and not options["dry_run"]:
         _confirm(sum(1 for _ in islice(search(options, newest_first=False), options["limit"])))
     look, who = search(options, newest_first=False), by(options)
-    yield from _run(look, "discarded", lambda rows: deadletters.discard_each(rows, by=who, rate=options["rate"]),
+    yield from _run(look, "discarded", lambda rows: dead_letters.discard_each(rows, by=who, rate=options["rate"]),
                     options)  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def _would(look: Search, rows: Iterable[DeadLetter], verb: str, *, as_json: bool
     ready = refused = 0
     for row in rows:
         config = conf.stream(row.stream)
-        why = deadletters.why_not_replayable(config, row.group, ours=row.ours) if verb == "replayed" else None
+        why = dead_letters.why_not_replayable(config, row.group, ours=row.ours) if verb == "replayed" else None
         ready, refused = ready + (not why), refused + bool(why)
         if not as_json:
             yield f"{row.stream} {row.entry_id} {visible(row.message_id)}{f': {why}' if why else ''}"
@@ -176,7 +177,7 @@ def _replay_edited(look: Search, options: Mapping[str, Any]) -> Iterator[str]:
         yield f"{row.stream} {row.entry_id} would be replayed with {json.dumps(payload)}"
         return
     try:
-        answers = deadletters.replay_edited(row.stream, row.entry_id, payload, by=by(options))
+        answers = dead_letters.replay_edited(row.stream, row.entry_id, payload, by=by(options))
     except InvalidMessage as error:
         raise CommandError(f"{error} Nothing was done.", returncode=2) from error
     for why in answers.refused.values():

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ...deadletters import Search
 from ...inspection import DeadLetter, visible
+from ...operations.dead_letters import Search
 from ..arguments import count
 from ..subcommands import Result, Subcommand
 from ..tables import ago, table

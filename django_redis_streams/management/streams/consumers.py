@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import groups, inspection, waiting
+from ... import inspection
 from ...conf import group as declared_group
 from ...inspection import PendingMessage
+from ...operations import groups, waiting
 from ..arguments import count, seconds
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand

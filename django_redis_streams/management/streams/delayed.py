@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from django.core.management.base import CommandParser
 
-from ... import conf, inspection, waiting
+from ... import conf, inspection
 from ...inspection import DelayedMessage, visible
+from ...operations import waiting
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand
 from .messages import add_search, answered, listed

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import groups
 from ...exceptions import GroupInUse
+from ...operations import groups
 from ..arguments import position
 from ..options import add_by, by, confirmed
 from ..subcommands import Result, Subcommand

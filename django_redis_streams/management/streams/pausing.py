@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.core.management.base import CommandParser
 
-from ... import groups
+from ...operations import groups
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand
 from .places import Place, place

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import conf, trimming
+from ... import conf
+from ...operations import trimming
 from ..arguments import count, seconds
 from ..options import add_by, by, confirmed
 from ..subcommands import Result, Subcommand

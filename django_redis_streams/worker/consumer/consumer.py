@@ -263,7 +263,7 @@ class Consumer:
         if self._executor.now - delivery.since > self._sure_for:
             self._make_sure(delivery)
             self._executor.get_on()
-        if self._stop.asked or self.session.deleted or delivery not in self.holdings:
+        if self._stop.requested or self.session.deleted or delivery not in self.holdings:
             return False
         if self._begin is not None and not self._begin():
             self._stop.set()
@@ -273,7 +273,7 @@ class Consumer:
     def _may_all_run(self, deliveries: Sequence[Delivery]) -> bool:
         """Whether `_may_run` would say so of each of these, whatever the server says."""
         surely = self._executor.now - min([each.since for each in deliveries]) <= self._sure_for
-        free = surely and not self._stop.asked and self.session.deleted is None and self._begin is None
+        free = surely and not self._stop.requested and self.session.deleted is None and self._begin is None
         return free and self.holdings.issuperset(deliveries)
 
     def _make_sure(self, delivery: Delivery) -> None:

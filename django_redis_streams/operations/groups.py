@@ -11,19 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import conf, connections
-from .conf import StreamConfig
-from .connections import Link
-from .exceptions import GroupInUse, UnknownStream
-from .store.consume import groups as store
-from .store.consume.consumers import remove
-from .store.consume.membership import Membership
-from .store.consume.ownership import hand_back
-from .store.consume.promote import waiting_retries
-from .store.observe.contents import MOST_COUNTED, length, span
-from .store.observe.counters import undeclared_lanes
-from .store.observe.sources import Pending, group_names
-from .store.replies import group_is_gone
+from .. import conf, connections
+from ..conf import StreamConfig
+from ..connections import Link
+from ..exceptions import GroupInUse, UnknownStream
+from ..store.consume import groups as store
+from ..store.consume.consumers import remove
+from ..store.consume.membership import Membership
+from ..store.consume.ownership import hand_back
+from ..store.consume.promote import waiting_retries
+from ..store.observe.contents import MOST_COUNTED, length, span
+from ..store.observe.counters import undeclared_lanes
+from ..store.observe.sources import Pending, group_names
+from ..store.replies import group_is_gone
 
 __all__ = [
     "Move",

@@ -10,13 +10,13 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from .. import conf, connections, wire
-from ..conf import StreamConfig
-from ..exceptions import NotReplayable, StreamsError
-from ..keys import DEFAULT_LANE
-from ..store.operate import dead_letters
-from ..store.operate.bulk import Answers, gather
-from ..wire import Carried, Fields
+from ... import conf, connections, wire
+from ...conf import StreamConfig
+from ...exceptions import NotReplayable, StreamsError
+from ...keys import DEFAULT_LANE
+from ...store.operate import dead_letters
+from ...store.operate.bulk import Answers, gather
+from ...wire import Carried, Fields
 from .editing import with_payload
 
 __all__ = ["discard", "replay", "replay_edited", "why_not_replayable"]

@@ -10,12 +10,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from . import conf, connections
-from .connections import Link
-from .store.consume import trim as store
-from .store.observe.contents import MOST_COUNTED, length, span
-from .store.observe.counters import watch
-from .store.observe.sources import group_names
+from .. import conf, connections
+from ..connections import Link
+from ..store.consume import trim as store
+from ..store.observe.contents import MOST_COUNTED, length, span
+from ..store.observe.counters import watch
+from ..store.observe.sources import group_names
 
 __all__ = ["Excess", "drop", "excess", "trim"]
 

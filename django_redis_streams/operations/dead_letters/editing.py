@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import wire
-from ..conf import StreamConfig
-from ..wire import Fields
+from ... import wire
+from ...conf import StreamConfig
+from ...wire import Fields
 
 __all__ = ["with_payload"]
 

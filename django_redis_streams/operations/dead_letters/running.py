@@ -9,9 +9,9 @@ from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
 
-from ..exceptions import ServerUnreachable, StreamsError
-from ..inspection import DeadLetter
-from ..store.operate.bulk import Answers
+from ...exceptions import ServerUnreachable, StreamsError
+from ...inspection import DeadLetter
+from ...store.operate.bulk import Answers
 from .changing import discard, replay
 
 __all__ = ["Done", "discard_each", "replay_each"]

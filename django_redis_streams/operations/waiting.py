@@ -11,14 +11,14 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from . import conf, connections
-from .conf import StreamConfig
-from .connections import Link
-from .exceptions import StreamsError
-from .store.consume.membership import RETURNED
-from .store.observe.sources import Pending, is_entry_id, places
-from .store.operate import waiting
-from .store.operate.bulk import Answers, gather
+from .. import conf, connections
+from ..conf import StreamConfig
+from ..connections import Link
+from ..exceptions import StreamsError
+from ..store.consume.membership import RETURNED
+from ..store.observe.sources import Pending, is_entry_id, places
+from ..store.operate import waiting
+from ..store.operate.bulk import Answers, gather
 
 __all__ = ["discard_delayed", "discard_retries", "publish_delayed", "release"]
 
