@@ -1,8 +1,8 @@
 """Replaying, discarding and handing back by hand: done once, or refused with a reason, and nothing in between."""
 
 import threading
-from functools import partial
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest

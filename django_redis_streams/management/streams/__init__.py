@@ -4,15 +4,15 @@ from ..subcommands import Subcommand
 from .consumers import CLAIM, CONSUMERS, PENDING, REMOVE_CONSUMERS
 from .delayed import DISCARD_DELAYED, LIST_DELAYED, PUBLISH_DELAYED
 from .doctor import DOCTOR
-from .grouping import CREATE_GROUP, DELETE_GROUP, RESET_GROUP
+from .groups import CREATE_GROUP, DELETE_GROUP, RESET_GROUP
 from .health import HEALTH
-from .pausing import PAUSE, RESUME
-from .publishing import PUBLISH
+from .pause import PAUSE, RESUME
+from .publish import PUBLISH
 from .retries import DISCARD_RETRIES, LIST_RETRIES
-from .showing import SHOW
+from .show import SHOW
 from .status import STATUS
-from .tailing import TAIL
-from .trimming import TRIM
+from .tail import TAIL
+from .trim import TRIM
 
 __all__ = ["SUBCOMMANDS", "Subcommand"]
 

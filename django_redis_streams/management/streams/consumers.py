@@ -15,7 +15,7 @@ from ..arguments import count, seconds
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand
 from ..tables import ago, amount, table
-from .places import Place, place, places
+from .labels import Place, place, places
 
 __all__ = ["CLAIM", "CONSUMERS", "PENDING", "REMOVE_CONSUMERS"]
 

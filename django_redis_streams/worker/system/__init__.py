@@ -1,4 +1,4 @@
-"""What the operating system gives: `forking`, signals (`os_signals`), `memory` of a process, a `clock` that never jumps.
+"""What the operating system gives: `forking`, signals (`os_signals`), `memory`, and a `clock` that never jumps.
 
 `leftovers` are processes that outlive the handler that started them.
 """

@@ -13,7 +13,7 @@ from ..arguments import position
 from ..options import add_by, by, confirmed
 from ..subcommands import Result, Subcommand
 from ..tables import amount
-from .places import any_place
+from .labels import any_place
 
 __all__ = ["CREATE_GROUP", "DELETE_GROUP", "RESET_GROUP"]
 

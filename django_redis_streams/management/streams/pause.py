@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 from ...operations import groups
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand
-from .places import Place, place
+from .labels import Place, place
 
 __all__ = ["PAUSE", "RESUME"]
 
