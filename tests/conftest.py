@@ -14,11 +14,11 @@ from django_redis_streams.worker.backoff import Patience
 from django_redis_streams.worker.consumer import consumer
 from django_redis_streams.worker.services import maintenance, promoter
 
-from .postgresql import NEEDS, Postgresql, forget_connections, programs
-from .proxies import Proxy
-from .servers import CHOSEN, Server, ServerMissing
-from .waiting import wait_until
-from .workers import Fleet
+from .support.postgresql import NEEDS, Postgresql, forget_connections, programs
+from .support.proxies import Proxy
+from .support.servers import CHOSEN, Server, ServerMissing
+from .support.waiting import wait_until
+from .support.workers import Fleet
 
 __all__ = ["wait_until"]
 

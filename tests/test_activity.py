@@ -12,9 +12,9 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.inspection import Activity
 from django_redis_streams.worker.shared.counters import Tally
 
-from .servers import Server
-from .waiting import wait_until
-from .workers import Fleet, drain, working
+from .support.servers import Server
+from .support.waiting import wait_until
+from .support.workers import Fleet, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from .books import totals
-from .postgresql import Postgresql
-from .waiting import wait_until
-from .workers import ROOT, Fleet
+from .support.books import totals
+from .support.postgresql import Postgresql
+from .support.waiting import wait_until
+from .support.workers import ROOT, Fleet
 
 Raw = Any
 
@@ -36,7 +36,11 @@ def test_processes_share_no_pool_of_a_database(raw: Raw, fleet: Fleet, done: Pos
     pipeline.execute()
     database = {**done.settings, "OPTIONS": {"pool": pool}}
     said = fleet.drain(
-        "--processes", "4", deadline=50, TEST_HANDLERS="tests.pooled_handlers", TEST_DATABASE=json.dumps(database)
+        "--processes",
+        "4",
+        deadline=50,
+        TEST_HANDLERS="tests.support.pooled_handlers",
+        TEST_DATABASE=json.dumps(database),
     )
     assert totals(raw) == {"acknowledged": 1_000}
     assert done.ask("SELECT count(DISTINCT n), count(*) FROM done") == (1_000, 1_000)
@@ -52,7 +56,7 @@ def test_a_process_that_a_handler_forks_has_its_own_connections(
     for n in range(3):
         raw.xadd("orders", {"type": "fork-and-ask", "n": n})
     database = {**done.settings, "OPTIONS": options, "CONN_MAX_AGE": 0 if options else None}
-    fleet.drain(TEST_HANDLERS="tests.pooled_handlers", TEST_DATABASE=json.dumps(database))
+    fleet.drain(TEST_HANDLERS="tests.support.pooled_handlers", TEST_DATABASE=json.dumps(database))
     assert totals(raw) == {"acknowledged": 3}
     assert [words[0] for words in fleet.noted("forked")] == ["0"] * 3
     assert done.ask("SELECT count(DISTINCT n), count(*) FROM done") == (9, 9)
@@ -78,7 +82,7 @@ cache = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": u
 settings.configure(CACHES={"default": cache}, REDIS_STREAMS={"CONNECTIONS": {"default": {"URL": url}}, "STREAMS": {}})
 django.setup()
 exec(program)
-from django_redis_streams.worker.before_forking import close_what_is_open, tell_what_stays_open
+from django_redis_streams.worker.supervisor.before_forking import close_what_is_open, tell_what_stays_open
 close_what_is_open()
 tell_what_stays_open()
 sys.stderr.flush()
@@ -162,5 +166,5 @@ def test_a_socket_that_the_process_was_given_is_no_reason_for_a_warning(
 
 def test_a_worker_tells_it_before_it_forks(fleet: Fleet) -> None:
     """Once, however many processes it has."""
-    said = fleet.drain("--processes", "2", TEST_HANDLERS="tests.threaded_handlers")
+    said = fleet.drain("--processes", "2", TEST_HANDLERS="tests.support.threaded_handlers")
     assert said.count("Before the worker forks its processes there are already threads ('never ends').") == 1

@@ -24,9 +24,9 @@ from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.observe.counters import watch
 from django_redis_streams.store.scripts import run
 
-from . import states
-from .servers import CHOSEN
-from .workers import drain
+from .support import states
+from .support.servers import CHOSEN
+from .support.workers import drain
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

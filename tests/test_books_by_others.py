@@ -16,10 +16,10 @@ from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.services import maintenance
 
-from . import states
+from .support import states
+from .support.waiting import wait_until
+from .support.workers import working
 from .test_books import books, by_others, counted, look, publish
-from .waiting import wait_until
-from .workers import working
 
 pytestmark = [pytest.mark.usefixtures("isolated_handlers", "streams"), counted]
 

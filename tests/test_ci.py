@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .inner_pytest import surroundings
+from .support.inner_pytest import surroundings
 
 ROOT = Path(__file__).parent.parent
 Done = subprocess.CompletedProcess[str]

@@ -25,7 +25,7 @@ from django_redis_streams.connections.options import OPTIONS as KNOWN_OPTIONS
 from django_redis_streams.connections.transport import CLASSES
 from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable
 
-from .waiting import wait_until
+from .support.waiting import wait_until
 
 PASSWORD = "s3cret-Zebra"
 

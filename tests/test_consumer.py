@@ -12,10 +12,10 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message, new_id
 from django_redis_streams.worker.execution.executor import Executor
 
-from .books import books, letters, totals
-from .servers import Server
-from .waiting import wait_until
-from .workers import Worker, drain, working
+from .support.books import books, letters, totals
+from .support.servers import Server
+from .support.waiting import wait_until
+from .support.workers import Worker, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

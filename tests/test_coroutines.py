@@ -21,11 +21,11 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.signals import message_failed, message_processed
 
-from .books import letters, totals
-from .servers import Server
-from .states import publish
-from .waiting import wait_until
-from .workers import Fleet, Worker, drain, working
+from .support.books import letters, totals
+from .support.servers import Server
+from .support.states import publish
+from .support.waiting import wait_until
+from .support.workers import Fleet, Worker, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,9 +13,9 @@ from django_redis_streams.operations import dead_letters, waiting
 from django_redis_streams.store.operate import dead_letters as store
 from django_redis_streams.wire import Carried, carry, uncarry
 
-from . import states
-from .proxies import Proxy
-from .servers import Server
+from .support import states
+from .support.proxies import Proxy
+from .support.servers import Server
 
 Raw = Any
 DLQ, REDELIVERY = "{orders}:dlq", "{orders}:redelivery:billing"

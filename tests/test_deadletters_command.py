@@ -24,9 +24,9 @@ from django_redis_streams.operations.dead_letters import Search, Selection
 from django_redis_streams.outcomes import Failure, Reason
 from django_redis_streams.wire import Carried, carry, uncarry
 
-from . import states
-from .servers import Server
-from .waiting import wait_until
+from .support import states
+from .support.servers import Server
+from .support.waiting import wait_until
 
 Raw = Any
 DLQ, REDELIVERY = "{orders}:dlq", "{orders}:redelivery:billing"
@@ -291,7 +291,7 @@ def process(server: Server) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     running: list[subprocess.Popen[str]] = []
     environment = {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
+        "DJANGO_SETTINGS_MODULE": "tests.support.worker_settings",
         "TEST_REDIS_URL": server.url,
         "TEST_STREAMS": json.dumps({"orders": {"GROUPS": {"billing": {}}}}),
     }

@@ -20,10 +20,10 @@ from django_redis_streams.operations import dead_letters, waiting
 from django_redis_streams.store.consume.promote import promote
 from django_redis_streams.worker.services.promoter import Promoter
 
-from . import states
-from .servers import Server
-from .waiting import wait_until
-from .workers import working
+from .support import states
+from .support.servers import Server
+from .support.waiting import wait_until
+from .support.workers import working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from . import states
+from .support import states
 
 Raw = Any
 DELAYED = "{orders}:delayed"

@@ -32,8 +32,8 @@ from django_redis_streams.testing.isolation import SERVERS
 from django_redis_streams.wire import Carried
 from django_redis_streams.wire.names import ENVELOPE
 
-from .documents import PAGES, ROOT, Page, codes, page
-from .snippets import Reader, Snippets, parser_of
+from .support.documents import PAGES, ROOT, Page, codes, page
+from .support.snippets import Reader, Snippets, parser_of
 
 PACKAGE = ROOT / "django_redis_streams"
 TUTORIALS = [page("README.md"), page("docs/quickstart.md")]

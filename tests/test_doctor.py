@@ -26,11 +26,11 @@ from django_redis_streams.store.observe.server import Facts
 from django_redis_streams.store.observe.statistics import count_command
 from django_redis_streams.store.scripts import run
 
-from . import states
-from .servers import Server
-from .snippets import parser_of
-from .waiting import wait_until
-from .workers import drain, working
+from .support import states
+from .support.servers import Server
+from .support.snippets import parser_of
+from .support.waiting import wait_until
+from .support.workers import drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

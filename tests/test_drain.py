@@ -16,9 +16,9 @@ from django_redis_streams.worker.shared.counters import Tally
 from django_redis_streams.worker.shared.joined import Joined
 from django_redis_streams.worker.shared.scoreboard import Board
 
-from .books import totals
-from .waiting import wait_until
-from .workers import Fleet
+from .support.books import totals
+from .support.waiting import wait_until
+from .support.workers import Fleet
 
 Raw = Any
 

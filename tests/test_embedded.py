@@ -16,7 +16,7 @@ from django_redis_streams import connections, embedded
 from django_redis_streams.embedded import locks, place, server
 from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable
 
-from .waiting import wait_until
+from .support.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
 

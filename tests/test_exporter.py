@@ -28,10 +28,10 @@ from django_redis_streams.worker.http.health import not_alive, not_ready
 from django_redis_streams.worker.shared.counters import Histogram, Tallies, _shared
 from django_redis_streams.worker.shared.latency import note_waits
 
-from .samples import samples
-from .servers import Server
-from .waiting import wait_until
-from .workers import Fleet
+from .support.samples import samples
+from .support.servers import Server
+from .support.waiting import wait_until
+from .support.workers import Fleet
 
 Raw = Any
 Found = dict[tuple[str, ...], float]

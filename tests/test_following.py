@@ -12,8 +12,8 @@ import pytest
 from django_redis_streams import Message, following, publish, publish_many, read
 from django_redis_streams.exceptions import ServerUnreachable, UnknownStream
 
-from .servers import Server
-from .waiting import wait_until
+from .support.servers import Server
+from .support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("streams")
 

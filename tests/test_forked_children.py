@@ -12,12 +12,12 @@ from django_redis_streams import handlers, signals
 from django_redis_streams.message import Message
 from django_redis_streams.testing import drain
 
-from .books import books, totals
-from .waiting import wait_until
-from .workers import Fleet, Worker
+from .support.books import books, totals
+from .support.waiting import wait_until
+from .support.workers import Fleet, Worker
 
 Raw = Any
-HANDLERS = {"TEST_HANDLERS": "tests.forking_handlers"}
+HANDLERS = {"TEST_HANDLERS": "tests.support.forking_handlers"}
 AFTERWARDS = 20
 
 
@@ -87,7 +87,7 @@ def test_a_child_that_waits_in_a_coroutine_ends_there(raw: Raw, fleet: Fleet, se
     publish(raw, "fork-async", do=f"wait:{seconds}")
     for _ in range(AFTERWARDS):
         publish(raw, "async", do="sleep:0.01")
-    said = fleet.drain(TEST_HANDLERS="tests.forking_handlers tests.faults.stopping")
+    said = fleet.drain(TEST_HANDLERS="tests.support.forking_handlers tests.faults.stopping")
     assert [words[0] for words in fleet.noted("forked")] == ["1"]
     assert not fleet.noted("waited")
     assert told in said

@@ -23,10 +23,10 @@ from django_redis_streams.worker.services import maintenance
 from django_redis_streams.worker.supervisor.child import Remains, Suspect
 from django_redis_streams.worker.supervisor.rescuer import wind_up
 
-from . import states
-from .books import totals
-from .waiting import wait_until
-from .workers import Fleet, Worker, drain, working
+from .support import states
+from .support.books import totals
+from .support.waiting import wait_until
+from .support.workers import Fleet, Worker, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

@@ -23,7 +23,7 @@ from django_redis_streams.wire import Origin
 from django_redis_streams.worker.execution.executor import Executor, Permission, Runs
 from django_redis_streams.worker.shared.scoreboard import Slots
 
-from .postgresql import forget_connections
+from .support.postgresql import forget_connections
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 

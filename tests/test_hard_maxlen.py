@@ -11,8 +11,8 @@ from django_redis_streams.exceptions import ConfigurationError
 from django_redis_streams.operations import waiting
 from django_redis_streams.store.consume.promote import promote
 
-from .waiting import wait_until
-from .workers import drain, working
+from .support.waiting import wait_until
+from .support.workers import drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

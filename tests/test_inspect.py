@@ -13,8 +13,8 @@ from django_redis_streams.inspection import Cursor, paging
 from django_redis_streams.outcomes import Reason
 from django_redis_streams.wire import Carried, carry
 
-from . import states
-from .servers import Server
+from .support import states
+from .support.servers import Server
 
 Raw = Any
 LISTINGS = (inspection.dead_letters, inspection.retrying, inspection.pending)

@@ -20,9 +20,9 @@ from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.scripts import run
 from django_redis_streams.worker.consumer import consumer
 
-from .books import letters, totals
-from .waiting import wait_until
-from .workers import Fleet, drain, working
+from .support.books import letters, totals
+from .support.waiting import wait_until
+from .support.workers import Fleet, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

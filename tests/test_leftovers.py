@@ -16,12 +16,12 @@ from django.test import override_settings
 
 from django_redis_streams import connections
 
-from .books import totals
-from .waiting import wait_until
-from .workers import ROOT, Fleet
+from .support.books import totals
+from .support.waiting import wait_until
+from .support.workers import ROOT, Fleet
 
 Raw = Any
-HANDLERS = {"TEST_HANDLERS": "tests.forking_handlers"}
+HANDLERS = {"TEST_HANDLERS": "tests.support.forking_handlers"}
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_what_a_handler_leaves_behind_ends_with_a_process_whose_supervisor_was_k
 
 def test_what_lives_already_when_the_worker_begins_lives_on(raw: Raw, fleet: Fleet) -> None:
     """A program that a handlers' module started when it was imported is no handler's."""
-    worker = fleet.start(TEST_HANDLERS="tests.forking_handlers tests.starting_handlers")
+    worker = fleet.start(TEST_HANDLERS="tests.support.forking_handlers tests.support.starting_handlers")
     raw.xadd("orders", {"do": "die"})
     wait_until(lambda: totals(raw) == {"dead-lettered": 1})
     (started,) = pids(fleet, "started")
@@ -122,8 +122,8 @@ def test_what_comes_before_its_process_is_seen_to_end_is_no_less_left_behind() -
 import os, signal, subprocess, time
 import django
 django.setup()
-from django_redis_streams.worker import leftovers
-from django_redis_streams.worker.leftovers import Leftovers
+from django_redis_streams.worker.system import leftovers
+from django_redis_streams.worker.system.leftovers import Leftovers
 
 found = Leftovers()
 found.adopt()

@@ -22,12 +22,12 @@ from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import claim, hand_back
 from django_redis_streams.worker.consumer import consumer
 
-from . import states
-from .books import books, totals
-from .servers import Server
-from .states import deliver, settle
-from .waiting import wait_until
-from .workers import Fleet, drain, working
+from .support import states
+from .support.books import books, totals
+from .support.servers import Server
+from .support.states import deliver, settle
+from .support.waiting import wait_until
+from .support.workers import Fleet, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from typing import Any
 
-from .books import totals
-from .waiting import wait_until
-from .workers import Fleet
+from .support.books import totals
+from .support.waiting import wait_until
+from .support.workers import Fleet
 
 Raw = Any
 LEAK = 40

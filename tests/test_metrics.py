@@ -15,10 +15,10 @@ from django_redis_streams import metrics
 from django_redis_streams.metrics import names
 from django_redis_streams.operations import groups
 
-from . import states
-from .documents import ROOT
-from .samples import families, samples
-from .servers import Server
+from .support import states
+from .support.documents import ROOT
+from .support.samples import families, samples
+from .support.servers import Server
 
 Raw = Any
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"

@@ -35,8 +35,8 @@ from django_redis_streams.operations import dead_letters
 from django_redis_streams.wire import Carried, uncarry
 from django_redis_streams.worker.system import forking
 
-from .waiting import wait_until
-from .workers import drain, working
+from .support.waiting import wait_until
+from .support.workers import drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
@@ -362,7 +362,7 @@ def test_a_stream_without_headers_carries_no_context(spans, streams):
 def test_a_worker_hands_over_its_spans_before_it_ends(fleet, tmp_path):
     """Its processes end without Python's clean-up, and lose none that an exporter still held."""
     path = tmp_path / "spans"
-    fleet_environment = {"DJANGO_SETTINGS_MODULE": "tests.traced_settings", "TEST_SPANS": str(path)}
+    fleet_environment = {"DJANGO_SETTINGS_MODULE": "tests.support.traced_settings", "TEST_SPANS": str(path)}
     publish("orders", {"do": "nothing"})
     publish("orders", {"do": "nothing"})
     fleet.drain("--processes=2", **fleet_environment)
@@ -378,7 +378,7 @@ from django.conf import settings
 settings.configure(INSTALLED_APPS=["django_redis_streams", *sys.argv[1:]])
 import django
 django.setup()
-import django_redis_streams.publishing, django_redis_streams.worker.supervisor
+import django_redis_streams.publishing, django_redis_streams.worker.supervisor.supervisor
 print([each for each in sys.modules if "contrib" in each and "streams" in each])
 """
 

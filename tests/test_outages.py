@@ -32,11 +32,11 @@ from django_redis_streams.store.consume.promote import promote
 from django_redis_streams.testing import drain
 from django_redis_streams.worker.execution.outages import unavailable_database
 
-from . import states
-from .books import letters, totals
-from .postgresql import forget_connections
-from .waiting import wait_until
-from .workers import Worker, working
+from .support import states
+from .support.books import letters, totals
+from .support.postgresql import forget_connections
+from .support.waiting import wait_until
+from .support.workers import Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
@@ -380,7 +380,7 @@ def test_writers_of_sqlite_that_do_not_wait_for_each_other_lose_nothing(
         editor.create_model(Group)
     fleet.streams = {"orders": {"GROUPS": {each: {"MAX_RETRIES": 0} for each in ("billing", "loyalty")}}}
     states.publish(raw, *({"n": str(n)} for n in range(800)))
-    environment = {"DJANGO_SETTINGS_MODULE": "tests.default_sqlite_settings", "TEST_SQLITE": str(path)}
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.support.default_sqlite_settings", "TEST_SQLITE": str(path)}
     fleet.start("--processes", "2", **environment)
     for group in ("billing", "loyalty"):
         wait_until(lambda group=group: totals(raw, group).get("acknowledged") == 800, deadline=120)

@@ -11,9 +11,9 @@ from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.inspection import GroupState, StreamState
 from django_redis_streams.operations import groups, waiting
 
-from . import states
-from .servers import Server
-from .waiting import wait_until
+from .support import states
+from .support.servers import Server
+from .support.waiting import wait_until
 
 Raw = Any
 

@@ -20,11 +20,11 @@ from django_redis_streams.store.consume.groups import paused_since
 from django_redis_streams.store.consume.promote import recorded_groups
 from django_redis_streams.worker.consumer import consumer
 
-from . import states
-from .books import books, totals
-from .servers import Server
-from .waiting import wait_until
-from .workers import Fleet, drain, working
+from .support import states
+from .support.books import books, totals
+from .support.servers import Server
+from .support.waiting import wait_until
+from .support.workers import Fleet, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

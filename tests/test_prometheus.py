@@ -15,10 +15,10 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
 
-from . import states
-from .documents import ROOT
-from .waiting import wait_until
-from .workers import Fleet
+from .support import states
+from .support.documents import ROOT
+from .support.waiting import wait_until
+from .support.workers import Fleet
 
 Raw = Any
 RULES = ROOT / "docs/prometheus-alerts.yml"

@@ -16,7 +16,7 @@ from django_redis_streams.exceptions import ConfigurationError, InvalidMessage, 
 from django_redis_streams.publishing import sending
 
 from .catalogue.models import Book
-from .waiting import wait_until
+from .support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

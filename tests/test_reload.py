@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from . import states
-from .books import totals
-from .servers import Server
-from .waiting import wait_until
-from .workers import ROOT, Fleet
+from .support import states
+from .support.books import totals
+from .support.servers import Server
+from .support.waiting import wait_until
+from .support.workers import ROOT, Fleet
 
 CODE = """
 from django_redis_streams import handler

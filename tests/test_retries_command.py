@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from . import states
+from .support import states
 
 Raw = Any
 RETRY = "{orders}:retry:billing"

@@ -9,7 +9,7 @@ from django_redis_streams.conf import GroupConfig
 from django_redis_streams.outcomes import DeadLetter, Failure, Reason, RetryLater
 from django_redis_streams.retry import RetryPolicy, backoff_bounds, backoff_delay, judge
 
-from .documents import page
+from .support.documents import page
 
 FAILURE = Failure(handler="shop.charge", error="it failed")
 

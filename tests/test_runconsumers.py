@@ -8,9 +8,9 @@ from django.core.management import CommandError, call_command
 
 from django_redis_streams.handlers import handler
 
-from .books import books, totals
-from .waiting import wait_until
-from .workers import Fleet
+from .support.books import books, totals
+from .support.waiting import wait_until
+from .support.workers import Fleet
 
 Raw = Any
 
@@ -54,7 +54,10 @@ def test_what_cannot_be_done_is_a_clear_error(arguments: list[str], says: str) -
 
 def test_a_worker_says_which_options_sqlite_lacks(fleet: Fleet, tmp_path: Path) -> None:
     """Each time that it starts, unless it has them: it is the first to meet a locked database."""
-    environment = {"DJANGO_SETTINGS_MODULE": "tests.default_sqlite_settings", "TEST_SQLITE": str(tmp_path / "db")}
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "tests.support.default_sqlite_settings",
+        "TEST_SQLITE": str(tmp_path / "db"),
+    }
     fleet.streams = {"orders": {"GROUPS": {"billing": {}, "loyalty": {}}}}
     assert "(django_redis_streams.W012)" in fleet.drain(**environment)
     assert "W012" not in fleet.drain()

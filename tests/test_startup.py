@@ -24,9 +24,9 @@ from django_redis_streams.worker.supervisor.child import Remains
 from django_redis_streams.worker.supervisor.rescuer import wind_up
 from django_redis_streams.worker.supervisor.rescues import Errands
 
-from .books import totals
-from .waiting import wait_until
-from .workers import Fleet
+from .support.books import totals
+from .support.waiting import wait_until
+from .support.workers import Fleet
 
 
 def run_process(**options: Any) -> tuple[int, Board]:
@@ -76,7 +76,7 @@ def test_a_worker_that_gives_up_hands_back_what_it_holds(fleet: Fleet, raw: Any,
     finish = tmp_path / "finish"
     for do in (f"wait:{finish}", "ok"):
         raw.xadd("orders", {"do": do})
-    worker = fleet.start(TEST_HANDLERS="tests.misconfigured_handlers", TEST_UNTIL=str(finish))
+    worker = fleet.start(TEST_HANDLERS="tests.support.misconfigured_handlers", TEST_UNTIL=str(finish))
     wait_until(lambda: fleet.noted("began"))
     finish.touch()
     said = fleet.finish(worker, code=1)

@@ -25,8 +25,8 @@ from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.observe.counters import watch
 from django_redis_streams.store.scripts import all_scripts, run, script
 
-from .servers import Server
-from .waiting import wait_until
+from .support.servers import Server
+from .support.waiting import wait_until
 
 Raw = Any
 Act = Callable[[Link], Any]

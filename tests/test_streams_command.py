@@ -16,11 +16,11 @@ from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 
-from . import states
-from .books import books
-from .servers import Server
-from .waiting import wait_until
-from .workers import drain
+from .support import states
+from .support.books import books
+from .support.servers import Server
+from .support.waiting import wait_until
+from .support.workers import drain
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

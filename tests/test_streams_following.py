@@ -15,9 +15,9 @@ from django.core.management import CommandError, call_command
 
 from django_redis_streams import publish, publish_many, read
 
-from .documents import ROOT
-from .servers import Server
-from .waiting import wait_until
+from .support.documents import ROOT
+from .support.servers import Server
+from .support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("streams")
 
@@ -99,7 +99,7 @@ def tailing(server: Server, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A process that follows the stream "orders" through a pipe, and waits for what comes."""
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
-        "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
+        "DJANGO_SETTINGS_MODULE": "tests.support.worker_settings",
         "TEST_REDIS_URL": server.url,
         "TEST_STREAMS": '{"orders": {}}',
     }

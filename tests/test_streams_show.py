@@ -15,7 +15,7 @@ from django_redis_streams.operations import dead_letters
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.promote import promote
 
-from . import states
+from .support import states
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

@@ -14,9 +14,9 @@ import pytest
 from django_redis_streams.worker.supervisor.rescues import Errands
 from django_redis_streams.worker.system.forking import ended_how
 
-from .books import books, totals
-from .waiting import wait_until
-from .workers import ROOT, Fleet
+from .support.books import books, totals
+from .support.waiting import wait_until
+from .support.workers import ROOT, Fleet
 
 Raw = Any
 BATCH = 5
@@ -213,9 +213,9 @@ def test_a_signal_between_fork_and_handler_is_not_lost() -> None:
     """A process that is told to stop before it has done anything stops, cleanly."""
     program = """
 import os, signal
-from django_redis_streams.worker.signals import Signals
-from django_redis_streams.worker.errands import Errands
-from django_redis_streams.worker.forking import NOTED, forked
+from django_redis_streams.worker.system.os_signals import Signals
+from django_redis_streams.worker.supervisor.rescues import Errands
+from django_redis_streams.worker.system.forking import NOTED, forked
 
 def work():
     with Signals(signal.SIGTERM) as signals:
@@ -236,8 +236,8 @@ def test_a_signal_to_a_process_that_ends_does_not_cut_that_short() -> None:
     """It has left its handler behind, and still does what each child does at its end: it ends well, and is told so."""
     program = """
 import os, signal
-from django_redis_streams.worker.signals import Signals
-from django_redis_streams.worker.forking import NOTED, before_exit, forked
+from django_redis_streams.worker.system.os_signals import Signals
+from django_redis_streams.worker.system.forking import NOTED, before_exit, forked
 
 def work():
     with Signals(signal.SIGTERM):

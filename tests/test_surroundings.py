@@ -14,7 +14,7 @@ from django_redis_streams.exceptions import InvalidMessage
 from django_redis_streams.publishing import Publication
 from django_redis_streams.worker.system import forking
 
-from .workers import drain
+from .support.workers import drain
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

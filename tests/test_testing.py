@@ -25,7 +25,7 @@ from django_redis_streams.exceptions import (
 from django_redis_streams.testing import StreamsMixin, assert_published, drain, isolated, make_message, published
 from testproject.shop.models import Customer
 
-from .inner_pytest import surroundings
+from .support.inner_pytest import surroundings
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("isolated_handlers")

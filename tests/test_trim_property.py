@@ -30,7 +30,7 @@ from django_redis_streams.store.consume.settle import settle_commands
 from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.scripts import exchange
 
-from .waiting import wait_until
+from .support.waiting import wait_until
 
 # Small blocks, so that a few entries are many of them.
 NODE = 5

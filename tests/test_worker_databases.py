@@ -12,10 +12,10 @@ from django_redis_streams.message import Message
 from django_redis_streams.worker.execution import databases
 from django_redis_streams.worker.execution.databases import Databases
 
-from .books import letters, totals
-from .postgresql import Postgresql, forget_connections
-from .waiting import wait_until
-from .workers import working
+from .support.books import letters, totals
+from .support.postgresql import Postgresql, forget_connections
+from .support.waiting import wait_until
+from .support.workers import working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

@@ -14,9 +14,9 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.consume.connection import Client, begin_session
 
-from .books import books, letters, totals
-from .waiting import wait_until
-from .workers import Worker, drain, working
+from .support.books import books, letters, totals
+from .support.waiting import wait_until
+from .support.workers import Worker, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams", "hasty")
 

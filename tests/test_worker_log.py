@@ -8,8 +8,8 @@ import pytest
 
 from django_redis_streams.handlers import handler
 
-from .books import totals
-from .workers import drain
+from .support.books import totals
+from .support.workers import drain
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 

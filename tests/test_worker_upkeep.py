@@ -20,9 +20,9 @@ from django_redis_streams.worker.consumer import consumer
 from django_redis_streams.worker.services import maintenance
 from django_redis_streams.worker.services.promoter import Promoter
 
-from .books import totals
-from .waiting import wait_until
-from .workers import Fleet, Worker, working
+from .support.books import totals
+from .support.waiting import wait_until
+from .support.workers import Fleet, Worker, working
 
 Raw = Any
 

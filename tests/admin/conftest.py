@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from django_redis_streams import inspection
-from tests import states
+from tests.support import states
 
 from . import site
 

@@ -10,8 +10,8 @@ from django.test import Client
 from django.utils import translation
 
 from django_redis_streams.operations import groups
-from tests import states
-from tests.proxies import Proxy
+from tests.support import states
+from tests.support.proxies import Proxy
 
 from . import site
 from .test_html import Inline

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.admin.utils import quote
 from django.test import Client
 
-from tests import states
+from tests.support import states
 
 from . import site
 

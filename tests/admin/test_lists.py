@@ -13,7 +13,7 @@ from django_redis_streams import inspection
 from django_redis_streams.admin.message_admin import MessageAdmin
 from django_redis_streams.inspection import paging
 from django_redis_streams.outcomes import Failure, Reason
-from tests import states
+from tests.support import states
 
 from . import site
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django_redis_streams import connections, inspection
 from django_redis_streams.operations import dead_letters
 from django_redis_streams.wire import Carried, carry
-from tests import states
+from tests.support import states
 
 from . import site
 

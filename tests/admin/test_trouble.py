@@ -11,7 +11,7 @@ from django.contrib.admin.utils import quote
 from django.test import Client
 
 from django_redis_streams.connections.link import KeptLink
-from tests.servers import Server
+from tests.support.servers import Server
 
 from . import site
 

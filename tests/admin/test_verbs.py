@@ -15,8 +15,8 @@ from django_redis_streams.admin import verbs
 from django_redis_streams.admin.kinds import DEAD_LETTERS
 from django_redis_streams.admin.listing import Listing
 from django_redis_streams.wire import uncarry
-from tests import states
-from tests.proxies import Proxy
+from tests.support import states
+from tests.support.proxies import Proxy
 
 from . import site
 

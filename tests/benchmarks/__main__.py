@@ -9,7 +9,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from tests.servers import Server, ServerMissing
+from tests.support.servers import Server, ServerMissing
 
 from .bench import Bench
 from .figures import FIGURES, CannotMeasure, Figure

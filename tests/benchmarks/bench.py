@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import redis
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 from .figures import CannotMeasure, Comparison, Series
 from .machine import Foreign, pin, server_core, worker_core

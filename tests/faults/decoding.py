@@ -18,7 +18,7 @@ from django_redis_streams.worker.execution import executor
 from django_redis_streams.worker.supervisor import overdue
 from django_redis_streams.worker.supervisor import rescuer as warden
 
-from ..obedient_handlers import die, once
+from ..support.obedient_handlers import die, once
 
 _decode_all = executor.decode_all
 overdue._OWN_WORK = 1.0

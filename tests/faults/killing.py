@@ -18,7 +18,7 @@ from django_redis_streams.connections.link import Link
 from django_redis_streams.store.scripts import script
 from django_redis_streams.worker.consumer.consumer import Consumer
 
-from ..obedient_handlers import die, once
+from ..support.obedient_handlers import die, once
 
 PROMOTE = script("promote").digest.encode()
 

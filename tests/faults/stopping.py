@@ -11,7 +11,7 @@ from pathlib import Path
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 
-from ..obedient_handlers import note, obey
+from ..support.obedient_handlers import note, obey
 
 
 def seconds(message: Message) -> float:

@@ -26,10 +26,10 @@ from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.services.shortening import Shortening
 from django_redis_streams.worker.system.clock import ServerClock
 
-from .. import states
-from ..servers import Server
-from ..waiting import wait_until
-from ..workers import Worker, working
+from ..support import states
+from ..support.servers import Server
+from ..support.waiting import wait_until
+from ..support.workers import Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ..books import books, letters, totals
-from ..waiting import wait_until
-from ..workers import Fleet
+from ..support.books import books, letters, totals
+from ..support.waiting import wait_until
+from ..support.workers import Fleet
 from . import row
 
 Raw = Any
@@ -54,7 +54,7 @@ def assert_buried(raw: Raw, count: int, how: str) -> None:
     assert len(found) == count
     for each in found:
         assert each.metadata["reason"] == "crashed the worker"
-        assert each.metadata["handler"] == "tests.obedient_handlers._declare.<locals>.run"
+        assert each.metadata["handler"] == "tests.support.obedient_handlers._declare.<locals>.run"
         assert how in each.metadata["error"]
     assert not raw.exists(SUSPECTS)
 

@@ -13,9 +13,9 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.worker.consumer.unsettled import Ledger
 
-from ..books import letters, totals
-from ..waiting import wait_until
-from ..workers import Worker, working
+from ..support.books import letters, totals
+from ..support.waiting import wait_until
+from ..support.workers import Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams", "hasty")
 

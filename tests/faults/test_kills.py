@@ -12,9 +12,9 @@ import pytest
 
 from django_redis_streams import publish
 
-from ..books import books, letters, totals
-from ..waiting import wait_until
-from ..workers import Fleet
+from ..support.books import books, letters, totals
+from ..support.waiting import wait_until
+from ..support.workers import Fleet
 from . import row
 
 Raw = Any

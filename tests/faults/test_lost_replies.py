@@ -15,11 +15,11 @@ from django_redis_streams.message import Message
 from django_redis_streams.store.scripts import script
 from django_redis_streams.worker.consumer import consumer
 
-from ..books import books, letters, totals
-from ..proxies import Proxy
-from ..servers import Server
-from ..waiting import wait_until
-from ..workers import working
+from ..support.books import books, letters, totals
+from ..support.proxies import Proxy
+from ..support.servers import Server
+from ..support.waiting import wait_until
+from ..support.workers import working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 

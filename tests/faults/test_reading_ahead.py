@@ -17,10 +17,10 @@ from django_redis_streams.message import Message
 from django_redis_streams.worker.consumer import unsettled as ledger
 from django_redis_streams.worker.consumer.reader import Reader
 
-from ..books import totals
-from ..proxies import Proxy
-from ..waiting import wait_until
-from ..workers import Worker, working
+from ..support.books import totals
+from ..support.proxies import Proxy
+from ..support.waiting import wait_until
+from ..support.workers import Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams", "hasty")
 

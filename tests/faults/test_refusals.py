@@ -11,10 +11,10 @@ from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 
-from ..books import books, letters, totals
-from ..servers import Server
-from ..waiting import wait_until
-from ..workers import working
+from ..support.books import books, letters, totals
+from ..support.servers import Server
+from ..support.waiting import wait_until
+from ..support.workers import working
 from . import row
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")

@@ -16,10 +16,10 @@ from django_redis_streams.worker.consumer import connection as session
 from django_redis_streams.worker.services import service
 from django_redis_streams.worker.services.service import Service
 
-from ..books import Books, books, letters, totals
-from ..servers import Server
-from ..waiting import wait_until
-from ..workers import Worker, working
+from ..support.books import Books, books, letters, totals
+from ..support.servers import Server
+from ..support.waiting import wait_until
+from ..support.workers import Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 

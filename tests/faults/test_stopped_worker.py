@@ -13,9 +13,9 @@ import pytest
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 
-from ..books import books, letters, totals
-from ..waiting import wait_until
-from ..workers import Fleet, working
+from ..support.books import books, letters, totals
+from ..support.waiting import wait_until
+from ..support.workers import Fleet, working
 from . import row
 
 Raw = Any

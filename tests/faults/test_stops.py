@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ..books import books, totals
-from ..waiting import wait_until
-from ..workers import Fleet
+from ..support.books import books, totals
+from ..support.waiting import wait_until
+from ..support.workers import Fleet
 
 Raw = Any
 # The share of the messages that are done at the latest moment. The rest is for what a worker does until it has heard.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 HERE = Path(__file__).parent
 TSC = HERE / "node_modules/.bin/tsc"

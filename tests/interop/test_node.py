@@ -8,9 +8,9 @@ import pytest
 
 from django_redis_streams import Message, Reject, handler, publish, publish_many
 from django_redis_streams.operations import dead_letters
-from tests.books import letters, totals
-from tests.waiting import wait_until
-from tests.workers import Fleet, drain, working
+from tests.support.books import letters, totals
+from tests.support.waiting import wait_until
+from tests.support.workers import Fleet, drain, working
 
 from .conftest import Node
 

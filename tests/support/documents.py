@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 _PART = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$|^<!-- check\n(?P<check>.*?)^-->$", re.DOTALL | re.MULTILINE)
 _CELL = re.compile(r"(?<!\\)\|")

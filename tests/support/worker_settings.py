@@ -3,7 +3,7 @@
 import json
 import os
 
-from .settings import *  # noqa: F403  the same project, with other streams
+from ..settings import *  # noqa: F403  the same project, with other streams
 
 INSTALLED_APPS = [each for each in INSTALLED_APPS if not each.startswith("testproject")]  # noqa: F405  of above
 if "TEST_DATABASE" in os.environ:
@@ -11,5 +11,5 @@ if "TEST_DATABASE" in os.environ:
 REDIS_STREAMS = {
     "CONNECTIONS": {"default": {"URL": os.environ["TEST_REDIS_URL"]}},
     "STREAMS": json.loads(os.environ["TEST_STREAMS"]),
-    "HANDLER_MODULES": ["tests.obedient_handlers", *filter(None, os.environ.get("TEST_HANDLERS", "").split())],
+    "HANDLER_MODULES": ["tests.support.obedient_handlers", *filter(None, os.environ.get("TEST_HANDLERS", "").split())],
 }

@@ -27,7 +27,7 @@ from django_redis_streams.worker.services.statistics import Statistics
 from django_redis_streams.worker.shared.scoreboard import Slots
 from django_redis_streams.worker.stop import Stop
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 class Worker:
@@ -140,7 +140,7 @@ class Fleet:
             [sys.executable, "-m", "django", "runconsumers", *arguments],
             env={
                 **os.environ,
-                "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
+                "DJANGO_SETTINGS_MODULE": "tests.support.worker_settings",
                 "PYTHONPATH": str(ROOT),
                 "PYTHONUNBUFFERED": "1",
                 "TEST_REDIS_URL": self.url,
