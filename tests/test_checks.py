@@ -90,6 +90,17 @@ def test_empty_project_has_no_findings(settings):
     assert found(deploy=True) == []
 
 
+@pytest.mark.parametrize("name", ["REDIS_STREAM", "REDIS_STREAMES", "REDISSTREAMS"])
+def test_a_misspelt_setting_is_told(settings, name):
+    """Without it nothing is declared, and nothing else would say why."""
+    settings.REDIS_STREAMS = None
+    del settings.REDIS_STREAMS
+    setattr(settings, name, {"STREAMS": {"orders": {}}})
+    ((identity, text),) = found()
+    assert identity == "W001"
+    assert text.startswith(f"The settings have {name} and no REDIS_STREAMS: no stream is declared.")
+
+
 @pytest.mark.parametrize(
     ("given", "identity"),
     [

@@ -70,6 +70,7 @@ WORDS = {
     "UUID",
     "VALUE",
     "VISUAL",
+    "WARNING",
 }
 WORDS |= set(re.findall(r"\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
 

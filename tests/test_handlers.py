@@ -184,9 +184,9 @@ class Callable:
     [
         (yields, "it yields, so a call would run none of it"),
         (yields_async, "it yields, so a call would run none of it"),
-        (lambda: None, "expected a function of one argument, the message (too many positional arguments)"),
-        (lambda one, two: (one, two), "missing a required argument: 'two'"),
-        (lambda *, message: message, "expected a function of one argument"),
+        (lambda: None, "test_handlers.<lambda>: it can't be called with one argument, as its arguments are ()."),
+        (lambda one, two: (one, two), "as its arguments are (one, two)."),
+        (lambda *, message: message, "Expected a function that takes the message"),
         (Callable, "expected a function."),
         (Callable(), "expected a function."),
         ("charge", "expected a function."),

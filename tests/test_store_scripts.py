@@ -25,6 +25,7 @@ from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.observe.counters import watch
 from django_redis_streams.store.scripts import all_scripts, run, script
 
+from .support.documents import ROOT, page
 from .support.servers import Server
 from .support.waiting import wait_until
 
@@ -627,3 +628,19 @@ def test_what_is_claimed_may_lie_between_what_others_have(raw: Raw, link: Link) 
     ]  # fmt: skip
     times = {each["message_id"]: each["times_delivered"] for each in raw.xpending_range(MAIN, "billing", "-", "+", 9)}
     assert times == {"1-1": 1, "2-1": 1, "3-1": 1, "4-1": 1, "5-1": 1, "6-1": 2}
+
+
+def test_the_acl_that_is_documented_allows_every_command(raw: Raw) -> None:
+    """Of all scripts, and of what is asked for without one; what empties a server for tests is left out."""
+    allowed = set()
+    rules = page("docs/connections.md").text.partition("redis-cli ACL SETUSER")[2].partition("\n")[0]
+    for word in re.findall(r" \+(\S+)", rules):
+        allowed |= set(raw.acl_cat(word[1:])) if word.startswith("@") else {word.partition("|")[0]}
+    allowed = {each.partition("|")[0] for each in allowed}
+    scripts = [each.source for each in all_scripts()]
+    store = ROOT / "django_redis_streams/store"
+    functions = [path.read_text() for path in store.rglob("*.py") if path.name != "erase.py"]
+    given = {each for text in scripts for each in re.findall(r"redis\.p?call\('(\w+)'", text)}
+    given |= {each for text in functions for each in re.findall(r"(?:call\(|\[)\"([A-Z]{3,})\"[,)\]]", text)}
+    assert {"xadd", "expire", "memory", "info"} < {each.lower() for each in given}
+    assert {each.lower() for each in given - {"BLOCK", "RETURNED"}} - allowed == set()

@@ -84,9 +84,12 @@ def _group(stream: StreamConfig, group: GroupConfig, members: Sequence[Handler])
         return
     unmatched = sorted(name for name in _published(stream.name) if found.find(name) is None)
     if unmatched and not group.unmatched_given:
+        taken = sorted({name for each in members for name in each.types})
         yield checks.Error(
-            f"{where} has no handler for {', '.join(unmatched)}, which models publish there.",
-            hint="Set its UNMATCHED to 'skip' or to 'dead-letter', or add a handler without type.",
+            f"{where} has no handler for {', '.join(unmatched)}, which models publish there. Its handlers take "
+            f"{', '.join(taken)}.",
+            hint="Correct the type of one, or add a handler without type. To leave these unhandled, set the group's "
+            "UNMATCHED to 'skip' or to 'dead-letter': this error is gone, too, where the default is said explicitly.",
             id=f"{TAG}.E012",
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
 
 from .. import conf, connections
 from ..exceptions import ConfigurationError
@@ -18,16 +19,16 @@ Check = Callable[..., list[CheckMessage]]
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E001 to E007."""
+    """E001 to E007, W001."""
     found = [Error(problem.message, hint=problem.hint or None, id=f"{TAG}.{problem.id}") for problem in conf.problems()]
-    return [*found, *_connections()]
+    return [*found, *_connections(), *_misspelt()]
 
 
 def when_settings_are_sound(check: Callable[[], Iterable[CheckMessage]]) -> Check:
     """A check that has nothing to say as long as `check_settings` has."""
 
     def checked(**_: Any) -> list[CheckMessage]:
-        return [] if check_settings() else list(check())
+        return [] if any(each.is_serious() for each in check_settings()) else list(check())
 
     return checked
 
@@ -41,3 +42,12 @@ def _connections() -> Iterator[CheckMessage]:
             connections.address(alias)
         except ConfigurationError as error:
             yield Error(str(error), id=f"{TAG}.E007")
+
+
+def _misspelt() -> Iterator[CheckMessage]:
+    if name := conf.misspelt():
+        yield CheckWarning(
+            f"The settings have {name} and no REDIS_STREAMS: no stream is declared.",
+            hint="Rename it to REDIS_STREAMS. Silence this where it is another package's.",
+            id=f"{TAG}.W001",
+        )

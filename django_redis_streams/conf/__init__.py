@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from django.conf import settings
+from django.conf import global_settings, settings
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
@@ -30,6 +31,7 @@ __all__ = [
     "get",
     "group",
     "hidden",
+    "misspelt",
     "nearest",
     "problems",
     "shown",
@@ -60,6 +62,14 @@ def get() -> Config:
 def problems() -> tuple[Problem, ...]:
     """What is wrong with `REDIS_STREAMS`, for the system checks; empty when nothing is."""
     return _parsed()[1]
+
+
+def misspelt() -> str:
+    """The name of a setting that is nearly REDIS_STREAMS, where that isn't there; else ""."""
+    if hasattr(settings, "REDIS_STREAMS"):
+        return ""
+    others = [name for name in dir(settings) if name.isupper() and not hasattr(global_settings, name)]
+    return next(iter(get_close_matches("REDIS_STREAMS", others, n=1, cutoff=0.8)), "")
 
 
 def usable() -> Config:

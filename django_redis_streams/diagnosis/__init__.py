@@ -15,6 +15,7 @@ from typing import Final
 
 from redis.exceptions import NoPermissionError
 
+from .. import conf
 from .clocks import difference, jumps
 from .consuming import consuming_findings
 from .findings import Finding, Kind, Level
@@ -37,6 +38,7 @@ def diagnose() -> Sequence[Finding]:
 
 
 def _findings(observed: Observed) -> Iterator[Finding]:
+    yield from _declared()
     for server in observed.servers:
         yield from server_findings(server)
         yield from difference(server)
@@ -48,6 +50,18 @@ def _findings(observed: Observed) -> Iterator[Finding]:
         for group in stream.groups:
             yield from consuming_findings(group)
             yield from pace_findings(group)
+
+
+def _declared() -> Iterator[Finding]:
+    if not conf.get().streams:
+        name = conf.misspelt()
+        yield Finding(
+            kind=Kind.NOTHING_DECLARED,
+            where="settings",
+            what="No stream is declared: nothing can be published or consumed.",
+            because=f"There is a setting {name}, and no REDIS_STREAMS." if name else "REDIS_STREAMS has no STREAMS.",
+            mend="Declare streams and their groups in REDIS_STREAMS.",
+        )
 
 
 def _unreadable(stream: str, error: Exception) -> Finding:

@@ -29,6 +29,7 @@ class Kind(StrEnum):
         kind.level = level
         return kind
 
+    NOTHING_DECLARED = "nothing-declared", Level.FAULT
     UNREACHABLE = "unreachable", Level.FAULT
     UNASKED = "unasked", Level.WARNING
     OLD_SERVER = "old-server", Level.FAULT

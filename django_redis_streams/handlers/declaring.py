@@ -109,13 +109,16 @@ def _exceptions(value: Any) -> tuple[type[Exception], ...]:
 
 def _check_function(function: Any) -> None:
     """Refuse what can't be called with one argument, and what only seems to run when it is called."""
+    name = f"{function.__module__}.{function.__qualname__}" if inspect.isroutine(function) else repr(function)
     if not inspect.isroutine(function):
-        raise HandlerError(f"@handler on {function!r}: expected a function.")
+        raise HandlerError(f"@handler on {name}: expected a function.")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise HandlerError(f"@handler on {function!r}: it yields, so a call would run none of it. Expected a function.")
+        raise HandlerError(f"@handler on {name}: it yields, so a call would run none of it. Expected a function.")
+    signature = inspect.signature(function)
     try:
-        inspect.signature(function).bind(None)
-    except TypeError as error:
+        signature.bind(None)
+    except TypeError:
         raise HandlerError(
-            f"@handler on {function!r}: expected a function of one argument, the message ({error})."
+            f"@handler on {name}: it can't be called with one argument, as its arguments are {signature}. "
+            "Expected a function that takes the message, such as `def charge(message)`."
         ) from None
