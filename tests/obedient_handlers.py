@@ -19,7 +19,7 @@ from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store import redeliver
-from django_redis_streams.worker import consumer, promoter
+from django_redis_streams.worker import consumer, promoter, session
 
 # What handlers have leaked.
 kept: list[bytes] = []
@@ -121,6 +121,7 @@ redeliver.LEASE_MS = 200
 promoter._SELDOM = 0.1
 # Longer than usual, it shows whether a blocked read is ended by a stop.
 consumer.BLOCK_MS = int(os.environ.get("TEST_BLOCK_MS", consumer.BLOCK_MS))
+session._TIMEOUT = consumer.BLOCK_MS / 1_000 + 5
 
 # Each group has one, but those called `nobody`.
 for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():

@@ -66,7 +66,7 @@ def assert_buried(raw: Raw, count: int, how: str) -> None:
 @pytest.mark.parametrize(
     ("do", "how"),
     [
-        ("segfault", "SIGSEGV"),
+        pytest.param("segfault", "SIGSEGV", marks=pytest.mark.slow),
         ("exit-hard:0", "exit code 0"),
         pytest.param("exit-hard:3", "exit code 3", marks=pytest.mark.slow),
         pytest.param("die", "SIGKILL", marks=pytest.mark.slow),
@@ -220,13 +220,13 @@ def test_neighbours_of_a_handler_that_does_not_return_finish_what_they_run(
 ) -> None:
     """Once: they have --shutdown-timeout for it, and meanwhile a replacement takes on the rest."""
     declare({"other": {**GROUP, "TIMEOUT": 60}}, TIMEOUT=0.5, MAX_RETRIES=0)
-    publish(raw, "sleep-for:billing:600", "sleep-for:other:3", "ok")
+    publish(raw, "sleep-for:billing:600", "sleep-for:other:2", "ok")
     worker = fleet.start()
     wait_until(lambda: totals(raw) == {"acknowledged": 2, "dead-lettered": 1})
     wait_until(lambda: totals(raw, "other") == {"acknowledged": 3})
     worker.terminate()
     fleet.finish(worker)
-    assert runs(fleet, "sleep-for:other:3", "other") == [1]
+    assert runs(fleet, "sleep-for:other:2", "other") == [1]
 
 
 def test_of_a_batch_that_does_not_return_each_message_is_run_alone(raw: Raw, fleet: Fleet, declare: Any) -> None:
