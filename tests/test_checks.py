@@ -138,6 +138,7 @@ def test_findings_name_the_nearest_key(declare):
     ]
 
 
+@pytest.mark.django_db  # from Django 6.1 on `check` asks the database whether it has JSON fields
 def test_check_command_fails_on_an_error(declare):
     """As with every system check: what is wrong keeps the project from starting."""
     declare({"orders": {"MAXLEN": 0}})

@@ -38,11 +38,19 @@ FORKING = (
     "fork-in-database-thread",
     "fork-in-receiver",
 )
+# Their ways are those of others: of a function, and of coroutines and batches.
+SELDOM = ("fork-atomic", "fork-async-batch")
 CODES = {"return": 0, "exit": 3, "raise": 1}
 
 
 @pytest.mark.parametrize(
-    ("type_", "do"), [("fork", "raise"), ("fork", "return"), *((each, "exit") for each in FORKING)]
+    ("type_", "do"),
+    [
+        ("fork", "raise"),
+        ("fork", "return"),
+        *((each, "exit") for each in FORKING if each not in SELDOM),
+        *(pytest.param(each, "exit", marks=pytest.mark.slow) for each in SELDOM),
+    ],
 )
 def test_a_child_that_leaves_the_handler_ends(raw: Raw, fleet: Fleet, type_: str, do: str) -> None:
     """By the exit code of a process that ends so, having run and settled nothing: all is handled once, by the worker.

@@ -16,6 +16,7 @@ from django.test import override_settings
 
 from django_redis_streams import connections
 
+from .faults import row
 from .support.books import totals
 from .support.waiting import wait_until
 from .support.workers import ROOT, Fleet
@@ -53,7 +54,7 @@ def pids(fleet: Fleet, what: str) -> list[int]:
 LEFT = ("process", "daemon", "deaf", "program", "session", "orphan", "executor")
 
 
-@pytest.mark.parametrize("what", LEFT)
+@pytest.mark.parametrize("what", row(LEFT, often=("process", "deaf", "session", "orphan", "executor")))
 def test_what_a_handler_leaves_behind_ends_with_the_worker(raw: Raw, fleet: Fleet, what: str) -> None:
     """Also in a session of its own or without a parent; and so nobody waits for the end of the worker's output."""
     publish(raw, "leave", what=what, then="return")
@@ -68,7 +69,7 @@ def test_what_a_handler_leaves_behind_ends_with_the_worker(raw: Raw, fleet: Flee
     assert (f"({left})" in said) == (what in {"deaf", "orphan"})
 
 
-@pytest.mark.parametrize("what", ["process", "daemon", "deaf", "program", "session"])
+@pytest.mark.parametrize("what", row(["process", "daemon", "deaf", "program", "session"], often=["deaf", "session"]))
 def test_what_a_handler_leaves_behind_ends_with_its_process(raw: Raw, fleet: Fleet, what: str) -> None:
     """However that ends; the worker goes on."""
     publish(raw, "leave", what=what, then="die")

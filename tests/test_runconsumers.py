@@ -123,7 +123,7 @@ def test_drain_waits_for_what_another_process_is_running(raw: Raw, fleet: Fleet,
     publish(raw, f"wait:{finish}")
     other = fleet.start()
     wait_until(lambda: fleet.noted("began"))
-    drain = fleet.start("--drain")
+    drain = fleet.start("--drain", TEST_BLOCK_MS="100")
     reads = raw.info("commandstats")["cmdstat_xreadgroup"]["calls"]
     wait_until(lambda: raw.info("commandstats")["cmdstat_xreadgroup"]["calls"] > reads + 6, "it reads, in vain")
     assert drain.poll() is None
@@ -150,7 +150,7 @@ def test_a_stop_while_the_server_refuses_to_write_says_so(raw: Raw, fleet: Fleet
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("most", [1, 7])
+@pytest.mark.parametrize("most", [1, pytest.param(7, marks=pytest.mark.slow)])
 def test_max_messages_ends_each_process_after_so_many(raw: Raw, fleet: Fleet, most: int) -> None:
     """At once, not when the next message comes; the rest is left for others."""
     publish(raw, *["ok"] * 7)

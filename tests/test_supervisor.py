@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -70,27 +69,15 @@ def assert_handed_back(raw: Raw, count: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_worker_stops_at_once(raw: Raw, fleet: Fleet, number: signal.Signals) -> None:
-    """In under a second, however long it would have waited for a message; a terminal signals all of its processes.
-
-    Unless the machine has something else to do just then: so it may try again.
-    """
-    assert any(seconds_to_stop(raw, fleet, number) < 1 for _ in range(5))
-
-
-def seconds_to_stop(raw: Raw, fleet: Fleet, number: signal.Signals) -> float:
-    """How long an idle worker takes, which leaves nothing behind."""
-    worker = fleet.start("--processes", "2", TEST_BLOCK_MS="5000")
+    """Long before its read for a message is over, and it leaves nothing; a terminal signals all of its processes."""
+    worker = fleet.start("--processes", "2", TEST_BLOCK_MS="50000")
     wait_until(lambda: consuming(raw, 2))
-    began = time.monotonic()
     os.killpg(worker.pid, number)
-    said = fleet.finish(worker)
-    taken = time.monotonic() - began
-    assert "Traceback" not in said
+    assert "Traceback" not in fleet.finish(worker, deadline=20)
     assert {each["name"] for each in raw.xinfo_consumers("orders", "billing")} <= {"returned"}
-    return taken
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_busy_worker_finishes_what_it_runs_and_hands_back_the_rest(
     raw: Raw, fleet: Fleet, busy: Any, number: signal.Signals
 ) -> None:
@@ -154,7 +141,9 @@ def test_a_process_that_dies_is_replaced_ever_later_until_a_message_is_settled(r
     assert last == first
 
 
-@pytest.mark.parametrize("do", ["die-once:{}", "exit-hard-once:{}:0", "exit-hard-once:{}:1"])
+@pytest.mark.parametrize(
+    "do", ["die-once:{}", "exit-hard-once:{}:0", pytest.param("exit-hard-once:{}:1", marks=pytest.mark.slow)]
+)
 def test_what_a_dead_process_held_is_handed_back_at_once(raw: Raw, fleet: Fleet, tmp_path: Path, do: str) -> None:
     """However it died, nobody waits for CLAIM_IDLE: the next process claims it, and the others are settled."""
     pipeline = raw.pipeline()

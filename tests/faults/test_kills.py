@@ -43,7 +43,7 @@ AGAIN: dict[str, set[str]] = {
 }
 
 
-OFTEN = ("read", "handled", "before:ack", "after:ack", "after:retry", "before:bury", "after:bury", "after:promote")
+OFTEN = ("read", "handled", "after:ack", "before:bury", "after:promote")
 
 
 @pytest.mark.parametrize("step", row(AGAIN, often=OFTEN))
@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(raw: Raw, fleet: Flee
 
 
 @pytest.mark.usefixtures("streams")
-@pytest.mark.parametrize("step", ["before:promote", "after:promote"])
+@pytest.mark.parametrize("step", row(["before:promote", "after:promote"], often=["after:promote"]))
 def test_a_promoter_that_is_killed_loses_and_doubles_no_delayed_message(
     raw: Raw, fleet: Fleet, tmp_path: Path, step: str
 ) -> None:

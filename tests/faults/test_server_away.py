@@ -66,7 +66,14 @@ def pause(server: Server) -> None:
     server.cont()
 
 
-@pytest.mark.parametrize("away", [Server.restart, kill_and_start, pause], ids=["restart", "kill -9", "pause"])
+@pytest.mark.parametrize(
+    "away",
+    [
+        pytest.param(Server.restart, id="restart", marks=pytest.mark.slow),
+        pytest.param(kill_and_start, id="kill -9"),
+        pause,
+    ],
+)
 def test_all_that_was_published_is_handled(
     own_server: Server, runs: Counter[int], monkeypatch: pytest.MonkeyPatch, away: Callable[[Server], None]
 ) -> None:

@@ -18,8 +18,8 @@ from django.conf import settings
 from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store.consume import promote as redeliver
-from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.store.consume import promote
+from django_redis_streams.worker.consumer import connection, consumer
 from django_redis_streams.worker.services import promoter
 
 # What handlers have leaked.
@@ -118,10 +118,11 @@ def _declare(stream: str, group: str) -> None:
 
 
 # A promoter's lease outlives it: for less time than usual, so that tests are quick.
-redeliver.LEASE_MS = 200
+promote.LEASE_MS = 200
 promoter._SELDOM = 0.1
 # Longer than usual, it shows whether a blocked read is ended by a stop.
 consumer.BLOCK_MS = int(os.environ.get("TEST_BLOCK_MS", consumer.BLOCK_MS))
+connection._TIMEOUT = consumer.BLOCK_MS / 1_000 + 5
 
 # Each group has one, but those called `nobody`.
 for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():

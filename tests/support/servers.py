@@ -91,6 +91,9 @@ class Server:
             "unixsocket": str(self.socket),
             "port": "0",
             "appendonly": "yes",
+            # What it has written outlives it; only a crash of the whole machine would need more. A disk that is busy
+            # would hold the server up for longer than its clients wait.
+            "appendfsync": "no",
             "save": "",
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
