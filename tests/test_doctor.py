@@ -472,7 +472,7 @@ def test_messages_of_dead_consumers_are_found(streams: Streams, raw: Raw) -> Non
     wait_until(lambda: "held-by-dead" in examined(), "the silence")
     found = examined(1)
     assert "1 dead consumers hold 2 messages: deceased" in found["held-by-dead"]["what"]
-    assert "manage.py streams claim orders:billing" in found["held-by-dead"]["mend"]
+    assert "manage.py streams release orders:billing" in found["held-by-dead"]["mend"]
 
 
 def test_suspects_are_a_warning(streams: Streams, raw: Raw) -> None:

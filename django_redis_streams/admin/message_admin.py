@@ -128,9 +128,9 @@ class MessageAdmin(ReadOnlyAdmin):
         """Whether this user may publish now."""
         return self.may(request, "publish")
 
-    def has_claim_permission(self, request: HttpRequest) -> bool:
-        """Whether this user may hand back."""
-        return self.may(request, "claim")
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        """Whether this user may release."""
+        return self.may(request, "release")
 
     def may(self, request: HttpRequest, verb: str) -> bool:
         """Whether this user has the permission of a verb's name."""

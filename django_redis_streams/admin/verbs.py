@@ -22,7 +22,7 @@ from ..operations import dead_letters, waiting
 from ..store.operate.bulk import Answers
 from .problems import EXPECTED, told
 
-__all__ = ["CLAIM", "DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "REPLAY", "Done", "Verb"]
+__all__ = ["DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "RELEASE", "REPLAY", "Done", "Verb"]
 
 # A stream, or a stream and a group: what one call of a function is about.
 Place = tuple[str, ...]
@@ -82,11 +82,11 @@ def _why_not_replay(row: DeadLetter) -> NotReplayable | None:
     return dead_letters.why_not_replayable(conf.stream(row.stream), row.group, ours=row.ours)
 
 
-def _why_not_claim(row: PendingMessage) -> StreamsError | None:
+def _why_not_release(row: PendingMessage) -> StreamsError | None:
     if row.claim_idle is None:
         return StreamsError(_("Its group isn't declared here: how long its consumers may be silent isn't known."))
     if row.returned:
-        return StreamsError(_("It was handed back before: the next free worker takes it."))
+        return StreamsError(_("It was released before: the next free worker takes it."))
     if not row.stale:
         return StreamsError(_("Its consumer was heard of within CLAIM_IDLE: it may be running the message now."))
     return None
@@ -191,24 +191,22 @@ DISCARD_DELAYED = Verb(
     why_not=lambda _: None,
 )
 
-CLAIM = Verb(
-    name="claim",
-    button=gettext_lazy("Hand back"),
-    action=gettext_lazy("Hand back selected %(verbose_name_plural)s"),
-    question=lambda count: ngettext(
-        "Hand back %(count)d pending message?", "Hand back %(count)d pending messages?", count
-    ),
+RELEASE = Verb(
+    name="release",
+    button=gettext_lazy("Release"),
+    action=gettext_lazy("Release selected %(verbose_name_plural)s"),
+    question=lambda count: ngettext("Release %(count)d pending message?", "Release %(count)d pending messages?", count),
     consequence=gettext_lazy(
         "Each is taken from its silent consumer, and the next free worker of its group runs it at once. If that "
         "consumer still lives and runs it, it is run twice."
     ),
     tell=lambda count: ngettext(
-        "%(count)d pending message was handed back.", "%(count)d pending messages were handed back.", count
+        "%(count)d pending message was released.", "%(count)d pending messages were released.", count
     ),
-    log=gettext_lazy("Handed back."),
+    log=gettext_lazy("Released."),
     flag=CHANGE,
     place=lambda row: (row.stream, row.group),
     identity=lambda row: (row.place, row.entry_id, row.consumer),
-    ask=lambda place, entries, _: waiting.release(place[0], place[1], entries),
-    why_not=_why_not_claim,
+    ask=lambda place, entries, by: waiting.release(place[0], place[1], entries, by=by),
+    why_not=_why_not_release,
 )

@@ -106,7 +106,7 @@ def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
             where=group.where,
             what=f"{len(dead):,} dead consumers hold {held:,} messages: {some}.",
             because=f"XINFO CONSUMERS: silent for more than twice CLAIM_IDLE, {group.config.claim_idle:g} s.",
-            mend=f"Start a worker, which claims them; or manage.py streams claim {group.where}.",
+            mend=f"Start a worker, which claims them; or manage.py streams release {group.where}.",
         )
 
 

@@ -26,7 +26,7 @@ DONE = {
     ("retryingmessage", "discard"): ("1 retrying message was discarded.", "Discarded.", DELETION),
     ("delayedmessage", "publish"): ("1 delayed message was published.", "Published before it was due.", CHANGE),
     ("delayedmessage", "discard"): ("1 delayed message was discarded.", "Discarded.", DELETION),
-    ("pendingmessage", "claim"): ("1 pending message was handed back.", "Handed back.", CHANGE),
+    ("pendingmessage", "release"): ("1 pending message was released.", "Released.", CHANGE),
 }
 
 
@@ -124,11 +124,11 @@ def test_a_second_press_finds_it_gone(keys: dict[str, str], raw: Any, browser: C
     assert LogEntry.objects.count() == raw.xlen("{orders}:redelivery:billing") == 1
 
 
-def test_a_message_that_is_held_is_not_handed_back(keys: dict[str, str], raw: Any, browser: Client) -> None:
+def test_a_message_that_is_held_is_not_released(keys: dict[str, str], raw: Any, browser: Client) -> None:
     """Its consumer was heard of within CLAIM_IDLE."""
     entry_id = keys["pendingmessage"].rpartition("/")[2]
     raw.xclaim("orders", "analytics", "box-1", 0, [entry_id], idle=5_000, justid=True)
-    fields = {"action": "claim", site.SELECTED: keys["pendingmessage"], "confirmed": "yes"}
+    fields = {"action": "release", site.SELECTED: keys["pendingmessage"], "confirmed": "yes"}
     answer = site.post(browser, site.url("pendingmessage"), **fields)
     assert "was heard of within CLAIM_IDLE" in site.told(answer)
     assert raw.xpending_range("orders", "analytics", "-", "+", 1)[0]["consumer"] == "box-1"

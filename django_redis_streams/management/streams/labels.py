@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from ... import conf
 
-__all__ = ["Place", "any_place", "place", "places"]
+__all__ = ["Place", "add_groups", "any_place", "place", "places"]
 
 # A stream and a group.
 Place = tuple[str, str]
+
+
+def add_groups(parser: CommandParser) -> None:
+    """Let groups be named; without any, it is about all."""
+    parser.add_argument("groups", nargs="*", metavar="stream:group", help="Which groups (default: all).")
 
 
 def place(name: str) -> Place:

@@ -104,7 +104,7 @@ def _about(standing: Standing) -> str:
         case PendingMessage() as row:
             stale = ", stale" if row.stale else ""
             gone = ", its body is gone" if row.body_gone else ""
-            held = "handed back" if row.returned else f"at {row.consumer}"
+            held = "released" if row.returned else f"at {row.consumer}"
             return f", {held}, idle {row.idle:.0f} s{stale}, deliveries: {row.deliveries}{gone}"
         case RetryingMessage() as row:
             return f", due {_iso(row.due)}, attempts: {row.attempts}, last of {row.handler or '-'}"
