@@ -22,7 +22,7 @@ from django.dispatch import Signal
 from django.test.utils import isolate_apps
 from django.utils.module_loading import import_string
 
-from django_redis_streams import Message, handler, handlers, inspection, publish, publishes, read, signals
+from django_redis_streams import Message, follow, handler, handlers, inspection, publish, publishes, signals
 from django_redis_streams.conf import schema
 from django_redis_streams.diagnosis import Kind
 from django_redis_streams.metrics import names
@@ -142,7 +142,7 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/commands.md", "Tail", options(below("streams", "tail"))),
     ("docs/commands.md", "Show", options(below("streams", "show"))),
     ("docs/commands.md", "Where it stands", list(inspection.State)),
-    ("docs/following.md", "Reading without a group", arguments_of(read)),
+    ("docs/following.md", "Following without a group", arguments_of(follow)),
     ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
     ("docs/handlers.md", "The message", attributes()),
     ("docs/handlers.md", "Options", arguments_of(handler, "stream")),

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ...following import read
+from ...following import follow
 from ...inspection import visible
 from ...keys import DEFAULT_LANE
 from ...message import Message
@@ -32,7 +32,7 @@ def _add_arguments(parser: CommandParser) -> None:
 def _run(options: Mapping[str, Any]) -> Result:
     try:
         # Asks the server already: what can't be followed is an error before the first line.
-        messages = read(options["stream"], after=options["after"], lane=options["lane"], block=options["block"])
+        messages = follow(options["stream"], after=options["after"], lane=options["lane"], block=options["block"])
     except ValueError as error:
         raise CommandError(str(error), returncode=2) from error
     line = _as_json if options["json"] else _as_text
