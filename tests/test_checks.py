@@ -265,7 +265,7 @@ def test_model_that_is_not_there(declare):
 @pytest.mark.parametrize("field", ["titel", "readers", "scan"])
 def test_field_that_cannot_be_published(declare, field):
     """In `MODELS` it is found here; the decorator finds it itself."""
-    declare({"orders": {"MODELS": {"catalogue.Book": {"fields": [field]}}}})
+    declare({"orders": {"MODELS": {"catalogue.Book": {"FIELDS": [field]}}}})
     ((identity, text),) = found()
     assert identity == "E021"
     assert f"catalogue.Book can't publish the field {field!r}" in text
@@ -283,7 +283,7 @@ def test_model_of_an_undeclared_stream(declare):
 
 def test_event_that_is_published_twice(declare):
     """By a decorator and by the settings, say: each group would do everything twice."""
-    declare({"orders": {"MODELS": {"catalogue.Book": {"on": ["created"]}}}})
+    declare({"orders": {"MODELS": {"catalogue.Book": {"ON": ["created"]}}}})
     publishes("orders", on=["created", "deleted"])(Book)
     ((identity, text),) = found()
     assert identity == "W020"
