@@ -388,7 +388,7 @@ def test_embedded_server_is_for_development(declare, tmp_path, monkeypatch):
     assert ids() == []
     ((identity, text),) = found(deploy=True)
     assert identity == "E030"
-    assert "Connection 'default' is embedded://" in text
+    assert "Connection 'default': The server is one for development" in text
 
 
 def test_server_that_would_lose_messages(streams, make_server):
@@ -397,7 +397,7 @@ def test_server_that_would_lose_messages(streams, make_server):
     streams({}, URL=server.url)
     (evicts, evicts_text), (forgets, forgets_text) = found(deploy=True)
     assert (evicts, forgets) == ("W033", "W034")
-    assert "maxmemory-policy 'allkeys-lru'" in evicts_text
+    assert "maxmemory_policy:allkeys-lru" in evicts_text
     assert "Set appendonly to yes." in forgets_text
 
 
@@ -406,7 +406,7 @@ def test_server_that_may_not_be_asked(streams, server):
     streams({}, URL=server.user("app", "s3cret", "+@all", "-info", "~*"))
     ((identity, text),) = found(deploy=True)
     assert identity == "W031"
-    assert "Allow the command INFO" in text
+    assert "Allow the user of the connection INFO" in text
     assert "s3cret" not in text
 
 
@@ -432,6 +432,10 @@ def answering(reply=b""):
         done.set()
 
 
+# What else the findings need of a server.
+TOLD = "\r\nmaxmemory:0\r\nrole:master"
+
+
 def info(text):
     """INFO's reply."""
     return f"${len(text)}\r\n{text}\r\n".encode()
@@ -440,10 +444,11 @@ def info(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("redis_version:6.0.16\r\nmaxmemory_policy:noeviction\r\naof_enabled:1", ["W032"]),
-        ("redis_version:6.2.0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1", []),
-        ("redis_version:10.0.0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1", []),
-        ("redis_version:unstable\r\nmaxmemory_policy:noeviction\r\naof_enabled:0", ["W031", "W034"]),
+        (f"redis_version:6.0.16\r\nmaxmemory_policy:noeviction\r\naof_enabled:1{TOLD}", ["W032"]),
+        (f"redis_version:6.2.0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1{TOLD}", []),
+        (f"redis_version:10.0.0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1{TOLD}", []),
+        (f"redis_version:unstable\r\nmaxmemory_policy:noeviction\r\naof_enabled:0{TOLD}", ["W031", "W034"]),
+        ("redis_version:6.2.0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1", ["W031"]),
         ("# Server\r\n", ["W031"]),
     ],
 )

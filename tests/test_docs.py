@@ -24,7 +24,7 @@ from django.utils.module_loading import import_string
 
 from django_redis_streams import Message, follow, handler, handlers, inspection, publish, publishes, signals
 from django_redis_streams.conf import schema
-from django_redis_streams.diagnosis import Kind
+from django_redis_streams.diagnosis import Code
 from django_redis_streams.metrics import names
 from django_redis_streams.outcomes import Reason
 from django_redis_streams.testing import drain
@@ -138,7 +138,7 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ),
     ("docs/commands.md", "Publish", options(below("streams", "publish"))),
     ("docs/troubleshooting.md", "Troubleshooting", options(below("streams", "doctor"))),
-    ("docs/troubleshooting.md", "All findings", list(Kind)),
+    ("docs/troubleshooting.md", "All findings", list(Code)),
     ("docs/commands.md", "Tail", options(below("streams", "tail"))),
     ("docs/commands.md", "Show", options(below("streams", "show"))),
     ("docs/commands.md", "Where it stands", list(inspection.State)),
@@ -227,11 +227,11 @@ def test_each_finding_has_the_level_that_is_told() -> None:
     """And each symptom leads to findings that there are."""
     shown = page("docs/troubleshooting.md")
     assert {codes(name)[0]: level for name, level, _ in shown.table("All findings")} == {
-        each.value: each.level.value for each in Kind
+        each.value: each.level.value for each in Code
     }
     for heading in ("Messages aren't consumed", "Messages pile up", "Memory grows"):
         for _, found in shown.table(heading):
-            assert {each for each in codes(found) if each.islower()} <= set(Kind)
+            assert {each for each in codes(found) if each.islower()} <= set(Code)
 
 
 def test_every_page_can_be_found() -> None:

@@ -1,4 +1,4 @@
-"""`manage.py streams doctor`: what is wrong with streams, how that is known, and what mends it."""
+"""`manage.py streams doctor`: what is wrong with streams, how that is known, and what fixes it."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def _run(options: Mapping[str, Any]) -> Result:
 
 def _told(finding: Finding) -> Mapping[str, str]:
     return {
-        "kind": finding.kind.value,
+        "code": finding.code.value,
         "level": finding.level.value,
-        "where": finding.where,
-        "what": finding.what,
-        "because": finding.because,
-        "mend": finding.mend,
+        "subject": finding.subject,
+        "message": finding.message,
+        "evidence": finding.evidence,
+        "fix": finding.fix,
     }
 
 
 def _lines(found: Sequence[Finding], counts: Mapping[str, int]) -> Iterator[str]:
     for each in found:
-        yield visible(f"{each.level.value.upper()} {each.where}: {each.what} [{each.kind.value}]")
-        yield visible(f"    known by: {each.because}")
-        yield visible(f"    mend it: {each.mend}")
+        yield visible(f"{each.level.value.upper()} {each.subject}: {each.message} [{each.code.value}]")
+        yield visible(f"    evidence: {each.evidence}")
+        yield visible(f"    fix: {each.fix}")
     words = {"fault": "faults", "warning": "warnings", "information": "for information"}
     yield ", ".join(f"{count} {words[level]}" for level, count in counts.items()) + "."
 
 
 DOCTOR: Final = Subcommand(
     name="doctor",
-    help="Finds what is wrong with streams, and says what mends it: exit code 1 where there is a fault.",
+    help="Finds what is wrong with streams, and says what fixes it: exit code 1 where there is a fault.",
     add_arguments=_add_arguments,
     run=_run,
 )
