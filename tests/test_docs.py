@@ -81,7 +81,7 @@ def arguments_of(function: Callable[..., Any], *without: str) -> set[str]:
 
 def attributes() -> set[str]:
     """What a handler reads of a message."""
-    return {name for name in dir(Message) if not name.startswith("_")} - {"asked", "given_time", "reject", "retry"}
+    return {name for name in dir(Message) if not name.startswith("_")} - {"reject", "retry"}
 
 
 def options(parser: Any) -> set[str]:
