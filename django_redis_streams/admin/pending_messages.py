@@ -14,11 +14,11 @@ from ..inspection import PendingMessage
 from ..models import PendingMessage as PendingMessageModel
 from .filters import GroupFilter, StreamFilter
 from .kinds import PENDING
+from .message_actions import RELEASE
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact, common_facts
 from .moments import duration
 from .text import breakable
-from .verbs import RELEASE
 
 __all__ = ["PendingMessageAdmin"]
 
@@ -28,7 +28,7 @@ class PendingMessageAdmin(MessageAdmin):
     """The oldest first."""
 
     kind = PENDING
-    verbs = (RELEASE,)
+    message_actions = (RELEASE,)
     actions = (as_action(RELEASE),)
     list_display = ("message_id", "stream", "group", "event", "held_by", "deliveries", "idle", "state")
     list_filter = (StreamFilter, GroupFilter)

@@ -15,8 +15,9 @@ from .. import conf, connections
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import StreamsError
+from ..keys import is_entry_id
 from ..store.consume.membership import RETURNED
-from ..store.observe.sources import Pending, is_entry_id, places
+from ..store.observe.sources import Pending, places
 from ..store.operate import waiting
 from ..store.operate.bulk import Answers, gather
 

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import translation
 
 from django_redis_streams import connections, inspection
-from django_redis_streams.admin import verbs
+from django_redis_streams.admin import message_actions
 from django_redis_streams.admin.kinds import DEAD_LETTERS
 from django_redis_streams.admin.listing import Listing
 from django_redis_streams.wire import uncarry
@@ -187,7 +187,7 @@ def test_a_stream_that_is_gone_from_the_settings_refuses_its_own_alone(keys: dic
     streams({"orders": {"GROUPS": {"billing": {}}}, "mail": {}})
     ours, other = DEAD_LETTERS.instance(inspection.dead_letters().rows[0]), DEAD_LETTERS.model(id="mail/1-1")
     other.row = replace(ours.row, stream="elsewhere")
-    result = verbs.REPLAY.carry_out([other, ours], "ann")
+    result = message_actions.REPLAY.carry_out([other, ours], "ann")
     assert result.done == [ours]
     assert [(message, "isn't declared" in why) for message, why in result.refused] == [(other, True)]
 

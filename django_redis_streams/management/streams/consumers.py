@@ -30,7 +30,9 @@ def _run_consumers(options: Mapping[str, Any]) -> Result:
         )
         for each in found
     )
-    return Result(told={"consumers": found}, lines=list(table(head, cells)) if found else ["No group has a consumer."])
+    return Result(
+        as_json={"consumers": found}, lines=list(table(head, cells)) if found else ["No group has a consumer."]
+    )
 
 
 def _consumer(where: Place, each: inspection.ConsumerState) -> Mapping[str, Any]:
@@ -53,18 +55,18 @@ def _run_remove(options: Mapping[str, Any]) -> Result:
     held = {each.name: each.pending for each in inspection.consumers(stream, group)}
     if unknown := [each for each in options["consumers"] if each not in held]:
         raise CommandError(f"{stream}:{group} has no consumer {', '.join(map(repr, unknown))}.", returncode=2)
-    told, code = [], 0
+    removals, code = [], 0
     for name in options["consumers"]:
         done = groups.remove_consumer(stream, group, name, release=options["release"], by=by(options))
         code = code if done else 1
-        told.append({"consumer": name, "removed": done, "held": held[name]})
-    return Result(told={"consumers": told}, lines=list(map(_removal, told)), code=code)
+        removals.append({"consumer": name, "removed": done, "held": held[name]})
+    return Result(as_json={"consumers": removals}, lines=list(map(_removal, removals)), code=code)
 
 
-def _removal(told: Mapping[str, Any]) -> str:
-    if told["removed"]:
-        return f"{told['consumer']} is removed."
-    return f"{told['consumer']} holds {amount(told['held'])} messages and stays: give them to the workers (--release)."
+def _removal(removal: Mapping[str, Any]) -> str:
+    if removal["removed"]:
+        return f"{removal['consumer']} is removed."
+    return f"{removal['consumer']} holds {amount(removal['held'])} messages and stays. Release them too (--release)."
 
 
 CONSUMERS: Final = Subcommand(

@@ -16,8 +16,8 @@ __all__ = ["DOCTOR"]
 
 def _add_arguments(parser: CommandParser) -> None:
     levels = [each.value for each in Level]
-    told = "Leave out what is less bad: fault, warning or information (default: information)."
-    parser.add_argument("--level", choices=levels, default=Level.INFORMATION.value, help=told)
+    level_help = "Leave out what is less bad: fault, warning or information (default: information)."
+    parser.add_argument("--level", choices=levels, default=Level.INFORMATION.value, help=level_help)
 
 
 def _run(options: Mapping[str, Any]) -> Result:
@@ -26,13 +26,13 @@ def _run(options: Mapping[str, Any]) -> Result:
     shown = [each for each in found if levels.index(each.level) <= levels.index(Level(options["level"]))]
     counts = {level.value: sum(each.level is level for each in found) for level in Level}
     return Result(
-        told={"findings": list(map(_told, shown)), "counts": counts},
+        as_json={"findings": list(map(_as_json, shown)), "counts": counts},
         lines=list(_lines(shown, counts)),
         code=1 if counts[Level.FAULT] else 0,
     )
 
 
-def _told(finding: Finding) -> Mapping[str, str]:
+def _as_json(finding: Finding) -> Mapping[str, str]:
     return {
         "code": finding.code.value,
         "level": finding.level.value,

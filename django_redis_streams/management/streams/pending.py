@@ -37,7 +37,7 @@ def _run(options: Mapping[str, Any]) -> Result:
         rows += found.messages
         searched, total = searched + found.searched, total + found.total
     rows = sorted(rows, key=lambda each: (-each.idle, -each.deliveries))[: options["limit"]]
-    told = [
+    messages = [
         {
             "stream": each.stream, "group": each.group, "place": each.place, "id": each.entry_id,
             "consumer": each.consumer, "idle": each.idle, "deliveries": each.deliveries, "stale": each.stale,
@@ -45,21 +45,22 @@ def _run(options: Mapping[str, Any]) -> Result:
         for each in rows
     ]  # fmt: skip
     return Result(
-        told={"pending": told, "searched": searched, "total": total}, lines=list(_lines(told, searched, total))
+        as_json={"pending": messages, "searched": searched, "total": total},
+        lines=list(_lines(messages, searched, total)),
     )
 
 
-def _lines(told: list[dict[str, Any]], searched: int, total: int) -> Iterator[str]:
+def _lines(messages: list[dict[str, Any]], searched: int, total: int) -> Iterator[str]:
     head = ("group", "in", "id", "consumer", "idle", "deliveries")
     yield from table(
         head,
         (
             (f"{each['stream']}:{each['group']}", each["place"], each["id"], each["consumer"], ago(each["idle"]),
              amount(each["deliveries"]))
-            for each in told
+            for each in messages
         ),
     )  # fmt: skip
-    yield f"{len(told)} shown; searched {searched:,} of {total:,}."
+    yield f"{len(messages)} shown; searched {searched:,} of {total:,}."
 
 
 PENDING: Final = Subcommand(

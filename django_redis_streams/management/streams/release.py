@@ -38,7 +38,7 @@ def _run(options: Mapping[str, Any]) -> Result:
         for each in counts
     ]
     failed = any(each["refused"] or each["unanswered"] for each in counts)
-    return Result(told={"groups": counts}, lines=lines, code=1 if failed else 0)
+    return Result(as_json={"groups": counts}, lines=lines, code=1 if failed else 0)
 
 
 def _released(where: Place, scan: int, who: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def _run(options: Mapping[str, Any]) -> Result:
         raise CommandError(str(error), returncode=2) from error
     line = _as_json if options["json"] else _as_text
     # Of N no more are asked for: another would be waited for.
-    return Result(told=None, lines=map(line, islice(messages, options["count"])), follows=True)
+    return Result(as_json=None, lines=map(line, islice(messages, options["count"])), follows=True)
 
 
 def _as_json(message: Message) -> str:

@@ -20,9 +20,9 @@ from ..inspection import DeadLetter, PendingMessage
 from ..models import StreamMessage
 from ..operations import dead_letters, waiting
 from ..store.operate.bulk import Answers
-from .problems import EXPECTED, told
+from .problems import EXPECTED, error_text
 
-__all__ = ["DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "RELEASE", "REPLAY", "Done", "Verb"]
+__all__ = ["DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "RELEASE", "REPLAY", "Done", "MessageAction"]
 
 # A stream, or a stream and a group: what one call of a function is about.
 Place = tuple[str, ...]
@@ -39,21 +39,22 @@ class Done:
     def add(self, messages: Mapping[Any, StreamMessage], answers: Answers[Any]) -> None:
         """Take note of some answers."""
         self.done += [messages[each] for each in answers.done]
-        self.refused += [(messages[each], told(why)) for each, why in answers.refused.items()]
+        self.refused += [(messages[each], error_text(why)) for each, why in answers.refused.items()]
         self.unanswered += [messages[each] for each in answers.unanswered]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verb:
+class MessageAction:
     """One thing that can be done.
 
-    `name` is the action's, and with the model's name the permission's. `question` and `tell` take how many
-    messages it is about. `flag` and `log` are for LogEntry. `why_not` says of a row what would be refused.
+    `name` is the action's, and with the model's name the permission's. `description` is its line among the actions of
+    a list. `question` and `tell` take how many messages it is about. `flag` and `log` are for LogEntry.
+    `why_not` says of a row what would be refused.
     """
 
     name: str
     button: Any
-    action: Any
+    description: Any
     question: Callable[[int], str]
     consequence: Any
     tell: Callable[[int], str]
@@ -74,7 +75,7 @@ class Verb:
             try:
                 result.add(theirs, self.ask(place, list(theirs), by))
             except EXPECTED as error:
-                result.refused += [(message, told(error)) for message in theirs.values()]
+                result.refused += [(message, error_text(error)) for message in theirs.values()]
         return result
 
 
@@ -92,10 +93,10 @@ def _why_not_release(row: PendingMessage) -> StreamsError | None:
     return None
 
 
-REPLAY = Verb(
+REPLAY = MessageAction(
     name="replay",
     button=gettext_lazy("Replay"),
-    action=gettext_lazy("Replay selected %(verbose_name_plural)s"),
+    description=gettext_lazy("Replay selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Replay %(count)d dead letter?", "Replay %(count)d dead letters?", count),
     consequence=gettext_lazy(
         "Each goes back to the group that it failed in, and to no other: its handler runs it again, with its "
@@ -110,10 +111,10 @@ REPLAY = Verb(
     why_not=_why_not_replay,
 )
 
-DISCARD = Verb(
+DISCARD = MessageAction(
     name="discard",
     button=gettext_lazy("Discard"),
-    action=gettext_lazy("Discard selected %(verbose_name_plural)s"),
+    description=gettext_lazy("Discard selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Discard %(count)d dead letter?", "Discard %(count)d dead letters?", count),
     consequence=gettext_lazy(
         "What is discarded is deleted for good, with all that is known of it. Nothing brings it back."
@@ -129,10 +130,10 @@ DISCARD = Verb(
     why_not=lambda _: None,
 )
 
-DISCARD_RETRY = Verb(
+DISCARD_RETRY = MessageAction(
     name="discard",
     button=DISCARD.button,
-    action=DISCARD.action,
+    description=DISCARD.description,
     question=lambda count: ngettext(
         "Discard %(count)d retrying message?", "Discard %(count)d retrying messages?", count
     ),
@@ -151,10 +152,10 @@ DISCARD_RETRY = Verb(
     why_not=lambda _: None,
 )
 
-PUBLISH = Verb(
+PUBLISH = MessageAction(
     name="publish",
     button=gettext_lazy("Publish now"),
-    action=gettext_lazy("Publish selected %(verbose_name_plural)s now"),
+    description=gettext_lazy("Publish selected %(verbose_name_plural)s now"),
     question=lambda count: ngettext(
         "Publish %(count)d delayed message now?", "Publish %(count)d delayed messages now?", count
     ),
@@ -172,10 +173,10 @@ PUBLISH = Verb(
     why_not=lambda _: None,
 )
 
-DISCARD_DELAYED = Verb(
+DISCARD_DELAYED = MessageAction(
     name="discard",
     button=DISCARD.button,
-    action=DISCARD.action,
+    description=DISCARD.description,
     question=lambda count: ngettext("Discard %(count)d delayed message?", "Discard %(count)d delayed messages?", count),
     consequence=gettext_lazy(
         "What is discarded is deleted for good and never published: no group gets it. Nothing brings it back."
@@ -191,10 +192,10 @@ DISCARD_DELAYED = Verb(
     why_not=lambda _: None,
 )
 
-RELEASE = Verb(
+RELEASE = MessageAction(
     name="release",
     button=gettext_lazy("Release"),
-    action=gettext_lazy("Release selected %(verbose_name_plural)s"),
+    description=gettext_lazy("Release selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Release %(count)d pending message?", "Release %(count)d pending messages?", count),
     consequence=gettext_lazy(
         "Each is taken from its silent consumer, and the next free worker of its group runs it at once. If that "
