@@ -9,24 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .exceptions import Reject, Retry
-    from .following import read
+    from .following import afollow, follow
     from .handlers import handler
     from .message import Message
     from .model_events import publishes
-    from .publishing import apublish, publish, publish_many
+    from .publishing import apublish, apublish_many, publish, publish_many
 
-__all__ = ["Message", "Reject", "Retry", "apublish", "handler", "publish", "publish_many", "publishes", "read"]
+__all__ = [
+    "Message", "Reject", "Retry", "afollow", "apublish", "apublish_many", "follow", "handler", "publish",
+    "publish_many", "publishes",
+]  # fmt: skip
 
 _HOMES = {
     "Message": "message",
     "Reject": "exceptions",
     "Retry": "exceptions",
+    "afollow": "following",
     "apublish": "publishing",
+    "apublish_many": "publishing",
+    "follow": "following",
     "handler": "handlers",
     "publish": "publishing",
     "publish_many": "publishing",
     "publishes": "model_events",
-    "read": "following",
 }
 
 

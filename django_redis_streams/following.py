@@ -6,10 +6,13 @@ be done once, and is tried again, is for a handler of a group.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -23,7 +26,7 @@ from .retry import backoff_delay
 from .store.observe.follow import entries, follow_command, last_ids
 from .wire import Fields, Origin, Undecodable
 
-__all__ = ["read"]
+__all__ = ["afollow", "follow"]
 
 T = TypeVar("T")
 
@@ -36,7 +39,7 @@ _REPLY: Final = 5.0
 _BACKOFF: Final = (0.2, 5.0)
 
 
-def read(
+def follow(
     stream: str,
     *,
     after: str = "$",
@@ -44,7 +47,7 @@ def read(
     block: float | timedelta | None = None,
     count: int = 100,
 ) -> Iterator[Message]:
-    """The messages of a stream as they come, without a group, for ever.
+    """Return the messages of a stream as they come, without a group, for ever.
 
     `after` is "$" for those that come from this call on, "0" for all that are there and then those that come, or
     the `entry_id` of the last message that is known. With `block` it ends when nothing came for so many seconds,
@@ -60,6 +63,41 @@ def read(
     Raises `UnknownStream`, `ValueError` for arguments that can't be, and `ServerUnreachable` where the server can't be
     asked at the call, or with `block` stays away for so long; and redis-py's `ResponseError`.
     """
+    return _messages(*_begin(stream, after, lane, block, count))
+
+
+async def afollow(
+    stream: str,
+    *,
+    after: str = "$",
+    lane: str | None = None,
+    block: float | timedelta | None = None,
+    count: int = 100,
+) -> AsyncIterator[Message]:
+    """As `follow`, for `async for`; the server is asked in a thread of its own, which ends with the loop.
+
+    It begins when the first message is asked for: "$" is for those that come from then on, and what `follow` raises at
+    the call is raised there.
+    """
+    thread, loop = ThreadPoolExecutor(1, thread_name_prefix="afollow"), asyncio.get_running_loop()
+    try:
+        follower, seconds = await loop.run_in_executor(thread, _begin, stream, after, lane, block, count)
+        try:
+            while found := await loop.run_in_executor(thread, follower.next, seconds):
+                for message in found:
+                    yield message
+        finally:
+            # A coroutine that was cancelled doesn't wait for its thread, which may still be reading.
+            follower.stop()
+            thread.submit(follower.close)
+    finally:
+        thread.shutdown(wait=False)
+
+
+def _begin(
+    stream: str, after: str, lane: str | None, block: float | timedelta | None, count: int
+) -> tuple[_Follower, float]:
+    """Return what follows the stream from there, and after how many seconds without a message it ends."""
     config = conf.stream(stream)
     origins = {config.keys.lane(name): _origin(config, name) for name in _lanes(config, lane)}
     seconds = _seconds(block)
@@ -67,7 +105,7 @@ def read(
     _checked("count", count, values.positive)
     last = last_ids(connections.get(config.connection), list(origins))
     positions = dict(zip(origins, last, strict=True)) if begin == "$" else dict.fromkeys(origins, begin)
-    return _messages(_Follower(config.connection, origins, positions, count), seconds)
+    return _Follower(config.connection, origins, positions, count), seconds
 
 
 def _messages(follower: _Follower, seconds: float) -> Iterator[Message]:
@@ -85,11 +123,12 @@ class _Follower:
         self._positions = positions
         self._count = count
         self._link: Link | None = None
+        self._stopped = threading.Event()
 
     def next(self, seconds: float) -> list[Message]:
-        """The next messages; none when so many seconds went by without one."""
+        """Return the next messages; none when so many seconds went by without one, or it was stopped."""
         ends, failures = time.monotonic() + seconds, 0
-        while True:
+        while not self._stopped.is_set():
             try:
                 found = self._read(ends - time.monotonic())
             except ServerUnreachable as error:
@@ -102,6 +141,11 @@ class _Follower:
                 failures = 0
             if found or time.monotonic() >= ends:
                 return found
+        return []
+
+    def stop(self) -> None:
+        """Let `next` end within about a second, in whichever thread it runs."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -119,15 +163,14 @@ class _Follower:
             found.append(_decoded(self._origins[key], entry_id, fields))
         return found
 
-    @staticmethod
-    def _wait(failures: int, ends: float, error: ServerUnreachable) -> None:
+    def _wait(self, failures: int, ends: float, error: ServerUnreachable) -> None:
         """Wait before the next attempt; raises the error where that would be after the end."""
         wait = backoff_delay(failures, _BACKOFF)
         if time.monotonic() + wait >= ends:
             raise error
         if failures == 1:
             logger.warning("%s Reading goes on as soon as it is back.", error)
-        time.sleep(wait)
+        self._stopped.wait(wait)
 
 
 def _decoded(origin: Origin, entry_id: str, fields: Fields) -> Message:

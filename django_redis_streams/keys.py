@@ -6,17 +6,64 @@ touch several of them on a Redis Cluster too (https://redis.io/docs/latest/opera
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 __all__ = [
-    "DEFAULT_LANE", "LARGEST_PART", "StreamKeys", "deleted_field", "group_of_field", "paused_field", "split_token",
+    "DEFAULT_LANE",
+    "LARGEST_PART",
+    "EntryId",
+    "StreamKeys",
+    "deleted_field",
+    "group_of_field",
+    "is_entry_id",
+    "paused_field",
+    "split_label",
+    "split_token",
     "token",
 ]  # fmt: skip
 
 DEFAULT_LANE = "default"
 # Of an entry id: the server keeps each of its two numbers in 64 bits.
 LARGEST_PART: Final = 2**64 - 1
+# As the server writes ids: no other text names the same entry.
+_ENTRY_ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
+
+
+class EntryId(NamedTuple):
+    """The id of an entry, as the two numbers that the server orders entries by."""
+
+    milliseconds: int
+    sequence: int
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the id that the server wrote so."""
+        milliseconds, _, sequence = text.partition("-")
+        return cls(int(milliseconds), int(sequence or 0))
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds}-{self.sequence}"
+
+    @property
+    def next(self) -> EntryId:
+        """The smallest id above this one."""
+        if self.sequence < LARGEST_PART:
+            return EntryId(self.milliseconds, self.sequence + 1)
+        return EntryId(self.milliseconds + 1, 0)
+
+    @property
+    def previous(self) -> EntryId:
+        """The largest id below this one; that of "0-0" is below all."""
+        if self.sequence:
+            return EntryId(self.milliseconds, self.sequence - 1)
+        return EntryId(self.milliseconds - 1, LARGEST_PART)
+
+
+def is_entry_id(text: str) -> bool:
+    """Tell whether a text is an entry id as the server writes it, so that it may be asked for."""
+    return _ENTRY_ID.fullmatch(text) is not None and max(EntryId.of(text)) <= LARGEST_PART
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +174,15 @@ def group_of_field(field: str) -> str | None:
 def token(key: str, entry_id: str) -> str:
     """Where an entry was pending, as one word; entry ids alone are often equal in two streams."""
     return f"{key}/{entry_id}"
+
+
+def split_label(label: str) -> tuple[str, str]:
+    """Return the stream and group of `stream:group`; without a colon it is a stream, and the group is "".
+
+    Streams' names may hold colons, groups' don't.
+    """
+    stream, colon, group = label.rpartition(":")
+    return (stream, group) if colon else (label, "")
 
 
 def split_token(value: str) -> tuple[str, str]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, Self, cast
+from typing import Any, Final, NoReturn, cast, final
 
 from .exceptions import Reject, Retry
 
-__all__ = ["LONGEST_TYPE", "NO_HEADERS", "Draft", "Message", "made_at", "new_id", "new_ids"]
+__all__ = ["LONGEST_TYPE", "NO_HEADERS", "Message", "asked_of", "filled", "made_at", "new_id", "new_ids"]
 
 # In characters: no longer type is published, or matched with a name or pattern.
 LONGEST_TYPE: Final = 1_000
@@ -26,15 +27,18 @@ _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 # Ids whose random bits are asked for at once.
 _AT_ONCE: Final = 100
 
+# What `retry()` or `reject()` of a message asked for last, or None. In C, as a worker asks each message.
+asked_of: Final[Callable[[Message], Retry | Reject | None]] = attrgetter("_asked")
 
-class Draft:
+
+class _Draft:
     """The slots of a message, before it is read-only: plain assignments cost a third of `object.__setattr__`.
 
-    Whoever makes one assigns all of them, and then makes it a `Message` by `__class__`: the two have one layout.
+    `filled` assigns all of them, and then makes it a `Message` by `__class__`: the two have one layout.
     """
 
     __slots__ = (
-        "asked", "attempt", "entry_id", "given_time", "group", "headers",
+        "_asked", "_given_time", "attempt", "entry_id", "group", "headers",
         "id", "key", "lane", "payload", "stream", "type",
     )  # fmt: skip
 
@@ -48,12 +52,13 @@ class Draft:
     lane: str
     attempt: int
     entry_id: str
-    asked: Retry | Reject | None
-    given_time: datetime | None
+    _asked: Retry | Reject | None
+    _given_time: datetime | None
 
 
-class Message(Draft):
-    """One message, read-only.
+@final
+class Message(_Draft):
+    """One message, read-only. It may be copied, pickled and compared; two are equal where all that it holds is.
 
     `id`       text, the same through every retry, claim and replay: be idempotent by it.
     `stream`   the stream's name as declared.
@@ -66,6 +71,8 @@ class Message(Draft):
 
     At a handler also `group`, `lane`, `attempt` (the first run is 1) and `entry_id` (of the entry that was
     published). At a producer they are `""`, `"default"`, 0 and `""`, and `time` is when it was made.
+
+    What `retry()` and `reject()` mark is a run of this object: it counts in no comparison, and no copy has it.
     """
 
     __slots__ = ()
@@ -84,29 +91,27 @@ class Message(Draft):
         lane: str = "default",
         attempt: int = 0,
         entry_id: str = "",
-    ) -> Self:
+    ) -> Message:
         """Make one; without `time`, that of its entry, or where it has none yet, now."""
-        draft = Draft()
-        draft.id = id
-        draft.stream = stream
-        draft.payload = payload
-        draft.type = type
-        draft.key = key
-        draft.headers = MappingProxyType(dict(headers)) if headers else NO_HEADERS
-        draft.given_time = time if time is not None or entry_id else datetime.now(UTC)
-        draft.group = group
-        draft.lane = lane
-        draft.attempt = attempt
-        draft.entry_id = entry_id
-        draft.asked = None
-        draft.__class__ = cls
-        return cast("Self", draft)
+        if time is None and not entry_id:
+            time = datetime.now(UTC)
+        read_only = MappingProxyType(dict(headers)) if headers else NO_HEADERS
+        return filled(id, stream, type, payload, key, read_only, time, group, lane, attempt, entry_id)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"A message is read-only: {name!r} can't be set to {value!r}.")
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"A message is read-only: {name!r} can't be deleted.")
+
+    def __eq__(self, other: object) -> bool:
+        return _values(self) == _values(other) if isinstance(other, Message) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __reduce__(self) -> tuple[Callable[..., Message], tuple[Mapping[str, Any]]]:
+        return _again, (_values(self),)
 
     def __repr__(self) -> str:
         return f"<Message {self.id} {self.type or '(no type)'} of {self.stream!r}>"
@@ -117,17 +122,62 @@ class Message(Draft):
 
         At a producer, where there is no entry yet, the id's, which is when it was made.
         """
-        if self.given_time is not None:
-            return self.given_time
+        if self._given_time is not None:
+            return self._given_time
         return _time_of(self.entry_id) if self.entry_id else made_at(self.id)
 
     def retry(self, delay: float | timedelta | None = None, *, count: bool = True) -> None:
         """Mark this message to be run again, without raising; see `Retry`."""
-        object.__setattr__(self, "asked", Retry(delay, count=count))
+        object.__setattr__(self, "_asked", Retry(delay, count=count))
 
     def reject(self, reason: str = "rejected by its handler") -> None:
         """Mark this message as one for the dead letter queue, without raising; see `Reject`."""
-        object.__setattr__(self, "asked", Reject(reason))
+        object.__setattr__(self, "_asked", Reject(reason))
+
+
+def filled(  # noqa: PLR0917  by name the call takes longer, for each message
+    id: str,  # noqa: A002  the field's own name
+    stream: str,
+    type: str,  # noqa: A002
+    payload: Any,
+    key: str | None,
+    headers: Mapping[str, Any],
+    time: datetime | None,
+    group: str,
+    lane: str,
+    attempt: int,
+    entry_id: str,
+) -> Message:
+    """Return a message of these values as they are: the one place where a message is filled.
+
+    `headers` must be read-only. Without `time` it is that of the entry, or of the id where there is no entry.
+    """
+    draft = _Draft()
+    draft.id = id
+    draft.stream = stream
+    draft.type = type
+    draft.payload = payload
+    draft.key = key
+    draft.headers = headers
+    draft._given_time = time  # noqa: SLF001  a slot of this module's
+    draft.group = group
+    draft.lane = lane
+    draft.attempt = attempt
+    draft.entry_id = entry_id
+    draft._asked = None  # noqa: SLF001  as above
+    draft.__class__ = Message
+    return cast("Message", draft)
+
+
+def _values(message: Message) -> dict[str, Any]:
+    """Return all that a message holds, as the arguments of `Message`."""
+    names = ("id", "stream", "type", "payload", "key", "time", "group", "lane", "attempt", "entry_id")
+    return {**{name: getattr(message, name) for name in names}, "headers": dict(message.headers)}
+
+
+def _again(values: Mapping[str, Any]) -> Message:
+    """Return a copy, of the values that `__reduce__` tells; pickles name this function."""
+    return Message(**values)
 
 
 def new_id() -> str:

@@ -104,7 +104,7 @@ class PendingMessage(StreamMessage):
     class Meta(WithoutTable):
         verbose_name = _("pending message")
         verbose_name_plural = _("pending messages")
-        permissions = (("claim_pendingmessage", "Can claim pending message"),)
+        permissions = (("release_pendingmessage", "Can release pending message"),)
 
 
 class ConsumerGroup(models.Model):

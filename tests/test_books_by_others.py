@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_redis_streams import conf, connections, diagnosis, inspection
-from django_redis_streams.diagnosis import Kind
+from django_redis_streams.diagnosis import Code
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.operations import groups
@@ -130,10 +130,10 @@ def test_what_others_do_is_named(raw: Raw, used: list[str], doing: Callable[[Raw
 def test_the_doctor_says_what_others_did(raw: Raw, used: list[str], doing: Callable[[Raw, list[str]], None]) -> None:
     """With the number, and what does such a thing."""
     doing(raw, used)
-    (found,) = [each for each in diagnosis.diagnose() if each.kind is Kind.DONE_BY_OTHERS]
+    (found,) = [each for each in diagnosis.diagnose() if each.code is Code.DONE_BY_OTHERS]
     ((name, count),) = DOINGS[doing].items()
-    assert found.where == "orders:billing"
-    assert f"{count} {name.replace('_', '-')}" in found.because
+    assert found.subject == "orders:billing"
+    assert f"{count} {name.replace('_', '-')}" in found.evidence
 
 
 def test_the_doctor_says_nothing_where_nobody_did_anything(raw: Raw, used: list[str]) -> None:
@@ -141,7 +141,7 @@ def test_the_doctor_says_nothing_where_nobody_did_anything(raw: Raw, used: list[
     groups.reset("orders", "billing", "0", by="ann")
     groups.delete("orders", "billing", by="ann", force=True)
     states.acknowledge()
-    assert [each for each in diagnosis.diagnose() if each.kind is Kind.DONE_BY_OTHERS] == []
+    assert [each for each in diagnosis.diagnose() if each.code is Code.DONE_BY_OTHERS] == []
 
 
 def test_a_stream_that_was_deleted_counts_with_the_one_that_follows(raw: Raw, used: list[str]) -> None:

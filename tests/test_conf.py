@@ -66,7 +66,7 @@ def test_what_is_given_is_taken(declare):
                 "DEAD_LETTER_STREAM": "failed",
                 "MAX_PAYLOAD": 1000,
                 "FORMAT": "flat",
-                "MODELS": {"shop.Order": {"on": ["created"], "fields": ["id"], "type": "order"}},
+                "MODELS": {"shop.Order": {"ON": ["created"], "FIELDS": ["id"], "TYPE": "order"}},
                 "GROUPS": {
                     "billing": {
                         "START": "$",
@@ -121,7 +121,15 @@ def test_settings_are_read_again_when_they_change(declare):
         ({"STREAMS": {"orders": {"MAX_LEN": 1}}}, "Did you mean 'MAXLEN'?"),
         ({"STREAMS": {"orders": {"GROUPS": {"billing": {"BACKOF": 1}}}}}, "Did you mean 'BACKOFF'?"),
         ({"CONNECTIONS": {"default": {"URL": "redis://x", "PREFIX": ""}}}, "Did you mean 'KEY_PREFIX'?"),
-        ({"STREAMS": {"orders": {"MODELS": {"shop.Order": {"field": ["id"]}}}}}, "Did you mean 'fields'?"),
+        ({"STREAMS": {"orders": {"MODELS": {"shop.Order": {"FIELD": ["id"]}}}}}, "Did you mean 'FIELDS'?"),
+        ({"STREAMS": {"orders": {"MODELS": {"shop.Order": {"on": ["created"]}}}}}, "key 'on'. Did you mean 'ON'?"),
+        (
+            {"STREAMS": {"orders": {"MODELS": {"shop.Order": {"fields": ["id"]}}}}},
+            "key 'fields'. Did you mean 'FIELDS'?",
+        ),
+        ({"STREAMS": {"orders": {"MODELS": {"shop.Order": {"type": "t"}}}}}, "key 'type'. Did you mean 'TYPE'?"),
+        ({"STREAMS": {"orders": {"MODELS": {"shop.Order": {"lane": "default"}}}}}, "key 'lane'. Did you mean 'LANE'?"),
+        ({"STREAMS": {"orders": {"max_age": 5}}}, "key 'max_age'. Did you mean 'MAX_AGE'?"),
         ({"zzz": 1}, "Declared: 'CONNECTIONS', 'STREAMS', 'HANDLER_MODULES'."),
     ],
 )
@@ -222,13 +230,13 @@ def test_a_timeout_may_be_none(declare):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ({"on": "created"}, "expected a list of texts"),
-        ({"on": []}, "expected a list of some of created, updated, deleted"),
-        ({"on": ["saved"]}, "expected a list of some of created, updated, deleted"),
-        ({"fields": []}, "at least one"),
-        ({"fields": "id"}, "expected a list of texts"),
-        ({"type": ""}, "expected text"),
-        ({"type": "x" * 1_001}, "of at most 1,000 characters"),
+        ({"ON": "created"}, "expected a list of texts"),
+        ({"ON": []}, "expected a list of some of created, updated, deleted"),
+        ({"ON": ["saved"]}, "expected a list of some of created, updated, deleted"),
+        ({"FIELDS": []}, "at least one"),
+        ({"FIELDS": "id"}, "expected a list of texts"),
+        ({"TYPE": ""}, "expected text"),
+        ({"TYPE": "x" * 1_001}, "of at most 1,000 characters"),
         (["created"], "expected a dict"),
     ],
 )

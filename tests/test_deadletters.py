@@ -238,28 +238,31 @@ def held(raw: Raw, *, idle: int, consumer: str = "box-1") -> tuple[str, str, str
     return "main", entry_id, consumer
 
 
-def test_a_stale_message_is_handed_back(raw: Raw) -> None:
-    """It is held by nobody who lives, at once claimable, and its next delivery counts as the first."""
+def test_a_stale_message_is_released(raw: Raw, caplog: pytest.LogCaptureFixture) -> None:
+    """Any worker may claim it at once, its next delivery counts as the first, and who did it is logged."""
+    caplog.set_level("INFO", "django_redis_streams")
     entry = held(raw, idle=61)
-    assert waiting.release("orders", "billing", [entry]).done == (entry,)
+    assert waiting.release("orders", "billing", [entry], by="ann").done == (entry,)
     (row,) = raw.xpending_range("orders", "billing", "-", "+", 9)
     assert (row["consumer"], row["times_delivered"]) == ("returned", 0)
     assert row["time_since_delivered"] >= 60_000
+    text = f"Pending message {entry[1]} in main of orders:billing, held by 'box-1', was released by 'ann'."
+    assert text in caplog.messages
 
 
 def test_a_message_whose_consumer_was_heard_of_is_left_to_it(raw: Raw) -> None:
     """Below CLAIM_IDLE, or claimed by another since it was looked at, it isn't touched."""
     fresh, taken = held(raw, idle=59), held(raw, idle=61, consumer="box-2")
     raw.xclaim("orders", "billing", "box-3", 0, [taken[1]], idle=61_000, justid=True)
-    answers = waiting.release("orders", "billing", [fresh, taken])
+    answers = waiting.release("orders", "billing", [fresh, taken], by="ann")
     assert set(answers.refused) == {fresh, taken}
     assert [row["consumer"] for row in raw.xpending_range("orders", "billing", "-", "+", 9)] == ["box-1", "box-3"]
 
 
-def test_what_was_handed_back_is_not_handed_back_again(raw: Raw) -> None:
+def test_what_was_released_is_not_released_again(raw: Raw) -> None:
     """It says that a free worker takes it."""
     entry = held(raw, idle=61, consumer="returned")
-    assert "handed back before" in str(waiting.release("orders", "billing", [entry]).refused[entry])
+    assert "released before" in str(waiting.release("orders", "billing", [entry], by="ann").refused[entry])
 
 
 def test_a_pending_entry_without_a_body_is_settled_by_release(raw: Raw) -> None:
@@ -267,7 +270,7 @@ def test_a_pending_entry_without_a_body_is_settled_by_release(raw: Raw) -> None:
     entry = held(raw, idle=61)
     raw.xdel("orders", entry[1])
     for _ in range(2):
-        waiting.release("orders", "billing", [entry])
+        waiting.release("orders", "billing", [entry], by="ann")
     assert raw.xpending("orders", "billing")["pending"] == 0
     assert totals(raw) == {"vanished": 1}
 
@@ -275,8 +278,10 @@ def test_a_pending_entry_without_a_body_is_settled_by_release(raw: Raw) -> None:
 def test_release_takes_declared_groups_and_ids_only(raw: Raw) -> None:
     """How long its consumer may be silent is known of a declared group alone."""
     with pytest.raises(UnknownStream, match="'elsewhere'"):
-        waiting.release("orders", "elsewhere", [])
-    assert "isn't an entry's id" in str(waiting.release("orders", "billing", [("main", "-", "a")]).refused.popitem())
+        waiting.release("orders", "elsewhere", [], by="ann")
+    assert "isn't an entry's id" in str(
+        waiting.release("orders", "billing", [("main", "-", "a")], by="ann").refused.popitem()
+    )
 
 
 STEPS = {
@@ -302,7 +307,7 @@ def prepared(raw: Raw) -> dict[str, Callable[[], Any]]:
         "discard_retry": lambda: waiting.discard_retries("orders", "billing", [token], by="ann"),
         "publish_delayed": lambda: waiting.publish_delayed("orders", [later.id], by="ann"),
         "discard_delayed": lambda: waiting.discard_delayed("orders", [later.id], by="ann"),
-        "release": lambda: waiting.release("orders", "billing", [entry]),
+        "release": lambda: waiting.release("orders", "billing", [entry], by="ann"),
     }
 
 

@@ -189,10 +189,10 @@ def test_arguments_that_cannot_work_are_refused(arguments: list[str]) -> None:
         said("list", *arguments)
 
 
-@pytest.mark.parametrize("rate", ["0/s", "50/y", "-1", "fast"])
+@pytest.mark.parametrize("rate", ["0/s", "50/y", "-1", "fast", "50", "1.5/s", "9/d"])
 def test_a_rate_that_cannot_be_is_refused(rate: str) -> None:
     """It says what is expected."""
-    with pytest.raises(CommandError, match="50/s"):
+    with pytest.raises(CommandError, match="a second, minute or hour, such as '100/s'"):
         said("replay", "--rate", rate)
 
 
@@ -481,8 +481,23 @@ def test_nothing_is_discarded_unasked(raw: Raw, process: Callable[..., Any]) -> 
     running = process("discard")
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "2 would be discarded" in errors
+    assert "2 dead letters would be discarded for good. Nobody can be asked" in errors
     assert raw.xlen(DLQ) == 2
+
+
+@pytest.mark.parametrize(("answer", "left"), [("yes", 0), ("Y ", 0), ("", 2), ("no", 2), ("yes please", 2)])
+def test_somebody_at_a_terminal_is_asked(raw: Raw, monkeypatch: pytest.MonkeyPatch, answer: str, left: int) -> None:
+    """The question says how many; only yes, in whatever case, discards."""
+    buried(raw, 2)
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or answer)
+    if left:
+        assert refused("discard") == (1, "Nothing was discarded.")
+    else:
+        assert said("discard") == "2 discarded.\n"
+    assert asked == ["2 dead letters would be discarded for good. Type yes to do it: "]
+    assert raw.xlen(DLQ) == left
 
 
 @pytest.mark.parametrize(("verb", "word"), [("discard", "discarded"), ("replay", "replayed")])

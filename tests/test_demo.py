@@ -91,7 +91,7 @@ def test_the_doctor_finds_nothing_wrong_after_the_demo(shop):
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert {each["level"] for each in told["findings"]} == {"information"}
-    assert {"dead-letters", "embedded", "no-limit"} <= {each["kind"] for each in told["findings"]}
+    assert {"dead-letters", "embedded", "no-limit"} <= {each["code"] for each in told["findings"]}
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from django.dispatch import Signal
 from django.test.utils import isolate_apps
 from django.utils.module_loading import import_string
 
-from django_redis_streams import Message, handler, handlers, inspection, publish, publishes, read, signals
+from django_redis_streams import Message, follow, handler, handlers, inspection, publish, publishes, signals
 from django_redis_streams.conf import schema
-from django_redis_streams.diagnosis import Kind
+from django_redis_streams.diagnosis import Code
 from django_redis_streams.metrics import names
 from django_redis_streams.outcomes import Reason
 from django_redis_streams.testing import drain
@@ -82,7 +82,7 @@ def arguments_of(function: Callable[..., Any], *without: str) -> set[str]:
 
 def attributes() -> set[str]:
     """What a handler reads of a message."""
-    return {name for name in dir(Message) if not name.startswith("_")} - {"asked", "given_time", "reject", "retry"}
+    return {name for name in dir(Message) if not name.startswith("_")} - {"reject", "retry"}
 
 
 def options(parser: Any) -> set[str]:
@@ -139,11 +139,11 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ),
     ("docs/commands.md", "Publish", options(below("streams", "publish"))),
     ("docs/troubleshooting.md", "Troubleshooting", options(below("streams", "doctor"))),
-    ("docs/troubleshooting.md", "All findings", list(Kind)),
+    ("docs/troubleshooting.md", "All findings", list(Code)),
     ("docs/commands.md", "Tail", options(below("streams", "tail"))),
     ("docs/commands.md", "Show", options(below("streams", "show"))),
     ("docs/commands.md", "Where it stands", list(inspection.State)),
-    ("docs/following.md", "Reading without a group", arguments_of(read)),
+    ("docs/following.md", "Following without a group", arguments_of(follow)),
     ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
     ("docs/handlers.md", "The message", attributes()),
     ("docs/handlers.md", "Options", arguments_of(handler, "stream")),
@@ -228,11 +228,11 @@ def test_each_finding_has_the_level_that_is_told() -> None:
     """And each symptom leads to findings that there are."""
     shown = page("docs/troubleshooting.md")
     assert {codes(name)[0]: level for name, level, _ in shown.table("All findings")} == {
-        each.value: each.level.value for each in Kind
+        each.value: each.level.value for each in Code
     }
     for heading in ("Messages aren't consumed", "Messages pile up", "Memory grows"):
         for _, found in shown.table(heading):
-            assert {each for each in codes(found) if each.islower()} <= set(Kind)
+            assert {each for each in codes(found) if each.islower()} <= set(Code)
 
 
 def test_every_page_can_be_found() -> None:

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_redis_streams import conf, connections, inspection, publish
-from django_redis_streams.diagnosis import Kind, Level, gathering
+from django_redis_streams.diagnosis import Code, Level, gathering
 from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.handlers import handler, registry
 from django_redis_streams.operations import groups
@@ -40,7 +40,7 @@ BILLING = {"orders": {"MAXLEN": 100, "GROUPS": {"billing": {}}}}
 
 
 def examined(code: int | None = None, *words: str) -> dict[str, Mapping[str, str]]:
-    """The findings by their kind; the exit code is 1 where there is a fault."""
+    """The findings by their code; the exit code is 1 where there is a fault."""
     out = io.StringIO()
     try:
         call_command("streams", "doctor", "--json", *words, stdout=out)
@@ -52,8 +52,8 @@ def examined(code: int | None = None, *words: str) -> dict[str, Mapping[str, str
     assert code in (None, ended)
     for each in told["findings"]:
         assert all(each.values())
-        assert Kind(each["kind"]).level == each["level"]
-    return {each["kind"]: each for each in told["findings"]}
+        assert Code(each["code"]).level == each["level"]
+    return {each["code"]: each for each in told["findings"]}
 
 
 def handled(group: str = "billing") -> None:
@@ -100,22 +100,22 @@ def test_no_worker_while_nothing_waits_is_information(streams: Streams) -> None:
     publish("orders", {"a": 1})
     drain()
     found = examined(0)
-    assert found["idle"]["where"] == "orders:billing"
+    assert found["idle"]["subject"] == "orders:billing"
     assert {each["level"] for each in found.values()} == {"information"}
 
 
-def test_people_are_told_what_how_and_the_mend(streams: Streams) -> None:
+def test_people_are_told_message_evidence_and_fix(streams: Streams) -> None:
     """Three lines for each finding, and the sums."""
     streams(BILLING)
     handled()
     groups.pause("orders", "billing", by="ann")
     out = io.StringIO()
     call_command("streams", "doctor", "--level", "warning", stdout=out)
-    head, known, mend, *_, sums = out.getvalue().splitlines()
+    head, evidence, fix, *_, sums = out.getvalue().splitlines()
     assert head.startswith("WARNING orders:billing: The group is paused")
     assert head.endswith("[paused]")
-    assert known.startswith("    known by: It was paused at ")
-    assert mend == "    mend it: manage.py streams resume orders:billing"
+    assert evidence.startswith("    evidence: It was paused at ")
+    assert fix == "    fix: manage.py streams resume orders:billing"
     assert re.fullmatch(r"0 faults, 1 warnings, \d for information\.", sums)
 
 
@@ -168,16 +168,16 @@ def test_a_server_that_stops_in_between_is_not_waited_for(
         return found
 
     monkeypatch.setattr(gathering, "facts", facts_and_stop)
-    assert "didn't answer within 1 s" in examined(1)["unreachable"]["because"]
+    assert "didn't answer within 1 s" in examined(1)["unreachable"]["evidence"]
 
 
 def test_what_an_acl_forbids_to_ask_is_said(streams: Streams, server: Server) -> None:
     """Without INFO and XINFO neither the server nor the stream is judged, and both are said."""
     url = server.user("half", "blind", "+@all", "-info", "~*")
     streams(BILLING, URL=url)
-    assert examined()["unasked"]["where"] == "connection 'default'"
+    assert examined()["unasked"]["subject"] == "connection 'default'"
     streams(BILLING, URL=server.user("half", "blind", "+@all", "-xinfo", "~*"))
-    assert examined()["unasked"]["where"] == "orders"
+    assert examined()["unasked"]["subject"] == "orders"
     server.raw().acl_deluser("half")
 
 
@@ -199,15 +199,15 @@ def test_a_replica_that_does_not_follow_is_a_warning(streams: Streams, make_serv
         assert replica.recv(5) == b"+OK\r\n"
         replica.sendall(b"PSYNC ? -1\r\n")
         found = wait_until(lambda: "no-replica" not in (told := examined()) and told, "the replica's being known")
-        assert ":6380" in found["replica-behind"]["what"]
+        assert ":6380" in found["replica-behind"]["message"]
 
 
 def test_what_a_server_leaves_out_is_said() -> None:
     """One that is hosted may tell less: that isn't taken for good."""
     server = gathering.ServerFacts(connection=conf.connection("default"), told=Facts(None, None, None))
     (finding,) = server_findings(server)
-    assert finding.kind is Kind.UNASKED
-    assert finding.because == "INFO doesn't tell: version, maxmemory-policy, appendonly, maxmemory, role."
+    assert finding.code is Code.UNASKED
+    assert finding.evidence == "INFO doesn't tell: version, maxmemory-policy, appendonly, maxmemory, role."
 
 
 def test_a_full_memory_is_a_fault_and_a_filling_one_a_warning(
@@ -279,13 +279,13 @@ def test_a_key_that_holds_something_else_is_a_fault(streams: Streams, raw: Raw) 
     """The server says WRONGTYPE; all else about the stream stays unknown."""
     streams(BILLING)
     raw.set("orders", "text")
-    assert "WRONGTYPE" in examined(1)["unreadable"]["because"]
+    assert "WRONGTYPE" in examined(1)["unreadable"]["evidence"]
 
 
 def test_a_stream_without_a_bound_is_information(streams: Streams) -> None:
     """It has neither MAXLEN nor MAX_AGE."""
     streams({"orders": {"GROUPS": {"billing": {}}}})
-    assert examined(0)["no-limit"]["where"] == "orders"
+    assert examined(0)["no-limit"]["subject"] == "orders"
 
 
 def test_a_stream_that_has_no_group_is_never_trimmed(streams: Streams, raw: Raw) -> None:
@@ -304,10 +304,10 @@ def test_who_holds_back_trimming_is_named(streams: Streams, raw: Raw) -> None:
         states.settle(states.deliver(), Ack())
     raw.xgroup_create("orders", "retired", "0")
     found = examined()
-    assert found["longer-than-maxlen"]["what"].endswith("It is held back by: retired.")
-    assert found["undeclared-group"]["where"] == "orders:retired"
-    assert "1,200 unread" in found["undeclared-group"]["because"]
-    assert found["undeclared-group"]["mend"].endswith("manage.py streams groups delete orders:retired.")
+    assert found["longer-than-maxlen"]["message"].endswith("It is held back by: retired.")
+    assert found["undeclared-group"]["subject"] == "orders:retired"
+    assert "1,200 unread" in found["undeclared-group"]["evidence"]
+    assert found["undeclared-group"]["fix"].endswith("manage.py streams groups delete orders:retired.")
 
 
 def test_a_long_stream_that_nobody_holds_needs_a_worker(streams: Streams, raw: Raw) -> None:
@@ -315,7 +315,7 @@ def test_a_long_stream_that_nobody_holds_needs_a_worker(streams: Streams, raw: R
     streams(BILLING)
     states.publish(raw, *({"n": "1"} for _ in range(1_200)))
     raw.xgroup_create("orders", "billing", "$")
-    assert "No worker has trimmed it" in examined()["longer-than-maxlen"]["what"]
+    assert "No worker has trimmed it" in examined()["longer-than-maxlen"]["message"]
 
 
 def test_retries_of_a_group_that_is_gone_are_found(streams: Streams, raw: Raw) -> None:
@@ -324,7 +324,7 @@ def test_retries_of_a_group_that_is_gone_are_found(streams: Streams, raw: Raw) -
     states.retry("orders", "loyalty")
     streams(BILLING)
     found = examined()
-    assert found["stranded-retries"]["where"] == "orders:loyalty"
+    assert found["stranded-retries"]["subject"] == "orders:loyalty"
 
 
 def test_what_is_left_in_a_lane_is_found(streams: Streams, raw: Raw) -> None:
@@ -333,7 +333,7 @@ def test_what_is_left_in_a_lane_is_found(streams: Streams, raw: Raw) -> None:
     publish("orders", {"a": 1}, lane="high")
     states.deliver()
     streams(BILLING)
-    assert "lane 'high'" in examined()["left-in-lane"]["what"]
+    assert "lane 'high'" in examined()["left-in-lane"]["message"]
 
 
 def test_a_hard_bound_is_one(streams: Streams, raw: Raw) -> None:
@@ -352,8 +352,8 @@ def test_what_others_did_to_a_group_is_information(streams: Streams, raw: Raw) -
     states.acknowledge()
     raw.xgroup_setid("orders", "billing", "0")
     found = examined()["done-by-others"]
-    assert found["because"] == "Its books, since ever: 1 moved-back."
-    assert "XGROUP SETID" in found["what"]
+    assert found["evidence"] == "Its books, since ever: 1 moved-back."
+    assert "XGROUP SETID" in found["message"]
 
 
 def test_a_group_that_was_deleted_is_missing_on_purpose(streams: Streams, raw: Raw) -> None:
@@ -363,7 +363,7 @@ def test_a_group_that_was_deleted_is_missing_on_purpose(streams: Streams, raw: R
     states.publish(raw, {"a": "1"})
     states.acknowledge()
     groups.delete("orders", "billing", by="ann", force=True)
-    assert examined(1)["group-missing"]["because"].endswith("it was deleted by 'ann'.")
+    assert examined(1)["group-missing"]["evidence"].endswith("it was deleted by 'ann'.")
 
 
 def test_messages_that_somebody_deleted_are_information(streams: Streams, raw: Raw) -> None:
@@ -374,7 +374,7 @@ def test_messages_that_somebody_deleted_are_information(streams: Streams, raw: R
     states.deliver(consumer="deceased")
     raw.xdel("orders", entry)
     drain()
-    assert "1 of billing" in examined()["vanished"]["because"]
+    assert "1 of billing" in examined()["vanished"]["evidence"]
 
 
 def test_dead_letters_are_information(streams: Streams, raw: Raw) -> None:
@@ -396,7 +396,7 @@ def test_retries_and_delayed_messages_that_are_overdue_are_a_fault(streams: Stre
     for key in (keys.delayed, keys.retry("billing")):
         for member, _ in raw.zrange(key, 0, -1, withscores=True):
             raw.zadd(key, {member: (raw.time()[0] - 60) * 1000})
-    told = examined(1)["overdue"]["because"]
+    told = examined(1)["overdue"]["evidence"]
     assert "1 retries of billing" in told
     assert "1 delayed messages" in told
 
@@ -412,16 +412,16 @@ def test_a_clock_that_jumped_is_a_warning(streams: Streams, raw: Raw) -> None:
     assert "clock-jumped" not in examined()
     now, keys = server_time(connections.get()), conf.stream("orders").keys
     raw.hset(keys.clock, "seen", now + 120_000)
-    assert "than a worker or publisher saw before" in examined()["clock-jumped"]["because"]
+    assert "than a worker or publisher saw before" in examined()["clock-jumped"]["evidence"]
     raw.hset(keys.clock, "seen", now)
     note_jump(connections.get(), keys, -120_500)
-    assert "It went back by 120.5 s, at 20" in examined()["clock-jumped"]["because"]
+    assert "It went back by 120.5 s, at 20" in examined()["clock-jumped"]["evidence"]
     note_jump(connections.get(), keys, 3_600_000)
-    assert "It jumped ahead by 3,600.0 s" in examined()["clock-jumped"]["because"]
+    assert "It jumped ahead by 3,600.0 s" in examined()["clock-jumped"]["evidence"]
     raw.hset(keys.clock, "jumped", now - 86_400_001)
     assert "clock-jumped" not in examined()
     raw.xadd("orders", {"a": "1"}, id=f"{now + 3_600_000}-0")
-    assert "the newest entry's id is 3," in examined()["clock-jumped"]["because"].lower()
+    assert "the newest entry's id is 3," in examined()["clock-jumped"]["evidence"].lower()
 
 
 @pytest.mark.parametrize(("ahead", "told"), [(3_600, "3,600 s more"), (-120, "120 s less")])
@@ -434,7 +434,7 @@ def test_a_server_with_another_time_is_a_warning(
     assert "clock-differs" not in examined()
     own.set_clock(ahead)
     wait_until(lambda: "clock-differs" in examined())
-    assert told in examined()["clock-differs"]["because"]
+    assert told in examined()["clock-differs"]["evidence"]
 
 
 # ---------------------------------------------------------------- groups
@@ -448,7 +448,7 @@ def test_a_module_of_handlers_that_fails_is_a_fault(streams: Streams, monkeypatc
         raise RuntimeError("no such gateway")
 
     monkeypatch.setattr(registry._registry, "modules", fail)
-    assert examined(1)["handlers-fail"]["because"] == "RuntimeError: no such gateway"
+    assert examined(1)["handlers-fail"]["evidence"] == "RuntimeError: no such gateway"
 
 
 def test_messages_that_nobody_consumes_are_a_fault(streams: Streams, raw: Raw) -> None:
@@ -456,10 +456,10 @@ def test_messages_that_nobody_consumes_are_a_fault(streams: Streams, raw: Raw) -
     streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"START": "$"}}}})
     old(raw, 90)
     found = examined(1)
-    assert "1 unread" in found["no-consumer"]["what"]
-    assert "90 s old" in found["no-consumer"]["because"] or "91 s old" in found["no-consumer"]["because"]
-    assert "at START '$'" in found["group-missing"]["what"]
-    assert found["group-missing"]["mend"].endswith("manage.py streams groups create orders:billing --start $.")
+    assert "1 unread" in found["no-consumer"]["message"]
+    assert "90 s old" in found["no-consumer"]["evidence"] or "91 s old" in found["no-consumer"]["evidence"]
+    assert "at START '$'" in found["group-missing"]["message"]
+    assert found["group-missing"]["fix"].endswith("manage.py streams groups create orders:billing --start $.")
     assert "no-handler" in found
 
 
@@ -469,8 +469,8 @@ def test_a_paused_group_is_a_warning(streams: Streams, raw: Raw) -> None:
     states.publish(raw, {"a": "1"})
     groups.pause("orders", "billing", by="ann")
     found = examined(0)
-    assert "1 unread" in found["paused"]["what"]
-    assert found["paused"]["mend"] == "manage.py streams resume orders:billing"
+    assert "1 unread" in found["paused"]["message"]
+    assert found["paused"]["fix"] == "manage.py streams resume orders:billing"
 
 
 def test_messages_of_dead_consumers_are_found(streams: Streams, raw: Raw) -> None:
@@ -480,8 +480,8 @@ def test_messages_of_dead_consumers_are_found(streams: Streams, raw: Raw) -> Non
     states.deliver(consumer="deceased")
     wait_until(lambda: "held-by-dead" in examined(), "the silence")
     found = examined(1)
-    assert "1 dead consumers hold 2 messages: deceased" in found["held-by-dead"]["what"]
-    assert "manage.py streams claim orders:billing" in found["held-by-dead"]["mend"]
+    assert "1 dead consumers hold 2 messages: deceased" in found["held-by-dead"]["message"]
+    assert "manage.py streams release orders:billing" in found["held-by-dead"]["fix"]
 
 
 def test_suspects_are_a_warning(streams: Streams, raw: Raw) -> None:
@@ -491,7 +491,7 @@ def test_suspects_are_a_warning(streams: Streams, raw: Raw) -> None:
     (delivery,) = states.deliver()
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "tested")
     assert suspect(connections.get(), place, delivery, handler="shop.charge", how="signal 9")
-    assert "1 messages" in examined()["suspects"]["what"]
+    assert "1 messages" in examined()["suspects"]["message"]
 
 
 def test_consumers_that_run_nothing_are_a_fault(streams: Streams, raw: Raw) -> None:
@@ -500,7 +500,7 @@ def test_consumers_that_run_nothing_are_a_fault(streams: Streams, raw: Raw) -> N
     handled()
     old(raw, 400, 399, 398)
     states.deliver(count=1)
-    assert re.search("no run in the last (9|10) minutes", examined(1)["standstill"]["because"])
+    assert re.search("no run in the last (9|10) minutes", examined(1)["standstill"]["evidence"])
     worked(runs=1, acknowledged=1)
     assert "standstill" not in examined()
 
@@ -512,7 +512,7 @@ def test_messages_that_pile_up_are_a_warning(streams: Streams, raw: Raw) -> None
     old(raw, *range(1_000, 700, -1))
     states.deliver(count=1)
     worked(3, runs=20, acknowledged=20)
-    told = examined()["behind"]["because"]
+    told = examined()["behind"]["evidence"]
     assert "298 are unread" in told or "can't tell how many" in told
     (billing,) = inspection.overview().streams[0].groups
     if billing.unread is not None:  # Redis 6.2 doesn't know
@@ -525,7 +525,7 @@ def test_slow_handlers_are_a_warning(streams: Streams, runs: int, longest: float
     """All of them are, or one run came near TIMEOUT."""
     streams(BILLING)
     worked(20, longest=longest, runs=runs, acknowledged=runs, microseconds=round(longest * 1_000_000))
-    assert f"the longest {longest:.1f} s" in examined()["slow-handlers"]["because"]
+    assert f"the longest {longest:.1f} s" in examined()["slow-handlers"]["evidence"]
 
 
 def test_runs_that_fail_and_dead_letters_that_grow_are_warnings(streams: Streams) -> None:
@@ -535,8 +535,8 @@ def test_runs_that_fail_and_dead_letters_that_grow_are_warnings(streams: Streams
     assert not {"failing", "dead-letters-grow"} & set(examined())
     worked(4, runs=9000, retried=6000, dead_lettered=3000)
     found = examined()
-    assert "6,024 of 16,000 runs" in found["failing"]["because"]
-    assert "3,008 of 9,908" in found["dead-letters-grow"]["because"]
+    assert "6,024 of 16,000 runs" in found["failing"]["evidence"]
+    assert "3,008 of 9,908" in found["dead-letters-grow"]["evidence"]
 
 
 # ---------------------------------------------------------------- all of them
@@ -545,7 +545,7 @@ def test_runs_that_fail_and_dead_letters_that_grow_are_warnings(streams: Streams
 def test_each_kind_of_finding_is_provoked() -> None:
     """This file names each of them."""
     text = Path(__file__).read_text()
-    assert [each.value for each in Kind if f'"{each.value}"' not in text] == []
+    assert [each.value for each in Code if f'"{each.value}"' not in text] == []
 
 
 def test_mends_name_what_is_there() -> None:

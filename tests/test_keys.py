@@ -2,7 +2,7 @@
 
 import pytest
 
-from django_redis_streams.keys import StreamKeys, split_token, token
+from django_redis_streams.keys import LARGEST_PART, EntryId, StreamKeys, is_entry_id, split_label, split_token, token
 
 
 def slot_of(key):
@@ -66,3 +66,36 @@ def test_dead_letter_queue_can_be_renamed():
 def test_token_can_be_split_again(key):
     """A key may hold slashes, an entry id never does."""
     assert split_token(token(key, "1700000000000-12")) == (key, "1700000000000-12")
+
+
+def test_entry_ids_are_ordered_as_numbers():
+    """As text, "9-0" would come after "10-0"; each has the text that the server writes."""
+    ids = ["9-0", "10-0", "10-2", "10-10", f"11-{LARGEST_PART}"]
+    assert sorted(sorted(ids), key=EntryId.of) == ids
+    assert [str(EntryId.of(each)) for each in ids] == ids
+    assert EntryId.of("10") == (10, 0)
+
+
+@pytest.mark.parametrize(("entry_id", "following"), [("0-0", "0-1"), ("5-9", "5-10"), (f"5-{LARGEST_PART}", "6-0")])
+def test_an_entry_id_has_neighbours(entry_id, following):
+    """Nothing is between an id and the next, also where the second number is as large as it can be."""
+    assert str(EntryId.of(entry_id).next) == following
+    assert str(EntryId.of(following).previous) == entry_id
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0-0", True), (f"{LARGEST_PART}-{LARGEST_PART}", True), ("5", False), ("05-1", False), ("5-1 ", False),
+     ("", False), ("-", False), ("a-1", False), (f"{LARGEST_PART + 1}-0", False), (f"0-{LARGEST_PART + 1}", False),
+     ("٣-1", False)],
+)  # fmt: skip
+def test_only_what_the_server_writes_is_an_entry_id(text, expected):
+    """Another text for the same entry would be another key of it."""
+    assert is_entry_id(text) is expected
+
+
+def test_a_label_names_a_stream_and_a_group():
+    """Streams' names may hold colons, groups' don't."""
+    assert split_label("orders:billing") == ("orders", "billing")
+    assert split_label("shop:orders:billing") == ("shop:orders", "billing")
+    assert split_label("orders") == ("orders", "")

@@ -1,13 +1,17 @@
 """A message: what it holds, that it can't be changed, and how it marks what shall become of it."""
 
+import copy
+import pickle
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from uuid import RFC_4122, UUID
 
 import pytest
 
 from django_redis_streams import Message, Reject, Retry
-from django_redis_streams.message import made_at, new_id, new_ids
+from django_redis_streams.message import asked_of, made_at, new_id, new_ids
 
 
 def message(**given):
@@ -67,6 +71,74 @@ def test_headers_are_read_only():
         made.headers["trace"] = "3"
 
 
+WHOLE = {
+    "id": "m", "stream": "orders", "type": "order.paid", "payload": {"lines": [1, 2]}, "key": "k",
+    "headers": {"a": "b"}, "time": datetime(2024, 1, 1, tzinfo=UTC), "group": "billing", "lane": "high",
+    "attempt": 3, "entry_id": "5-1",
+}  # fmt: skip
+
+
+def pickled(protocol: int) -> Callable[[Message], Message]:
+    """There and back."""
+    return lambda made: pickle.loads(pickle.dumps(made, protocol))  # noqa: S301  our own
+
+
+COPIES: dict[str, Callable[[Message], Message]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{f"pickle {each}": pickled(each) for each in range(pickle.HIGHEST_PROTOCOL + 1)},
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("given", [WHOLE, {}])
+def test_a_copy_is_equal_and_read_only(how: str, given: dict[str, Any]):
+    """All that a message holds goes along, whether it came from the server or a producer made it."""
+    made = message(**given)
+    other = COPIES[how](made)
+    assert other is not made
+    assert (other, hash(other), repr(other)) == (made, hash(made), repr(made))
+    assert all(getattr(other, name) == getattr(made, name) for name in WHOLE)
+    with pytest.raises(AttributeError):
+        other.id = "other"
+    with pytest.raises(TypeError):
+        other.headers["a"] = "c"
+
+
+def test_a_shallow_copy_shares_the_payload_and_a_deep_one_has_its_own():
+    """As Python's copy does it for everything else."""
+    made = message(**WHOLE)
+    assert copy.copy(made).payload is made.payload
+    assert copy.deepcopy(made).payload["lines"] is not made.payload["lines"]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_messages_that_differ_in_anything_are_not_equal(name: str):
+    """Each attribute counts, and nothing else than a message is equal to one."""
+    made = message(**WHOLE)
+    other = {"attempt": 4, "time": datetime(2025, 1, 1, tzinfo=UTC)}.get(
+        name, {"x": 1} if name in ("payload", "headers") else "x"
+    )
+    assert made == message(**WHOLE)
+    assert made != message(**{**WHOLE, name: other})
+    assert made != "m"
+    assert {made: 1}[message(**WHOLE)] == 1
+
+
+def test_a_mark_stays_with_the_message_that_was_marked():
+    """It is about a run, not about what was published: no copy has it, and it makes no difference."""
+    made = message(**WHOLE)
+    other = copy.copy(made)
+    made.reject()
+    assert made == other
+    assert [asked_of(each) for each in (other, *(do(made) for do in COPIES.values()))] == [None] * (1 + len(COPIES))
+
+
+def test_all_that_is_public_is_documented():
+    """What a message has beside its attributes and two methods is nobody's to use."""
+    assert {name for name in dir(message()) if not name.startswith("_")} == {*WHOLE, "retry", "reject"}
+
+
 def test_defaults_are_those_of_a_producer():
     """A message without a group is one that was made, not one that was delivered."""
     made = message()
@@ -106,8 +178,8 @@ def test_message_can_ask_for_a_retry():
     """`retry` marks without raising, with the options of `Retry`."""
     made = message()
     made.retry(timedelta(minutes=1), count=False)
-    assert isinstance(made.asked, Retry)
-    assert (made.asked.delay, made.asked.count) == (60.0, False)
+    assert isinstance(asked_of(made), Retry)
+    assert (asked_of(made).delay, asked_of(made).count) == (60.0, False)
 
 
 def test_message_can_be_rejected():
@@ -115,8 +187,8 @@ def test_message_can_be_rejected():
     made = message()
     made.retry()
     made.reject("no such customer")
-    assert isinstance(made.asked, Reject)
-    assert made.asked.reason == "no such customer"
+    assert isinstance(asked_of(made), Reject)
+    assert asked_of(made).reason == "no such customer"
 
 
 @pytest.mark.parametrize("delay", [-1, float("inf"), float("nan"), timedelta(seconds=-1)])

@@ -460,9 +460,9 @@ def test_payload_that_is_too_large_is_told_where_the_save_is_committed(declare, 
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
-        ({"MODELS": {"catalogue.Author": {"fields": ["nmae"]}}}, ConfigurationError),
+        ({"MODELS": {"catalogue.Author": {"FIELDS": ["nmae"]}}}, ConfigurationError),
         ({"MODELS": {"catalogue.Author": {}}, "MAXLEN": 0}, ConfigurationError),
-        ({"MODELS": {"catalogue.Author": {"lane": "fast"}}}, InvalidMessage),
+        ({"MODELS": {"catalogue.Author": {"LANE": "fast"}}}, InvalidMessage),
     ],
 )
 def test_settings_that_cannot_work_are_told_where_the_save_is_committed(streams, failed, caplog, wrong, error):
@@ -655,7 +655,7 @@ def test_subclass_that_is_defined_later_publishes_too(declare, events):
 
 def test_models_can_be_declared_by_settings(by_settings, events):
     """For models of other people's apps; the options are those of the decorator."""
-    by_settings(Author={"on": ["created"], "fields": ["name"], "type": "author.new"}, Book={})
+    by_settings(Author={"ON": ["created"], "FIELDS": ["name"], "TYPE": "author.new"}, Book={})
     author = Author.objects.create(name="Jane")
     author.save()
     book = Book.objects.create(title="Emma")
@@ -687,7 +687,7 @@ def test_other_models_are_published_where_one_is_not_there(streams, events, capl
 
 def test_field_that_is_not_there_is_an_error_of_the_save(by_settings, events):
     """Better than an event that was never sent: nothing is dropped in silence."""
-    by_settings(Author={"fields": ["nmae"]})
+    by_settings(Author={"FIELDS": ["nmae"]})
     with pytest.raises(ConfigurationError, match=r"'nmae'.*Did you mean 'name'"), transaction.atomic():
         Author.objects.create(name="Jane")
     assert Author.objects.count() == 0

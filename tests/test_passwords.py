@@ -63,7 +63,7 @@ def valid() -> dict[str, Any]:
         "CONNECTION": "default", "GROUPS": {"billing": group}, "MAXLEN": 1, "MAX_AGE": 1, "EXACT_TRIM": False,
         "HARD_MAXLEN": 2, "DEAD_LETTER_STREAM": "failed", "LANES": ["default", "high"], "LANE_WEIGHTS": {"high": 2},
         "MAX_PAYLOAD": 100, "FORMAT": "json",
-        "MODELS": {"shop.Order": {"on": ["created"], "fields": ["id"], "type": "order", "lane": "high"}},
+        "MODELS": {"shop.Order": {"ON": ["created"], "FIELDS": ["id"], "TYPE": "order", "LANE": "high"}},
     }  # fmt: skip
     options = {"socket_timeout": 2, "client_name": "shop", "username": "clerk", "socket_keepalive": True, "db": 1}
     return {
@@ -211,7 +211,7 @@ def test_what_is_shown_is_of_use(value: Any, expected: str) -> None:
 @pytest.mark.parametrize("name", ["shop:orders@v2", "users:created", "https://example.com/orders", "urn:orders", "a=b"])
 def test_an_ordinary_name_is_no_url(settings: Any, name: str) -> None:
     """Names and types of messages may hold colons, and be web addresses."""
-    settings.REDIS_STREAMS = settings_with(("STREAMS", "orders", "MODELS", "shop.Order", "type"), name)
+    settings.REDIS_STREAMS = settings_with(("STREAMS", "orders", "MODELS", "shop.Order", "TYPE"), name)
     assert conf.problems() == ()
     settings.REDIS_STREAMS = settings_with(("STREAMS", "orders"), name, as_key=True)
     assert conf.problems() == ()

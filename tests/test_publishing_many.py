@@ -1,5 +1,6 @@
 """`publish_many`: all or an error that says how far it came."""
 
+import asyncio
 import json
 import tracemalloc
 from decimal import Decimal
@@ -7,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.db import transaction
 
-from django_redis_streams import Message, publish_many, signals
+from django_redis_streams import Message, apublish_many, publish_many, signals
 from django_redis_streams.exceptions import (
     InvalidMessage,
     PayloadTooLarge,
@@ -28,6 +29,18 @@ def test_all_are_published_in_order(published):
     """One message for each payload of any iterable, however many sends that takes."""
     assert publish_many("orders", ({"n": n} for n in range(1001))) == 1001
     assert published() == [{"n": n} for n in range(1001)]
+
+
+def test_a_coroutine_publishes_many(published, server):
+    """`apublish_many` takes the same arguments, and raises the same."""
+    shared = {"type": "t", "key": "k", "headers": {"a": "b"}, "lane": "default", "chunk_size": 2}
+    assert asyncio.run(apublish_many("orders", ({"n": n} for n in range(5)), **shared)) == 5
+    assert published() == [{"n": n} for n in range(5)]
+    fields = server.raw().xrange("orders")[-1][1]
+    assert (fields["type"], fields["key"], fields["headers"]) == ("t", "k", '{"a":"b"}')
+    with pytest.raises(InvalidMessage, match=r"payloads\[1\]"):
+        asyncio.run(apublish_many("orders", [1, {2}]))
+    assert len(published()) == 5
 
 
 def test_each_message_has_its_own_id(streams, server):

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connections, transaction
 
-from django_redis_streams import apublish, publish, publish_many, signals
+from django_redis_streams import apublish, apublish_many, publish, publish_many, signals
 from django_redis_streams.exceptions import ConfigurationError, InvalidMessage, TransactionError, UnknownStream
 from django_redis_streams.publishing import sending
 
@@ -427,22 +427,24 @@ def test_transaction_that_django_does_not_manage_is_refused(published, atomic):
 
 
 def test_coroutine_publishes_in_the_transaction_it_is_in(published):
-    """`apublish` goes to the thread that holds the coroutine's transaction: a rollback drops it there too."""
+    """`apublish` and `apublish_many` go to the thread of the coroutine's transaction: a rollback drops it there too."""
 
     async def coroutine():
         outer = transaction.atomic()
         await sync_to_async(outer.__enter__)()
         message = await apublish("orders", 1)
+        assert await apublish_many("orders", range(2, 4)) == 2
         before = await sync_to_async(published)()
         await sync_to_async(outer.__exit__)(None, None, None)
         undone = transaction.atomic()
         await sync_to_async(undone.__enter__)()
-        await apublish("orders", 2)
+        await apublish("orders", 4)
+        await apublish_many("orders", range(5, 7))
         await sync_to_async(undone.__exit__)(Undo, Undo(), None)
         await sync_to_async(connections.close_all)()
         return message, before
 
     message, before = asyncio.run(coroutine())
     assert before == []
-    assert published() == [1]
+    assert published() == [1, 2, 3]
     assert message.payload == 1

@@ -128,7 +128,7 @@ def test_a_name_that_is_not_declared_ends_with_2_and_the_nearest(words: list[str
     assert "Did you mean" in str(error)
 
 
-# ---------------------------------------------------------------- consumers, pending, claim
+# ---------------------------------------------------------------- consumers, pending, release
 
 
 def test_consumers_are_shown_with_what_they_hold(raw: Raw) -> None:
@@ -144,13 +144,13 @@ def test_consumers_are_shown_with_what_they_hold(raw: Raw) -> None:
     assert "one" in said("consumers", "list")
 
 
-def test_a_consumer_that_holds_something_is_only_removed_when_it_is_handed_over(raw: Raw) -> None:
+def test_a_consumer_that_holds_something_is_only_removed_when_it_is_released(raw: Raw) -> None:
     """Nothing that is pending is thrown away."""
     publish(raw, 2)
     states.deliver(consumer="one")
     remove = ("consumers", "remove", "orders:billing", "one")
     assert told(*remove, code=1)["consumers"] == [{"consumer": "one", "removed": False, "held": 2}]
-    assert told(*remove, "--hand-over", "--by", "ann")["consumers"][0]["removed"]
+    assert told(*remove, "--release", "--by", "ann")["consumers"][0]["removed"]
     assert {each["consumer"] for each in raw.xpending_range("orders", "billing", "-", "+", 9)} == {"returned"}
     assert refused(*remove).returncode == 2
 
@@ -170,25 +170,25 @@ def test_pending_is_shown_by_idle_time_and_deliveries(raw: Raw) -> None:
     assert "two" in said("pending")
 
 
-def test_what_was_handed_back_is_pending(raw: Raw) -> None:
+def test_what_was_released_is_pending(raw: Raw) -> None:
     """It counts as never delivered, and is shown unless deliveries are asked for."""
     (entry_id,) = publish(raw, 1)
     states.deliver(consumer="one")
-    told("consumers", "remove", "orders:billing", "one", "--hand-over")
+    told("consumers", "remove", "orders:billing", "one", "--release")
     shown = told("pending")["pending"]
     assert [(each["id"], each["consumer"], each["deliveries"]) for each in shown] == [(entry_id, "returned", 0)]
     assert told("pending", "--deliveries", "1")["pending"] == []
 
 
-def test_claim_gives_what_silent_consumers_hold_back_to_the_workers(raw: Raw, streams: Callable[..., None]) -> None:
+def test_release_gives_what_silent_consumers_hold_back_to_the_workers(raw: Raw, streams: Callable[..., None]) -> None:
     """Any worker takes it then, and runs it."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.05}}}})
     handler("orders", group="billing")(lambda _: None)
     publish(raw, 2)
     states.deliver(consumer="dead")
     wait_until(lambda: len(raw.xpending_range("orders", "billing", "-", "+", 9, idle=50)) == 2)
-    assert told("claim", "orders:billing")["groups"][0]["handed_back"] == 2
-    assert told("claim")["groups"][0]["handed_back"] == 0
+    assert told("release", "orders:billing", "--by", "ann")["groups"][0]["released"] == 2
+    assert told("release")["groups"][0]["released"] == 0
     drain()
     assert books(raw).acknowledged == 2
 

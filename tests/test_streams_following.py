@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import publish, publish_many, read
+from django_redis_streams import follow, publish, publish_many
 
 from .support.documents import ROOT
 from .support.servers import Server
@@ -33,7 +33,7 @@ def said(*arguments: str) -> str:
 
 def on_stream(stream: str = "orders") -> list[Any]:
     """The messages that are there."""
-    return list(read(stream, after="0", block=0))
+    return list(follow(stream, after="0", block=0))
 
 
 @pytest.fixture

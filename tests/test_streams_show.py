@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import connections, inspection, publish, publish_many, read
+from django_redis_streams import connections, follow, inspection, publish, publish_many
 from django_redis_streams.conf import stream as stream_config
 from django_redis_streams.inspection import story
 from django_redis_streams.operations import dead_letters
@@ -53,7 +53,7 @@ def groups(identity: str) -> dict[str, str]:
 def published(payload: Any = 1, **options: Any) -> tuple[str, str]:
     """The ids of a new message and of its entry."""
     message = publish("orders", payload, type="order.created", **options)
-    return message.id, list(read("orders", after="0", block=0))[-1].entry_id
+    return message.id, list(follow("orders", after="0", block=0))[-1].entry_id
 
 
 # ---------------------------------------------------------------- where it stands
@@ -250,7 +250,7 @@ def test_a_stream_that_is_not_declared_ends_with_2() -> None:
 def test_a_search_that_ended_early_says_how_far_it_came() -> None:
     """And how to go on."""
     publish_many("orders", range(50))
-    wanted = list(read("orders", after="0", block=0))[30].id
+    wanted = list(follow("orders", after="0", block=0))[30].id
     assert "Searched 20 of 50 in orders; go on with --scan N." in shown(wanted, "--scan", "20", code=1)
     assert told(wanted, "--scan", "40")["found"]
 

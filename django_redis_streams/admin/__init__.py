@@ -2,9 +2,9 @@
 
 `message_admin` is what those of messages share, `dead_letters`, `retrying_messages`, `delayed_messages` and
 `pending_messages` what is each one's own. `changelist`, `listing` and `kinds` put what `inspection` finds in the place
-of a queryset, `message_page` shows one message; `verbs` are what can be done, `confirmation` asks before.
-`consumer_groups` is a page by itself, `turns` what can be done there. Shown texts go through `text`: they may hold
-anything.
+of a queryset, `message_page` shows one message; `message_actions` are what can be done, `confirmation` asks before.
+`consumer_groups` is a page by itself, `group_actions` what can be done there. Shown texts go through `text`: they may
+hold anything.
 """
 
 from .consumer_groups import ConsumerGroupAdmin

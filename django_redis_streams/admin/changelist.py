@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from ..inspection import Cursor, Page
 from .listing import Listing
-from .problems import EXPECTED, told, told_of
+from .problems import EXPECTED, error_text, problem_texts
 
 __all__ = ["AFTER", "MessageList"]
 
@@ -42,9 +42,9 @@ class MessageList(ChangeList):
         self.result_list: list[Any] = []
         try:
             self.page, self.result_list = self.queryset.page(self.list_per_page)
-            self.problems = told_of(self.page.problems)
+            self.problems = problem_texts(self.page.problems)
         except EXPECTED as error:
-            self.problems = [told(error)]
+            self.problems = [error_text(error)]
         self.result_count = self.full_result_count = self.page.total
         self.show_full_result_count = self.show_admin_actions = bool(self.result_list)
         self.can_show_all, self.multi_page, self.paginator = False, False, None

@@ -1,4 +1,4 @@
-"""A verb in a request: first the question, and when that is answered the deed, its log entries and what is told."""
+"""An action in a request: first the question, and when that is answered the deed, its log entries and what is told."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from django.utils.translation import ngettext
 
 from ..models import StreamMessage
 from .listing import Listing
-from .problems import EXPECTED, told
-from .verbs import Done, Verb
+from .message_actions import Done, MessageAction
+from .problems import EXPECTED, error_text
 
 __all__ = ["CONFIRMED", "ask_or_do"]
 
@@ -26,47 +26,47 @@ CONFIRMED: Final = "confirmed"
 _NAMED: Final = 20
 
 
-def ask_or_do(model_admin: Any, request: HttpRequest, listing: Listing, verb: Verb) -> HttpResponse | None:
+def ask_or_do(model_admin: Any, request: HttpRequest, listing: Listing, action: MessageAction) -> HttpResponse | None:
     """The page that asks, or None when it was answered: then the browser is led back to the list."""
     try:
         found = listing.chosen()
     except EXPECTED as error:
-        notes.error(request, told(error))
+        notes.error(request, error_text(error))
         return None
     _tell_gone(request, len(listing.keys or found) - len(found))
-    ready, refused = _parted(found, verb)
+    ready, refused = _parted(found, action)
     _tell_refused(request, refused)
     if not ready:
         return None
     # Only what was named in a question can have been confirmed.
     if CONFIRMED not in request.POST or listing.keys is None:
         most = listing.most if listing.keys is None and len(found) == listing.most else 0
-        return _question(model_admin, request, verb, ready, most)
-    done = verb.carry_out(ready, request.user.get_username())
-    _log(request, verb, done)
-    _tell(request, verb, done)
+        return _question(model_admin, request, action, ready, most)
+    done = action.carry_out(ready, request.user.get_username())
+    _log(request, action, done)
+    _tell(request, action, done)
     return None
 
 
-def _parted(found: Sequence[StreamMessage], verb: Verb) -> tuple[list[StreamMessage], list[str]]:
+def _parted(found: Sequence[StreamMessage], action: MessageAction) -> tuple[list[StreamMessage], list[str]]:
     """The messages that it can be done to, and for each other one why not."""
-    whys = [verb.why_not(message.row) for message in found]
+    whys = [action.why_not(message.row) for message in found]
     ready = [message for message, why in zip(found, whys, strict=True) if why is None]
-    return ready, [told(why) for why in whys if why is not None]
+    return ready, [error_text(why) for why in whys if why is not None]
 
 
 def _question(
-    model_admin: Any, request: HttpRequest, verb: Verb, ready: Sequence[StreamMessage], most: int
+    model_admin: Any, request: HttpRequest, action: MessageAction, ready: Sequence[StreamMessage], most: int
 ) -> HttpResponse:
     counts = Counter((message.stream, message.group) for message in ready)
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": verb.question(len(ready)) % {"count": len(ready)},
+        "title": action.question(len(ready)) % {"count": len(ready)},
         "opts": model_admin.opts,
-        "original": verb.button,
+        "original": action.button,
         "has_view_permission": True,
         "media": model_admin.media,
-        "verb": verb,
+        "action": action,
         "counts": sorted((stream, group, count) for (stream, group), count in counts.items()),
         "named": ready[:_NAMED],
         "unnamed": max(0, len(ready) - _NAMED),
@@ -79,22 +79,22 @@ def _question(
     return TemplateResponse(request, "admin/django_redis_streams/confirmation.html", context)
 
 
-def _log(request: HttpRequest, verb: Verb, done: Done) -> None:
+def _log(request: HttpRequest, action: MessageAction, done: Done) -> None:
     by: Any = request.user.pk
-    unanswered = _("%(verb)s The server's answer was lost: it may not have happened.") % {"verb": verb.log}
-    for messages, text in ((done.done, str(verb.log)), (done.unanswered, unanswered)):
+    unanswered = _("%(action)s The server's answer was lost: it may not have happened.") % {"action": action.log}
+    for messages, text in ((done.done, str(action.log)), (done.unanswered, unanswered)):
         if messages:
             LogEntry.objects.log_actions(
                 user_id=by,
                 queryset=messages,
-                action_flag=verb.flag,
+                action_flag=action.flag,
                 change_message=text,
             )
 
 
-def _tell(request: HttpRequest, verb: Verb, done: Done) -> None:
+def _tell(request: HttpRequest, action: MessageAction, done: Done) -> None:
     if done.done:
-        notes.success(request, verb.tell(len(done.done)) % {"count": len(done.done)})
+        notes.success(request, action.tell(len(done.done)) % {"count": len(done.done)})
     _tell_refused(request, (why for _message, why in done.refused))
     if done.unanswered:
         count = len(done.unanswered)

@@ -20,12 +20,12 @@ from ..exceptions import ServerUnreachable
 from ..inspection import GroupState, overview
 from ..models import ConsumerGroup
 from .confirmation import CONFIRMED
+from .group_actions import GROUP_ACTIONS, GroupAction
 from .identity import join, split
 from .moments import ago
-from .problems import EXPECTED, told, told_of
+from .problems import EXPECTED, error_text, problem_texts
 from .read_only import ReadOnlyAdmin
 from .text import shortened
-from .turns import TURNS, Turn
 
 __all__ = ["ConsumerGroupAdmin"]
 
@@ -38,13 +38,13 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
     """The declared groups of all streams, in the order of the settings."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, and the turns that are posted to it."""
+        """The list, and the actions that are posted to it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method in ("GET", "HEAD"):
             return self._list(request, extra_context or {})
         if request.method == "POST":
-            return self._turned(request) or HttpResponseRedirect(self._url())
+            return self._act(request) or HttpResponseRedirect(self._url())
         return HttpResponseNotAllowed(("GET", "HEAD", "POST"))
 
     def change_view(
@@ -71,10 +71,10 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
         groups: list[dict[str, Any]] = []
         try:
             found = overview()
-            problems = told_of(found.problems)
+            problems = problem_texts(found.problems)
             groups += [self._row(stream.name, group, lists) for stream in found.streams for group in stream.groups]
         except EXPECTED as error:
-            problems = [told(error)]
+            problems = [error_text(error)]
         context = {
             "title": capfirst(self.opts.verbose_name_plural),
             "groups": groups,
@@ -94,44 +94,44 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
             "group": shortened(group.name),
             "state": group,
             "paused": ago(group.paused),
-            "turn": TURNS["resume" if group.paused else "pause"],
+            "action": GROUP_ACTIONS["resume" if group.paused else "pause"],
             **{each: f"{self._url(each)}?{query}" for each in lists},
         }
 
-    def _turned(self, request: HttpRequest) -> HttpResponse | None:
+    def _act(self, request: HttpRequest) -> HttpResponse | None:
         """The page that asks, or None when it was answered or there was nothing to ask."""
         if not self._may_pause(request):
             raise PermissionDenied
-        turn, group = TURNS.get(request.POST.get("action", "")), _instance(request.POST.get("group", ""))
-        if turn is None or group is None:
+        action, group = GROUP_ACTIONS.get(request.POST.get("action", "")), _instance(request.POST.get("group", ""))
+        if action is None or group is None:
             return None
         if CONFIRMED in request.POST:
-            self._do(request, turn, group)
+            self._do(request, action, group)
             return None
         context = {
-            "title": turn.question % {"group": group},
-            "original": turn.button,
-            "turn": turn,
+            "title": action.question % {"group": group},
+            "original": action.button,
+            "action": action,
             "key": group.pk,
             "confirmed": CONFIRMED,
         }
         return self._page(request, "group_confirmation.html", context)
 
-    def _do(self, request: HttpRequest, turn: Turn, group: ConsumerGroup) -> None:
+    def _do(self, request: HttpRequest, action: GroupAction, group: ConsumerGroup) -> None:
         stream, name = split(group.pk, 2) or ("", "")
         try:
-            changed = turn.do(stream, name, by=request.user.get_username())
+            changed = action.do(stream, name, by=request.user.get_username())
         except EXPECTED as error:
-            notes.error(request, told(error))
+            notes.error(request, error_text(error))
             if isinstance(error, ServerUnreachable):
-                unanswered = _("%(verb)s The server's answer was lost: it may not have happened.")
-                _log(request, group, unanswered % {"verb": turn.log})
+                unanswered = _("%(action)s The server's answer was lost: it may not have happened.")
+                _log(request, group, unanswered % {"action": action.log})
             return
         if changed:
-            _log(request, group, str(turn.log))
-            notes.success(request, turn.done % {"group": group})
+            _log(request, group, str(action.log))
+            notes.success(request, action.done % {"group": group})
         else:
-            notes.warning(request, turn.before % {"group": group})
+            notes.warning(request, action.before % {"group": group})
 
     def _page(self, request: HttpRequest, template: str, context: Mapping[str, Any]) -> HttpResponse:
         request.current_app = self.admin_site.name

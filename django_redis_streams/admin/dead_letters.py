@@ -14,11 +14,11 @@ from ..inspection import DeadLetter
 from ..models import DeadLetter as DeadLetterModel
 from .filters import REASONS, GroupFilter, ReasonFilter, StreamFilter
 from .kinds import DEAD_LETTERS
+from .message_actions import DISCARD, REPLAY
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact, common_facts
 from .moments import ago, exact
 from .text import shortened
-from .verbs import DISCARD, REPLAY
 
 __all__ = ["DeadLetterAdmin"]
 
@@ -28,7 +28,7 @@ class DeadLetterAdmin(MessageAdmin):
     """Newest first."""
 
     kind = DEAD_LETTERS
-    verbs = (REPLAY, DISCARD)
+    message_actions = (REPLAY, DISCARD)
     actions = (as_action(REPLAY), as_action(DISCARD))
     list_display = ("message_id", "stream", "group", "event", "attempts", "age", "failure")
     list_filter = (StreamFilter, GroupFilter, ReasonFilter)
@@ -41,17 +41,19 @@ class DeadLetterAdmin(MessageAdmin):
     @admin.display(description=gettext_lazy("error"))
     def failure(self, message: DeadLetterModel) -> str:
         """The reason, and the error in a line."""
-        return format_html('<span class="quiet">{}</span><br>{}', _told(message.row), shortened(message.row.error))
+        return format_html(
+            '<span class="quiet">{}</span><br>{}', _reason_text(message.row), shortened(message.row.error)
+        )
 
     def facts(self, row: Any) -> Iterator[Fact]:
         """Why it died, and where it came from."""
-        yield _("Reason"), _told(row)
+        yield _("Reason"), _reason_text(row)
         yield _("Dead-lettered"), exact(row.buried)
         yield from common_facts(row)
         yield _("Dead letter"), row.entry_id
 
 
-def _told(row: DeadLetter) -> str:
+def _reason_text(row: DeadLetter) -> str:
     if not row.ours:
         return _("not written by this package")
     return str(REASONS.get(row.reason) or shortened(row.reason))

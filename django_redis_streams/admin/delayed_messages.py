@@ -13,11 +13,11 @@ from ..keys import DEFAULT_LANE
 from ..models import DelayedMessage
 from .filters import StreamFilter
 from .kinds import DELAYED
+from .message_actions import DISCARD_DELAYED, PUBLISH
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact
 from .moments import exact, until
 from .text import shortened
-from .verbs import DISCARD_DELAYED, PUBLISH
 
 __all__ = ["DelayedMessageAdmin"]
 
@@ -27,7 +27,7 @@ class DelayedMessageAdmin(MessageAdmin):
     """The next to be published first."""
 
     kind = DELAYED
-    verbs = (PUBLISH, DISCARD_DELAYED)
+    message_actions = (PUBLISH, DISCARD_DELAYED)
     actions = (as_action(PUBLISH), as_action(DISCARD_DELAYED))
     list_display = ("message_id", "stream", "lane", "event", "due")
     list_filter = (StreamFilter,)

@@ -1,6 +1,6 @@
-"""What the pages of the admin share: a list, a page for each message, verbs; and nothing else.
+"""What the pages of the admin share: a list, a page for each message, actions; and nothing else.
 
-No adding, changing or deleting: what is on the server is changed by the verbs alone.
+No adding, changing or deleting: what is on the server is changed by the actions alone.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from .changelist import AFTER, MessageList
 from .confirmation import ask_or_do
 from .kinds import Kind
 from .listing import Listing
+from .message_actions import MessageAction
 from .message_page import Fact, message_page
-from .problems import EXPECTED, told
+from .problems import EXPECTED, error_text
 from .read_only import ReadOnlyAdmin
 from .text import breakable
-from .verbs import Verb
 
 __all__ = ["MessageAdmin", "as_action"]
 
 
-def as_action(verb: Verb) -> Any:
-    """A verb as an entry of `ModelAdmin.actions`."""
+def as_action(action: MessageAction) -> Any:
+    """An action as an entry of `ModelAdmin.actions`."""
 
-    @admin.action(permissions=[verb.name], description=verb.action)
+    @admin.action(permissions=[action.name], description=action.description)
     def act(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return ask_or_do(model_admin, request, queryset, verb)
+        return ask_or_do(model_admin, request, queryset, action)
 
-    act.__name__ = verb.name
+    act.__name__ = action.name
     return act
 
 
 class MessageAdmin(ReadOnlyAdmin):
-    """The admin of one kind of messages; a subclass says which, with which columns, facts and verbs."""
+    """The admin of one kind of messages; a subclass says which, with which columns, facts and actions."""
 
     kind: ClassVar[Kind]
-    verbs: ClassVar[tuple[Verb, ...]]
+    message_actions: ClassVar[tuple[MessageAction, ...]]
 
     list_per_page = 50
     sortable_by = ()
@@ -81,7 +81,7 @@ class MessageAdmin(ReadOnlyAdmin):
         return MessageList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, and the verbs that are posted to it."""
+        """The list, and the actions that are posted to it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method not in ("GET", "HEAD", "POST"):
@@ -109,7 +109,7 @@ class MessageAdmin(ReadOnlyAdmin):
             rows = self.kind.rows([key])
             return message_page(self, request, self.kind.instance(rows[0])) if rows else self._gone(request, key)
         except EXPECTED as error:
-            notes.error(request, told(error))
+            notes.error(request, error_text(error))
             return HttpResponseRedirect(self.url_of("changelist"))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> StreamMessage | None:  # noqa: ARG002
@@ -128,18 +128,18 @@ class MessageAdmin(ReadOnlyAdmin):
         """Whether this user may publish now."""
         return self.may(request, "publish")
 
-    def has_claim_permission(self, request: HttpRequest) -> bool:
-        """Whether this user may hand back."""
-        return self.may(request, "claim")
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        """Whether this user may release."""
+        return self.may(request, "release")
 
-    def may(self, request: HttpRequest, verb: str) -> bool:
-        """Whether this user has the permission of a verb's name."""
-        return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(verb, self.opts)}")
+    def may(self, request: HttpRequest, action: str) -> bool:
+        """Whether this user has the permission of an action's name."""
+        return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}")
 
     def _check_permitted(self, request: HttpRequest) -> None:
-        """Say no to a verb that this user may not use; Django would only say that no action was selected."""
+        """Say no to an action that this user may not use; Django would only say that no action was selected."""
         asked = request.POST.getlist("action")
-        if any(verb.name in asked and not self.may(request, verb.name) for verb in self.verbs):
+        if any(action.name in asked and not self.may(request, action.name) for action in self.message_actions):
             raise PermissionDenied
 
     def _known(self, parameters: QueryDict) -> QueryDict:

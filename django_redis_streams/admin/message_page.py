@@ -15,10 +15,10 @@ from django.utils.translation import ngettext
 from ..inspection import Row
 from ..keys import DEFAULT_LANE
 from ..models import StreamMessage
+from .message_actions import MessageAction
 from .moments import exact
-from .problems import told
+from .problems import error_text
 from .text import visible
-from .verbs import Verb
 
 __all__ = ["Fact", "common_facts", "message_page"]
 
@@ -60,7 +60,11 @@ def message_page(model_admin: Any, request: HttpRequest, message: StreamMessage)
         "media": model_admin.media,
         "preserved_filters": model_admin.get_preserved_filters(request),
         "list_url": model_admin.url_of("changelist"),
-        "verbs": [(verb, _why_not(verb, row)) for verb in model_admin.verbs if model_admin.may(request, verb.name)],
+        "message_actions": [
+            (action, _why_not(action, row))
+            for action in model_admin.message_actions
+            if model_admin.may(request, action.name)
+        ],
         "action_checkbox_name": helpers.ACTION_CHECKBOX_NAME,
         "facts": [(label, _shown(text)) for label, text in model_admin.facts(row) if text],
         "payload": _shown(row.payload),
@@ -72,9 +76,9 @@ def message_page(model_admin: Any, request: HttpRequest, message: StreamMessage)
     return TemplateResponse(request, "admin/django_redis_streams/message.html", context)
 
 
-def _why_not(verb: Verb, row: Any) -> str:
-    why = verb.why_not(row)
-    return told(why) if why else ""
+def _why_not(action: MessageAction, row: Any) -> str:
+    why = action.why_not(row)
+    return error_text(why) if why else ""
 
 
 def _replays(row: Row) -> str:

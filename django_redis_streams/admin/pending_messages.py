@@ -1,4 +1,4 @@
-"""Pending messages in the admin: to be looked at, handed back when their consumer is silent."""
+"""Pending messages in the admin: to be looked at, and released when their consumer is silent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..inspection import PendingMessage
 from ..models import PendingMessage as PendingMessageModel
 from .filters import GroupFilter, StreamFilter
 from .kinds import PENDING
+from .message_actions import RELEASE
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact, common_facts
 from .moments import duration
 from .text import breakable
-from .verbs import CLAIM
 
 __all__ = ["PendingMessageAdmin"]
 
@@ -28,8 +28,8 @@ class PendingMessageAdmin(MessageAdmin):
     """The oldest first."""
 
     kind = PENDING
-    verbs = (CLAIM,)
-    actions = (as_action(CLAIM),)
+    message_actions = (RELEASE,)
+    actions = (as_action(RELEASE),)
     list_display = ("message_id", "stream", "group", "event", "held_by", "deliveries", "idle", "state")
     list_filter = (StreamFilter, GroupFilter)
 
@@ -63,7 +63,7 @@ def _state(row: PendingMessage) -> tuple[str, str]:
     if row.body_gone:
         return _("body gone"), _("deleted or trimmed while it was pending, so nobody can run it")
     if row.returned:
-        return _("handed back"), _("the next free worker takes it")
+        return _("released"), _("the next free worker takes it")
     if row.claim_idle is None:
         return _("not declared"), _("its group isn't in REDIS_STREAMS here")
     if row.stale:

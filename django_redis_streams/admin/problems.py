@@ -13,23 +13,23 @@ from ..exceptions import StreamsError
 from ..inspection import Problem
 from .text import visible
 
-__all__ = ["EXPECTED", "told", "told_of"]
+__all__ = ["EXPECTED", "error_text", "problem_texts"]
 
 # A server that is down, loading or locked to us; a command that an ACL or a key's type refuses; broken settings.
 EXPECTED = (StreamsError, ResponseError)
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """The sentence for an error."""
     text = visible(str(error))
     return _("The server refuses: %(error)s") % {"error": text} if isinstance(error, ResponseError) else text
 
 
-def told_of(problems: Iterable[Problem]) -> list[str]:
+def problem_texts(problems: Iterable[Problem]) -> list[str]:
     """The sentences for what a page couldn't show, one for each error, with the streams that it is about."""
     streams: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
-        streams[told(problem.error)].append(visible(problem.stream))
+        streams[error_text(problem.error)].append(visible(problem.stream))
     return [
         ngettext("Stream %(streams)s: %(text)s", "Streams %(streams)s: %(text)s", len(set(names)))
         % {"streams": ", ".join(dict.fromkeys(names)), "text": text}

@@ -1,4 +1,4 @@
-"""What every admin here is: pages to look at. What is on the server is changed by verbs and turns alone."""
+"""What every admin here is: pages to look at. What is on the server is changed by actions alone."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  as above
-        """Nobody: discarding is a verb with a permission of its own, and commands delete groups."""
+        """Nobody: discarding is an action with a permission of its own, and commands delete groups."""
         return False

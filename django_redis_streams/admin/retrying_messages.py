@@ -12,11 +12,11 @@ from django.utils.translation import gettext_lazy
 from ..models import RetryingMessage
 from .filters import GroupFilter, StreamFilter
 from .kinds import RETRYING
+from .message_actions import DISCARD_RETRY
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact, common_facts
 from .moments import exact, until
 from .text import shortened
-from .verbs import DISCARD_RETRY
 
 __all__ = ["RetryingMessageAdmin"]
 
@@ -26,7 +26,7 @@ class RetryingMessageAdmin(MessageAdmin):
     """The next to be run first."""
 
     kind = RETRYING
-    verbs = (DISCARD_RETRY,)
+    message_actions = (DISCARD_RETRY,)
     actions = (as_action(DISCARD_RETRY),)
     list_display = ("message_id", "stream", "group", "event", "attempts", "due", "error")
     list_filter = (StreamFilter, GroupFilter)

@@ -59,10 +59,10 @@ _GROUP: Final[Table] = {
     "UNMATCHED": ("unmatched", values.choice("dead-letter", "skip")),
 }
 _MODEL: Final[Table] = {
-    "on": ("on", values.events),
-    "fields": ("fields", values.optional(values.some)),
-    "type": ("type", values.optional(values.message_type)),
-    "lane": ("lane", values.optional(values.text)),
+    "ON": ("on", values.events),
+    "FIELDS": ("fields", values.optional(values.some)),
+    "TYPE": ("type", values.optional(values.message_type)),
+    "LANE": ("lane", values.optional(values.text)),
 }
 # What to write instead, where a server's URL is easily put.
 _HINTS: Final[Mapping[str, str]] = {
@@ -96,7 +96,9 @@ class _Reader:
         found = {}
         for key, value in given.items():
             if key not in table:
-                self.report("E001", f"{where} has an unknown key {shown(key)}.", nearest(key, table).strip())
+                self.report(
+                    "E001", f"{where} has an unknown key {shown(key)}.", nearest(str(key).upper(), table).strip()
+                )
                 continue
             attribute, accept = table[key]
             try:

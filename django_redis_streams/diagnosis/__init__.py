@@ -1,4 +1,4 @@
-"""What is wrong with streams, and what mends it: "messages aren't consumed", "messages pile up", "memory grows".
+"""What is wrong with streams, and what fixes it: "messages aren't consumed", "messages pile up", "memory grows".
 
 `gathering` asks the servers and the settings once; each theme (`servers`, `clocks`, `growth`, `consuming`, `pace`)
 makes findings of these facts, by small checks that ask nothing. `asking` is how no server is waited for long,
@@ -18,13 +18,13 @@ from redis.exceptions import NoPermissionError
 from .. import conf
 from .clocks import difference, jumps
 from .consuming import consuming_findings
-from .findings import Finding, Kind, Level
+from .findings import Code, Finding, Level
 from .gathering import Observed, gather
 from .growth import stream_findings
 from .pace import pace_findings
 from .servers import server_findings
 
-__all__ = ["Finding", "Kind", "Level", "diagnose"]
+__all__ = ["Code", "Finding", "Level", "diagnose"]
 
 _ORDER: Final = list(Level)
 
@@ -67,16 +67,16 @@ def _declared() -> Iterator[Finding]:
 def _unreadable(stream: str, error: Exception) -> Finding:
     if isinstance(error, NoPermissionError) or "NOPERM" in str(error) or "permission" in str(error):
         return Finding(
-            kind=Kind.UNASKED,
-            where=stream,
-            what="The stream can't be looked at: the server doesn't allow it. Nothing is known of its groups.",
-            because=str(error),
-            mend="Allow the user of the connection what the error names, as its workers need it.",
+            code=Code.UNASKED,
+            subject=stream,
+            message="The stream can't be looked at: the server doesn't allow it. Nothing is known of its groups.",
+            evidence=str(error),
+            fix="Allow the user of the connection what the error names, as its workers need it.",
         )
     return Finding(
-        kind=Kind.UNREADABLE,
-        where=stream,
-        what="The stream can't be read.",
-        because=str(error),
-        mend="Where a key holds something else, rename the stream or DEAD_LETTER_STREAM, or set KEY_PREFIX.",
+        code=Code.UNREADABLE,
+        subject=stream,
+        message="The stream can't be read.",
+        evidence=str(error),
+        fix="Where a key holds something else, rename the stream or DEAD_LETTER_STREAM, or set KEY_PREFIX.",
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..inspection.rows import moment
 from ..store.consume.clock import TOLERATED_MS, ClockRecord
-from .findings import Finding, Kind
+from .findings import Code, Finding
 from .gathering import ServerFacts, StreamFacts
 
 __all__ = ["difference", "jumps"]
@@ -21,12 +21,12 @@ def difference(server: ServerFacts) -> Iterator[Finding]:
     """`at=` is a moment of the publisher's clock, which the server compares with its own; so are ages."""
     if server.clock_ahead is not None and abs(server.clock_ahead) > _DIFFERENT:
         yield Finding(
-            kind=Kind.CLOCK_DIFFERS,
-            where=server.where,
-            what="The clocks of the server and of this host differ: messages published with at= come early or late.",
-            because=f"The server's shows {abs(server.clock_ahead):,.0f} s "
+            code=Code.CLOCK_DIFFERS,
+            subject=server.subject,
+            message="The clocks of the server and of this host differ: messages published with at= come early or late.",
+            evidence=f"The server's shows {abs(server.clock_ahead):,.0f} s "
             f"{'more' if server.clock_ahead > 0 else 'less'} than this host's.",
-            mend="Have both hosts keep time by NTP.",
+            fix="Have both hosts keep time by NTP.",
         )
 
 
@@ -34,11 +34,11 @@ def jumps(stream: StreamFacts) -> Iterator[Finding]:
     """A clock that goes back makes what waits wait longer, one that jumps ahead makes all seem idle."""
     if told := "; ".join(_signs(stream.standing.clock)):
         yield Finding(
-            kind=Kind.CLOCK_JUMPED,
-            where=stream.config.name,
-            what="The server's clock jumps: retries, delayed messages and claims may come early or late.",
-            because=f"{told[0].upper()}{told[1:]}.",
-            mend="Have the server's host keep time by NTP, in small steps.",
+            code=Code.CLOCK_JUMPED,
+            subject=stream.config.name,
+            message="The server's clock jumps: retries, delayed messages and claims may come early or late.",
+            evidence=f"{told[0].upper()}{told[1:]}.",
+            fix="Have the server's host keep time by NTP, in small steps.",
         )
 
 

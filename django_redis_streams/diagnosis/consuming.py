@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from .findings import Finding, Kind
+from .findings import Code, Finding
 from .gathering import GroupFacts
 
 __all__ = ["consuming_findings"]
@@ -26,19 +26,19 @@ def handling(group: GroupFacts) -> Iterator[Finding]:
     """A group that other programs consume needs no handler here; it has living consumers then."""
     if isinstance(group.handlers, Exception):
         yield Finding(
-            kind=Kind.HANDLERS_FAIL,
-            where=group.where,
-            what="The handlers can't be loaded, so no worker starts.",
-            because=f"{type(group.handlers).__name__}: {group.handlers}",
-            mend="Correct the module that it names; manage.py check finds more of this kind.",
+            code=Code.HANDLERS_FAIL,
+            subject=group.label,
+            message="The handlers can't be loaded, so no worker starts.",
+            evidence=f"{type(group.handlers).__name__}: {group.handlers}",
+            fix="Correct the module that it names; manage.py check finds more of this kind.",
         )
     elif not len(group.handlers) and not group.alive:
         yield Finding(
-            kind=Kind.NO_HANDLER,
-            where=group.where,
-            what="No handler takes its messages, and no other program's consumer is there.",
-            because="No module of handlers declares one, and the server heard of no consumer lately.",
-            mend="Write one in a module stream_handlers of an app, or start the program that consumes it.",
+            code=Code.NO_HANDLER,
+            subject=group.label,
+            message="No handler takes its messages, and no other program's consumer is there.",
+            evidence="No module of handlers declares one, and the server heard of no consumer lately.",
+            fix="Write one in a module stream_handlers of an app, or start the program that consumes it.",
         )
 
 
@@ -47,12 +47,12 @@ def existence(group: GroupFacts) -> Iterator[Finding]:
     if not group.there:
         first = "with the oldest entry" if group.config.start == "0" else f"at START {group.config.start!r}"
         yield Finding(
-            kind=Kind.GROUP_MISSING,
-            where=group.where,
-            what=f"The stream has entries, but the server doesn't have the group; once made it begins {first}.",
-            because="XINFO GROUPS doesn't name it"
+            code=Code.GROUP_MISSING,
+            subject=group.label,
+            message=f"The stream has entries, but the server doesn't have the group; once made it begins {first}.",
+            evidence="XINFO GROUPS doesn't name it"
             + (f"; it was deleted by {group.deletion.by!r}." if group.deletion else "."),
-            mend=f"Start a worker, or manage.py streams groups create {group.where} --start {group.config.start}.",
+            fix=f"Start a worker, or manage.py streams groups create {group.label} --start {group.config.start}.",
         )
 
 
@@ -60,22 +60,22 @@ def life(group: GroupFacts) -> Iterator[Finding]:
     """Nobody there is a fault only while something waits, and nobody has paused the group."""
     if group.alive or group.state.paused is not None:
         return
-    because = f"The server heard of none of its consumers within CLAIM_IDLE, {group.config.claim_idle:g} s"
+    evidence = f"The server heard of none of its consumers within CLAIM_IDLE, {group.config.claim_idle:g} s"
     if group.waits:
         yield Finding(
-            kind=Kind.NO_CONSUMER,
-            where=group.where,
-            what=f"Messages wait and nobody consumes them: {_waiting(group)}.",
-            because=f"{because}; the oldest unread is {group.state.oldest_unread:,.0f} s old.",
-            mend=f"Start a worker: manage.py runconsumers {group.where}.",
+            code=Code.NO_CONSUMER,
+            subject=group.label,
+            message=f"Messages wait and nobody consumes them: {_waiting(group)}.",
+            evidence=f"{evidence}; the oldest unread is {group.state.oldest_unread:,.0f} s old.",
+            fix=f"Start a worker: manage.py runconsumers {group.label}.",
         )
     else:
         yield Finding(
-            kind=Kind.IDLE,
-            where=group.where,
-            what="No worker is running; nothing waits for one.",
-            because=f"{because}; nothing is unread, pending or waiting for a retry.",
-            mend=f"When messages are to be consumed: manage.py runconsumers {group.where}.",
+            code=Code.IDLE,
+            subject=group.label,
+            message="No worker is running; nothing waits for one.",
+            evidence=f"{evidence}; nothing is unread, pending or waiting for a retry.",
+            fix=f"When messages are to be consumed: manage.py runconsumers {group.label}.",
         )
 
 
@@ -83,11 +83,11 @@ def pause(group: GroupFacts) -> Iterator[Finding]:
     """A paused group is left alone on purpose, and easily forgotten."""
     if group.state.paused is not None:
         yield Finding(
-            kind=Kind.PAUSED,
-            where=group.where,
-            what=f"The group is paused: workers leave its messages alone. {_waiting(group)}.",
-            because=f"It was paused at {group.state.paused:%Y-%m-%d %H:%M:%S %Z}.",
-            mend=f"manage.py streams resume {group.where}",
+            code=Code.PAUSED,
+            subject=group.label,
+            message=f"The group is paused: workers leave its messages alone. {_waiting(group)}.",
+            evidence=f"It was paused at {group.state.paused:%Y-%m-%d %H:%M:%S %Z}.",
+            fix=f"manage.py streams resume {group.label}",
         )
 
 
@@ -102,11 +102,11 @@ def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
         held, some = sum(each.pending for each in dead), ", ".join(each.name for each in dead[:_NAMED])
         some += ", …" if len(dead) > _NAMED else ""
         yield Finding(
-            kind=Kind.HELD_BY_DEAD,
-            where=group.where,
-            what=f"{len(dead):,} dead consumers hold {held:,} messages: {some}.",
-            because=f"XINFO CONSUMERS: silent for more than twice CLAIM_IDLE, {group.config.claim_idle:g} s.",
-            mend=f"Start a worker, which claims them; or manage.py streams claim {group.where}.",
+            code=Code.HELD_BY_DEAD,
+            subject=group.label,
+            message=f"{len(dead):,} dead consumers hold {held:,} messages: {some}.",
+            evidence=f"XINFO CONSUMERS: silent for more than twice CLAIM_IDLE, {group.config.claim_idle:g} s.",
+            fix=f"Start a worker, which claims them; or manage.py streams release {group.label}.",
         )
 
 
@@ -114,11 +114,11 @@ def suspects(group: GroupFacts) -> Iterator[Finding]:
     """What ended a worker runs alone, until it finishes or was tried MAX_CRASHES times."""
     if group.suspects:
         yield Finding(
-            kind=Kind.SUSPECTS,
-            where=group.where,
-            what=f"{group.suspects:,} messages may have ended the worker that ran them; they run alone, in quarantine.",
-            because="They are in the group's suspects, which a dead worker's supervisor or a claim wrote down.",
-            mend="The worker's log names message and handler; a worker must run for the quarantine to end.",
+            code=Code.SUSPECTS,
+            subject=group.label,
+            message=f"{group.suspects:,} messages may have ended their worker: they run alone, in quarantine.",
+            evidence="They are in the group's suspects, which a dead worker's supervisor or a claim wrote down.",
+            fix="The worker's log names message and handler; a worker must run for the quarantine to end.",
         )
 
 

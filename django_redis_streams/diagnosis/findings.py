@@ -1,4 +1,4 @@
-"""What a diagnosis comes to: findings, each of a kind, with a level, how it is known, and what mends it."""
+"""What a diagnosis comes to: findings, each with a code, a level, the evidence, and what fixes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-__all__ = ["Finding", "Kind", "Level"]
+__all__ = ["Code", "Finding", "Level"]
 
 
 class Level(StrEnum):
@@ -17,17 +17,17 @@ class Level(StrEnum):
     INFORMATION = "information"
 
 
-class Kind(StrEnum):
+class Code(StrEnum):
     """All that can be found."""
 
     level: Level
 
     def __new__(cls, name: str, level: Level) -> Self:
-        """A kind is its name, and has one level."""
-        kind = str.__new__(cls, name)
-        kind._value_ = name
-        kind.level = level
-        return kind
+        """Make a code of its name; it has one level."""
+        code = str.__new__(cls, name)
+        code._value_ = name
+        code.level = level
+        return code
 
     NOTHING_DECLARED = "nothing-declared", Level.FAULT
     UNREACHABLE = "unreachable", Level.FAULT
@@ -76,18 +76,19 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """`where` is a connection, a stream or `stream:group`; `what` is wrong there, `because` how that is known.
+    """Something that is wrong, or worth knowing.
 
-    `mend` is the command or setting that mends it.
+    `code` says which kind of finding it is. `subject` is a connection, a stream or `stream:group`. `message` says what
+    is wrong there, `evidence` how that is known, and `fix` which command or setting puts it right.
     """
 
-    kind: Kind
-    where: str
-    what: str
-    because: str
-    mend: str
+    code: Code
+    subject: str
+    message: str
+    evidence: str
+    fix: str
 
     @property
     def level(self) -> Level:
         """How bad it is."""
-        return self.kind.level
+        return self.code.level

@@ -23,7 +23,9 @@ from ..store.observe.server import Facts, facts
 from ..store.observe.standing import Standing, standing
 from .asking import Refusal, ask_all
 
-__all__ = ["MINUTES", "OVERDUE", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather"]
+__all__ = [
+    "MINUTES", "OVERDUE", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather", "is_embedded", "subject_of",
+]  # fmt: skip
 
 # How far back is looked at what workers did.
 MINUTES: Final = 60
@@ -31,6 +33,16 @@ MINUTES: Final = 60
 OVERDUE: Final = 30
 # In seconds, for all servers together.
 _WITHIN: Final = 10
+
+
+def subject_of(connection: ConnectionConfig) -> str:
+    """Return what findings call a connection."""
+    return f"connection {connection.alias!r}"
+
+
+def is_embedded(connection: ConnectionConfig) -> bool:
+    """Tell whether it is a server for development, whose settings are this package's."""
+    return connection.url.startswith("embedded:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +57,14 @@ class ServerFacts:
     clock_ahead: float | None = None
 
     @property
-    def where(self) -> str:
-        """It by its name."""
-        return f"connection {self.connection.alias!r}"
+    def subject(self) -> str:
+        """What findings call it."""
+        return subject_of(self.connection)
 
     @property
     def embedded(self) -> bool:
         """Whether it is a server for development, whose settings are this package's."""
-        return self.connection.url.startswith("embedded:")
+        return is_embedded(self.connection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +86,8 @@ class GroupFacts:
     overdue: int
 
     @property
-    def where(self) -> str:
-        """It as commands take it."""
+    def label(self) -> str:
+        """Its name as commands take it: `stream:group`."""
         return f"{self.stream.name}:{self.config.name}"
 
     @property

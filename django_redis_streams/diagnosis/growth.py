@@ -7,7 +7,7 @@ from typing import Final
 
 from ..inspection import Books
 from ..inspection.books import DONE_BY_OTHERS
-from .findings import Finding, Kind
+from .findings import Code, Finding
 from .gathering import StreamFacts
 
 __all__ = ["stream_findings"]
@@ -30,19 +30,19 @@ def bounds(stream: StreamFacts) -> Iterator[Finding]:
         return
     if stream.config.maxlen is None and stream.config.max_age is None:
         yield Finding(
-            kind=Kind.NO_LIMIT,
-            where=stream.config.name,
-            what="The stream is never trimmed: it keeps what was handled, and the server's memory fills.",
-            because=f"It has neither MAXLEN nor MAX_AGE, and holds {stream.state.length:,} entries.",
-            mend=f"Set MAXLEN or MAX_AGE, and until then:  manage.py streams trim {stream.config.name} --maxlen 10000.",
+            code=Code.NO_LIMIT,
+            subject=stream.config.name,
+            message="The stream is never trimmed: it keeps what was handled, and the server's memory fills.",
+            evidence=f"It has neither MAXLEN nor MAX_AGE, and holds {stream.state.length:,} entries.",
+            fix=f"Set MAXLEN or MAX_AGE, and until then:  manage.py streams trim {stream.config.name} --maxlen 10000.",
         )
     elif stream.state.length and not stream.on_server:
         yield Finding(
-            kind=Kind.NEVER_TRIMMED,
-            where=stream.config.name,
-            what="The stream isn't trimmed as long as it has no group: nobody can tell who is yet to come.",
-            because=f"It holds {stream.state.length:,} entries, and the server knows no group of it.",
-            mend="Start a worker (manage.py runconsumers), or declare a group in GROUPS.",
+            code=Code.NEVER_TRIMMED,
+            subject=stream.config.name,
+            message="The stream isn't trimmed as long as it has no group: nobody can tell who is yet to come.",
+            evidence=f"It holds {stream.state.length:,} entries, and the server knows no group of it.",
+            fix="Start a worker (manage.py runconsumers), or declare a group in GROUPS.",
         )
 
 
@@ -54,13 +54,13 @@ def length(stream: StreamFacts) -> Iterator[Finding]:
     if stream.state.length > most + max(_SLACK, most // 10):
         by = _holding(stream)
         yield Finding(
-            kind=Kind.LONGER_THAN_MAXLEN,
-            where=stream.config.name,
-            what=f"The stream isn't trimmed to its MAXLEN, {stream.config.maxlen:,}."
+            code=Code.LONGER_THAN_MAXLEN,
+            subject=stream.config.name,
+            message=f"The stream isn't trimmed to its MAXLEN, {stream.config.maxlen:,}."
             + (f" It is held back by: {', '.join(by)}." if by else " No worker has trimmed it."),
-            because=f"It holds {stream.state.length:,} entries"
+            evidence=f"It holds {stream.state.length:,} entries"
             + (", and these groups have not read or not settled some." if by else ", which no group needs."),
-            mend=f"Have them catch up, or drop one: manage.py streams groups delete {stream.config.name}:{by[0]}."
+            fix=f"Have them catch up, or drop one: manage.py streams groups delete {stream.config.name}:{by[0]}."
             if by
             else f"Start a worker (manage.py runconsumers), or manage.py streams trim {stream.config.name}.",
         )
@@ -69,23 +69,23 @@ def length(stream: StreamFacts) -> Iterator[Finding]:
 def strangers(stream: StreamFacts) -> Iterator[Finding]:
     """A group that isn't declared is served by another program, or by nobody since it was renamed."""
     for each in stream.strangers:
-        where = f"{stream.config.name}:{each.group}"
+        label = f"{stream.config.name}:{each.group}"
         if each.group in stream.on_server:
             yield Finding(
-                kind=Kind.UNDECLARED_GROUP,
-                where=where,
-                what="The server has a group that the settings don't declare; what it doesn't read can't be trimmed.",
-                because=f"XINFO GROUPS names it: {_unread(each)} unread, {each.pending:,} pending.",
-                mend=f"Declare it in GROUPS, or where nothing serves it: manage.py streams groups delete {where}.",
+                code=Code.UNDECLARED_GROUP,
+                subject=label,
+                message="The settings don't declare this group of the server; what it doesn't read can't be trimmed.",
+                evidence=f"XINFO GROUPS names it: {_unread(each)} unread, {each.pending:,} pending.",
+                fix=f"Declare it in GROUPS, or where nothing serves it: manage.py streams groups delete {label}.",
             )
         if each.retrying:
             yield Finding(
-                kind=Kind.STRANDED_RETRIES,
-                where=where,
-                what="Retries wait for a group that the settings don't declare: no worker of this project runs them.",
-                because=f"Its retry set holds {each.retrying:,}.",
-                mend="Declare the group again until they are run; or delete it with all that waits: "
-                f"manage.py streams groups delete {where}.",
+                code=Code.STRANDED_RETRIES,
+                subject=label,
+                message="Retries wait for a group that the settings don't declare: no worker here runs them.",
+                evidence=f"Its retry set holds {each.retrying:,}.",
+                fix="Declare the group again until they are run; or delete it with all that waits: "
+                f"manage.py streams groups delete {label}.",
             )
 
 
@@ -93,11 +93,11 @@ def lanes(stream: StreamFacts) -> Iterator[Finding]:
     """What waits in a lane that LANES doesn't name any more is read by nobody."""
     for lane, group, count in stream.left:
         yield Finding(
-            kind=Kind.LEFT_IN_LANE,
-            where=f"{stream.config.name}:{group}",
-            what=f"Messages wait in lane {lane!r}, which LANES doesn't name: no worker reads it.",
-            because=f"Up to {count:,} entries there are unread or pending.",
-            mend=f"Name {lane!r} in LANES again until it is empty.",
+            code=Code.LEFT_IN_LANE,
+            subject=f"{stream.config.name}:{group}",
+            message=f"Messages wait in lane {lane!r}, which LANES doesn't name: no worker reads it.",
+            evidence=f"Up to {count:,} entries there are unread or pending.",
+            fix=f"Name {lane!r} in LANES again until it is empty.",
         )
 
 
@@ -106,13 +106,13 @@ def vanished(stream: StreamFacts) -> Iterator[Finding]:
     lost = {each.group: each.vanished for each in stream.books if each.vanished}
     if lost:
         yield Finding(
-            kind=Kind.VANISHED,
-            where=stream.config.name,
-            what="Messages were deleted before they were handled: they are lost.",
-            because="Counted as vanished, since ever: "
+            code=Code.VANISHED,
+            subject=stream.config.name,
+            message="Messages were deleted before they were handled: they are lost.",
+            evidence="Counted as vanished, since ever: "
             + ", ".join(f"{count:,} of {group}" for group, count in lost.items())
             + ".",
-            mend="Let no other client use XTRIM, XDEL, or XADD with MAXLEN there: MAXLEN in the settings loses nothing."
+            fix="Let no other client use XTRIM, XDEL, or XADD with MAXLEN there: MAXLEN in the settings loses nothing."
             if stream.config.hard_maxlen is None
             else "HARD_MAXLEN drops what groups still need: raise it, or have them keep up.",
         )
@@ -123,14 +123,14 @@ def done_by_others(stream: StreamFacts) -> Iterator[Finding]:
     for each in stream.books:
         if each.by_others:
             yield Finding(
-                kind=Kind.DONE_BY_OTHERS,
-                where=f"{stream.config.name}:{each.group}",
-                what="Others changed the group or its entries: messages were lost to it, or come again. "
+                code=Code.DONE_BY_OTHERS,
+                subject=f"{stream.config.name}:{each.group}",
+                message="Others changed the group or its entries: messages were lost to it, or come again. "
                 + " ".join(f"{name}: {DONE_BY_OTHERS[name]}." for name in each.by_others),
-                because="Its books, since ever: "
+                evidence="Its books, since ever: "
                 + ", ".join(f"{count:,} {name}" for name, count in each.by_others.items())
                 + ".",
-                mend="Let no other client change streams or groups; manage.py streams groups and trim do it on record. "
+                fix="Let no other client change streams or groups; manage.py streams groups and trim do it on record. "
                 "Docs: the books, in Guarantees.",
             )
 
@@ -139,11 +139,11 @@ def dead_letters(stream: StreamFacts) -> Iterator[Finding]:
     """They are kept until somebody decides."""
     if stream.state.dead_letters:
         yield Finding(
-            kind=Kind.DEAD_LETTERS,
-            where=stream.config.name,
-            what="Dead letters wait for somebody to decide; until then they take memory.",
-            because=f"The dead letter queue holds {stream.state.dead_letters:,}.",
-            mend=f"manage.py deadletters list --stream {stream.config.name}; then replay or discard.",
+            code=Code.DEAD_LETTERS,
+            subject=stream.config.name,
+            message="Dead letters wait for somebody to decide; until then they take memory.",
+            evidence=f"The dead letter queue holds {stream.state.dead_letters:,}.",
+            fix=f"manage.py deadletters list --stream {stream.config.name}; then replay or discard.",
         )
 
 
@@ -155,11 +155,11 @@ def overdue(stream: StreamFacts) -> Iterator[Finding]:
     if late:
         told = ", ".join(f"{count:,} {what}" for what, count in late.items())
         yield Finding(
-            kind=Kind.OVERDUE,
-            where=stream.config.name,
-            what="Messages whose time has come don't reach their groups: no worker promotes them.",
-            because=f"Due for half a minute or more: {told}.",
-            mend=f"Start a worker (manage.py runconsumers {stream.config.name}); where one runs, its log says why.",
+            code=Code.OVERDUE,
+            subject=stream.config.name,
+            message="Messages whose time has come don't reach their groups: no worker promotes them.",
+            evidence=f"Due for half a minute or more: {told}.",
+            fix=f"Start a worker (manage.py runconsumers {stream.config.name}); where one runs, its log says why.",
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..inspection import Activity
-from .findings import Finding, Kind
+from .findings import Code, Finding
 from .gathering import GroupFacts
 
 __all__ = ["pace_findings"]
@@ -43,12 +43,12 @@ def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Fin
         return
     if group.state.oldest_unread >= _STANDSTILL:
         yield Finding(
-            kind=Kind.STANDSTILL,
-            where=group.where,
-            what="Consumers are there, but run nothing, and messages wait.",
-            because=f"{group.state.consumers} consumers, no run in the last {lately.seconds / 60:.0f} minutes; the "
+            code=Code.STANDSTILL,
+            subject=group.label,
+            message="Consumers are there, but run nothing, and messages wait.",
+            evidence=f"{group.state.consumers} consumers, no run in the last {lately.seconds / 60:.0f} minutes; the "
             f"oldest unread message is {group.state.oldest_unread:,.0f} s old.",
-            mend=f"manage.py streams pending {group.where} shows what they hold: a handler may hang, or "
+            fix=f"manage.py streams pending {group.label} shows what they hold: a handler may hang, or "
             "GROUP_CONCURRENCY or RATE be too low. Set TIMEOUT, so that what hangs is ended.",
         )
 
@@ -62,12 +62,12 @@ def behind(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding
     if needs > _FAR_BEHIND:
         waits = "The server can't tell how many (before Redis 7.0)" if unread is None else f"{unread:,} are unread"
         yield Finding(
-            kind=Kind.BEHIND,
-            where=group.where,
-            what=f"Messages pile up: workers are about {needs / 60:,.0f} minutes behind.",
-            because=f"{waits}, the oldest for {oldest:,.0f} s; {lately.rate:,.2f} a second were settled in the last "
+            code=Code.BEHIND,
+            subject=group.label,
+            message=f"Messages pile up: workers are about {needs / 60:,.0f} minutes behind.",
+            evidence=f"{waits}, the oldest for {oldest:,.0f} s; {lately.rate:,.2f} a second were settled in the last "
             f"{lately.seconds / 60:.0f} minutes.",
-            mend=f"Run more: manage.py runconsumers {group.where} --processes N, on further hosts too; or speed up the "
+            fix=f"Run more: manage.py runconsumers {group.label} --processes N, on further hosts too; or speed up the "
             "handlers, with batch=True for one.",
         )
 
@@ -78,12 +78,12 @@ def slow_handlers(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Fi
     near = timeout is not None and hour.longest >= timeout * _NEARLY
     if mean is not None and (mean >= _SLOW or near):
         yield Finding(
-            kind=Kind.SLOW_HANDLERS,
-            where=group.where,
-            what=f"Handlers are slow: a message takes {mean:,.2f} s"
+            code=Code.SLOW_HANDLERS,
+            subject=group.label,
+            message=f"Handlers are slow: a message takes {mean:,.2f} s"
             + (f", and the longest run comes near TIMEOUT, {timeout:g} s." if near else "."),
-            because=f"{hour.runs:,} runs in the last hour, the longest {hour.longest:,.1f} s.",
-            mend="Give what a handler waits for a time-out; more --processes and --threads; raise TIMEOUT where long "
+            evidence=f"{hour.runs:,} runs in the last hour, the longest {hour.longest:,.1f} s.",
+            fix="Give what a handler waits for a time-out; more --processes and --threads; raise TIMEOUT where long "
             "runs are right.",
         )
 
@@ -92,12 +92,12 @@ def failing(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]
     """Many runs in vain: a dependency is away, or a handler is broken."""
     if hour.retried >= _SOME and hour.retried >= _OFTEN * max(hour.runs, hour.retried):
         yield Finding(
-            kind=Kind.FAILING,
-            where=group.where,
-            what="Many runs of handlers fail, and are retried.",
-            because=f"{hour.retried:,} of {hour.runs:,} runs in the last hour.",
-            mend=f"manage.py streams retries list --group {group.config.name} shows errors; pause the group while "
-            f"what it depends on is away: manage.py streams pause {group.where}.",
+            code=Code.FAILING,
+            subject=group.label,
+            message="Many runs of handlers fail, and are retried.",
+            evidence=f"{hour.retried:,} of {hour.runs:,} runs in the last hour.",
+            fix=f"manage.py streams retries list --group {group.config.name} shows errors; pause the group while "
+            f"what it depends on is away: manage.py streams pause {group.label}.",
         )
 
 
@@ -105,11 +105,11 @@ def dead_letters(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Fin
     """Some die in any queue; many do for one reason."""
     if hour.dead_lettered >= _SOME and hour.dead_lettered >= _OFTEN * hour.settled:
         yield Finding(
-            kind=Kind.DEAD_LETTERS_GROW,
-            where=group.where,
-            what="Many messages become dead letters.",
-            because=f"{hour.dead_lettered:,} of {hour.settled:,} that were settled in the last hour.",
-            mend=f"manage.py deadletters list --group {group.config.name} --newer-than 1h; mend the handler, then "
+            code=Code.DEAD_LETTERS_GROW,
+            subject=group.label,
+            message="Many messages become dead letters.",
+            evidence=f"{hour.dead_lettered:,} of {hour.settled:,} that were settled in the last hour.",
+            fix=f"manage.py deadletters list --group {group.config.name} --newer-than 1h; correct the handler, then "
             "manage.py deadletters replay.",
         )
 

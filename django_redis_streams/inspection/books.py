@@ -16,9 +16,10 @@ from typing import Final
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..connections import Link
+from ..keys import EntryId
 from ..store.observe.counters import GroupCounters, counters, totals, undeclared_lanes
 from ..store.observe.sources import group_names
-from .rows import moment, numbers
+from .rows import moment
 from .servers import by_server
 
 __all__ = ["DONE_BY_OTHERS", "Books", "books", "declared_totals", "group_totals", "left_in_lanes", "unread"]
@@ -168,10 +169,10 @@ def _books(stream: str, group: str, counted: GroupCounters) -> Books:
 
 def unread(length: int, first: str | None, last_generated: str, last_delivered: str, lag: int | None) -> int | None:
     """How much a group wasn't given yet: what the server says, or what it must be at either end of the stream."""
-    delivered = numbers(last_delivered)
-    if not length or delivered >= numbers(last_generated):
+    delivered = EntryId.of(last_delivered)
+    if not length or delivered >= EntryId.of(last_generated):
         return 0
-    if first is not None and numbers(first) > delivered:
+    if first is not None and EntryId.of(first) > delivered:
         return length
     # Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
     return None if lag is not None and lag > length else lag

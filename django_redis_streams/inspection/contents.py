@@ -12,9 +12,10 @@ from redis.exceptions import ResponseError
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
+from ..keys import EntryId
 from ..store.observe.contents import MOST_COUNTED, contents
 from .paging import Problem
-from .rows import moment, numbers
+from .rows import moment
 
 __all__ = ["StreamContents", "stream_contents"]
 
@@ -57,16 +58,16 @@ def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Pro
 def _contents(stream: StreamConfig) -> StreamContents:
     now = time.time_ns() // 1_000_000
     lanes = contents(connections.get(stream.connection), stream, now - _HOUR_MS)
-    firsts = sorted((each.first for each in lanes if each.first), key=numbers)
-    lasts = sorted((each.last for each in lanes if each.last), key=numbers)
+    firsts = sorted((each.first for each in lanes if each.first), key=EntryId.of)
+    lasts = sorted((each.last for each in lanes if each.last), key=EntryId.of)
     memories = [each.memory for each in lanes]
     return StreamContents(
         name=stream.name,
         memory=None if None in memories else sum(filter(None, memories)),
         first=firsts[0] if firsts else None,
         last=lasts[-1] if lasts else None,
-        first_at=moment(numbers(firsts[0])[0]) if firsts else None,
-        last_at=moment(numbers(lasts[-1])[0]) if lasts else None,
+        first_at=moment(EntryId.of(firsts[0]).milliseconds) if firsts else None,
+        last_at=moment(EntryId.of(lasts[-1]).milliseconds) if lasts else None,
         rate=sum(_rate(now, each.recent, each.oldest_recent) for each in lanes),
     )
 
@@ -75,4 +76,4 @@ def _rate(now: int, recent: int, oldest: str | None) -> float:
     """By the hour; where more came than were counted, by the time in which these came."""
     if recent < MOST_COUNTED or oldest is None:
         return recent / (_HOUR_MS / 1000)
-    return recent / max(0.001, (now - numbers(oldest)[0]) / 1000)
+    return recent / max(0.001, (now - EntryId.of(oldest).milliseconds) / 1000)

@@ -19,7 +19,7 @@ from ..wire import Carried, Fields, Origin
 
 __all__ = [
     "DeadLetter", "DelayedMessage", "PendingMessage", "RetryingMessage", "Row", "dead_letter", "delayed", "moment",
-    "numbers", "pending", "retrying",
+    "pending", "retrying",
 ]  # fmt: skip
 
 # How much longer than its fields a payload may become by being indented. Of numbers 900 lists deep each would
@@ -35,12 +35,6 @@ _LATEST_MS: Final = (_LATEST - _FIRST) // timedelta(milliseconds=1)
 def moment(milliseconds: float) -> datetime:
     """An aware time in UTC from ms since 1970, within what a datetime holds in every time zone."""
     return _FIRST + timedelta(milliseconds=max(0, min(int(milliseconds), _LATEST_MS)))
-
-
-def numbers(entry_id: str) -> tuple[int, int]:
-    """The two numbers of an entry's id, by which ids are in order."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

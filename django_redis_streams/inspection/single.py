@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from .. import conf, connections
 from ..connections import Link
+from ..keys import is_entry_id
 from ..store.observe.sources import (
     DeadLetters,
     Delayed,
@@ -20,7 +21,6 @@ from ..store.observe.sources import (
     Source,
     bodies,
     group_names,
-    is_entry_id,
     places,
 )
 from ..store.scripts import exchange

@@ -10,17 +10,17 @@ from typing import Final, TypeVar
 from .. import conf, connections, wire
 from ..conf import StreamConfig
 from ..connections import Link
-from ..keys import DEFAULT_LANE, split_token
+from ..keys import DEFAULT_LANE, EntryId, is_entry_id, split_token
 from ..message import made_at
 from ..store.consume.groups import delivered_to
 from ..store.observe import entries as store
 from ..store.observe.contents import length
-from ..store.observe.sources import MAIN, REDELIVERY, Pending, group_names, is_entry_id
+from ..store.observe.sources import MAIN, REDELIVERY, Pending, group_names
 from ..wire import Fields
 from ..wire.names import is_uuid
 from .listing import dead_letters, retrying
 from .paging import Page
-from .rows import DeadLetter, RetryingMessage, Row, numbers
+from .rows import DeadLetter, RetryingMessage, Row
 from .single import find_dead_letters, find_delayed, find_pending
 from .story import Looked, Standing, State, Story
 
@@ -224,14 +224,14 @@ class _Search:
             return dict.fromkeys(groups, State.UNKNOWN)
         read = delivered_to(self._link, published.key)
         begun = store.starts(self._link, self._config, groups, published.lane)
-        here = numbers(published.entry_id)
+        here = EntryId.of(published.entry_id)
         states = {}
         for group, start in zip(groups, begun, strict=True):
             if group not in read:
                 states[group] = State.NO_GROUP
-            elif here > numbers(read[group]):
+            elif here > EntryId.of(read[group]):
                 states[group] = State.UNREAD
-            elif start is not None and is_entry_id(start) and here <= numbers(start):
+            elif start is not None and is_entry_id(start) and here <= EntryId.of(start):
                 states[group] = State.BEFORE
             else:
                 states[group] = State.UNKNOWN if self._looked else State.SETTLED

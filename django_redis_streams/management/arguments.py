@@ -1,4 +1,4 @@
-"""What single arguments of commands mean: numbers, ports, time spans, places in a stream."""
+"""What single arguments of commands mean: numbers, ports, time spans, rates, positions in a stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from ..conf import values
 
-__all__ = ["count", "port", "position", "seconds"]
+__all__ = ["count", "port", "position", "rate", "seconds"]
 
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)", re.ASCII)
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -38,6 +38,14 @@ def seconds(text: str) -> float:
     except OverflowError:
         pass
     raise ArgumentTypeError(f"{text!r}: expected a time span, such as 90s, 5m, 1h, 7d or 2w")
+
+
+def rate(text: str) -> float:
+    """Return how many a second, of a text that the setting RATE takes too."""
+    try:
+        return values.rate(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def position(text: str) -> str:

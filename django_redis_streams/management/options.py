@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-__all__ = ["add_by", "base_options", "by", "confirmed"]
+__all__ = ["add_by", "add_dry_run", "add_no_input", "base_options", "by", "confirmed"]
 
 
 def base_options() -> CommandParser:
@@ -37,6 +37,16 @@ def by(options: Mapping[str, Any]) -> str:
         return str(os.getuid())
 
 
+def add_dry_run(parser: CommandParser) -> None:
+    """Let it be said that nothing is to be done."""
+    parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
+
+
+def add_no_input(parser: CommandParser) -> None:
+    """Let it be said that nobody is to be asked."""
+    parser.add_argument("--no-input", "--noinput", action="store_true", dest="no_input", help="Don't ask.")
+
+
 def confirmed(what: str, options: Mapping[str, Any]) -> bool:
     """Whether to do it: with `--no-input` yes, with `--dry-run` no, else as somebody at a terminal says.
 
@@ -48,4 +58,4 @@ def confirmed(what: str, options: Mapping[str, Any]) -> bool:
         return True
     if not sys.stdin.isatty():
         raise CommandError(f"{what} Nobody can be asked: say --no-input to do it, --dry-run to look.", returncode=2)
-    return input(f"{what} Type yes to do it: ") == "yes"
+    return input(f"{what} Type yes to do it: ").strip().lower() in ("y", "yes")

@@ -20,20 +20,20 @@ __all__ = ["CommandOfSubcommands", "Result", "Subcommand"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a sub-command found or did: `told` for `--json`, `lines` for people, and the exit code.
+    """What a sub-command found or did: `as_json` for `--json`, `lines` for people, and the exit code.
 
-    Without `told`, `lines` are for whoever asked, one JSON document each where that was asked for. They may raise what
-    `Subcommand.run` may; with `follows` they may come for ever, and Ctrl-C is how they end well.
+    Without `as_json`, `lines` are written either way, one JSON document each where that was asked for. They may raise
+    what `Subcommand.run` may; with `follows` they may come for ever, and Ctrl-C is how they end well.
     """
 
-    told: Mapping[str, Any] | None
+    as_json: Mapping[str, Any] | None
     lines: Iterable[str]
     code: int = 0
     follows: bool = False
 
     def written(self, *, as_json: bool) -> Iterable[str]:
         """The lines to write."""
-        return [json.dumps(self.told)] if as_json and self.told is not None else self.lines
+        return [json.dumps(self.as_json)] if as_json and self.as_json is not None else self.lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

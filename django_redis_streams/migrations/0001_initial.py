@@ -83,7 +83,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "pending message",
                 "verbose_name_plural": "pending messages",
-                "permissions": (("claim_pendingmessage", "Can claim pending message"),),
+                "permissions": (("release_pendingmessage", "Can release pending message"),),
                 "managed": False,
                 "default_permissions": ("view",),
                 "base_manager_name": "objects",

@@ -186,14 +186,14 @@ def reset(stream: str, group: str, start: str, *, by: str) -> str:
     return found
 
 
-def remove_consumer(stream: str, group: str, consumer: str, *, hand_over: bool, by: str) -> bool:
-    """Remove a consumer's name; False where it holds something, which only `hand_over` gives back to the workers.
+def remove_consumer(stream: str, group: str, consumer: str, *, release: bool, by: str) -> bool:
+    """Remove a consumer's name; False where it holds something, which only `release` gives back to the workers.
 
     A living consumer comes back with its next read, and what it was given runs twice. Raises as `create`.
     """
     place, link = _member(stream, group)
     named = Membership(place.stream, place.group, consumer)
-    if hand_over:
+    if release:
         hand_back(link, named)
         done = True
     else:

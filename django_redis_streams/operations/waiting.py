@@ -15,8 +15,9 @@ from .. import conf, connections
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import StreamsError
+from ..keys import is_entry_id
 from ..store.consume.membership import RETURNED
-from ..store.observe.sources import Pending, is_entry_id, places
+from ..store.observe.sources import Pending, places
 from ..store.operate import waiting
 from ..store.operate.bulk import Answers, gather
 
@@ -62,13 +63,13 @@ def discard_delayed(stream: str, tokens: Sequence[str], *, by: str) -> Answers[s
     return _delayed("discarded", stream, tokens, waiting.discard_delayed, by)
 
 
-def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]:
-    """Hand back pending entries, each (its `place`, entry id, consumer that holds it).
+def release(stream: str, group: str, entries: Sequence[Entry], *, by: str) -> Answers[Entry]:
+    """Give pending entries back to the workers, each (its `place`, entry id, consumer that holds it).
 
-    The next free worker takes them at once; the delivery counts as the first. Refused for a consumer that
+    The next free worker claims them at once; the delivery counts as the first. Refused for a consumer that
     was heard of within the group's CLAIM_IDLE: it may be running the message now. A message whose body is
-    gone is acknowledged instead: nobody can run it. Raises `UnknownStream` for a stream or group that isn't
-    declared.
+    gone is acknowledged instead: nobody can run it. Logged with `by`, who did it. Raises `UnknownStream` for a
+    stream or group that isn't declared.
     """
     config, declared = conf.stream(stream), conf.group(stream, group)
     link = connections.get(config.connection)
@@ -76,12 +77,19 @@ def release(stream: str, group: str, entries: Sequence[Entry]) -> Answers[Entry]
     def located(some: Sequence[Entry]) -> list[Entry | StreamsError]:
         return [_located(config, group, *each) for each in some]
 
-    return gather(
+    answers = gather(
         entries,
         located,
         lambda some: waiting.release(link, config, declared, some),
         gone=_("Its consumer was heard of again, or it was settled in the meantime."),
     )
+    for place, entry_id, consumer in answers.done:
+        logger.info(
+            "Pending message %s in %s of %s:%s, held by %r, was released by %r.",
+            entry_id, place, stream, group, consumer, by,
+            extra={"stream": stream, "group": group, "entry_id": entry_id, "consumer": consumer, "by": by},
+        )  # fmt: skip
+    return answers
 
 
 def _delayed(
@@ -109,7 +117,7 @@ def _delayed(
 
 def _located(stream: StreamConfig, group: str, place: str, entry_id: str, consumer: str) -> Entry | StreamsError:
     if consumer == RETURNED:
-        return StreamsError(_("It was handed back before: the next free worker takes it."))
+        return StreamsError(_("It was released before: the next free worker takes it."))
     if not is_entry_id(entry_id):
         return StreamsError(_("%(id)r isn't an entry's id.") % {"id": entry_id})
     if place not in places(stream):

@@ -27,6 +27,7 @@ from .transactions import in_transaction, publish_on_commit
 __all__ = [
     "Publication",
     "apublish",
+    "apublish_many",
     "around",
     "in_transaction",
     "publish",
@@ -117,6 +118,30 @@ def publish_many(
         call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))
         publication.count = count = _publish_each(call, call.each(_checked(payloads)), chunk_size, using)
     return count
+
+
+async def apublish_many(
+    stream: str,
+    payloads: Iterable[Any],
+    *,
+    chunk_size: int | None = None,
+    type: str | None = None,  # noqa: A002  as above
+    key: str | None = None,
+    headers: Mapping[str, Any] | None = None,
+    lane: str | None = None,
+    delay: float | timedelta | None = None,
+    at: datetime | None = None,
+    using: str = "default",
+) -> int:
+    """As `publish_many`, from a coroutine: in the thread that the coroutine's transactions are in.
+
+    The payloads are iterated over in that thread too.
+    """
+    in_thread = sync_to_async(publish_many, thread_sensitive=True)
+    return await in_thread(
+        stream, payloads, chunk_size=chunk_size, type=type, key=key, headers=headers, lane=lane, delay=delay, at=at,
+        using=using,
+    )  # fmt: skip
 
 
 def _publish_each(call: Call, entries: Iterator[Fields], chunk_size: int | None, using: str) -> int:

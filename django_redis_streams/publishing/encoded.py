@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from .. import wire
 from ..conf import StreamConfig, nearest
 from ..exceptions import InvalidMessage
 from ..keys import DEFAULT_LANE
-from ..message import NO_HEADERS, Draft, Message, made_at, new_id, new_ids
+from ..message import NO_HEADERS, Message, filled, made_at, new_id, new_ids
 from ..store.publish.delay import Due
 from ..wire import Fields
 
@@ -96,21 +96,10 @@ class Call:
         time: datetime | None = None,
         entry_id: str = "",
     ) -> Message:
-        message = Draft()
-        message.id = fields[1]
-        message.stream = self.config.name
-        message.type = self._type
-        message.payload = payload
-        message.key = self._key
-        message.headers = MappingProxyType(dict(headers)) if headers else NO_HEADERS
-        message.given_time = time
-        message.group = ""
-        message.lane = self.lane
-        message.attempt = 0
-        message.entry_id = entry_id
-        message.asked = None
-        message.__class__ = Message
-        return cast("Message", message)
+        read_only = MappingProxyType(dict(headers)) if headers else NO_HEADERS
+        return filled(
+            fields[1], self.config.name, self._type, payload, self._key, read_only, time, "", self.lane, 0, entry_id
+        )
 
 
 def _declared(config: StreamConfig, lane: object) -> str:

@@ -18,6 +18,7 @@ from ..conf import GroupConfig, StreamConfig
 from ..connections import Link
 from ..exceptions import ConfigurationError, ServerRefused
 from ..handlers import HandlerSet
+from ..keys import split_label
 from ..store.consume.membership import Membership
 from ..store.consume.promote import make_due, promote
 from ..worker.consumer.consumer import Consumer
@@ -89,8 +90,8 @@ def _served(names: Sequence[str]) -> Iterator[_Place]:
 
 
 def _named(name: str) -> Iterator[_Place]:
-    stream_name, _, group_name = ("", "", "") if name in conf.get().streams else name.rpartition(":")
-    stream = conf.stream(stream_name or name)
+    stream_name, group_name = (name, "") if name in conf.get().streams else split_label(name)
+    stream = conf.stream(stream_name)
     groups = [conf.group(stream.name, group_name)] if group_name else list(stream.groups.values())
     found = [(stream, group) for group in groups if handlers.of(stream.name, group.name)]
     if not found:

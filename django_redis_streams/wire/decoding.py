@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from ..keys import DEFAULT_LANE, token
-from ..message import NO_HEADERS, Draft, Message
+from ..message import NO_HEADERS, Message, filled
 from .carried import Carried
 from .names import ENVELOPE, FLAT_ID, Fields, are_uuids, is_uuid
 
@@ -97,21 +97,9 @@ def _decoded_together(entries: Sequence[Entry]) -> list[Any] | None:
         if entry.origin is not origin:
             origin = entry.origin
             stream, group, lane = origin.stream, origin.group, origin.lane
-        message = Draft()
-        message.id = identity
-        message.stream = stream
-        message.payload = payload
-        message.type = type_
-        message.key = None
-        message.headers = NO_HEADERS
-        message.given_time = None
-        message.group = group
-        message.lane = lane
-        message.attempt = 1
-        message.entry_id = entry.entry_id
-        message.asked = None
-        message.__class__ = Message
-        messages.append(message)
+        messages.append(
+            filled(identity, stream, type_, payload, None, NO_HEADERS, None, group, lane, 1, entry.entry_id)
+        )
     return messages
 
 

@@ -12,7 +12,7 @@ VERBS = {
     "deadletter": ("replay", "discard"),
     "retryingmessage": ("discard",),
     "delayedmessage": ("publish", "discard"),
-    "pendingmessage": ("claim",),
+    "pendingmessage": ("release",),
 }
 SELECTED = "_selected_action"
 

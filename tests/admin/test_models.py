@@ -21,7 +21,7 @@ def test_migrate_makes_the_permissions_and_no_tables() -> None:
         "view_deadletter", "replay_deadletter", "discard_deadletter",
         "view_retryingmessage", "discard_retryingmessage",
         "view_delayedmessage", "publish_delayedmessage", "discard_delayedmessage",
-        "view_pendingmessage", "claim_pendingmessage",
+        "view_pendingmessage", "release_pendingmessage",
     }  # fmt: skip
     assert not [name for name in connection.introspection.table_names() if name.startswith("django_redis_streams")]
 

@@ -61,7 +61,7 @@ def test_a_delayed_messages_page_tells_when_it_is_due(keys: dict[str, str], brow
 def test_a_pending_messages_page_tells_who_holds_it(keys: dict[str, str], browser: Client) -> None:
     """Its consumer, and that it is stale."""
     html = page(browser, "pendingmessage", keys["pendingmessage"])
-    for known in ("box-1", "stale", "Hand back"):
+    for known in ("box-1", "stale", "Release"):
         assert known in html, known
 
 

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import translation
 
 from django_redis_streams import connections, inspection
-from django_redis_streams.admin import verbs
+from django_redis_streams.admin import message_actions
 from django_redis_streams.admin.kinds import DEAD_LETTERS
 from django_redis_streams.admin.listing import Listing
 from django_redis_streams.wire import uncarry
@@ -26,7 +26,7 @@ DONE = {
     ("retryingmessage", "discard"): ("1 retrying message was discarded.", "Discarded.", DELETION),
     ("delayedmessage", "publish"): ("1 delayed message was published.", "Published before it was due.", CHANGE),
     ("delayedmessage", "discard"): ("1 delayed message was discarded.", "Discarded.", DELETION),
-    ("pendingmessage", "claim"): ("1 pending message was handed back.", "Handed back.", CHANGE),
+    ("pendingmessage", "release"): ("1 pending message was released.", "Released.", CHANGE),
 }
 
 
@@ -124,11 +124,11 @@ def test_a_second_press_finds_it_gone(keys: dict[str, str], raw: Any, browser: C
     assert LogEntry.objects.count() == raw.xlen("{orders}:redelivery:billing") == 1
 
 
-def test_a_message_that_is_held_is_not_handed_back(keys: dict[str, str], raw: Any, browser: Client) -> None:
+def test_a_message_that_is_held_is_not_released(keys: dict[str, str], raw: Any, browser: Client) -> None:
     """Its consumer was heard of within CLAIM_IDLE."""
     entry_id = keys["pendingmessage"].rpartition("/")[2]
     raw.xclaim("orders", "analytics", "box-1", 0, [entry_id], idle=5_000, justid=True)
-    fields = {"action": "claim", site.SELECTED: keys["pendingmessage"], "confirmed": "yes"}
+    fields = {"action": "release", site.SELECTED: keys["pendingmessage"], "confirmed": "yes"}
     answer = site.post(browser, site.url("pendingmessage"), **fields)
     assert "was heard of within CLAIM_IDLE" in site.told(answer)
     assert raw.xpending_range("orders", "analytics", "-", "+", 1)[0]["consumer"] == "box-1"
@@ -187,7 +187,7 @@ def test_a_stream_that_is_gone_from_the_settings_refuses_its_own_alone(keys: dic
     streams({"orders": {"GROUPS": {"billing": {}}}, "mail": {}})
     ours, other = DEAD_LETTERS.instance(inspection.dead_letters().rows[0]), DEAD_LETTERS.model(id="mail/1-1")
     other.row = replace(ours.row, stream="elsewhere")
-    result = verbs.REPLAY.carry_out([other, ours], "ann")
+    result = message_actions.REPLAY.carry_out([other, ours], "ann")
     assert result.done == [ours]
     assert [(message, "isn't declared" in why) for message, why in result.refused] == [(other, True)]
 

@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 
 from ...handlers import Handler
-from ...message import Message
+from ...message import Message, asked_of
 from .spans import TRACER, about, asked, carried, failed
 
 __all__ = ["flush", "traced"]
@@ -90,12 +90,12 @@ def _current(span: Span, within: Context) -> Iterator[None]:
 
 def _end(span: Span, argument: _Argument) -> None:
     if isinstance(argument, Message):
-        if argument.asked is not None:
-            asked(span, argument.asked)
+        if (cause := asked_of(argument)) is not None:
+            asked(span, cause)
     else:
         for each in argument:
-            if each.asked is not None:
-                asked(span, each.asked, each.id)
+            if (cause := asked_of(each)) is not None:
+                asked(span, cause, each.id)
     span.end()
 
 

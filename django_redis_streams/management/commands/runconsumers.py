@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from ... import conf, connections, handlers, inspection
 from ...conf import GroupConfig, StreamConfig
 from ...exceptions import StreamsError
+from ...keys import split_label
 from ...metrics.exposition import check_installed
 from ...operations import groups
 from ...store.consume.drained import standstill
@@ -134,12 +135,12 @@ def _check_memory(most: int | None) -> None:
 
 
 def _named(name: str) -> list[Served]:
-    """What an argument names: a stream, or a stream and a group. Streams' names may hold colons, groups' don't."""
+    """What an argument names: a stream, or a stream and a group."""
     if name in conf.get().streams:
         stream = conf.stream(name)
         return _with_handlers([stream]) or _groups([stream])
-    before, colon, group = name.rpartition(":")
-    return [(conf.stream(before), conf.group(before, group))] if colon else [(conf.stream(name), conf.group(name, ""))]
+    named, group = split_label(name)
+    return [(conf.stream(named), conf.group(named, group))]
 
 
 def _with_handlers(streams: Iterable[StreamConfig]) -> list[Served]:

@@ -1,9 +1,7 @@
-"""What the arguments of `manage.py deadletters` mean: which dead letters, how old, how fast."""
+"""What the arguments of `manage.py deadletters` mean: which dead letters, how old."""
 
 from __future__ import annotations
 
-import re
-from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,10 +13,8 @@ from ...operations.dead_letters import Search, Selection
 from ...outcomes import Reason
 from ..arguments import count, seconds
 
-__all__ = ["add_selection", "rate", "search"]
+__all__ = ["add_selection", "search"]
 
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/([smhd]))?", re.ASCII)
 _NOT_OURS: Final = "not ours"
 
 
@@ -59,14 +55,6 @@ def search(options: Mapping[str, Any], *, newest_first: bool) -> Search:
         ids=options["ids"],
     )
     return Search(selection, newest_first=newest_first, most=options["scan"])
-
-
-def rate(text: str) -> float:
-    """So many a second."""
-    found = _RATE.fullmatch(text)
-    if not found or not float(found[1]):
-        raise ArgumentTypeError(f"{text!r}: expected a rate above 0, such as 50/s, 100/m or 1000/h.")
-    return float(found[1]) / _SECONDS[found[2] or "s"]
 
 
 def _ago(now: datetime, seconds_ago: float | None) -> datetime | None:

@@ -33,7 +33,7 @@ def _list(options: Mapping[str, Any]) -> Result:
         text=options["search"],
         count=options["limit"],
     )
-    return listed(page, "delayed", _HEAD, _cells, _told, none="No delayed message fits.")
+    return listed(page, "delayed", _HEAD, _cells, _as_json, none="No delayed message fits.")
 
 
 def _publish(options: Mapping[str, Any]) -> Result:
@@ -48,7 +48,7 @@ def _cells(row: DelayedMessage) -> tuple[str, ...]:
     return row.token, row.stream, row.lane, row.type or "-", row.due.isoformat(timespec="seconds")
 
 
-def _told(row: DelayedMessage) -> dict[str, Any]:
+def _as_json(row: DelayedMessage) -> dict[str, Any]:
     texts = {"message": row.token, "stream": row.stream, "lane": row.lane, "type": row.type, "payload": row.payload}
     return {**{name: visible(text) for name, text in texts.items()}, "due": row.due.isoformat()}
 

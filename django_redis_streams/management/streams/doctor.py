@@ -1,4 +1,4 @@
-"""`manage.py streams doctor`: what is wrong with streams, how that is known, and what mends it."""
+"""`manage.py streams doctor`: what is wrong with streams, how that is known, and what fixes it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["DOCTOR"]
 
 def _add_arguments(parser: CommandParser) -> None:
     levels = [each.value for each in Level]
-    told = "Leave out what is less bad: fault, warning or information (default: information)."
-    parser.add_argument("--level", choices=levels, default=Level.INFORMATION.value, help=told)
+    level_help = "Leave out what is less bad: fault, warning or information (default: information)."
+    parser.add_argument("--level", choices=levels, default=Level.INFORMATION.value, help=level_help)
 
 
 def _run(options: Mapping[str, Any]) -> Result:
@@ -26,35 +26,35 @@ def _run(options: Mapping[str, Any]) -> Result:
     shown = [each for each in found if levels.index(each.level) <= levels.index(Level(options["level"]))]
     counts = {level.value: sum(each.level is level for each in found) for level in Level}
     return Result(
-        told={"findings": list(map(_told, shown)), "counts": counts},
+        as_json={"findings": list(map(_as_json, shown)), "counts": counts},
         lines=list(_lines(shown, counts)),
         code=1 if counts[Level.FAULT] else 0,
     )
 
 
-def _told(finding: Finding) -> Mapping[str, str]:
+def _as_json(finding: Finding) -> Mapping[str, str]:
     return {
-        "kind": finding.kind.value,
+        "code": finding.code.value,
         "level": finding.level.value,
-        "where": finding.where,
-        "what": finding.what,
-        "because": finding.because,
-        "mend": finding.mend,
+        "subject": finding.subject,
+        "message": finding.message,
+        "evidence": finding.evidence,
+        "fix": finding.fix,
     }
 
 
 def _lines(found: Sequence[Finding], counts: Mapping[str, int]) -> Iterator[str]:
     for each in found:
-        yield visible(f"{each.level.value.upper()} {each.where}: {each.what} [{each.kind.value}]")
-        yield visible(f"    known by: {each.because}")
-        yield visible(f"    mend it: {each.mend}")
+        yield visible(f"{each.level.value.upper()} {each.subject}: {each.message} [{each.code.value}]")
+        yield visible(f"    evidence: {each.evidence}")
+        yield visible(f"    fix: {each.fix}")
     words = {"fault": "faults", "warning": "warnings", "information": "for information"}
     yield ", ".join(f"{count} {words[level]}" for level, count in counts.items()) + "."
 
 
 DOCTOR: Final = Subcommand(
     name="doctor",
-    help="Finds what is wrong with streams, and says what mends it: exit code 1 where there is a fault.",
+    help="Finds what is wrong with streams, and says what fixes it: exit code 1 where there is a fault.",
     add_arguments=_add_arguments,
     run=_run,
 )

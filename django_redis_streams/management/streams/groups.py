@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from ...exceptions import GroupInUse
 from ...operations import groups
 from ..arguments import position
-from ..options import add_by, by, confirmed
+from ..options import add_by, add_dry_run, add_no_input, by, confirmed
 from ..subcommands import Result, Subcommand
 from ..tables import amount
 from .labels import any_place
@@ -30,8 +30,8 @@ def _add_place(parser: CommandParser) -> None:
 
 
 def _add_careful(parser: CommandParser) -> None:
-    parser.add_argument("--no-input", action="store_true", help="Don't ask.")
-    parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
+    add_no_input(parser)
+    add_dry_run(parser)
 
 
 def _add_reset(parser: CommandParser) -> None:
@@ -51,21 +51,23 @@ def _create(options: Mapping[str, Any]) -> Result:
     stream, group = any_place(options["group"])
     made = groups.create(stream, group, options["start"], by=by(options))
     line = "is made" if made else "was there before"
-    return Result(told={"stream": stream, "group": group, "made": made}, lines=[f"{stream}:{group} {line}."])
+    return Result(as_json={"stream": stream, "group": group, "made": made}, lines=[f"{stream}:{group} {line}."])
 
 
 def _reset(options: Mapping[str, Any]) -> Result:
     stream, group = any_place(options["group"])
     effect = groups.move(stream, group, options["start"])
-    told: dict[str, Any] = {"stream": stream, "group": group, "again": effect.again, "skipped": effect.skipped}
+    as_json: dict[str, Any] = {"stream": stream, "group": group, "again": effect.again, "skipped": effect.skipped}
     what = (
         f"{stream}:{group} would get {amount(effect.again)} messages again and skip {amount(effect.skipped)} "
         "(10,000 stands for that many or more). What waits for a retry stays."
     )
     if not confirmed(what, options):
-        return Result(told={**told, "done": False}, lines=[what])
+        return Result(as_json={**as_json, "done": False}, lines=[what])
     place = groups.reset(stream, group, options["start"], by=by(options))
-    return Result(told={**told, "done": True, "place": place}, lines=[f"{stream}:{group} reads on after {place}."])
+    return Result(
+        as_json={**as_json, "done": True, "place": place}, lines=[f"{stream}:{group} reads on after {place}."]
+    )
 
 
 def _delete(options: Mapping[str, Any]) -> Result:
@@ -83,7 +85,7 @@ def _delete_unless_used(stream: str, group: str, options: Mapping[str, Any]) -> 
     lost = groups.waiting(stream, group)
     if lost.consumers and not (force or options["dry_run"]):
         raise groups.in_use(stream, group, lost.consumers)
-    told = {
+    as_json = {
         "stream": stream, "group": group, "pending": lost.pending, "retrying": lost.retrying,
         "redelivered": lost.redelivered, "consumers": len(lost.consumers),
     }  # fmt: skip
@@ -93,9 +95,9 @@ def _delete_unless_used(stream: str, group: str, options: Mapping[str, Any]) -> 
         + (f"It is consumed by {amount(len(lost.consumers))}, who stop." if lost.consumers else "Nobody consumes it.")
     )
     if not confirmed(what, options):
-        return Result(told={**told, "done": False}, lines=[what])
+        return Result(as_json={**as_json, "done": False}, lines=[what])
     done = groups.delete(stream, group, by=by(options), force=force)
-    return Result(told={**told, "done": done}, lines=[f"{stream}:{group} is deleted."])
+    return Result(as_json={**as_json, "done": done}, lines=[f"{stream}:{group} is deleted."])
 
 
 CREATE_GROUP: Final = Subcommand(

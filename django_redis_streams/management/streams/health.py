@@ -25,27 +25,27 @@ def _add_arguments(parser: CommandParser) -> None:
 
 
 def _run(options: Mapping[str, Any]) -> Result:
-    told = _asked(options["address"], options["port"], "/readyz" if options["ready"] else "/healthz")
+    answer = _asked(options["address"], options["port"], "/readyz" if options["ready"] else "/healthz")
     well = "The worker is ready." if options["ready"] else "The worker is alive."
-    return Result(told=told, lines=told["problems"] or [well], code=0 if told["ok"] else 1)
+    return Result(as_json=answer, lines=answer["problems"] or [well], code=0 if answer["ok"] else 1)
 
 
 def _asked(address: str, port: int, path: str) -> Mapping[str, Any]:
     client = http.client.HTTPConnection(address, port, timeout=_TIMEOUT)
     try:
         client.request("GET", path)
-        told = json.loads(client.getresponse().read())
+        answer = json.loads(client.getresponse().read())
     except (OSError, http.client.HTTPException) as error:
         raise CommandError(
             f"No worker answers at {address}, port {port}: {error}. It needs `runconsumers --health-port {port}`."
         ) from error
     except ValueError:
-        told = None
+        answer = None
     finally:
         client.close()
-    if not (isinstance(told, dict) and {"ok", "problems"} <= told.keys()):
+    if not (isinstance(answer, dict) and {"ok", "problems"} <= answer.keys()):
         raise CommandError(f"What answers at {address}, port {port}, is no worker. Which port was runconsumers given?")
-    return told
+    return answer
 
 
 HEALTH: Final = Subcommand(

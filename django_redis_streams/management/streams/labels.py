@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from ... import conf
+from ...keys import split_label
 
-__all__ = ["Place", "any_place", "place", "places"]
+__all__ = ["Place", "add_groups", "any_place", "place", "places"]
 
 # A stream and a group.
 Place = tuple[str, str]
 
 
-def place(name: str) -> Place:
-    """The stream and group of `stream:group`, both declared. Streams' names may hold colons, groups' don't.
+def add_groups(parser: CommandParser) -> None:
+    """Let groups be named; without any, it is about all."""
+    parser.add_argument("groups", nargs="*", metavar="stream:group", help="Which groups (default: all).")
 
-    Raises `UnknownStream`, and `CommandError` where there is no colon.
+
+def place(name: str) -> Place:
+    """The stream and group of `stream:group`, both declared.
+
+    Raises `UnknownStream`, and `CommandError` where it names no group.
     """
-    stream, colon, group = name.rpartition(":")
-    if not colon:
-        raise CommandError(f"{name!r}: expected stream:group, such as 'orders:billing'.", returncode=2)
-    return conf.stream(stream).name, conf.group(stream, group).name
+    stream, group = any_place(name)
+    return stream, conf.group(stream, group).name
 
 
 def any_place(name: str) -> Place:
     """The stream and group of `stream:group`, of which the group needn't be declared."""
-    stream, colon, group = name.rpartition(":")
-    if not colon:
+    stream, group = split_label(name)
+    if not group:
         raise CommandError(f"{name!r}: expected stream:group, such as 'orders:billing'.", returncode=2)
     return conf.stream(stream).name, group
 

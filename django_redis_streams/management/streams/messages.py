@@ -33,7 +33,7 @@ def listed(
     name: str,
     head: Sequence[str],
     cells: Callable[[R], Sequence[str]],
-    told: Callable[[R], Mapping[str, Any]],
+    as_json: Callable[[R], Mapping[str, Any]],
     *,
     none: str,
 ) -> Result:
@@ -42,8 +42,8 @@ def listed(
     lines = list(table(head, map(cells, page.rows))) if page.rows else [none]
     if page.next:
         lines.append(f"Searched {page.searched} of {page.total}; go on with --limit, or narrow it down.")
-    known = {name: [told(row) for row in page.rows], "searched": page.searched, "total": page.total}
-    return Result(told={**known, "problems": problems}, lines=[*lines, *problems], code=1 if problems else 0)
+    known = {name: [as_json(row) for row in page.rows], "searched": page.searched, "total": page.total}
+    return Result(as_json={**known, "problems": problems}, lines=[*lines, *problems], code=1 if problems else 0)
 
 
 def answered(answers: Answers[str], done: str) -> Result:
@@ -51,6 +51,6 @@ def answered(answers: Answers[str], done: str) -> Result:
     refused = {token: str(why) for token, why in answers.refused.items()}
     lines = [f"{visible(token)}: {why}" for token, why in refused.items()]
     lines += [f"{visible(token)}: the server was lost before it answered" for token in answers.unanswered]
-    told = {done: answers.done, "refused": refused, "unanswered": answers.unanswered}
+    as_json = {done: answers.done, "refused": refused, "unanswered": answers.unanswered}
     code = 1 if refused or answers.unanswered else 0
-    return Result(told=told, lines=[*lines, f"{len(answers.done)} {done}."], code=code)
+    return Result(as_json=as_json, lines=[*lines, f"{len(answers.done)} {done}."], code=code)

@@ -26,10 +26,10 @@ def _run(change: Callable[..., bool], done: str, before: str, options: Mapping[s
     places = list(dict.fromkeys(place(name) for name in options["groups"]))
     who = by(options)
     changed = {each: change(*each, by=who) for each in places}
-    return Result(told={"groups": list(_told(changed))}, lines=list(_lines(changed, done, before)))
+    return Result(as_json={"groups": list(_as_json(changed))}, lines=list(_lines(changed, done, before)))
 
 
-def _told(changed: Mapping[Place, bool]) -> Iterable[Mapping[str, Any]]:
+def _as_json(changed: Mapping[Place, bool]) -> Iterable[Mapping[str, Any]]:
     for (stream, group), was_changed in changed.items():
         yield {"stream": stream, "group": group, "changed": was_changed}
 

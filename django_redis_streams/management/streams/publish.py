@@ -51,15 +51,15 @@ def _published(options: Mapping[str, Any]) -> Result:
         raise CommandError("--chunk-size goes with --ndjson.", returncode=2)
     given = options["payload"]
     message = publish(stream, _value(sys.stdin.read() if given == _STANDARD_INPUT else given, "The payload"), **shared)
-    told = {"stream": stream, "lane": message.lane, "id": message.id}
-    return Result(told=told, lines=[f"Published {message.id} to {stream}."])
+    as_json = {"stream": stream, "lane": message.lane, "id": message.id}
+    return Result(as_json=as_json, lines=[f"Published {message.id} to {stream}."])
 
 
 def _many(stream: str, options: Mapping[str, Any], shared: Mapping[str, Any]) -> Result:
     if options["payload"] != _STANDARD_INPUT:
         raise CommandError("--ndjson reads its payloads from standard input: give none as an argument.", returncode=2)
     published = publish_many(stream, _payloads(sys.stdin), chunk_size=options["chunk_size"], **shared)
-    return Result(told={"stream": stream, "published": published}, lines=[f"Published {published} to {stream}."])
+    return Result(as_json={"stream": stream, "published": published}, lines=[f"Published {published} to {stream}."])
 
 
 def _payloads(lines: Iterable[str]) -> Iterator[Any]:

@@ -40,7 +40,7 @@ def _list(options: Mapping[str, Any]) -> Result:
         text=options["search"],
         count=options["limit"],
     )
-    return listed(page, "retries", _HEAD, _cells, _told, none="No waiting retry fits.")
+    return listed(page, "retries", _HEAD, _cells, _as_json, none="No waiting retry fits.")
 
 
 def _discard(options: Mapping[str, Any]) -> Result:
@@ -53,7 +53,7 @@ def _cells(row: RetryingMessage) -> tuple[str, ...]:
     return row.token, row.stream, row.group, row.type or "-", str(row.attempts), due, row.error
 
 
-def _told(row: RetryingMessage) -> dict[str, Any]:
+def _as_json(row: RetryingMessage) -> dict[str, Any]:
     texts = {name: getattr(row, name) for name in ("token", "stream", "group", "lane", "message_id", "type", "handler")}
     shown = {name: visible(text) for name, text in {**texts, "error": row.error, "payload": row.payload}.items()}
     return {**shown, "attempts": row.attempts, "due": row.due.isoformat()}

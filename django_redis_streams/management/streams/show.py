@@ -30,11 +30,11 @@ def _add_arguments(parser: CommandParser) -> None:
 def _run(options: Mapping[str, Any]) -> Result:
     asked = list(_stories(options))
     found = [each for each in asked if each.found]
-    told = {"messages": list(map(_told, found or asked))}
+    as_json = {"messages": list(map(_as_json, found or asked))}
     if found:
-        return Result(told=told, lines=[line for each in found for line in _lines(each)])
+        return Result(as_json=as_json, lines=[line for each in found for line in _lines(each)])
     looked = [line for each in asked for line in _looked(each)]
-    return Result(told=told, lines=[f"There is no {visible(options['id'])}.", *looked], code=1)
+    return Result(as_json=as_json, lines=[f"There is no {visible(options['id'])}.", *looked], code=1)
 
 
 def _stories(options: Mapping[str, Any]) -> Iterator[Story]:
@@ -51,7 +51,7 @@ def _stories(options: Mapping[str, Any]) -> Iterator[Story]:
         raise CommandError(str(refused[0]) if refused else "No stream is declared.", returncode=2)
 
 
-def _told(each: Story) -> Mapping[str, Any]:
+def _as_json(each: Story) -> Mapping[str, Any]:
     return {
         "stream": each.stream, "lane": visible(each.lane), "message_id": visible(each.message_id),
         "entry_id": each.entry_id, "type": visible(each.type), "found": each.found,
@@ -65,22 +65,22 @@ def _known(standing: Standing) -> Mapping[str, Any]:
     row = standing.row
     if row is None:
         return {}
-    told: dict[str, Any] = {
+    as_json: dict[str, Any] = {
         "attempts": row.attempts, "handler": visible(row.handler), "error": visible(row.error),
         "traceback": visible(row.traceback), "first_failed": _iso(row.first_failed),
         "last_failed": _iso(row.last_failed), "replays": row.replays, "replayed_by": visible(row.replayed_by),
     }  # fmt: skip
     match row:
         case PendingMessage():
-            told |= {
+            as_json |= {
                 "place": row.place, "pending_id": row.entry_id, "consumer": visible(row.consumer), "idle": row.idle,
                 "deliveries": row.deliveries, "stale": row.stale, "body_gone": row.body_gone,
             }  # fmt: skip
         case RetryingMessage():
-            told |= {"due": _iso(row.due), "token": visible(row.token)}
+            as_json |= {"due": _iso(row.due), "token": visible(row.token)}
         case DeadLetter():
-            told |= {"dead_letter": row.entry_id, "buried": _iso(row.buried), "reason": visible(row.reason)}
-    return told
+            as_json |= {"dead_letter": row.entry_id, "buried": _iso(row.buried), "reason": visible(row.reason)}
+    return as_json
 
 
 def _lines(each: Story) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _about(standing: Standing) -> str:
         case PendingMessage() as row:
             stale = ", stale" if row.stale else ""
             gone = ", its body is gone" if row.body_gone else ""
-            held = "handed back" if row.returned else f"at {row.consumer}"
+            held = "released" if row.returned else f"at {row.consumer}"
             return f", {held}, idle {row.idle:.0f} s{stale}, deliveries: {row.deliveries}{gone}"
         case RetryingMessage() as row:
             return f", due {_iso(row.due)}, attempts: {row.attempts}, last of {row.handler or '-'}"

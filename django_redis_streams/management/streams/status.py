@@ -34,7 +34,7 @@ def _add_arguments(parser: CommandParser) -> None:
 
 
 def _run(options: Mapping[str, Any]) -> Result:
-    return Result(told=None, lines=_watched(options), follows=True) if options["watch"] else _seen(options)
+    return Result(as_json=None, lines=_watched(options), follows=True) if options["watch"] else _seen(options)
 
 
 def _watched(options: Mapping[str, Any]) -> Iterator[str]:
@@ -51,16 +51,16 @@ def _seen(options: Mapping[str, Any]) -> Result:
     contents = {each.name: each for each in held}
     states = [each for each in seen.streams if each.name in contents]
     ever = inspection.declared_totals([each.name for each in states])
-    told = [_told(each, contents[each.name], done, ever) for each in states]
+    found = [_as_json(each, contents[each.name], done, ever) for each in states]
     failed = {each.stream: str(each.error) for each in (*seen.problems, *problems, *done.problems)}
     return Result(
-        told={"streams": told, "problems": failed},
-        lines=list(_lines(told, failed)),
+        as_json={"streams": found, "problems": failed},
+        lines=list(_lines(found, failed)),
         code=1 if failed else 0,
     )
 
 
-def _told(state: StreamState, held: StreamContents, done: Activities, ever: Totals) -> Mapping[str, Any]:
+def _as_json(state: StreamState, held: StreamContents, done: Activities, ever: Totals) -> Mapping[str, Any]:
     now = datetime.now(UTC)
     return {
         "stream": state.name,
@@ -107,19 +107,21 @@ def _lines(streams: Sequence[Mapping[str, Any]], problems: Mapping[str, str]) ->
     yield from (f"{stream}: {error}" for stream, error in problems.items())
 
 
-def _stream_cells(told: Mapping[str, Any]) -> Sequence[str]:
+def _stream_cells(stream: Mapping[str, Any]) -> Sequence[str]:
     return (
-        told["stream"], amount(told["length"]), size(told["memory"]), ago(told["first_age"]), ago(told["last_age"]),
-        amount(round(told["rate"], 2)), amount(told["delayed"]), amount(told["dead_letters"]),
-        amount(told["undeclared_groups"]),
+        stream["stream"], amount(stream["length"]), size(stream["memory"]), ago(stream["first_age"]),
+        ago(stream["last_age"]), amount(round(stream["rate"], 2)), amount(stream["delayed"]),
+        amount(stream["dead_letters"]),
+        amount(stream["undeclared_groups"]),
     )  # fmt: skip
 
 
-def _group_cells(stream: str, told: Mapping[str, Any]) -> Sequence[str]:
+def _group_cells(stream: str, group: Mapping[str, Any]) -> Sequence[str]:
     return (
-        f"{stream}:{told['group']}", amount(told["lag"]), ago(told["oldest_unread"]), amount(told["pending"]),
-        ago(told["oldest_pending"]), amount(told["retrying"]), amount(told["dead_letters"]), amount(told["consumers"]),
-        amount(round(told["rate"] or 0, 2)), amount(told["failures"] or 0), told["paused"] or "-",
+        f"{stream}:{group['group']}", amount(group["lag"]), ago(group["oldest_unread"]), amount(group["pending"]),
+        ago(group["oldest_pending"]), amount(group["retrying"]), amount(group["dead_letters"]),
+        amount(group["consumers"]),
+        amount(round(group["rate"] or 0, 2)), amount(group["failures"] or 0), group["paused"] or "-",
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ...following import read
+from ...following import follow
 from ...inspection import visible
 from ...keys import DEFAULT_LANE
 from ...message import Message
@@ -32,12 +32,12 @@ def _add_arguments(parser: CommandParser) -> None:
 def _run(options: Mapping[str, Any]) -> Result:
     try:
         # Asks the server already: what can't be followed is an error before the first line.
-        messages = read(options["stream"], after=options["after"], lane=options["lane"], block=options["block"])
+        messages = follow(options["stream"], after=options["after"], lane=options["lane"], block=options["block"])
     except ValueError as error:
         raise CommandError(str(error), returncode=2) from error
     line = _as_json if options["json"] else _as_text
     # Of N no more are asked for: another would be waited for.
-    return Result(told=None, lines=map(line, islice(messages, options["count"])), follows=True)
+    return Result(as_json=None, lines=map(line, islice(messages, options["count"])), follows=True)
 
 
 def _as_json(message: Message) -> str:

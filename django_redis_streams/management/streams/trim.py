@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from ... import conf
 from ...operations import trimming
 from ..arguments import count, seconds
-from ..options import add_by, by, confirmed
+from ..options import add_by, add_dry_run, add_no_input, by, confirmed
 from ..subcommands import Result, Subcommand
 from ..tables import amount
 
@@ -24,8 +24,8 @@ def _add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--max-age", type=seconds, default=None, metavar="AGE", help=age)
     parser.add_argument("--exact", action="store_true", help="To the entry, not by whole blocks of memory.")
     parser.add_argument("--force", action="store_true", help="Also what a group has not read or not settled.")
-    parser.add_argument("--dry-run", action="store_true", help="Only say what would be removed.")
-    parser.add_argument("--no-input", action="store_true", help="Don't ask, where --force would.")
+    add_dry_run(parser)
+    add_no_input(parser)
     add_by(parser)
 
 
@@ -34,17 +34,17 @@ def _run(options: Mapping[str, Any]) -> Result:
     beyond = trimming.excess(stream, **limits)
     free = sum(each.free for each in beyond.values())
     needed = sum(each.needed for each in beyond.values())
-    told: dict[str, Any] = {"stream": stream, "free": free, "needed": needed, "removed": 0}
+    as_json: dict[str, Any] = {"stream": stream, "free": free, "needed": needed, "removed": 0}
     what = f"{stream}: {amount(free)} entries beyond the limit are free, {amount(needed)} some group still needs."
     loses = options["force"] and needed
     if options["dry_run"] or (loses and not confirmed(f"{what} These would be lost.", options)):
-        return Result(told=told, lines=[what])
+        return Result(as_json=as_json, lines=[what])
     act = trimming.drop if options["force"] else trimming.trim
     removed = act(stream, **limits, exact=options["exact"], by=by(options))
     lines = [f"{stream}: {amount(removed)} entries removed."]
     if needed and not options["force"]:
         lines.append(f"{amount(needed)} more are beyond the limit, and stay: some group has not finished with them.")
-    return Result(told={**told, "removed": removed}, lines=lines)
+    return Result(as_json={**as_json, "removed": removed}, lines=lines)
 
 
 def _limits(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,6 @@ a run goes on isn't met twice by that run.
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,21 +16,17 @@ from ... import conf, connections
 from ...conf import StreamConfig
 from ...inspection import DeadLetter, find_dead_letters, wanted
 from ...inspection.rows import dead_letter
-from ...keys import LARGEST_PART
+from ...keys import LARGEST_PART, EntryId, is_entry_id
 from ...store.observe.sources import DeadLetters
 from ...store.operate import dead_letters
 
 __all__ = ["Search", "Selection"]
 
-_ENTRY_ID: Final = re.compile("[0-9]+-[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Read at first, and at most at once; what is large is read in smaller parts.
 _FIRST_COUNT: Final = 50
 _MOST_AT_ONCE: Final = 1_000
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-
-# An entry's id as the two numbers that it is ordered by.
-_Id = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +91,7 @@ class Search:
 
     def __iter__(self) -> Iterator[DeadLetter]:
         wants = self.selection.wants()
-        for row in heapq.merge(*self._parts, key=lambda row: _numbers(row.entry_id), reverse=self.newest_first):
+        for row in heapq.merge(*self._parts, key=lambda row: EntryId.of(row.entry_id), reverse=self.newest_first):
             if self.searched == self.most:
                 return
             self.searched += 1
@@ -106,7 +101,7 @@ class Search:
 
     def _part(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
         ids = list(dict.fromkeys(self.selection.ids))
-        if ids and all(_ENTRY_ID.fullmatch(each) for each in ids):
+        if ids and all(is_entry_id(each) for each in ids):
             return self._named(stream, ids, last)
         return self._walk(stream, last)
 
@@ -114,53 +109,34 @@ class Search:
         """Those with these ids: they needn't be looked for."""
         first, end = self._bounds(last)
         found = [row for row in find_dead_letters(stream.name, ids) if row]
-        within = [row for row in found if first <= _numbers(row.entry_id) <= end]
-        yield from sorted(within, key=lambda row: _numbers(row.entry_id), reverse=self.newest_first)
+        within = [row for row in found if first <= EntryId.of(row.entry_id) <= end]
+        yield from sorted(within, key=lambda row: EntryId.of(row.entry_id), reverse=self.newest_first)
 
     def _walk(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
         """All within the bounds, a part at a time; each part is asked for when the one before is used up."""
         source, link = DeadLetters(stream), connections.get(stream.connection)
         (first, end), count = self._bounds(last), _FIRST_COUNT
         while first <= end:
-            bounds = _text(first), _text(end)
+            bounds = str(first), str(end)
             found = source.found(dead_letters.between(link, stream, *bounds, count, newest_first=self.newest_first))
             rows = [dead_letter(source, each) for each in found]
             yield from rows
             if len(rows) < count:
                 return
-            seen = _numbers(rows[-1].entry_id)
+            seen = EntryId.of(rows[-1].entry_id)
             if self.newest_first:
-                end = _before(seen)
+                end = seen.previous
             else:
-                first = _after(seen)
+                first = seen.next
             size = 1 + sum(row.size for row in rows)
             count = max(1, min(_MOST_AT_ONCE, count * 2, _BYTES_AT_ONCE * len(rows) // size))
 
-    def _bounds(self, last: str) -> tuple[_Id, _Id]:
+    def _bounds(self, last: str) -> tuple[EntryId, EntryId]:
         after, before = self.selection.after, self.selection.before
-        first = (_milliseconds(after), 0) if after else (0, 0)
-        end = (_milliseconds(before), LARGEST_PART) if before else _numbers(last)
-        return max(first, (0, 0)), min(end, _numbers(last))
+        first = EntryId(_milliseconds(after), 0) if after else EntryId(0, 0)
+        end = EntryId(_milliseconds(before), LARGEST_PART) if before else EntryId.of(last)
+        return max(first, EntryId(0, 0)), min(end, EntryId.of(last))
 
 
 def _milliseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def _numbers(entry_id: str) -> _Id:
-    first, _, second = entry_id.partition("-")
-    return int(first), int(second)
-
-
-def _text(numbers: _Id) -> str:
-    return f"{numbers[0]}-{numbers[1]}"
-
-
-def _after(numbers: _Id) -> _Id:
-    first, second = numbers
-    return (first, second + 1) if second < LARGEST_PART else (first + 1, 0)
-
-
-def _before(numbers: _Id) -> _Id:
-    first, second = numbers
-    return (first, second - 1) if second else (first - 1, LARGEST_PART)

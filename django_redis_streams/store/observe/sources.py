@@ -6,7 +6,6 @@ logarithmic time, however long it is. Nothing here raises a delivery count, move
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -19,14 +18,11 @@ from ..scripts import Command, script
 
 __all__ = [
     "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Place", "Retries", "Source", "bodies",
-    "group_names", "is_entry_id", "places",
+    "group_names", "places",
 ]  # fmt: skip
 
 MAIN: Final = "main"
 REDELIVERY: Final = "redelivery"
-
-# As the server writes ids: no other text names the same entry.
-_ENTRY_ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
 
 class Place(NamedTuple):
@@ -244,11 +240,6 @@ def group_names(link: Link, streams: Sequence[StreamConfig]) -> list[list[str]]:
         found.update(dict.fromkeys(pairs(each)["name"] for each in _listed(there)))
         names.append(list(found))
     return names
-
-
-def is_entry_id(text: str) -> bool:
-    """Whether a text is an entry id as the server writes it, so that it may be asked for."""
-    return _ENTRY_ID.fullmatch(text) is not None and all(int(part) <= LARGEST_PART for part in text.split("-"))
 
 
 def _listed(reply: Any) -> list[Any]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ...conf import StreamConfig
 from ...connections import Link
+from ...keys import is_entry_id
 from ...wire import Fields
-from ..observe.sources import DeadLetters, is_entry_id
+from ..observe.sources import DeadLetters
 from ..scripts import exchange, script
 
 __all__ = ["Replayed", "between", "discard", "extent", "read", "replay"]

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from ...conf import GroupConfig
 from ...handlers import Handler
-from ...message import Message
+from ...message import Message, asked_of
 from ...outcomes import HANDLED, Outcome
 from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
@@ -261,8 +261,8 @@ class Coroutines:
             # What is told has no name here: that would hold this frame, by its traceback, and the frame it.
             delivery.outcome = self._judged(handler, delivery, message, self._told(error, handler, delivery), began)
         else:
-            plain = message.asked is None and not self.heard
-            delivery.outcome = HANDLED if plain else self._judged(handler, delivery, message, message.asked, began)
+            plain = asked_of(message) is None and not self.heard
+            delivery.outcome = HANDLED if plain else self._judged(handler, delivery, message, asked_of(message), began)
         self._ended.append(delivery)
         self._now = ended = time.monotonic()
         self._durations.append(ended - began)
@@ -327,7 +327,7 @@ class Coroutines:
     def _end(self, handler: Handler, batch: Batch, error: BaseException | None, began: float) -> None:
         took = (time.monotonic() - began) / len(batch)
         for delivery, message in batch:
-            cause = message.asked if error is None else error
+            cause = asked_of(message) if error is None else error
             delivery.outcome = self._judged(handler, delivery, message, cause, began)
             self._ended.append(delivery)
             self._durations.append(took)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ... import signals
 from ...conf import GroupConfig
 from ...handlers import Handler, HandlerSet
-from ...message import Message
+from ...message import Message, asked_of
 from ...outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ...retry import judge
 from ...store.consume.delivery import Delivery, Run
@@ -175,7 +175,7 @@ class Executor:
                 except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
                     outcome = self._outcome(handler, delivery, message, error, began)
                 else:
-                    if heard or message.asked is not None or result is not None:
+                    if heard or asked_of(message) is not None or result is not None:
                         outcome = self._returned(handler, delivery, message, result, began)
                 deadlines[row] = 0.0
                 now = self.now = clock()
@@ -264,7 +264,7 @@ class Executor:
         if asyncio.iscoroutine(result):
             self.coroutines.add(handler, [(delivery, message)], result)
             return None
-        return self._outcome(handler, delivery, message, message.asked, began)
+        return self._outcome(handler, delivery, message, asked_of(message), began)
 
     def _run_batch(self, handler: Handler, batch: _Batch, runs: Runs) -> Iterator[None]:
         """One call for all; where it raises, one call each, so that the guilty one is found, if there may be one."""
@@ -294,11 +294,11 @@ class Executor:
         if error is _GIVEN_AWAY:
             return
         seconds = self.now - began
-        if error is None and not self._heard and not any([each.asked for each in batch.messages]):  # noqa: C419  faster
+        if error is None and not self._heard and not any([asked_of(each) for each in batch.messages]):  # noqa: C419  faster
             runs.add_alike(batch.deliveries, HANDLED, seconds)
             return
         for delivery, message in zip(batch.deliveries, batch.messages, strict=True):
-            cause = message.asked if error is None else error
+            cause = asked_of(message) if error is None else error
             runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds)
             seconds = 0.0  # as in `add_alike`
 

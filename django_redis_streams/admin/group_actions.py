@@ -10,12 +10,12 @@ from django.utils.translation import gettext_lazy as _
 
 from ..operations import groups
 
-__all__ = ["TURNS", "Turn"]
+__all__ = ["GROUP_ACTIONS", "GroupAction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One of the two. `question`, `done` and `before` take the `group`; `log` is for LogEntry.
+class GroupAction:
+    """Pausing or resuming a group. `question`, `done` and `before` take the `group`; `log` is for LogEntry.
 
     `do` takes stream, group and `by`, and says whether it changed anything; `before` is told where it didn't.
     """
@@ -30,7 +30,7 @@ class Turn:
     do: Callable[..., bool]
 
 
-_PAUSE: Final = Turn(
+_PAUSE: Final = GroupAction(
     name="pause",
     button=_("Pause"),
     question=_("Pause %(group)s?"),
@@ -43,7 +43,7 @@ _PAUSE: Final = Turn(
     log=_("Paused."),
     do=groups.pause,
 )
-_RESUME: Final = Turn(
+_RESUME: Final = GroupAction(
     name="resume",
     button=_("Resume"),
     question=_("Resume %(group)s?"),
@@ -53,4 +53,4 @@ _RESUME: Final = Turn(
     log=_("Resumed."),
     do=groups.resume,
 )
-TURNS: Final[Mapping[str, Turn]] = {each.name: each for each in (_PAUSE, _RESUME)}
+GROUP_ACTIONS: Final[Mapping[str, GroupAction]] = {each.name: each for each in (_PAUSE, _RESUME)}

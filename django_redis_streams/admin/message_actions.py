@@ -20,9 +20,9 @@ from ..inspection import DeadLetter, PendingMessage
 from ..models import StreamMessage
 from ..operations import dead_letters, waiting
 from ..store.operate.bulk import Answers
-from .problems import EXPECTED, told
+from .problems import EXPECTED, error_text
 
-__all__ = ["CLAIM", "DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "REPLAY", "Done", "Verb"]
+__all__ = ["DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "RELEASE", "REPLAY", "Done", "MessageAction"]
 
 # A stream, or a stream and a group: what one call of a function is about.
 Place = tuple[str, ...]
@@ -39,21 +39,22 @@ class Done:
     def add(self, messages: Mapping[Any, StreamMessage], answers: Answers[Any]) -> None:
         """Take note of some answers."""
         self.done += [messages[each] for each in answers.done]
-        self.refused += [(messages[each], told(why)) for each, why in answers.refused.items()]
+        self.refused += [(messages[each], error_text(why)) for each, why in answers.refused.items()]
         self.unanswered += [messages[each] for each in answers.unanswered]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verb:
+class MessageAction:
     """One thing that can be done.
 
-    `name` is the action's, and with the model's name the permission's. `question` and `tell` take how many
-    messages it is about. `flag` and `log` are for LogEntry. `why_not` says of a row what would be refused.
+    `name` is the action's, and with the model's name the permission's. `description` is its line among the actions of
+    a list. `question` and `tell` take how many messages it is about. `flag` and `log` are for LogEntry.
+    `why_not` says of a row what would be refused.
     """
 
     name: str
     button: Any
-    action: Any
+    description: Any
     question: Callable[[int], str]
     consequence: Any
     tell: Callable[[int], str]
@@ -74,7 +75,7 @@ class Verb:
             try:
                 result.add(theirs, self.ask(place, list(theirs), by))
             except EXPECTED as error:
-                result.refused += [(message, told(error)) for message in theirs.values()]
+                result.refused += [(message, error_text(error)) for message in theirs.values()]
         return result
 
 
@@ -82,20 +83,20 @@ def _why_not_replay(row: DeadLetter) -> NotReplayable | None:
     return dead_letters.why_not_replayable(conf.stream(row.stream), row.group, ours=row.ours)
 
 
-def _why_not_claim(row: PendingMessage) -> StreamsError | None:
+def _why_not_release(row: PendingMessage) -> StreamsError | None:
     if row.claim_idle is None:
         return StreamsError(_("Its group isn't declared here: how long its consumers may be silent isn't known."))
     if row.returned:
-        return StreamsError(_("It was handed back before: the next free worker takes it."))
+        return StreamsError(_("It was released before: the next free worker takes it."))
     if not row.stale:
         return StreamsError(_("Its consumer was heard of within CLAIM_IDLE: it may be running the message now."))
     return None
 
 
-REPLAY = Verb(
+REPLAY = MessageAction(
     name="replay",
     button=gettext_lazy("Replay"),
-    action=gettext_lazy("Replay selected %(verbose_name_plural)s"),
+    description=gettext_lazy("Replay selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Replay %(count)d dead letter?", "Replay %(count)d dead letters?", count),
     consequence=gettext_lazy(
         "Each goes back to the group that it failed in, and to no other: its handler runs it again, with its "
@@ -110,10 +111,10 @@ REPLAY = Verb(
     why_not=_why_not_replay,
 )
 
-DISCARD = Verb(
+DISCARD = MessageAction(
     name="discard",
     button=gettext_lazy("Discard"),
-    action=gettext_lazy("Discard selected %(verbose_name_plural)s"),
+    description=gettext_lazy("Discard selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Discard %(count)d dead letter?", "Discard %(count)d dead letters?", count),
     consequence=gettext_lazy(
         "What is discarded is deleted for good, with all that is known of it. Nothing brings it back."
@@ -129,10 +130,10 @@ DISCARD = Verb(
     why_not=lambda _: None,
 )
 
-DISCARD_RETRY = Verb(
+DISCARD_RETRY = MessageAction(
     name="discard",
     button=DISCARD.button,
-    action=DISCARD.action,
+    description=DISCARD.description,
     question=lambda count: ngettext(
         "Discard %(count)d retrying message?", "Discard %(count)d retrying messages?", count
     ),
@@ -151,10 +152,10 @@ DISCARD_RETRY = Verb(
     why_not=lambda _: None,
 )
 
-PUBLISH = Verb(
+PUBLISH = MessageAction(
     name="publish",
     button=gettext_lazy("Publish now"),
-    action=gettext_lazy("Publish selected %(verbose_name_plural)s now"),
+    description=gettext_lazy("Publish selected %(verbose_name_plural)s now"),
     question=lambda count: ngettext(
         "Publish %(count)d delayed message now?", "Publish %(count)d delayed messages now?", count
     ),
@@ -172,10 +173,10 @@ PUBLISH = Verb(
     why_not=lambda _: None,
 )
 
-DISCARD_DELAYED = Verb(
+DISCARD_DELAYED = MessageAction(
     name="discard",
     button=DISCARD.button,
-    action=DISCARD.action,
+    description=DISCARD.description,
     question=lambda count: ngettext("Discard %(count)d delayed message?", "Discard %(count)d delayed messages?", count),
     consequence=gettext_lazy(
         "What is discarded is deleted for good and never published: no group gets it. Nothing brings it back."
@@ -191,24 +192,22 @@ DISCARD_DELAYED = Verb(
     why_not=lambda _: None,
 )
 
-CLAIM = Verb(
-    name="claim",
-    button=gettext_lazy("Hand back"),
-    action=gettext_lazy("Hand back selected %(verbose_name_plural)s"),
-    question=lambda count: ngettext(
-        "Hand back %(count)d pending message?", "Hand back %(count)d pending messages?", count
-    ),
+RELEASE = MessageAction(
+    name="release",
+    button=gettext_lazy("Release"),
+    description=gettext_lazy("Release selected %(verbose_name_plural)s"),
+    question=lambda count: ngettext("Release %(count)d pending message?", "Release %(count)d pending messages?", count),
     consequence=gettext_lazy(
         "Each is taken from its silent consumer, and the next free worker of its group runs it at once. If that "
         "consumer still lives and runs it, it is run twice."
     ),
     tell=lambda count: ngettext(
-        "%(count)d pending message was handed back.", "%(count)d pending messages were handed back.", count
+        "%(count)d pending message was released.", "%(count)d pending messages were released.", count
     ),
-    log=gettext_lazy("Handed back."),
+    log=gettext_lazy("Released."),
     flag=CHANGE,
     place=lambda row: (row.stream, row.group),
     identity=lambda row: (row.place, row.entry_id, row.consumer),
-    ask=lambda place, entries, _: waiting.release(place[0], place[1], entries),
-    why_not=_why_not_claim,
+    ask=lambda place, entries, by: waiting.release(place[0], place[1], entries, by=by),
+    why_not=_why_not_release,
 )

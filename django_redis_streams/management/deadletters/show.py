@@ -1,0 +1,58 @@
+"""`manage.py deadletters show`: all that is known of some."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from django.core.management.base import CommandError, CommandParser
+
+from ...inspection import DeadLetter
+from ..subcommands import Result, Subcommand
+from .arguments import search
+from .as_json import dead_letter_as_json
+
+__all__ = ["SHOW"]
+
+
+def _add_arguments(parser: CommandParser) -> None:
+    """The arguments of `show`."""
+    parser.add_argument("ids", nargs="+", metavar="id", help="Ids of dead letters, or of their messages.")
+    parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
+    parser.set_defaults(
+        group=None, type=None, reason=None, error="", search="", older_than=None, newer_than=None, scan=None
+    )
+
+
+def _lines(options: Mapping[str, Any]) -> Iterator[str]:
+    """All that is known of some. Raises `CommandError` where one isn't there."""
+    rows = list(search(options, newest_first=True))
+    if options["json"]:
+        yield json.dumps({"dead_letters": [dead_letter_as_json(row) for row in rows]})
+    else:
+        for row in rows:
+            yield from _facts(row)
+    known = {each for row in rows for each in (row.entry_id, row.message_id)}
+    if missing := [each for each in options["ids"] if each not in known]:
+        raise CommandError(f"There is no dead letter {', '.join(missing)}.")
+
+
+def _facts(row: DeadLetter) -> Iterator[str]:
+    for name, value in dead_letter_as_json(row).items():
+        if name == "fields":
+            yield from (f"  {field}: {text}" for field, text in value)
+        elif value not in (None, "", 0):
+            lines = str(value).splitlines()
+            yield f"{name}: {value}" if len(lines) == 1 else "\n".join([f"{name}:", *(f"  {each}" for each in lines)])
+        if name == "original_payload":
+            yield "fields:"
+    yield ""
+
+
+SHOW: Final = Subcommand(
+    name="show",
+    help="Shows all that is known of some.",
+    add_arguments=_add_arguments,
+    run=lambda options: Result(as_json=None, lines=_lines(options)),
+)
