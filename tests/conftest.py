@@ -28,12 +28,6 @@ def django_db_modify_db_settings_xdist_suffix() -> None:
     """Leave the database's name alone: each worker has a directory of its own, by which processes find it."""
 
 
-@pytest.fixture
-def redis_streams_server() -> str:
-    """The plugin for projects' tests leaves these alone: they are about real servers."""
-    return "off"
-
-
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """The server of this run, for all tests that don't kill it."""
