@@ -54,13 +54,13 @@ class Call:
         )
 
     def one(self, payload: Any) -> tuple[Message, Fields]:
-        """The message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
+        """Make the message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
         fields = self._timed(self._form.fields(new_id(), payload))
         # Without a time, which is its id's: nearly nobody asks for it.
         return self._message(fields, payload, self._headers), fields
 
     def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
-        """The entries for some payloads. The errors name the index of the payload."""
+        """Make the entries for some payloads. The errors name the index of the payload."""
         encode = self._form.fields
         for index, (payload, identity) in enumerate(zip(payloads, new_ids(), strict=False)):
             try:
@@ -83,7 +83,7 @@ class Call:
         return fields
 
     def as_sent(self, fields: Fields, entry_id: str = "") -> Message:
-        """The message as it is on the wire: its payload and headers may have been changed since."""
+        """Return the message as it is on the wire: its payload and headers may have been changed since."""
         name = self.config.name
         sent = wire.decode(wire.Origin(stream=name, group="", key=name), "0-0", fields)
         return self._message(fields, sent.payload, sent.headers, made_at(fields[1]), entry_id)
