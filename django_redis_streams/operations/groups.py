@@ -204,7 +204,7 @@ def remove_consumer(stream: str, group: str, consumer: str, *, hand_over: bool, 
 
 
 def _lanes(link: Link, place: Membership) -> Sequence[str]:
-    """Return the lanes where the group may be: those that are declared, and those that were."""
+    """The lanes where the group may be: those that are declared, and those that were."""
     return [*place.stream.lane_names, *undeclared_lanes(link, place.stream)]
 
 
