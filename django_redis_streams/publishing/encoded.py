@@ -54,13 +54,13 @@ class Call:
         )
 
     def one(self, payload: Any) -> tuple[Message, Fields]:
-        """Make the message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
+        """The message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
         fields = self._timed(self._form.fields(new_id(), payload))
         # Without a time, which is its id's: nearly nobody asks for it.
         return self._message(fields, payload, self._headers), fields
 
     def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
-        """Make the entries for some payloads. The errors name the index of the payload."""
+        """The entries for some payloads. The errors name the index of the payload."""
         encode = self._form.fields
         for index, (payload, identity) in enumerate(zip(payloads, new_ids(), strict=False)):
             try:

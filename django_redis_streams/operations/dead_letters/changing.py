@@ -135,7 +135,7 @@ def _letter(
 
 
 def _counted_for(fields: Fields) -> str:
-    """Return the group that a dead letter counts for; "" where its name can't be one."""
+    """The group that a dead letter counts for; "" where its name can't be one."""
     ours = wire.uncarry(fields)
     group = ours[0].group if ours else ""
     return "" if any(character in group for character in "{}:") else group
