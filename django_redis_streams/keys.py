@@ -128,7 +128,7 @@ class StreamKeys:
         return self._side("retry", group, "entries")
 
     def rate(self, group: str) -> str:
-        """String: when the group's next message would be due at an even pace, in microseconds since 1970."""
+        """Name the string: when the group's next message would be due at an even pace, in microseconds since 1970."""
         return self._side("limits", group, "rate")
 
     def slots(self, group: str) -> str:
@@ -157,17 +157,17 @@ class StreamKeys:
 
 
 def paused_field(group: str) -> str:
-    """The field of the hash of groups that says since when a group is paused. No group's name holds a colon."""
+    """Return the field of the hash of groups that says since when a group is paused. No group's name has a colon."""
     return f"{group}:paused"
 
 
 def deleted_field(group: str) -> str:
-    """The field of the hash of groups that says when a group was deleted on purpose, and by whom."""
+    """Return the field of the hash of groups that says when a group was deleted on purpose, and by whom."""
     return f"{group}:deleted"
 
 
 def group_of_field(field: str) -> str | None:
-    """The group that a field of the hash of groups records; None for a field that says something else of one."""
+    """Return the group that a field of the hash of groups records; None for a field that says something else."""
     return None if ":" in field else field
 
 
@@ -186,6 +186,6 @@ def split_label(label: str) -> tuple[str, str]:
 
 
 def split_token(value: str) -> tuple[str, str]:
-    """The (key, entry id) of a token."""
+    """Return the (key, entry id) of a token."""
     key, _, entry_id = value.rpartition("/")
     return key, entry_id

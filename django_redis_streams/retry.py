@@ -40,7 +40,7 @@ class RetryPolicy:
     reject_on: tuple[type[BaseException], ...] = ()
 
     def retries(self, error: BaseException) -> bool:
-        """Whether this exception is one that may be run again."""
+        """Return whether this exception is one that may be run again."""
         if isinstance(error, self.reject_on):
             return False
         return self.retry_on is None or isinstance(error, (*self.retry_on, Retry))
@@ -52,7 +52,7 @@ def backoff_delay(attempt: int, backoff: tuple[float, float]) -> float:
 
 
 def backoff_bounds(attempt: int, backoff: tuple[float, float]) -> tuple[float, float]:
-    """The least and the most seconds to wait after the failed run number `attempt`."""
+    """Return the least and the most seconds to wait after the failed run number `attempt`."""
     base, cap = backoff
     most = min(cap, base * 2 ** min(attempt - 1, _MOST_DOUBLINGS))
     return most / 2, most
@@ -61,7 +61,7 @@ def backoff_bounds(attempt: int, backoff: tuple[float, float]) -> tuple[float, f
 def judge(
     error: BaseException, attempt: int, policy: RetryPolicy, failure: Failure, outage: float | None = None
 ) -> Outcome:
-    """The outcome of a run that raised `error`; `attempt` is the number of that run.
+    """Return the outcome of a run that raised `error`; `attempt` is the number of that run.
 
     `outage` is None, unless the error says that a database is unavailable: then, since how many seconds this
     message's runs have found that. For a day it uses up no retry, and waits as long again as it has lasted, at most

@@ -43,6 +43,6 @@ def _order_pages(_: Sphinx, name: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Set Sphinx up, which calls this."""
     app.connect("source-read", _order_pages)
     app.add_lexer("conf", TextLexer)  # lines of a server's own configuration

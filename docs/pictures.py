@@ -22,7 +22,7 @@ OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-
 
 @contextmanager
 def admin() -> Iterator[str]:
-    """The URL of the shop's admin, while it is served."""
+    """Serve the admin of the shop; its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

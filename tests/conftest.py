@@ -1,10 +1,11 @@
 """Fixtures for all: the server of the run, further ones, and settings that lead there."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from django.db import connections
@@ -16,22 +17,34 @@ from django_redis_streams.worker.services import maintenance, promoter
 
 from .support.postgresql import NEEDS, Postgresql, forget_connections, programs
 from .support.proxies import Proxy
-from .support.servers import CHOSEN, Server, ServerMissing
+from .support.servers import CHOSEN, STARTED, Server, ServerMissing
 from .support.waiting import wait_until
 from .support.workers import Fleet
 
 __all__ = ["wait_until"]
 
+# A failure found at random is printed with what repeats it.
+hypothesis.settings.register_profile("tests", print_blob=True)
+hypothesis.settings.load_profile("tests")
+
+# So many lines at the end of a server's log tell what it went through during a test.
+_LINES = 100
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failure what each server said last: the test may not fail a second time."""
+    report = yield
+    if report.failed:
+        for each in STARTED:
+            last = "\n".join(each.log.splitlines()[-_LINES:])
+            report.sections.append((f"log of {each.program} in {each.directory}", last))
+    return report
+
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings_xdist_suffix() -> None:
     """Leave the database's name alone: each worker has a directory of its own, by which processes find it."""
-
-
-@pytest.fixture
-def redis_streams_server() -> str:
-    """The plugin for projects' tests leaves these alone: they are about real servers."""
-    return "off"
 
 
 @pytest.fixture(scope="session")

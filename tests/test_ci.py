@@ -1,5 +1,6 @@
-"""What .ci/steps makes of tests that fail."""
+"""What .ci/steps makes of tests that fail, and what such a test leaves."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,18 +29,32 @@ STEADY = """
     def test_steady():
         Path("steady").open("x")
 """
+LOGGED = """
+from hypothesis import given, strategies
+
+def test_passes(server):
+    pass
+
+def test_fails(make_server, server):
+    make_server()
+    assert False
+
+@given(strategies.integers())
+def test_finds(n):
+    assert n < 100
+"""
 
 
 @pytest.fixture
 def ci(tmp_path: Path) -> CI:
-    """What a run says whose one step is these tests, in a directory of their own."""
+    """What a run says whose one step is these tests, in a directory of their own; `by` runs pytest."""
 
-    def run(*tests: str) -> Done:
+    def run(*tests: str, by: str = "rerun_once") -> Done:
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
         body = "".join(f"{each}\n" for each in tests)
         (tmp_path / "test_some.py").write_text(f"from pathlib import Path\nif True:\n{body}")
         pytest_there = f"bash -c 'cd {tmp_path} && {sys.executable} -m pytest -q'"
-        program = f"set -euo pipefail; source .ci/steps; step some tested {pytest_there}; closing_line"
+        program = f"set -euo pipefail; source .ci/steps; step some {by} {pytest_there}; closing_line"
         return subprocess.run(
             ["bash", "-c", program],
             cwd=ROOT,
@@ -70,6 +85,45 @@ def test_what_fails_twice_fails_the_run(ci: CI, tmp_path: Path) -> None:
     assert "=== failed twice: test_some.py::test_broken\n" in done.stdout
     assert done.stdout.endswith("\n2 passed, 1 failed\n")
     assert (tmp_path / "broken").read_text() == "again again "
+
+
+def test_without_a_second_run_what_fails_once_fails_the_run(ci: CI) -> None:
+    """So it is where messages are at stake."""
+    done = ci(FLAKY, STEADY, by="")
+    assert done.returncode == 1
+    assert "once more" not in done.stdout
+    assert done.stdout.endswith("\n1 passed, 1 failed\n")
+
+
+def test_only_what_runs_beside_foreign_programs_is_run_again() -> None:
+    """The steps of .ci/run that give a test a second run are those of the browser, Prometheus and ioredis."""
+    steps, run = (ROOT / ".ci/steps").read_text(), (ROOT / ".ci/run").read_text()
+    assert re.findall(r"^(\w+)\(\) \{\n(?:    .*\n)*    rerun_once ", steps, re.MULTILINE) == ["none_skipped"]
+    assert "rerun_once" not in run
+    again = re.findall(r'^step "([^"]+)" +none_skipped (.+)$', run, re.MULTILINE)
+    assert [name for name, _ in again] == ["a replay in the browser", "a scrape by Prometheus", "ioredis"]
+    foreign = re.search(r"^WITHOUT_FOREIGN=\((.+)\)$", steps, re.MULTILINE)[1]
+    assert all(word in foreign for word in ("not browser", "tests/test_prometheus.py", "tests/interop"))
+    assert 'pytest --quiet "${WITHOUT_FOREIGN[@]}"' in steps
+    assert all(re.search(r"-m browser|tests/test_prometheus\.py|make interop", command) for _, command in again)
+
+
+def test_a_failure_shows_the_server_s_log_and_what_repeats_it(tmp_path: Path) -> None:
+    """The last lines of each server that runs, and hypothesis' blob."""
+    (tmp_path / "test_some.py").write_text(LOGGED)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "pytest_django.plugin", "-p", "tests.conftest"],
+        cwd=tmp_path,
+        env=surroundings(PYTHONPATH=str(ROOT), DJANGO_SETTINGS_MODULE="tests.settings"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "2 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("- log of ") == 3  # the run's server twice, and the further one of one test
+    assert "eady to accept connections" in done.stdout
+    assert "@reproduce_failure(" in done.stdout
 
 
 def test_what_cannot_be_run_fails_the_run(ci: CI) -> None:

@@ -1,12 +1,8 @@
 """What projects test with: a server for each test, what was published, and handlers run in the test's thread."""
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +21,6 @@ from django_redis_streams.exceptions import (
 from django_redis_streams.testing import StreamsMixin, assert_published, drain, isolated, make_message, published
 from testproject.shop.models import Customer
 
-from .support.inner_pytest import surroundings
-
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 SERVERS = ["fake", "embedded", "configured"]
 
@@ -505,92 +498,3 @@ class InATransactionTestCase(StreamsMixin, TransactionTestCase):
 
         publish("orders", 3)
         assert self.drainStreams().acknowledged == 4
-
-
-# ---------------------------------------------------------------- pytest's plugin
-
-
-def pytest_there(directory: Path, *arguments: str, settings: str = "testproject.settings") -> str:
-    """What pytest says of the tests in a directory of a project that has the plugin."""
-    plugins = ["pytest_django.plugin", "django_redis_streams.pytest_plugin", "xdist.plugin"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *(word for each in plugins for word in ("-p", each)), *arguments],
-        cwd=directory,
-        env=surroundings(
-            PYTHONPATH=str(ROOT),
-            DJANGO_SETTINGS_MODULE=settings,
-            SHOP_DIR=str(directory),
-            REDIS_URL=os.environ.get("TEST_REDIS_URL", ""),
-        ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
-
-
-TESTS = """
-import pytest
-from django.conf import settings
-from django_redis_streams import connections, publish
-from django_redis_streams.testing import assert_published, published
-
-@pytest.mark.parametrize("n", range(4))
-def test_alone(n):
-    publish("orders", n)
-    assert_published("orders", count=1)
-    assert connections.get().call("DBSIZE") == 1
-    assert "fake" in repr(connections.get())
-
-@pytest.mark.redis_streams("configured")
-def test_configured():
-    publish("orders", 1)
-    assert_published("orders", count=1)
-    assert "fake" not in repr(connections.get())
-    assert settings.REDIS_STREAMS["CONNECTIONS"]["default"]["KEY_PREFIX"].startswith("test-")
-
-@pytest.mark.redis_streams(server="off")
-def test_off():
-    assert "KEY_PREFIX" not in settings.REDIS_STREAMS["CONNECTIONS"]["default"]
-"""
-
-
-@pytest.mark.parametrize("arguments", [(), ("-n", "2")])
-def test_pytest_isolates_each_test(raw: Any, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """On a fake server, unless a marker chooses another; nothing is left on the configured one."""
-    raw.flushall()
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
-    (tmp_path / "test_some.py").write_text(TESTS)
-    said = pytest_there(tmp_path, *arguments)
-    assert "6 passed" in said, said
-    assert raw.keys() == []
-
-
-def test_pytests_configuration_chooses_the_server(raw: Any, tmp_path: Path) -> None:
-    """For all tests that don't say otherwise."""
-    (tmp_path / "pytest.ini").write_text("[pytest]\nredis_streams_server = configured\n")
-    (tmp_path / "test_some.py").write_text(TESTS)
-    assert "4 failed, 2 passed" in pytest_there(tmp_path)
-
-
-def test_a_project_without_the_app_sees_nothing(tmp_path: Path) -> None:
-    """Nor does one whose tests don't know Django."""
-    (tmp_path / "test_some.py").write_text("import sys\ndef test_it():\n    assert 'django' not in sys.modules\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "django_redis_streams.pytest_plugin"],
-        cwd=tmp_path,
-        env=surroundings(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
-
-
-def test_the_shops_own_tests_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a user runs them, whatever options the pytest has that runs this test."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", f"-o cache_dir={tmp_path} --last-failed")
-    arguments = ["-c", str(ROOT / "testproject" / "pytest.ini"), "-p", "no:cacheprovider", str(ROOT / "testproject")]
-    said = pytest_there(tmp_path, *arguments)
-    assert "5 passed" in said, said

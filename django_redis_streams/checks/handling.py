@@ -108,7 +108,7 @@ def _awaited(handler: Handler) -> Iterator[checks.CheckMessage]:
 
 
 def _is_of_model(name: str, published: set[str]) -> bool:
-    """Whether a type is that of a model's event, or nearly; other types may come from anywhere."""
+    """Return whether a type is that of a model's event, or nearly; other types may come from anywhere."""
     label, _, event = name.rpartition(".")
     known = {model._meta.label_lower for model in apps.get_models()}
     return event in _EVENTS and (label in known or bool(get_close_matches(name, published, n=1, cutoff=_NEARLY)))

@@ -25,7 +25,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 def when_settings_are_sound(check: Callable[[], Iterable[CheckMessage]]) -> Check:
-    """A check that has nothing to say as long as `check_settings` has."""
+    """Return a check that says nothing as long as `check_settings` says something."""
 
     def checked(**_: Any) -> list[CheckMessage]:
         return [] if any(each.is_serious() for each in check_settings()) else list(check())

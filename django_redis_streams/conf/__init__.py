@@ -60,7 +60,7 @@ def get() -> Config:
 
 
 def problems() -> tuple[Problem, ...]:
-    """What is wrong with `REDIS_STREAMS`, for the system checks; empty when nothing is."""
+    """Return what is wrong with `REDIS_STREAMS`, for the system checks; empty when nothing is."""
     return _parsed()[1]
 
 
@@ -73,7 +73,7 @@ def misspelt() -> str:
 
 
 def usable() -> Config:
-    """What of `REDIS_STREAMS` could be parsed, for those who must not raise; see `problems`."""
+    """Return what of `REDIS_STREAMS` could be parsed, for callers that must not raise; see `problems`."""
     return _parsed()[0]
 
 
@@ -112,7 +112,7 @@ def group(stream_name: str, name: str) -> GroupConfig:
 
 
 def any_group(stream_name: str, name: str) -> GroupConfig:
-    """The settings of a group that needn't be declared: one that isn't has the defaults.
+    """Return the settings of a group that needn't be declared: one that isn't has the defaults.
 
     Raises `UnknownStream` for a stream that isn't declared, and for a name that no group may have.
     """

@@ -73,7 +73,7 @@ _HINTS: Final[Mapping[str, str]] = {
 
 
 def parse(raw: Any) -> tuple[Config, tuple[Problem, ...]]:
-    """The settings, and their problems; with problems, what could be parsed."""
+    """Return the settings, and their problems; with problems, what could be parsed."""
     reader = _Reader()
     config = reader.config({} if raw is None else raw)
     return config, tuple(reader.problems)
@@ -160,7 +160,7 @@ class _Reader:
         )
 
     def lengths(self, where: str, found: Mapping[str, Any]) -> None:
-        """A stream that is cut before it is trimmed would lose what trimming keeps, and gain nothing."""
+        """Refuse a stream that is cut before it is trimmed: it would lose what trimming keeps, and gain nothing."""
         maxlen, hard = found.get("maxlen"), found.get("hard_maxlen")
         if maxlen and hard and hard < maxlen:
             message = f"{where} has the 'HARD_MAXLEN' {hard}, below its 'MAXLEN' {maxlen}, which is never reached then."
@@ -177,7 +177,7 @@ class _Reader:
             yield ModelEvents(model=label, **self.read(f"{where}['MODELS'][{label!r}]", _MODEL, each, label))
 
     def named(self, what: str, name: str, forbidden: str) -> bool:
-        """Whether a name may be part of a key: braces would move it to another hash slot."""
+        """Return whether a name may be part of a key: braces would move it to another hash slot."""
         wrong = [character for character in forbidden if character in name]
         if wrong:
             hint = f"Take a name without {' and '.join(forbidden)}."

@@ -24,7 +24,7 @@ class Problem:
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """A question after a space, "Did you mean 'orders'?"; the names there are where none is near."""
+    """Return a question after a space, "Did you mean 'orders'?"; the names there are where none is near."""
     names = list(known)
     close = get_close_matches(str(name), names, n=1)
     if close:

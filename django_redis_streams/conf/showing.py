@@ -33,7 +33,7 @@ _UNSHOWN: Final = "text that isn't shown, for it may hold a password"
 
 
 def holds_url(text: str) -> bool:
-    """Whether text may be, or hold, a server's URL, as none but `URL` may: it would be shown as a name.
+    """Return whether text may be, or hold, a server's URL, as none but `URL` may: it would be shown as a name.
 
     A web address isn't one: the types of messages may be such.
     """
@@ -71,7 +71,7 @@ def _leads(scheme: str, text: str) -> str:
 
 
 def shown(value: Any, name: object = "", depth: int = 0) -> str:
-    """A value, in Python's own form, without what may be a password; `name` is that of the setting which has it."""
+    """Return a value in Python's own form, without what may be a password; `name` is that of its setting."""
     secret = isinstance(name, str) and _SECRET_NAME.search(name) is not None
     if callable(getattr(value, "geturl", None)):  # as urllib.parse and django-environ give it
         value = value.geturl()
@@ -94,7 +94,7 @@ def _kind(value: object) -> str:
 
 
 def _shown_all(value: Any, secret: object, depth: int) -> str:
-    """A container and what is in it; `secret` is its name, where that sounds so: then all in it has that name."""
+    """Show a container and what is in it; `secret` is its name, where that sounds so: then all in it has that name."""
     if depth >= _DEEPEST:
         return _kind(value)
     if isinstance(value, Mapping):

@@ -48,14 +48,14 @@ def message_type(value: Any) -> str:
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    """A list or tuple of texts."""
+    """Accept a list or tuple of texts."""
     if isinstance(value, str) or not isinstance(value, Sequence) or hasattr(value, "geturl"):
         raise ValueError("expected a list of texts")
     return tuple(text(item) for item in value)
 
 
 def some(value: Any) -> tuple[str, ...]:
-    """A list or tuple of texts, at least one."""
+    """Accept a list or tuple of texts, at least one."""
     if not texts(value):
         raise ValueError("expected a list of texts, at least one")
     return texts(value)
@@ -69,35 +69,35 @@ def prefix(value: Any) -> str:
 
 
 def url(value: Any) -> str:
-    """The URL of a server. The error never shows it: it may hold a password."""
+    """Accept the URL of a server. The error never shows it: it may hold a password."""
     if not isinstance(value, str) or not value.startswith(_SCHEMES):
         raise ValueError(f"expected a URL that begins with one of {', '.join(_SCHEMES)}")
     return value
 
 
 def boolean(value: Any) -> bool:
-    """True or False."""
+    """Accept True or False."""
     if not isinstance(value, bool):
         raise ValueError("expected True or False")  # noqa: TRY004  one error for all that can be wrong
     return value
 
 
 def whole(value: Any) -> int:
-    """An int of 0 or more."""
+    """Accept an int of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError("expected a whole number, 0 or more")
     return value
 
 
 def positive(value: Any) -> int:
-    """An int of 1 or more."""
+    """Accept an int of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError("expected a whole number, 1 or more")
     return value
 
 
 def up_to(most: int) -> Callable[[Any], int]:
-    """An int from 1 to so many: memory is set aside for them, or the server takes no more."""
+    """Accept an int from 1 to so many: memory is set aside for them, or the server takes no more."""
 
     def parse(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
@@ -118,7 +118,7 @@ def duration(value: Any) -> float:
 
 
 def pair(value: Any) -> tuple[float, float]:
-    """(base, cap) of the backoff, in seconds, the base not above the cap."""
+    """Accept (base, cap) of the backoff, in seconds, the base not above the cap."""
     try:
         base, cap = map(duration, value)
     except (TypeError, ValueError):
@@ -138,7 +138,7 @@ def entry_position(value: Any) -> str:
 
 
 def events(value: Any) -> tuple[str, ...]:
-    """Some of created, updated, deleted, at least one."""
+    """Accept some of created, updated, deleted, at least one."""
     names = texts(value)
     if not names or not set(names) <= set(_EVENTS):
         raise ValueError(f"expected a list of some of {', '.join(_EVENTS)}")
@@ -146,7 +146,7 @@ def events(value: Any) -> tuple[str, ...]:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A dict whose keys are texts that aren't empty, and no URLs: a name is shown wherever there is one."""
+    """Accept a dict whose keys are texts that aren't empty, and no URLs: a name is shown wherever there is one."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
         raise ValueError("expected a dict with names as its keys")
     if wrong := next((key for key in value if holds_url(key)), None):
@@ -167,7 +167,7 @@ def lanes(value: Any) -> tuple[str, ...]:
 
 
 def weights(value: Any) -> Mapping[str, int]:
-    """A dict of names of lanes to positive numbers."""
+    """Accept a dict of names of lanes to positive numbers."""
     try:
         return MappingProxyType({name: positive(weight) for name, weight in mapping(value).items()})
     except ValueError:
@@ -196,5 +196,5 @@ def choice(*allowed: str) -> Callable[[Any], str]:
 
 
 def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same, or None."""
+    """Accept the same, or None."""
     return lambda value: None if value is None else parse(value)

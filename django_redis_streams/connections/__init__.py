@@ -31,7 +31,7 @@ _endpoints: dict[str, tuple[ConnectionConfig, Endpoint]] = {}
 
 
 def get(alias: str = "default") -> Link:
-    """This thread's link for short requests (publishing, the admin, commands); it connects when first used.
+    """Return this thread's link for short requests (publishing, the admin, commands); it connects when first used.
 
     It connects again by itself: trying for a moment, and never sending a command a second time. A reply is
     waited for 5 seconds, a connection 2, unless `socket_timeout` and `socket_connect_timeout` in OPTIONS
@@ -45,7 +45,7 @@ def get(alias: str = "default") -> Link:
 
 
 def open(alias: str = "default", *, timeout: float) -> Link:  # noqa: A001  `connections.open` says it best
-    """A link of the caller's own, connected now. `timeout` is how many seconds a reply may take: above BLOCK.
+    """Connect a link of the caller's own. `timeout` is how many seconds a reply may take: above BLOCK.
 
     Once lost or closed it stays so, and says so at each call: what was pending on it needs looking after
     before another is opened. Raises `ServerUnreachable` at once where there is no server.

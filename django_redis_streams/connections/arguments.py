@@ -42,12 +42,12 @@ _FOR_POOLS: Final = ("max_connections", "timeout")
 
 
 def where(alias: str) -> str:
-    """The place in the settings that an error is about."""
+    """Return the place in the settings that an error is about."""
     return f"REDIS_STREAMS['CONNECTIONS'][{alias!r}]"
 
 
 def checked(config: ConnectionConfig) -> SplitResult:
-    """The parts of a URL that leads where it seems to. Raises `ConfigurationError` for any other.
+    """Return the parts of a URL that leads where it seems to. Raises `ConfigurationError` for any other.
 
     An unescaped `/`, `?` or `#` in a password ends the host's part early: the password's head would be taken
     for a port or a host, and shown as such.
@@ -111,7 +111,7 @@ def arguments_of(config: ConnectionConfig, kind: type, url: SplitResult) -> dict
 
 
 def _of_url(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str, Any]:
-    """What the URL says, as redis-py reads it, but for the options that we know better."""
+    """Return what the URL says, as redis-py reads it, but for the options that we know better."""
     place = f"{where(config.alias)}['URL']"
     said = _query(place, kind, url)
     try:
@@ -127,7 +127,7 @@ def _of_url(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str,
 
 
 def _query(place: str, kind: type, url: SplitResult) -> dict[str, Any]:
-    """The options in the query of a URL that are more than text to us, read."""
+    """Return the options in a URL's query that are more than text to us, read."""
     found: dict[str, Any] = {}
     seen: set[str] = set()
     for name, text in parse_qsl(url.query, keep_blank_values=True):
@@ -180,7 +180,7 @@ def _check_name(place: str, kind: type, name: str) -> None:
 
 @cache
 def _accepted(kind: type) -> frozenset[str]:
-    """The names of a connection class's arguments, its bases' included: they hand on what they don't know."""
+    """Return the names of a connection class's arguments, with those of its bases, which get what it doesn't know."""
     bases = [each for each in kind.__mro__ if issubclass(each, AbstractConnection)]
     found = [inspect.signature(each.__init__).parameters.values() for each in bases]
     named = {each.name for parameters in found for each in parameters if each.kind is not each.VAR_KEYWORD}

@@ -61,7 +61,7 @@ class Endpoint:
         return timeout
 
     def connect(self, timeout: float | None) -> Transport:
-        """A connection made and let in; `timeout` is how long a reply may take on it.
+        """Make a connection and log in; `timeout` is how long a reply may take on it.
 
         Starts the embedded server where that is meant. Raises redis-py's errors, and `ConfigurationError`
         for an option that has a wrong value.
@@ -86,7 +86,7 @@ class Endpoint:
         return connection
 
     def unreachable(self, what: str) -> ServerUnreachable:
-        """The error that says what became of the server, or of a command on its way to it."""
+        """Return the error that says what became of the server, or of a command on its way to it."""
         return ServerUnreachable(
             f"Connection {self.alias!r} ({self.address}): {self._redacted(what)} "
             f"(Set by REDIS_STREAMS['CONNECTIONS'][{self.alias!r}].)"

@@ -17,12 +17,12 @@ __all__ = ["fake_servers", "is_installed"]
 
 
 def is_installed() -> bool:
-    """Whether fakeredis is here, and the Lua that it runs scripts with."""
+    """Return whether fakeredis is here, and the Lua that it runs scripts with."""
     return find_spec("fakeredis") is not None and find_spec("lupa") is not None
 
 
 def fake_servers() -> Callable[[ConnectionConfig], Endpoint]:
-    """What leads each connection to an empty server of its own. Raises `ExtraMissing`."""
+    """Return what leads each connection to an empty server of its own. Raises `ExtraMissing`."""
     if not is_installed():
         raise ExtraMissing(
             "A fake server needs fakeredis and lupa: python -m pip install 'django-redis-streams[testing]'. Or choose "

@@ -57,14 +57,14 @@ class Link:
         return self._connection is not None
 
     def call(self, *command: str | float | bytes) -> Any:
-        """The reply to one command, given word by word. Raises `ResponseError` for an error reply."""
+        """Send one command, given word by word, and return its reply. Raises `ResponseError` for an error reply."""
         (reply,) = self.call_many((command,))
         if isinstance(reply, ResponseError):
             raise reply
         return reply
 
     def call_many(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies to some commands, sent at once; an error reply stands in its place, as an exception."""
+        """Send some commands at once and return the replies; an error reply stands in its place, as an exception."""
         self._check_owed()
         data = _packed(commands)
         try:
@@ -101,7 +101,7 @@ class Link:
         self._send(_packed(commands), len(commands))
 
     def receive(self, count: int) -> list[Any]:
-        """The next `count` replies to what was sent; an error reply stands in its place, as an exception."""
+        """Return the next `count` replies to what was sent; an error reply stands in its place, as an exception."""
         if self._connection is None:
             raise self._closed()
         if count > self._owed:
@@ -122,7 +122,7 @@ class Link:
         return -1 if self._connection is None else fileno(self._connection)
 
     def client_id(self) -> int:
-        """The server's number for this connection, as CLIENT KILL takes it; another after each connecting."""
+        """Return the server's number for this connection, as CLIENT KILL takes it; it changes with each connecting."""
         return int(self.call("CLIENT", "ID"))
 
     def connect(self) -> None:
@@ -154,7 +154,7 @@ class Link:
         return self._connection
 
     def _connected(self, pauses: Iterable[float] = ()) -> Transport:
-        """A new connection, tried for once more after each pause where the server may be restarting."""
+        """Make a new connection; try once more after each pause where the server may be restarting."""
         waits = iter(pauses)
         while True:
             try:
@@ -169,7 +169,7 @@ class Link:
             time.sleep(pause)
 
     def _lost(self, error: BaseException) -> NoReturn:
-        """The exchange didn't end well: what was on its way is lost, and with it the connection."""
+        """Give up what was on its way, and the connection: the exchange didn't end well."""
         self.close()
         if not isinstance(error, RedisError):
             raise error
@@ -233,7 +233,7 @@ def _reply(connection: Transport) -> Any:
 
 
 def _stale(connection: Transport | None) -> bool:
-    """Whether an idle connection was closed by the server, or holds what nobody waits for."""
+    """Return whether an idle connection was closed by the server, or holds what nobody waits for."""
     if connection is None:
         return False
     try:

@@ -24,5 +24,5 @@ _CLASSES: Final = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainErr
 
 
 def cannot_serve(error: ResponseError) -> bool:
-    """Whether an error reply is reason to leave this connection for a new one."""
+    """Return whether an error reply is reason to leave this connection for a new one."""
     return isinstance(error, _CLASSES) or _REFUSAL.match(str(error)) is not None

@@ -18,17 +18,17 @@ class Transport(Protocol):
         """Send bytes; connects first where there is no connection."""
 
     def read_response(self) -> Any:
-        """The next reply; raises an error reply."""
+        """Return the next reply; raise an error reply."""
 
     def can_read(self, timeout: float) -> bool:
-        """Whether something has come; raises where it is the end."""
+        """Return whether something has come; raises where it is the end."""
 
     def disconnect(self) -> None:
         """Close."""
 
 
 def fileno(connection: Any) -> int:
-    """The file descriptor of a connection's socket; -1 where it is closed. redis-py has no other name for it."""
+    """Return the file descriptor of a connection's socket; -1 if closed. redis-py has no other name for it."""
     return -1 if connection._sock is None else int(connection._sock.fileno())  # noqa: SLF001
 
 

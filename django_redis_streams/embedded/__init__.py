@@ -39,7 +39,7 @@ def check_installed() -> None:
 
 
 def directory(alias: str, url: str) -> Path:
-    """The directory that an embedded:// URL names; relative ones are under `BASE_DIR`."""
+    """Return the directory that an embedded:// URL names; relative ones are under `BASE_DIR`."""
     parts = urlsplit(url)
     named = unquote(parts.netloc + parts.path)
     if named.startswith("/"):
@@ -54,7 +54,7 @@ def directory(alias: str, url: str) -> Path:
 
 
 def serve(where: Path) -> str:
-    """The path of the socket of the server that keeps its data there, started if it doesn't run.
+    """Start the server that keeps its data there, if it doesn't run, and return the path of its socket.
 
     This process, and every child that it forks, counts as a user of it from now on. Raises
     `ConfigurationError` where the directory can't be used or the server isn't installed, and

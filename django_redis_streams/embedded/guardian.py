@@ -37,12 +37,12 @@ def main(directory: str, path: str) -> None:
 
 
 def opened(lock: Path) -> int:
-    """The file of a lock, open."""
+    """Open the file of a lock."""
     return os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def free(lock: int, kind: int) -> bool:
-    """Whether nobody held a lock; it is held now, until this process ends."""
+    """Return whether nobody held a lock; it is held now, until this process ends."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -51,7 +51,7 @@ def free(lock: int, kind: int) -> bool:
 
 
 def connected(path: str, lock: int) -> socket.socket:
-    """A connection to the server, which may be just starting; the end of this program if that came to nothing."""
+    """Connect to the server, which may be just starting; end this program if that comes to nothing."""
     deadline = time.monotonic() + CONNECT_WITHIN
     while time.monotonic() < deadline and not free(lock, fcntl.LOCK_SH):
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -66,7 +66,7 @@ def connected(path: str, lock: int) -> socket.socket:
 
 
 def remember(*paths: Path) -> Callable[[], bool]:
-    """A function that says whether these are still the same files."""
+    """Return a function that says whether these are still the same files."""
     found = [path.stat() for path in paths]
 
     def in_place() -> bool:
@@ -79,7 +79,7 @@ def remember(*paths: Path) -> Callable[[], bool]:
 
 
 def ended(server: socket.socket, within: float) -> bool:
-    """Whether the server closes the connection; it says nothing unasked."""
+    """Return whether the server closes the connection; it says nothing unasked."""
     readable, _, _ = select.select([server], [], [], within)
     return bool(readable) and not server.recv(1024)
 

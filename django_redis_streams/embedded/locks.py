@@ -43,7 +43,7 @@ def join(path: Path, within: float) -> bool:
 
 @contextmanager
 def taken(path: Path, within: float = 0.0) -> Iterator[int | None]:
-    """The lock alone, as an open file to hand on to the program that shall hold it; None if it can't be had."""
+    """Take the lock alone, as an open file to hand on to the program that shall hold it; None if it can't be had."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     _in_passing.add(descriptor)
     try:
@@ -67,7 +67,7 @@ def _locked(descriptor: int, kind: int, within: float) -> bool:
 
 
 def _is_still(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one of that name: somebody may have deleted the directory."""
+    """Return whether an open file is the one of that name: somebody may have deleted the directory."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -32,7 +32,7 @@ class Place:
 
     @classmethod
     def prepare(cls, directory: Path) -> Place:
-        """The place, made if need be. Raises `ConfigurationError` where it can't be used."""
+        """Make the place if need be. Raises `ConfigurationError` where it can't be used."""
         try:
             if not directory.exists():
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def _socket(directory: Path) -> str:
 
 
 def _private() -> Path:
-    """A short directory that nobody else can enter, and nobody else has made."""
+    """Make a short directory that nobody else can enter. Refuse one that somebody else has made."""
     path = Path(_SHORT, f"redis-streams-{os.geteuid()}")
     try:
         path.mkdir(mode=0o700)

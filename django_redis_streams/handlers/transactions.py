@@ -27,7 +27,7 @@ Execute = Callable[[str, Any, bool, Any], Any]
 
 
 def in_transaction(function: Callable[[Any], Any], alias: str) -> Callable[[Any], Any]:
-    """The function, each call in a transaction of that database.
+    """Have each call of the function run in a transaction of that database.
 
     Raises `NotCommitted` where the function returned and its work isn't committed, unless it asked for that by
     `transaction.set_rollback(True)`; and `HandlerError` where it gave a coroutine, which would run after the commit.
@@ -48,7 +48,7 @@ def in_transaction(function: Callable[[Any], Any], alias: str) -> Callable[[Any]
 
 
 def open_in_driver(raw: Any) -> bool | None:
-    """Whether a driver's connection is in a transaction; None where the driver doesn't tell."""
+    """Return whether a driver's connection is in a transaction; None where the driver doesn't tell."""
     if hasattr(raw, "in_transaction"):  # sqlite3
         return bool(raw.in_transaction)
     status = _status(raw)
@@ -56,7 +56,7 @@ def open_in_driver(raw: Any) -> bool | None:
 
 
 def _status(raw: Any) -> int | None:
-    """What psycopg and psycopg2 know of the transaction."""
+    """Return what psycopg and psycopg2 know of the transaction."""
     status = getattr(getattr(raw, "info", None), "transaction_status", None)
     return None if status is None else int(status)
 

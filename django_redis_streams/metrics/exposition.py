@@ -45,7 +45,7 @@ def check_installed() -> None:
 
 
 def rendered(families: Iterable[Family], accept: str) -> Rendered:
-    """These families in the format that a scraper's `Accept` header asks for."""
+    """Return these families in the format that a scraper's `Accept` header asks for."""
     check_installed()
     # An extra, as above.
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415

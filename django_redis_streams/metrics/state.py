@@ -27,11 +27,11 @@ class Collector:
     """
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """The families without samples, so that registering asks no server."""
+        """Return the families without samples, so that registering asks no server."""
         return _families().values()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The families."""
+        """Read the families from the servers."""
         families = _families()
         found = inspection.overview()
         for problem in found.problems:

@@ -18,7 +18,7 @@ __all__ = ["view"]
 @never_cache
 @require_safe
 def view(request: HttpRequest) -> HttpResponse:
-    """The gauges of all streams and groups, for a project's urls: `path("metrics", metrics.view)`."""
+    """Show the gauges of all streams and groups, in a project's urls: `path("metrics", metrics.view)`."""
     try:
         answer = rendered(Collector().collect(), request.headers.get("Accept", ""))
     except ExtraMissing as error:

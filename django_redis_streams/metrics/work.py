@@ -32,7 +32,7 @@ class Work:
 
 
 def work_families(groups: Iterable[Work]) -> list[Family]:
-    """The families of some groups' work. Raises `ExtraMissing`."""
+    """Return the families of some groups' work. Raises `ExtraMissing`."""
     check_installed()
     # An extra: imported when somebody asks for it.
     from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily  # noqa: PLC0415

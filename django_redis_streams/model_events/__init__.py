@@ -104,7 +104,7 @@ _by_settings: Final[list[Declaration]] = []
 
 @receiver(class_prepared, dispatch_uid="django_redis_streams.model_events")
 def _inherit(*, sender: type[Model], **_: Any) -> None:
-    """A model that is defined after the one it derives from was declared publishes as that one."""
+    """Have a model publish as the one it derives from, where that was declared before the model was defined."""
     for declaration in declared():
         if issubclass(sender, declaration.model):
             declaration.connect(sender)

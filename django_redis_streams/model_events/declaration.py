@@ -44,7 +44,7 @@ class Declaration:
         return columns(self.model, self.events.fields)
 
     def type_of(self, event: str) -> str:
-        """The type of the message for "created", "updated" or "deleted"."""
+        """Return the type of the message for "created", "updated" or "deleted"."""
         return self.events.type or f"{self.model._meta.label_lower}.{event}"
 
     @property

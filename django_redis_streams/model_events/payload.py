@@ -19,7 +19,7 @@ __all__ = ["columns", "complete", "payload", "saved_payload"]
 
 
 def columns(model: type[Model], fields: Sequence[str] | None) -> tuple[AnyField, ...]:
-    """The fields that a payload is made of. Raises `ConfigurationError` for one that can't be in it."""
+    """Return the fields that a payload is made of. Raises `ConfigurationError` for one that can't be in it."""
     if fields is None:
         return tuple(model._meta.pk_fields)
     return tuple(_column(model, name) for name in fields)
@@ -47,7 +47,7 @@ def complete(instance: Model, fields: Sequence[AnyField], using: str) -> None:
 
 
 def _is_unknown(instance: Model, field: AnyField) -> bool:
-    """Whether a value is deferred, or was saved as an expression such as F()."""
+    """Return whether a value is deferred, or was saved as an expression such as F()."""
     try:
         return hasattr(instance.__dict__[field.attname], "resolve_expression")
     except KeyError:
@@ -55,7 +55,7 @@ def _is_unknown(instance: Model, field: AnyField) -> bool:
 
 
 def _stored(instance: Model, names: Sequence[str], using: str) -> dict[str, Any]:
-    """The values in the database, in one query; None for each where the row is gone.
+    """Return the values in the database, in one query; None for each where the row is gone.
 
     By a plain queryset: a project's base manager may hide the row, as one of a soft deletion does.
     """

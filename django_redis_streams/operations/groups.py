@@ -70,7 +70,7 @@ def resume(stream: str, group: str, *, by: str) -> bool:
 
 
 def is_paused(stream: str, group: str) -> bool:
-    """Whether a group is paused. Raises what `pause` raises."""
+    """Return whether a group is paused. Raises what `pause` raises."""
     config, link = _place(stream, group)
     return store.paused_since(link.call(*store.paused_command(config.keys, group))) is not None
 
@@ -114,7 +114,7 @@ def create(stream: str, group: str, start: str, *, by: str) -> bool:
 
 
 def waiting(stream: str, group: str) -> Waiting:
-    """What a group's deletion would take away. Raises `UnknownStream` where it isn't on the server."""
+    """Return what a group's deletion would take away. Raises `UnknownStream` where it isn't on the server."""
     place, link = _there(stream, group)
     sources = Pending.of(place.stream, group)
     asked = [each.size_command() for each in sources]
@@ -152,7 +152,7 @@ def check_undeclared(stream: str, group: str) -> None:
 
 
 def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
-    """The error for a group that these consume."""
+    """Return the error for a group that these consume."""
     named = ", ".join(map(repr, consumers[:_NAMED])) + (", …" if len(consumers) > _NAMED else "")
     return GroupInUse(
         f"{stream}:{group} is consumed: in the last {store.LIVING:g} s the server heard of {named}. Stop its "
@@ -162,7 +162,7 @@ def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
 
 
 def move(stream: str, group: str, start: str) -> Move:
-    """What `reset` would do. Raises `UnknownStream` where the group isn't on the server."""
+    """Return what `reset` would do. Raises `UnknownStream` where the group isn't on the server."""
     place, link = _there(stream, group)
     again = skipped = 0
     for lane in place.stream.lane_names:

@@ -65,7 +65,7 @@ def trim(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool,
 
 
 def drop(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool, by: str) -> int:
-    """The same, whoever still needs it: what is unread is lost, what is pending can't be run any more."""
+    """Trim a stream whoever still needs it: what is unread is lost, what is pending can't be run any more."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
     before = None if max_age is None else f"{_cutoff(max_age)}-0"

@@ -48,7 +48,7 @@ def publish(
     at: datetime | None = None,
     using: str = "default",
 ) -> Message:
-    """The message, which is published when the transaction of the database `using` commits; outside one, now.
+    """Publish a message when the transaction of the database `using` commits; outside one, now. Return it.
 
     `payload` is any JSON value that `DjangoJSONEncoder` takes; it is encoded at once. `type` selects handlers;
     `key` and `headers` travel along; `lane` is one of the stream's LANES, without it "default". The message's

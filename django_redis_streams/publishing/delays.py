@@ -18,7 +18,7 @@ _LONGEST = 100 * 366 * 86_400
 
 
 def due_of(delay: object, at: object) -> Due | None:
-    """What `delay` (seconds or a timedelta) or `at` (a datetime) says; None for now. Raises `InvalidMessage`."""
+    """Read `delay` (seconds or a timedelta) or `at` (a datetime); None for now. Raises `InvalidMessage`."""
     if delay is None:
         return None if at is None else _at(at)
     if at is not None:

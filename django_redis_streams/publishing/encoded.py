@@ -83,7 +83,7 @@ class Call:
         return fields
 
     def as_sent(self, fields: Fields, entry_id: str = "") -> Message:
-        """The message as it is on the wire: its payload and headers may have been changed since."""
+        """Return the message as it is on the wire: its payload and headers may have been changed since."""
         name = self.config.name
         sent = wire.decode(wire.Origin(stream=name, group="", key=name), "0-0", fields)
         return self._message(fields, sent.payload, sent.headers, made_at(fields[1]), entry_id)

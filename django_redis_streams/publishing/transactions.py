@@ -21,7 +21,7 @@ __all__ = ["in_transaction", "publish_on_commit"]
 
 
 def in_transaction(using: str) -> bool:
-    """Whether Django will tell when `using` commits. Asks the connection without opening it.
+    """Return whether Django will tell when `using` commits. Asks the connection without opening it.
 
     Raises `TransactionError` where autocommit was turned off by hand: Django doesn't say when such a transaction
     commits, so now might be too early and on commit never
@@ -98,6 +98,6 @@ def _guard(database: BaseDatabaseWrapper) -> None:
 
 
 def _waiting(database: BaseDatabaseWrapper) -> list[_Waiting]:
-    """What of ours is registered, in that order."""
+    """Return what of ours is registered, in that order."""
     owners = (getattr(registered[1], "__self__", None) for registered in database.run_on_commit)
     return [owner for owner in owners if isinstance(owner, _Waiting)]

@@ -56,7 +56,7 @@ class Drained:
 
 
 def drain(*places: str, hasten: bool = False, raise_errors: bool = False, limit: int = 1_000) -> Drained:
-    """What came of running all that is unread, until nothing is left to do now.
+    """Run all that is unread, until nothing is left to do now; return what came of it.
 
     `places` are streams ("orders") and groups ("orders:billing"); none: every group that has handlers. What handlers
     publish is run too; callbacks of theirs that wait for a commit are called, for a TestCase never commits. With
@@ -117,7 +117,7 @@ def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
 
 
 def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consumer:
-    """A worker's consumer that takes at once what was handed back.
+    """Make a worker's consumer that takes at once what was handed back.
 
     No promoter runs beside it: a retry that has just become due would never come, and never let it end.
     """

@@ -69,7 +69,7 @@ def _own_prefix() -> Iterator[None]:
 
 
 def _prefixed(given: Any, own: str) -> Any:
-    """The settings with the prefix in every connection; what isn't as it should be is left for its own error."""
+    """Put the prefix into every connection of the settings; leave what is wrong there for its own error."""
     declared = given.get("CONNECTIONS") if isinstance(given, Mapping) else None
     if not isinstance(declared, Mapping):
         return given

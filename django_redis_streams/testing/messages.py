@@ -27,7 +27,7 @@ def make_message(
     lane: str = "default",
     attempt: int = 1,
 ) -> Message:
-    """A message as a handler gets it: its payload went through JSON, so that a Decimal is text and a tuple a list.
+    """Make a message as a handler gets it: its payload went through JSON, so a Decimal is text, a tuple a list.
 
     Neither stream nor group need be declared. Raises `TypeError` for what isn't JSON.
     """

@@ -45,14 +45,14 @@ def recording() -> Iterator[None]:
 
 
 def published(stream: str | None = None) -> list[Message]:
-    """What this test has published, in that order; a message of a transaction is there once that has committed.
+    """Return what this test has published, in order; a message of a transaction once that has committed.
 
     Its payload is as a handler gets it. Raises `UnknownStream`, and `StreamsError` outside a test that is isolated.
     """
     if not _records:
         raise StreamsError(
-            "Nothing is recorded here: use StreamsMixin, or pytest's plugin with a server other than 'off' "
-            "(python -m pip install 'django-redis-streams[testing]' brings one)."
+            "Nothing is recorded here: use StreamsMixin, or set `redis_streams_server = fake` in the configuration of "
+            "pytest (python -m pip install 'django-redis-streams[testing]' brings what that needs)."
         )
     if stream is not None:
         conf.stream(stream)
@@ -66,7 +66,7 @@ def assert_published(
     payload: Any = _ANY,
     count: int | None = None,
 ) -> list[Message]:
-    """The messages of the stream that have this type and this payload: `count` of them, without it at least one.
+    """Return the messages of the stream with this type and payload: `count` of them, without it at least one.
 
     `payload` may hold what `publish` takes (a Decimal, a date): it is compared as a handler gets it. `count=0` says
     that nothing like that was published. The failure shows what was.
@@ -116,7 +116,7 @@ def _failure(wanted: _Wanted, found: int, told: Sequence[Message]) -> Iterator[s
 
 
 def _difference(wanted: Any, told: Sequence[Message]) -> Iterator[str]:
-    """The nearest payload, line by line against the expected one."""
+    """Compare the nearest payload, line by line, with the expected one."""
     lines = _lines(wanted)
     nearest = max(told, key=lambda each: difflib.SequenceMatcher(None, lines, _lines(each.payload)).ratio())
     yield "The nearest payload (- expected, + published):"
@@ -128,7 +128,7 @@ def _lines(payload: Any) -> list[str]:
 
 
 def _waiting() -> Iterator[str]:
-    """A TestCase never commits: what was forgotten most often."""
+    """Tell what waits for a commit that a TestCase never makes: what is forgotten most often."""
     for database in databases.all(initialized_only=True):
         if database.run_on_commit:
             yield (

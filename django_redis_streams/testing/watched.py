@@ -29,7 +29,7 @@ class Watch:
         self._ended_by: BaseException | None = None
 
     def over(self, handler: Handler) -> Callable[[Any], None]:
-        """The handler's function, watched. A coroutine's database work is done in the calling thread."""
+        """Watch the handler's function. A coroutine's database work is done in the calling thread."""
 
         @wraps(handler.function)
         def watched(argument: Any) -> None:

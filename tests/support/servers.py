@@ -62,6 +62,9 @@ PROGRAMS = {
 }
 CHOSEN = os.environ.get("TEST_SERVER", "valkey")
 
+# The servers that this process has started and not stopped for good. A report of a failure shows their logs.
+STARTED: "list[Server]" = []
+
 
 def program(kind: str) -> Path:
     """The program of a kind of server. Raises `ServerMissing` where it isn't installed."""
@@ -100,6 +103,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self._executor: subprocess.Popen[bytes] | None = None
         self._raw: redis.Redis | None = None
+        STARTED.append(self)
         try:
             self.start()
         except BaseException:
@@ -114,7 +118,8 @@ class Server:
     @property
     def log(self) -> str:
         """All it has said."""
-        return (self.directory / "server.log").read_text(errors="replace")
+        path = self.directory / "server.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def raw(self) -> redis.Redis:
         """An ordinary client, for assertions. Its replies are text; it tries nothing twice."""
@@ -200,6 +205,8 @@ class Server:
 
     def stop(self) -> None:
         """End it for good, and remove what it kept."""
+        if self in STARTED:
+            STARTED.remove(self)
         self.kill9()
         if self._raw is not None:
             self._raw.close()

@@ -26,7 +26,7 @@ _Argument = Message | Sequence[Message]
 
 
 def traced(handler: Handler, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The function in a span of its own for each call, to the end of the coroutine where it gives one."""
+    """Give each call of the function a span of its own, which ends with the coroutine where the call returns one."""
 
     @wraps(function)
     def call(argument: _Argument) -> Any:
@@ -49,7 +49,7 @@ async def _awaited(coroutine: Coroutine[Any, Any, Any], span: Span, within: Cont
 
 
 def _begun(handler: Handler, argument: _Argument) -> tuple[Span, Context]:
-    """A span for one call, and the context to be in meanwhile.
+    """Begin a span for one call; return it and the context to be in meanwhile.
 
     For one message it is the child of what published it; for a batch, which can't be the child of several, it
     begins where the worker is. Both link to all that published.
@@ -76,7 +76,7 @@ def _links(published: list[Context]) -> list[Link]:
 
 @contextmanager
 def _current(span: Span, within: Context) -> Iterator[None]:
-    """The span is the current one; what is raised ends it."""
+    """Make the span the current one; what is raised ends it."""
     token = contexts.attach(within)
     try:
         yield

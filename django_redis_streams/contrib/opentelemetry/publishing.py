@@ -18,7 +18,7 @@ __all__ = ["traced_publication", "unsent"]
 
 @contextmanager
 def traced_publication(publication: Publication) -> Iterator[None]:
-    """The call in a span, whose context goes into the headers."""
+    """Put the call in a span, whose context goes into the headers."""
     stream = publication.config.name
     with TRACER.start_as_current_span(
         f"publish {stream}",
@@ -54,7 +54,7 @@ def _inject(publication: Publication) -> None:
 
 
 def unsent(*, message: Message, error: BaseException, **_: Any) -> None:
-    """A span that failed, in the message's trace: it is committed, and couldn't be sent."""
+    """Add a failed span to the message's trace: the message is committed, and couldn't be sent."""
     attributes = about(message.stream, "send", "send") | {"messaging.message.id": message.id}
     context = carried(message.headers)
     span = TRACER.start_span(f"send {message.stream}", context, kind=SpanKind.CLIENT, attributes=attributes)

@@ -18,7 +18,7 @@ TRACER: Final = trace.get_tracer("django_redis_streams")
 
 
 def about(stream: str, operation: str, operation_type: str) -> dict[str, Any]:
-    """The attributes of every span."""
+    """Return the attributes of every span."""
     return {
         "messaging.system": "redis",
         "messaging.destination.name": stream,
@@ -28,7 +28,7 @@ def about(stream: str, operation: str, operation_type: str) -> dict[str, Any]:
 
 
 def carried(headers: Mapping[str, Any]) -> Context:
-    """The context that a message carries in its headers, which anybody may have written."""
+    """Return the context that a message carries in its headers, which anybody may have written."""
     return propagate.extract({name: value for name, value in headers.items() if isinstance(value, str)})
 
 

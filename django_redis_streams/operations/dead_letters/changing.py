@@ -97,7 +97,7 @@ def why_not_replayable(stream: StreamConfig, group: str, *, ours: bool) -> NotRe
 def _replayed(
     stream: StreamConfig, entry_id: str, fields: Fields | None, by: str
 ) -> dead_letters.Replayed | StreamsError:
-    """What the script needs, or why it is refused."""
+    """Return what the script needs, or why it is refused."""
     found = _replayable(stream, fields)
     return found if isinstance(found, StreamsError) else _letter(stream, entry_id, found[0], by)
 
@@ -124,7 +124,7 @@ def _replayable(stream: StreamConfig, fields: Fields | None) -> tuple[Carried, F
 def _letter(
     stream: StreamConfig, entry_id: str, carried: Carried, by: str, fields: Fields = ()
 ) -> dead_letters.Replayed:
-    """The dead letter's id, its group, its lane, its new metadata, and its fields where they are new.
+    """Return the dead letter's id, group, lane and new metadata, and its fields where they are new.
 
     Where its lane isn't declared any more, nobody reads that: then it is the default one.
     """

@@ -12,7 +12,7 @@ __all__ = ["with_payload"]
 
 
 def with_payload(stream: StreamConfig, fields: Fields, payload: Any) -> Fields:
-    """The fields of a message with another payload, everything else about it as it was.
+    """Return the fields of a message with another payload, everything else about it as it was.
 
     An envelope takes any JSON value; of any other entry the fields are the payload, so it takes an object
     without nested values. Raises `InvalidMessage`, or `PayloadTooLarge` above the stream's MAX_PAYLOAD.

@@ -56,7 +56,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """A row for each group, as the server and the database have it now."""
+    """Return a row for each group, as the server and the database have it now."""
     published = Order.objects.count()
     found = {books.group: books for books in inspection.books(STREAM)}
     return [_row(found[group], published) for group in GROUPS]
@@ -86,7 +86,7 @@ def _dead_letters(group: str) -> int:
 
 
 def faults(purchases: Iterable[Purchase], rows: Iterable[Row]) -> Iterator[str]:
-    """A sentence for each thing that doesn't add up; none if the books balance."""
+    """Return a sentence for each thing that doesn't add up; none if the books balance."""
     purchases = list(purchases)
     yield from _faults_of_orders(purchases)
     for row in rows:

@@ -51,7 +51,7 @@ class Workers:
             self._supervisor.kill()
 
     def kill_one(self) -> int:
-        """The process id of the worker that got the last delivery, now ended by SIGKILL."""
+        """Return the process id of the worker that got the last delivery, now ended by SIGKILL."""
         victim = deliveries.read(self.deliveries)[-1].process
         os.kill(victim, signal.SIGKILL)
         return victim
