@@ -132,10 +132,10 @@ def test_settings_that_cannot_work_are_an_error(streams: Streams) -> None:
 def test_that_nothing_is_declared_is_a_fault(settings: Any) -> None:
     """The misspelt setting is named, where there is one."""
     settings.REDIS_STREAMS = {}
-    assert examined(1)["nothing-declared"]["because"] == "REDIS_STREAMS has no STREAMS."
+    assert examined(1)["nothing-declared"]["evidence"] == "REDIS_STREAMS has no STREAMS."
     settings.REDIS_STREAM = {"STREAMS": {"orders": {}}}
     del settings.REDIS_STREAMS
-    assert examined(1)["nothing-declared"]["because"] == "There is a setting REDIS_STREAM, and no REDIS_STREAMS."
+    assert examined(1)["nothing-declared"]["evidence"] == "There is a setting REDIS_STREAM, and no REDIS_STREAMS."
 
 
 def test_a_server_that_is_away_is_a_fault(streams: Streams) -> None:

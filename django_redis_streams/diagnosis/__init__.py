@@ -56,11 +56,11 @@ def _declared() -> Iterator[Finding]:
     if not conf.get().streams:
         name = conf.misspelt()
         yield Finding(
-            kind=Kind.NOTHING_DECLARED,
-            where="settings",
-            what="No stream is declared: nothing can be published or consumed.",
-            because=f"There is a setting {name}, and no REDIS_STREAMS." if name else "REDIS_STREAMS has no STREAMS.",
-            mend="Declare streams and their groups in REDIS_STREAMS.",
+            code=Code.NOTHING_DECLARED,
+            subject="settings",
+            message="No stream is declared: nothing can be published or consumed.",
+            evidence=f"There is a setting {name}, and no REDIS_STREAMS." if name else "REDIS_STREAMS has no STREAMS.",
+            fix="Declare streams and their groups in REDIS_STREAMS.",
         )
 
 
