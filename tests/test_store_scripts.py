@@ -452,6 +452,11 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
     assert {each.name for each in all_scripts()} == {case.split()[0] for case in CASES} | by_hand
 
 
+def test_no_line_of_a_script_is_longer_than_120_characters() -> None:
+    """As in the code beside them: ruff looks at Python only."""
+    assert [line for each in all_scripts() for line in each.source.splitlines() if len(line) > 120] == []
+
+
 # ---------------------------------------------------------------- fences
 
 

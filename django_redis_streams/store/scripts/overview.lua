@@ -1,20 +1,16 @@
 -- Look at a stream and its groups, in a time that doesn't depend on how much is in them; changes nothing.
 -- KEYS 1 dead letter queue   2 groups   3… the lanes; then for each group: its retry set, its redelivery stream of
 --   each lane; at last the delayed set
--- ARGV 1 how many lanes   2… for each group: its name, its field in KEYS 2 that says that it is paused, and within how many
---   ms a living consumer of it was seen
+-- ARGV 1 how many lanes
+--   2… for each group: its name, its field in KEYS 2 that says that it is paused, and within how many ms a living
+--   consumer of it was seen
 -- Returns {time in ms, dead letters, groups that aren't named, lanes, groups, delayed messages}; a lane is {length,
 -- last id ever, first id}, a group {retries that wait, since when it is paused, living consumers, sources of each
 -- lane: the lane's own, redelivery}. A source is {length, pending, last delivered id, lag, id of the oldest unread, of
 -- the oldest pending}, or false where the group isn't there. What isn't known or isn't there is false. Bodies stay
 -- here: they may be large.
+--! prelude
 local lanes = tonumber(ARGV[1])
-
-local function named(flat)
-  local found = {}
-  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
-  return found
-end
 
 local function groups_of(key)
   local found = {}
@@ -37,10 +33,10 @@ local function source(key, row, group, seen_within, consumers)
   local last = row['last-delivered-id']
   local unread = redis.call('XRANGE', key, '(' .. last, '+', 'COUNT', 1)
   local pending = redis.call('XPENDING', key, group)
-  return {redis.call('XLEN', key), pending[1], last, row['lag'] or false, unread[1] and unread[1][1] or false, pending[2]}
+  local oldest_unread = unread[1] and unread[1][1] or false
+  return {redis.call('XLEN', key), pending[1], last, row['lag'] or false, oldest_unread, pending[2]}
 end
 
-local time = redis.call('TIME')
 local undeclared, main, mains = {}, {}, {}
 for lane = 1, lanes do
   local key = KEYS[2 + lane]
@@ -71,5 +67,5 @@ end
 
 local strangers = 0
 for _ in pairs(undeclared) do strangers = strangers + 1 end
-return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('XLEN', KEYS[1]), strangers, main, found,
+return {now_in_ms(), redis.call('XLEN', KEYS[1]), strangers, main, found,
   redis.call('ZCARD', KEYS[#KEYS])}

@@ -1,10 +1,12 @@
--- Look at the books of one group, and enter what others did to it since the last look: it can be told by what was seen then.
+-- Look at the books of one group, and enter what others did to it since the last look: it can be told by what was
+-- seen then.
 -- KEYS and ARGV are those of books.lua.
 -- Returns what was entered: {name, count, …}.
--- Books that nobody could reckon begin here, once all is known that waits. What was seen is written last: where that is
--- refused, all is entered already, and the next look finds the books balanced.
+-- Books that nobody could reckon begin here, once all is known that waits. What was seen is written last: where that
+-- is refused, all is entered already, and the next look finds the books balanced.
+--! prelude
 --! books
-redis.call('XACK', KEYS[6], ARGV[1], '0-0')
+open_door(KEYS[6], ARGV[1])
 redis.call('HDEL', KEYS[3], '')
 redis.call('HDEL', KEYS[5], '')
 local book = look()
@@ -36,7 +38,7 @@ for name, count in pairs(book.booked) do
 end
 for _, lane in ipairs(book.lanes) do
   if lane.before ~= before[lane.name] then
-    redis.call('HSET', KEYS[5], 'before ' .. lane.name, string.format('%.0f', lane.before))
+    redis.call('HSET', KEYS[5], 'before ' .. lane.name, digits(lane.before))
   end
   if lane.made_again then redis.call('HDEL', KEYS[5], 'made-again ' .. lane.name) end
   if lane.group and lane.added then

@@ -4,7 +4,8 @@ local ADDS = {'replayed', 'given-again', 'made-again', 'moved-back'}
 local TAKES = {'acknowledged', 'skipped', 'dead-lettered', 'vanished', 'discarded', 'merged', 'passed-over',
   'dropped', 'lost-with-consumer', 'unexplained'}
 
--- How many entries are pending in a stream, but for those that are unread as well, as the group was set back before them.
+-- How many entries are pending in a stream, but for those that are unread as well, as the group was set back before
+-- them.
 local function count_pending(key, group)
   local last, count = group['last-delivered-id'], group['pending']
   if count == 0 or not is_before(last, redis.call('XPENDING', key, ARGV[1])[3]) then return count end
@@ -138,8 +139,8 @@ local function in_midst(book)
   return false
 end
 
--- Nothing of this package's changes what is left over, so what is was done by others, since the last look: book it under
--- the name of what there is a sign of.
+-- Nothing of this package's changes what is left over, so what is was done by others, since the last look: book it
+-- under the name of what there is a sign of.
 local function explain(book, now)
   add_streams_before(book)
   local left = balance(book)

@@ -1,10 +1,4 @@
 -- Streams and the groups on them, as the server tells of them: what isn't there is nil.
-local function named(flat)
-  local found = {}
-  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
-  return found
-end
-
 local function stream_at(key)
   if redis.call('EXISTS', key) == 0 then return nil end
   return named(redis.call('XINFO', 'STREAM', key))
@@ -32,8 +26,8 @@ local function is_ahead(stream, id)
   return is_before(stream and stream['last-generated-id'] or '0-0', id)
 end
 
--- How many entries of a stream come after an id: known at either end of it; in between it is what the server says, `lag`,
--- or nil. Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
+-- How many entries of a stream come after an id: known at either end of it; in between it is what the server says,
+-- `lag`, or nil. Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
 local function count_after(stream, id, lag)
   if not stream or stream['length'] == 0 or not is_before(id, stream['last-generated-id']) then return 0 end
   if is_before(id, stream['first-entry'][1]) then return stream['length'] end
