@@ -270,8 +270,8 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "ack of ours": settle(REDELIVERY, Ack()),
     "retry": settle(MAIN, RetryLater(1, FAILURE)),
     "retry of ours": settle(REDELIVERY, RetryLater(1, FAILURE)),
-    "bury": settle(MAIN, DeadLetter(Reason.REJECTED, FAILURE)),
-    "bury of ours": settle(REDELIVERY, DeadLetter(Reason.REJECTED, FAILURE)),
+    "dead_letter": settle(MAIN, DeadLetter(Reason.REJECTED, FAILURE)),
+    "dead_letter of ours": settle(REDELIVERY, DeadLetter(Reason.REJECTED, FAILURE)),
     "promote": a_retry,
     "promote what vanished": a_retry_without_a_row,
     "promote what cannot be moved": a_retry_that_cannot_be_moved,
@@ -460,7 +460,7 @@ def test_no_line_of_a_script_is_longer_than_120_characters() -> None:
 # ---------------------------------------------------------------- fences
 
 
-@pytest.mark.parametrize("case", ["retry", "bury", "retry of ours", "bury of ours"])
+@pytest.mark.parametrize("case", ["retry", "dead_letter", "retry of ours", "dead_letter of ours"])
 def test_what_another_has_claimed_is_neither_retried_nor_buried(raw: Raw, link: Link, case: str) -> None:
     """Only the consumer for which an entry is pending may copy it."""
     act = CASES[case](raw, link)

@@ -74,7 +74,7 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
     place = [group, membership.consumer, delivery.entry_id, _ours(membership, delivery.key)]
     fields = carry(_failed(delivery.history(), outcome), delivery.fields)
     if isinstance(outcome, DeadLetter):
-        return script("bury")([*names, keys.dlq, keys.suspects(group), *slots_key(membership)], *place, *fields)
+        return script("dead_letter")([*names, keys.dlq, keys.suspects(group), *slots_key(membership)], *place, *fields)
     return script("retry")(
         [*names, keys.retry(group), keys.retry_entries(group), keys.suspects(group), *slots_key(membership)],
         *place, delivery.token, round(outcome.delay * 1000), delivery.origin.lane, *fields,

@@ -6,8 +6,8 @@
 --   5 most bytes to move from one set   6 reason of a dead letter of what can't be moved   7 "{stream}:redelivery:"
 --   8 "{stream}:lane:"   9 HARD_MAXLEN, or ""   10 "=" or "~": exactly that, or about   11 how many lanes there are
 --   12… lanes, then groups in the order of KEYS
--- Returns {-1} where another holds the lease; else {moved, vanished, buried, 1 if a set may hold more, the server's
--- time in ms, by how many ms that is behind what was seen before, problem, …}.
+-- Returns {-1} where another holds the lease; else {moved, vanished, dead-lettered, 1 if a set may hold more, the
+-- server's time in ms, by how many ms that is behind what was seen before, problem, …}.
 -- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Before it, these
 -- two are tried on nothing: where they are refused, each look would make another copy.
 -- No entry holds up others. Each is moved under pcall; one that can't be moved as it is becomes a dead letter; what
@@ -37,7 +37,7 @@ local function redeliver(group, row)
 end
 
 -- What is there is kept, byte by byte: the fields where they are some, else the entry as it was found.
-local function bury(group, token, packed, row, problem)
+local function dead_letter(group, token, packed, row, problem)
   local known = {
     id = token, source = KEYS[2], entry = '0-0', group = group or '', reason = ARGV[6],
     error = "The entry that waited can't be moved: " .. problem,
@@ -57,7 +57,7 @@ local function promote(group, due, entries, totals, token)
     if problem then
       at, count = 3, 'dead-lettered'
       if group then redis.call('HINCRBY', totals, count, 0) end
-      bury(group, token, packed, row, problem)
+      dead_letter(group, token, packed, row, problem)
     elseif group then
       redeliver(group, row)
     else
