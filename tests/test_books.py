@@ -14,6 +14,7 @@ from django_redis_streams.inspection.books import Books
 from django_redis_streams.inspection.rows import numbers
 from django_redis_streams.operations import dead_letters, groups, trimming, waiting
 from django_redis_streams.outcomes import Ack, DeadLetter, Reason, RetryLater
+from django_redis_streams.store.consume.books import watch
 from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
@@ -21,7 +22,6 @@ from django_redis_streams.store.consume.ownership import claim, hand_back
 from django_redis_streams.store.consume.promote import make_due, promote
 from django_redis_streams.store.consume.read import delivered, read_command
 from django_redis_streams.store.consume.trim import trim
-from django_redis_streams.store.observe.counters import watch
 from django_redis_streams.store.scripts import run
 
 from .support import states

@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 from django_redis_streams import conf, connections
 from django_redis_streams.connections import Link
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
+from django_redis_streams.store.consume.books import watch
 from django_redis_streams.store.consume.clock import note_jump, server_time, shorten
 from django_redis_streams.store.consume.consumers import retire_dead
 from django_redis_streams.store.consume.groups import make_group, serve
@@ -22,7 +23,6 @@ from django_redis_streams.store.consume.promote import Promotion, promote
 from django_redis_streams.store.consume.settle import settle_commands
 from django_redis_streams.store.consume.suspects import suspect, take_back, try_suspect
 from django_redis_streams.store.consume.trim import trim
-from django_redis_streams.store.observe.counters import watch
 from django_redis_streams.store.scripts import all_scripts, run, script
 
 from .support.servers import Server
@@ -440,7 +440,6 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
         "pause",
         "overview",
         "left",
-        "books",
         "count",
         "delay",
         "span",

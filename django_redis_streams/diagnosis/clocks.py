@@ -32,7 +32,7 @@ def difference(server: ServerFacts) -> Iterator[Finding]:
 
 def jumps(stream: StreamFacts) -> Iterator[Finding]:
     """A clock that goes back makes what waits wait longer, one that jumps ahead makes all seem idle."""
-    if told := "; ".join(_signs(stream.standing.clock)):
+    if told := "; ".join(_signs(stream.state.clock)):
         yield Finding(
             kind=Kind.CLOCK_JUMPED,
             where=stream.config.name,

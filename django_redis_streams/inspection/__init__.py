@@ -8,7 +8,7 @@ server that can't be asked is a `Problem` of the page, beside what other servers
 """
 
 from .activity import Activities, Activity, GroupActivity, activity
-from .books import Books, books, declared_totals, group_totals
+from .books import Books, books, group_totals
 from .consumers import ConsumerState, PendingScan, consumers, longest_pending
 from .contents import StreamContents, stream_contents
 from .listing import dead_letters, delayed, pending, retrying
@@ -25,7 +25,7 @@ __all__ = [
     "Activities", "Activity", "Books", "ConsumerState", "Cursor", "DeadLetter", "DelayedMessage", "GroupActivity",
     "GroupState", "Looked", "Overview", "Page", "PendingMessage", "PendingScan", "Problem", "RetryingMessage",
     "Row", "Standing", "State", "Story", "StreamContents", "StreamState", "activity", "books", "consumers",
-    "dead_letters", "declared_totals", "delayed", "find_dead_letters", "find_delayed", "find_pending", "find_retrying",
+    "dead_letters", "delayed", "find_dead_letters", "find_delayed", "find_pending", "find_retrying",
     "group_totals", "longest_pending", "overview", "pending", "retrying", "story", "stream_contents", "visible",
     "wanted",
 ]  # fmt: skip

@@ -4,12 +4,18 @@ local function stream_at(key)
   return named(redis.call('XINFO', 'STREAM', key))
 end
 
-local function group_at(key, name)
-  if redis.call('EXISTS', key) == 0 then return nil end
+local function groups_at(key)
+  local found = {}
+  if redis.call('EXISTS', key) == 0 then return found end
   for _, row in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     local group = named(row)
-    if group['name'] == name then return group end
+    found[group['name']] = group
   end
+  return found
+end
+
+local function group_at(key, name)
+  return groups_at(key)[name]
 end
 
 -- Ids are compared as text, digits by digits: as numbers they are exact to 2^53 only, and any client may give any id.
