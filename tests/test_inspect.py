@@ -11,7 +11,7 @@ from django_redis_streams import inspection
 from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable, UnknownStream
 from django_redis_streams.inspection import Cursor, paging
 from django_redis_streams.outcomes import Reason
-from django_redis_streams.wire import Carried, carry
+from django_redis_streams.wire import RedeliveryMetadata, attach_metadata
 
 from .support import states
 from .support.servers import Server
@@ -78,8 +78,8 @@ def test_a_pending_message_tells_who_holds_it(raw: Raw) -> None:
 
 def test_pending_covers_redelivery_too(raw: Raw) -> None:
     """A message that came by the redelivery stream is shown as what it is, with its failures so far."""
-    metadata = Carried(id="m-1", source="orders", entry="5-0", group="billing", attempt=2, error="again")
-    raw.xadd("{orders}:redelivery:billing", dict(zip(*[iter(carry(metadata, ["a", "1"]))] * 2, strict=True)))
+    metadata = RedeliveryMetadata(id="m-1", source="orders", entry="5-0", group="billing", attempt=2, error="again")
+    raw.xadd("{orders}:redelivery:billing", dict(zip(*[iter(attach_metadata(metadata, ["a", "1"]))] * 2, strict=True)))
     states.deliver()
     (row,) = inspection.pending().rows
     assert (row.place, row.message_id, row.attempts, row.error) == ("redelivery", "m-1", 2, "again")

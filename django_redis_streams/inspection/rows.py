@@ -15,7 +15,7 @@ from .. import wire
 from ..keys import DEFAULT_LANE
 from ..store.consume.membership import RETURNED
 from ..store.observe.sources import DeadLetters, Delayed, Found, Pending, Retries
-from ..wire import Carried, Fields, Origin
+from ..wire import Fields, Origin, RedeliveryMetadata
 
 __all__ = [
     "DeadLetter", "DelayedMessage", "PendingMessage", "RetryingMessage", "Row", "dead_letter", "delayed", "moment",
@@ -170,11 +170,11 @@ def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
     """The row of an entry in a dead letter queue."""
     at = moment(int(found.entry_id.partition("-")[0]))
     identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "dead_lettered_at": at}
-    ours = wire.uncarry(found.fields or ())
+    ours = wire.split_metadata(found.fields or ())
     if ours is None:
         return DeadLetter(**identity, group="", ours=False, **_foreign(source.stream.keys.dlq, found))
-    carried, fields = ours
-    return DeadLetter(**identity, group=carried.group, reason=carried.reason, **_known(carried, fields))
+    metadata, fields = ours
+    return DeadLetter(**identity, group=metadata.group, reason=metadata.reason, **_known(metadata, fields))
 
 
 def retrying(source: Retries, found: Found) -> RetryingMessage:
@@ -185,7 +185,7 @@ def retrying(source: Retries, found: Found) -> RetryingMessage:
         "token": found.token,
         "due": moment(found.place.first),
     }
-    ours = wire.uncarry(found.fields or ())
+    ours = wire.split_metadata(found.fields or ())
     if ours is None:
         return RetryingMessage(**identity, message_id=found.token)
     return RetryingMessage(**identity, **_known(*ours))
@@ -209,7 +209,7 @@ def delayed(source: Delayed, found: Found) -> DelayedMessage:
 def pending(source: Pending, found: Found) -> PendingMessage:
     """The row of a pending entry with its body, if it has one."""
     declared = source.stream.groups.get(source.group)
-    ours = wire.uncarry(found.fields or ()) if source.ours else None
+    ours = wire.split_metadata(found.fields or ()) if source.ours else None
     return PendingMessage(
         stream=source.stream.name,
         group=source.group,
@@ -224,31 +224,31 @@ def pending(source: Pending, found: Found) -> PendingMessage:
     )
 
 
-def _known(carried: Carried, fields: Fields) -> Mapping[str, Any]:
+def _known(metadata: RedeliveryMetadata, fields: Fields) -> Mapping[str, Any]:
     return {
-        "lane": carried.lane,
-        "message_id": carried.id,
-        "type": carried.type,
-        "key": carried.source,
-        "published_id": carried.entry,
-        "attempts": carried.attempt,
-        "handler": carried.handler,
-        "error": carried.error,
-        "traceback": carried.traceback,
-        "first_failed": moment(carried.first) if carried.first else None,
-        "last_failed": moment(carried.last) if carried.last else None,
-        "replays": carried.replays,
-        "replayed_by": carried.replayed_by,
-        "edited_by": carried.edited_by,
-        "original": _original(carried),
+        "lane": metadata.lane,
+        "message_id": metadata.id,
+        "type": metadata.type,
+        "key": metadata.source,
+        "published_id": metadata.entry,
+        "attempts": metadata.attempt,
+        "handler": metadata.handler,
+        "error": metadata.error,
+        "traceback": metadata.traceback,
+        "first_failed": moment(metadata.first) if metadata.first else None,
+        "last_failed": moment(metadata.last) if metadata.last else None,
+        "replays": metadata.replays,
+        "replayed_by": metadata.replayed_by,
+        "edited_by": metadata.edited_by,
+        "original": _original(metadata),
         "fields": fields,
     }
 
 
-def _original(carried: Carried) -> Fields | None:
+def _original(metadata: RedeliveryMetadata) -> Fields | None:
     """The fields before an edit; None where there was none, or they can't be read: any client writes to the queue."""
     try:
-        fields = json.loads(carried.original) if carried.original else None
+        fields = json.loads(metadata.original) if metadata.original else None
     except (ValueError, RecursionError):
         return None
     if not isinstance(fields, list) or len(fields) % 2 or not all(isinstance(each, str) for each in fields):
@@ -257,7 +257,7 @@ def _original(carried: Carried) -> Fields | None:
 
 
 def _foreign(key: str, found: Found) -> Mapping[str, Any]:
-    """What an entry says that was never carried: on a main stream any, in our own streams a stranger's."""
+    """Return what an entry without our metadata says: on a main stream any, elsewhere one that others wrote."""
     fields = found.fields
     values = dict(zip(fields[::2], fields[1::2], strict=True)) if fields is not None else {}
     return {

@@ -192,7 +192,7 @@ class _Search:
         searched = 0
         for entry_id, fields in store.onward(self._link, source.key, "-", self._most):
             searched += 1
-            ours = wire.uncarry(fields)
+            ours = wire.split_metadata(fields)
             if ours is not None and published.message_id == ours[0].id:
                 return entry_id
         self._note(source.key, searched)

@@ -16,7 +16,7 @@ from ...exceptions import NotReplayable, StreamsError
 from ...keys import DEFAULT_LANE
 from ...store.operate import dead_letters
 from ...store.operate.bulk import Answers, gather
-from ...wire import Carried, Fields
+from ...wire import Fields, RedeliveryMetadata
 from .editing import with_payload
 
 __all__ = ["discard", "replay", "replay_edited", "why_not_replayable"]
@@ -108,35 +108,35 @@ def _edited(
     found = _replayable(stream, fields)
     if isinstance(found, StreamsError):
         return found
-    carried, published = found
-    told = replace(carried, edited_by=by, original=carried.original or json.dumps(list(published)))
+    metadata, published = found
+    told = replace(metadata, edited_by=by, original=metadata.original or json.dumps(list(published)))
     return _letter(stream, entry_id, told, by, with_payload(stream, published, payload))
 
 
-def _replayable(stream: StreamConfig, fields: Fields | None) -> tuple[Carried, Fields] | StreamsError:
+def _replayable(stream: StreamConfig, fields: Fields | None) -> tuple[RedeliveryMetadata, Fields] | StreamsError:
     if fields is None:
         return StreamsError(_gone())
-    ours = wire.uncarry(fields)
+    ours = wire.split_metadata(fields)
     why = why_not_replayable(stream, ours[0].group if ours else "", ours=ours is not None)
     return why or ours or NotReplayable()
 
 
 def _letter(
-    stream: StreamConfig, entry_id: str, carried: Carried, by: str, fields: Fields = ()
+    stream: StreamConfig, entry_id: str, metadata: RedeliveryMetadata, by: str, fields: Fields = ()
 ) -> dead_letters.Replayed:
     """The dead letter's id, its group, its lane, its new metadata, and its fields where they are new.
 
     Where its lane isn't declared any more, nobody reads that: then it is the default one.
     """
-    new = replace(carried, attempt=0, reason="", replays=carried.replays + 1, replayed_by=by)
-    lane = carried.lane if carried.lane in stream.lane_names else DEFAULT_LANE
-    _, metadata, *rest = wire.carry(new, fields)
-    return entry_id, carried.group, lane, metadata, rest
+    new = replace(metadata, attempt=0, reason="", replays=metadata.replays + 1, replayed_by=by)
+    lane = metadata.lane if metadata.lane in stream.lane_names else DEFAULT_LANE
+    _, as_json, *rest = wire.attach_metadata(new, fields)
+    return entry_id, metadata.group, lane, as_json, rest
 
 
 def _counted_for(fields: Fields) -> str:
     """The group that a dead letter counts for; "" where its name can't be one."""
-    ours = wire.uncarry(fields)
+    ours = wire.split_metadata(fields)
     group = ours[0].group if ours else ""
     return "" if any(character in group for character in "{}:") else group
 

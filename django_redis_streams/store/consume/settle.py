@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ...outcomes import Ack, DeadLetter, Outcome, RetryLater
-from ...wire import Carried, carry
+from ...wire import RedeliveryMetadata, attach_metadata
 from ..scripts import Command, script
 from .delivery import Delivery
 from .limits import slots_key
@@ -72,7 +72,7 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
     keys, group = membership.keys, membership.group.name
     names = [delivery.key, keys.totals(group)]
     place = [group, membership.consumer, delivery.entry_id, _ours(membership, delivery.key)]
-    fields = carry(_failed(delivery.history(), outcome), delivery.fields)
+    fields = attach_metadata(_failed(delivery.history(), outcome), delivery.fields)
     if isinstance(outcome, DeadLetter):
         return script("dead_letter")([*names, keys.dlq, keys.suspects(group), *slots_key(membership)], *place, *fields)
     return script("retry")(
@@ -85,7 +85,7 @@ def _ours(membership: Membership, key: str) -> str:
     return "1" if membership.is_ours(key) else "0"
 
 
-def _failed(history: Carried, outcome: RetryLater | DeadLetter) -> Carried:
+def _failed(history: RedeliveryMetadata, outcome: RetryLater | DeadLetter) -> RedeliveryMetadata:
     now = time.time_ns() // 1_000_000
     counted = isinstance(outcome, DeadLetter) or outcome.counted
     unavailable = isinstance(outcome, RetryLater) and outcome.unavailable
