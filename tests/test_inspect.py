@@ -42,7 +42,7 @@ def test_a_dead_letter_tells_all_that_is_known(raw: Raw) -> None:
     (row,) = inspection.dead_letters().rows
     assert (row.stream, row.group, row.lane, row.type) == ("orders", "billing", "default", "order.created")
     assert (row.message_id, row.key, row.published_id) == (f"orders/{entry_id}", "orders", entry_id)
-    assert (row.attempts, row.reason, row.replays, row.ours) == (1, "rejected", 0, True)
+    assert (row.attempts, row.reason, row.replays, row.native) == (1, "rejected", 0, True)
     assert (row.handler, row.error, row.traceback) == (
         states.FAILURE.handler,
         states.FAILURE.error,

@@ -52,6 +52,6 @@ class DeadLetterAdmin(MessageAdmin):
 
 
 def _told(row: DeadLetter) -> str:
-    if not row.ours:
+    if not row.native:
         return _("not written by this package")
     return str(REASONS.get(row.reason) or shortened(row.reason))

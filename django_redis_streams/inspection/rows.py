@@ -112,12 +112,12 @@ class Row:
 class DeadLetter(Row):
     """A dead letter. `entry_id` is its own, in the queue; `dead_lettered_at` when it got there; `reason` why.
 
-    Without `ours`, it is an entry that this package didn't write: all its fields are in `fields`.
+    Where it isn't `native`, it is an entry that this package didn't write: all its fields are in `fields`.
     """
 
     entry_id: str
     reason: str = ""
-    ours: bool = True
+    native: bool = True
     dead_lettered_at: datetime
 
 
@@ -170,10 +170,10 @@ def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
     """The row of an entry in a dead letter queue."""
     at = moment(int(found.entry_id.partition("-")[0]))
     identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "dead_lettered_at": at}
-    ours = wire.split_metadata(found.fields or ())
-    if ours is None:
-        return DeadLetter(**identity, group="", ours=False, **_foreign(source.stream.keys.dlq, found))
-    metadata, fields = ours
+    native = wire.split_metadata(found.fields or ())
+    if native is None:
+        return DeadLetter(**identity, group="", native=False, **_foreign(source.stream.keys.dlq, found))
+    metadata, fields = native
     return DeadLetter(**identity, group=metadata.group, reason=metadata.reason, **_known(metadata, fields))
 
 
@@ -185,10 +185,10 @@ def retrying(source: Retries, found: Found) -> RetryingMessage:
         "token": found.token,
         "due": moment(found.place.first),
     }
-    ours = wire.split_metadata(found.fields or ())
-    if ours is None:
+    native = wire.split_metadata(found.fields or ())
+    if native is None:
         return RetryingMessage(**identity, message_id=found.token)
-    return RetryingMessage(**identity, **_known(*ours))
+    return RetryingMessage(**identity, **_known(*native))
 
 
 def delayed(source: Delayed, found: Found) -> DelayedMessage:
@@ -209,7 +209,7 @@ def delayed(source: Delayed, found: Found) -> DelayedMessage:
 def pending(source: Pending, found: Found) -> PendingMessage:
     """The row of a pending entry with its body, if it has one."""
     declared = source.stream.groups.get(source.group)
-    ours = wire.split_metadata(found.fields or ()) if source.ours else None
+    redelivered = wire.split_metadata(found.fields or ()) if source.redelivered else None
     return PendingMessage(
         stream=source.stream.name,
         group=source.group,
@@ -220,7 +220,7 @@ def pending(source: Pending, found: Found) -> PendingMessage:
         deliveries=found.deliveries,
         claim_idle=declared.claim_idle if declared else None,
         body_gone=found.fields is None,
-        **(_known(*ours) if ours else {**_foreign(source.key, found), "lane": source.lane}),
+        **(_known(*redelivered) if redelivered else {**_foreign(source.key, found), "lane": source.lane}),
     )
 
 

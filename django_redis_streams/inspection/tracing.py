@@ -115,7 +115,7 @@ class _Search:
             if (found := self._at(key, entry_id)).fields is not None:
                 return found
         (letter,) = find_dead_letters(self._config.name, [entry_id])
-        return self._told_by(letter) if letter is not None and letter.ours else _Published(entry_id=entry_id)
+        return self._told_by(letter) if letter is not None and letter.native else _Published(entry_id=entry_id)
 
     def _at(self, key: str, entry_id: str) -> _Published:
         fields = store.body(self._link, key, entry_id)
@@ -192,8 +192,8 @@ class _Search:
         searched = 0
         for entry_id, fields in store.onward(self._link, source.key, "-", self._most):
             searched += 1
-            ours = wire.split_metadata(fields)
-            if ours is not None and published.message_id == ours[0].id:
+            native = wire.split_metadata(fields)
+            if native is not None and published.message_id == native[0].id:
                 return entry_id
         self._note(source.key, searched)
         return None

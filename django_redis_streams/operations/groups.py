@@ -119,7 +119,7 @@ def waiting(stream: str, group: str) -> Waiting:
     sources = Pending.of(place.stream, group)
     asked = [each.size_command() for each in sources]
     pending = [_size(each, reply) for each, reply in zip(sources, link.call_many(asked), strict=True)]
-    lengths = [length(link, each.key) for each in sources if each.ours]
+    lengths = [length(link, each.key) for each in sources if each.redelivered]
     living = store.delete_group(link, place, lanes_ever(link, place.stream), "look").consumers
     return Waiting(sum(pending), waiting_retries(link, place.keys, group), sum(lengths), living)
 

@@ -19,7 +19,7 @@ from .decoding import (
     decode_as_foreign,
     decode_entry,
     is_envelope,
-    is_flat_of_ours,
+    is_native_flat,
     message_id,
 )
 from .encoding import EntryEncoder
@@ -40,7 +40,7 @@ __all__ = [
     "decode_as_foreign",
     "decode_entry",
     "is_envelope",
-    "is_flat_of_ours",
+    "is_native_flat",
     "message_id",
     "shown",
     "split_metadata",

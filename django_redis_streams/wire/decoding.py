@@ -23,7 +23,7 @@ __all__ = [
     "decode_as_foreign",
     "decode_entry",
     "is_envelope",
-    "is_flat_of_ours",
+    "is_native_flat",
     "message_id",
 ]
 
@@ -137,8 +137,8 @@ def _plain(entries: Sequence[Entry]) -> _Columns | None:
     else:
         return None
     named = id_names.count("id") == count == data_names.count("data")
-    ours = any([each.metadata for each in entries])  # noqa: C419  a generator takes three times as long
-    return _Columns(ids, types, payloads) if named and not ours and are_uuids(ids) else None
+    redelivered = any([each.metadata for each in entries])  # noqa: C419  a generator takes three times as long
+    return _Columns(ids, types, payloads) if named and not redelivered and are_uuids(ids) else None
 
 
 def _payloads(texts: Sequence[str]) -> list[Any] | None:
@@ -221,13 +221,13 @@ def is_envelope(fields: Fields) -> bool:
     return _is_envelope(fields, dict(zip(fields[::2], fields[1::2], strict=True)))
 
 
-def is_flat_of_ours(fields: Fields) -> bool:
+def is_native_flat(fields: Fields) -> bool:
     """Whether an entry was published in the format `flat`."""
     return len(fields) > 1 and fields[0] == FLAT_ID and is_uuid(fields[1])
 
 
 def _other_id(key: str, entry_id: str, fields: Fields) -> str:
-    return fields[1] if is_flat_of_ours(fields) else token(key, entry_id)
+    return fields[1] if is_native_flat(fields) else token(key, entry_id)
 
 
 def _is_envelope(fields: Fields, values: Mapping[str, str]) -> bool:
@@ -258,8 +258,8 @@ def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _foreign(fields: Fields, values: Mapping[str, str]) -> dict[str, Any]:
     """What an entry holds that isn't an envelope: its fields as text."""
-    ours = is_flat_of_ours(fields)
-    payload = {_text(name): _text(value) for name, value in values.items() if not (ours and name == FLAT_ID)}
+    native = is_native_flat(fields)
+    payload = {_text(name): _text(value) for name, value in values.items() if not (native and name == FLAT_ID)}
     return {"type": _text(values.get("type", "")), "payload": payload}
 
 

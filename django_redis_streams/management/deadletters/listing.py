@@ -73,7 +73,7 @@ def told(row: DeadLetter) -> dict[str, Any]:
     return {
         "id": row.entry_id, "stream": row.stream, "group": visible(row.group), "lane": visible(row.lane),
         "message_id": visible(row.message_id), "type": visible(row.type), "reason": visible(row.reason),
-        "ours": row.ours, "attempts": row.attempts, "handler": visible(row.handler), "error": visible(row.error),
+        "native": row.native, "attempts": row.attempts, "handler": visible(row.handler), "error": visible(row.error),
         "traceback": visible(row.traceback), "dead_lettered_at": row.dead_lettered_at.isoformat(),
         "first_failed": row.first_failed and row.first_failed.isoformat(),
         "last_failed": row.last_failed and row.last_failed.isoformat(),
@@ -102,7 +102,7 @@ def _facts(row: DeadLetter) -> Iterator[str]:
 
 
 def _cells(row: DeadLetter) -> Sequence[str]:
-    reason = row.reason if row.ours else "not ours"
+    reason = row.reason if row.native else "not ours"
     return (
         row.entry_id, row.stream, row.group or "-", row.type or "-", reason, str(row.attempts),
         ago((datetime.now(UTC) - row.dead_lettered_at).total_seconds()), row.error,

@@ -82,9 +82,9 @@ def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
     return answers
 
 
-def why_not_replayable(stream: StreamConfig, group: str, *, ours: bool) -> NotReplayable | None:
+def why_not_replayable(stream: StreamConfig, group: str, *, native: bool) -> NotReplayable | None:
     """Why a dead letter can't go back, None where it can."""
-    if not ours:
+    if not native:
         return NotReplayable(_("It was not written by this package: which group it failed in can't be told."))
     if group not in stream.groups:
         return NotReplayable(
@@ -116,9 +116,9 @@ def _edited(
 def _replayable(stream: StreamConfig, fields: Fields | None) -> tuple[RedeliveryMetadata, Fields] | StreamsError:
     if fields is None:
         return StreamsError(_gone())
-    ours = wire.split_metadata(fields)
-    why = why_not_replayable(stream, ours[0].group if ours else "", ours=ours is not None)
-    return why or ours or NotReplayable()
+    found = wire.split_metadata(fields)
+    why = why_not_replayable(stream, found[0].group if found else "", native=found is not None)
+    return why or found or NotReplayable()
 
 
 def _letter(
@@ -136,8 +136,8 @@ def _letter(
 
 def _counted_for(fields: Fields) -> str:
     """The group that a dead letter counts for; "" where its name can't be one."""
-    ours = wire.split_metadata(fields)
-    group = ours[0].group if ours else ""
+    found = wire.split_metadata(fields)
+    group = found[0].group if found else ""
     return "" if any(character in group for character in "{}:") else group
 
 

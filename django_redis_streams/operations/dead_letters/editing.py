@@ -28,5 +28,5 @@ def with_payload(stream: StreamConfig, fields: Fields, payload: Any) -> Fields:
             for text in (name, data if name == "data" else value)
         ]
     encoder = wire.EntryEncoder(stream=stream.name, format="flat", max_payload=stream.max_payload)
-    kept = fields[:2] if wire.is_flat_of_ours(fields) else ()
+    kept = fields[:2] if wire.is_native_flat(fields) else ()
     return [*kept, *encoder.fields(identity, payload)[2:]]

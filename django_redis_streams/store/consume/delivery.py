@@ -31,7 +31,7 @@ class Delivery:
     """One entry in a consumer's hand, as `deliveries` makes it.
 
     `key` and `entry_id` say where it is pending; `fields` are the original ones; `metadata` is set where it
-    came by the redelivery stream, which is ours: there an entry is deleted when it is settled. `since` is when
+    came by the redelivery stream, where an entry is deleted when it is settled. `since` is when
     it was last known to be pending for this consumer, on the monotonic clock; `outcome`, what its run has come to;
     `run`, what that was like, where somebody wants to hear of it.
     """
@@ -53,7 +53,7 @@ class Delivery:
         return token(self.key, self.entry_id)
 
     @property
-    def ours(self) -> bool:
+    def redelivered(self) -> bool:
         """Whether the entry is in a redelivery stream rather than in the main one."""
         return self.key != self.origin.key
 

@@ -64,14 +64,14 @@ def _ack(membership: Membership, key: str, total: str, ids: list[str]) -> Comman
     group = membership.group.name
     return script("ack")(
         [key, membership.keys.totals(group), membership.keys.suspects(group), *slots_key(membership)],
-        group, _ours(membership, key), total, " ".join(ids),
+        group, _delete_entry(membership, key), total, " ".join(ids),
     )  # fmt: skip
 
 
 def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryLater | DeadLetter) -> Command:
     keys, group = membership.keys, membership.group.name
     names = [delivery.key, keys.totals(group)]
-    place = [group, membership.consumer, delivery.entry_id, _ours(membership, delivery.key)]
+    place = [group, membership.consumer, delivery.entry_id, _delete_entry(membership, delivery.key)]
     fields = attach_metadata(_failed(delivery.history(), outcome), delivery.fields)
     if isinstance(outcome, DeadLetter):
         return script("dead_letter")([*names, keys.dlq, keys.suspects(group), *slots_key(membership)], *place, *fields)
@@ -81,8 +81,8 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
     )  # fmt: skip
 
 
-def _ours(membership: Membership, key: str) -> str:
-    return "1" if membership.is_ours(key) else "0"
+def _delete_entry(membership: Membership, key: str) -> str:
+    return "1" if membership.is_redelivery(key) else "0"
 
 
 def _failed(history: RedeliveryMetadata, outcome: RetryLater | DeadLetter) -> RedeliveryMetadata:

@@ -175,8 +175,8 @@ class Pending:
         self.place = place
         kind, _, lane = place.partition(":")
         self.lane = lane or DEFAULT_LANE
-        self.ours = kind != MAIN
-        self.key = stream.keys.redelivery(group, self.lane) if self.ours else stream.keys.lane(self.lane)
+        self.redelivered = kind != MAIN
+        self.key = stream.keys.redelivery(group, self.lane) if self.redelivered else stream.keys.lane(self.lane)
 
     @classmethod
     def of(cls, stream: StreamConfig, group: str) -> list[Pending]:

@@ -1,6 +1,6 @@
 -- Put a message into the dead letter queue, then acknowledge it where it was pending.
 -- KEYS 1 the stream read from   2 totals   3 dead letter queue   4 suspects   5 slots of the group, if it has some
--- ARGV 1 group   2 consumer   3 entry id   4 "1": the entry is ours, delete it too   5… fields of the dead letter
+-- ARGV 1 group   2 consumer   3 entry id   4 "1": it was redelivered, delete it too   5… fields of the dead letter
 -- Returns the dead letter's id, or false where the entry isn't pending for this consumer: then nothing is changed.
 -- The order, and the commands that change nothing, are those of retry.lua, for the same reasons.
 --! prelude

@@ -1,7 +1,7 @@
 -- Put a failed message into its group's retry set, then acknowledge it where it was pending.
 -- KEYS 1 the stream read from   2 totals   3 retry set   4 retry entries   5 suspects
 --   6 slots of the group, if it has some
--- ARGV 1 group   2 consumer   3 entry id   4 "1": the entry is ours, delete it too   5 token   6 delay in ms   7 lane
+-- ARGV 1 group   2 consumer   3 entry id   4 "1": it was redelivered, delete it too   5 token   6 delay in ms   7 lane
 --   8… fields of the retry
 -- Returns 1, or 0 where the entry isn't pending for this consumer: then nothing is changed.
 -- The copy comes before the acknowledgement: Lua rolls nothing back, so the other order would lose the message when a
