@@ -11,7 +11,7 @@ from django_redis_streams import conf, connections, inspection
 from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.inspection.books import Books
-from django_redis_streams.inspection.rows import numbers
+from django_redis_streams.inspection.records import numbers
 from django_redis_streams.operations import dead_letters, groups, trimming, waiting
 from django_redis_streams.outcomes import Ack, DeadLetter, Reason, RetryLater
 from django_redis_streams.store.consume.books import watch

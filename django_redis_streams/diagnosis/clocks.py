@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ..inspection.rows import moment
+from ..inspection.records import moment
 from ..store.consume.clock import TOLERATED_MS, ClockRecord
 from .findings import Finding, Kind
 from .gathering import ServerFacts, StreamFacts

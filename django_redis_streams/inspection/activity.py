@@ -17,7 +17,7 @@ from ..conf import StreamConfig
 from ..exceptions import StreamsError
 from ..store.observe.statistics import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
 from .paging import Problem
-from .rows import moment
+from .records import moment
 from .servers import by_server
 
 __all__ = ["Activities", "Activity", "GroupActivity", "activity"]

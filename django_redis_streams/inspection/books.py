@@ -20,7 +20,7 @@ from ..store.consume.books import undeclared_lanes
 from ..store.observe.overview import GroupFigures, all_figures, overview_command, overview_of
 from ..store.observe.sources import group_names
 from ..store.scripts import run
-from .rows import moment
+from .records import moment
 
 __all__ = ["DONE_BY_OTHERS", "Books", "books", "group_totals", "left_in_lanes"]
 

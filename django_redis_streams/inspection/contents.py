@@ -14,7 +14,7 @@ from ..conf import StreamConfig
 from ..exceptions import StreamsError
 from ..store.observe.contents import MOST_COUNTED, contents
 from .paging import Problem
-from .rows import moment, numbers
+from .records import moment, numbers
 
 __all__ = ["StreamContents", "stream_contents"]
 

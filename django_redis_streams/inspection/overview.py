@@ -20,7 +20,7 @@ from ..store.consume.groups import Deletion
 from ..store.observe.overview import GroupFigures, StreamFigures, overview_command, overview_of
 from ..store.scripts import exchange
 from .paging import Problem
-from .rows import moment, numbers
+from .records import moment, numbers
 from .servers import by_server
 
 __all__ = ["GroupState", "Overview", "StreamState", "overview"]

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from ..store.observe.sources import Found, Place, Source
-from .rows import Row
+from .records import MessageRecord
 
 __all__ = ["Cursor", "Item", "Page", "Problem", "collect"]
 
@@ -26,7 +26,7 @@ MOST_SEARCHED: Final = 10_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_AT_ONCE: Final = 1_000
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=MessageRecord)
 S = TypeVar("S", bound=Source)
 
 

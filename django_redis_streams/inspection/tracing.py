@@ -20,7 +20,7 @@ from ..wire import Fields
 from ..wire.names import is_uuid
 from .listing import dead_letters, retrying
 from .paging import Page
-from .rows import DeadLetter, RetryingMessage, Row, numbers
+from .records import DeadLetter, MessageRecord, RetryingMessage, numbers
 from .single import find_dead_letters, find_delayed, find_pending
 from .story import Looked, Standing, State, Story
 
@@ -42,7 +42,7 @@ class _Published:
     message_id: str = ""
     fields: Fields | None = None
 
-    def is_of(self, row: Row) -> bool:
+    def is_of(self, row: MessageRecord) -> bool:
         """Whether a row is about this message."""
         if self.message_id:
             return row.message_id == self.message_id
@@ -122,7 +122,7 @@ class _Search:
         identity = wire.message_id(key, entry_id, fields or ())
         return _Published(lane=self._keys[key], key=key, entry_id=entry_id, message_id=identity, fields=fields)
 
-    def _told_by(self, row: Row) -> _Published:
+    def _told_by(self, row: MessageRecord) -> _Published:
         """What a row says of where its message was published, which may be on the stream still."""
         known = _Published(lane=row.lane, key=row.key, entry_id=row.published_id, message_id=row.message_id)
         if row.key not in self._keys or not is_entry_id(row.published_id):

@@ -16,7 +16,7 @@ from typing import Final
 from ... import conf, connections
 from ...conf import StreamConfig
 from ...inspection import DeadLetter, find_dead_letters, wanted
-from ...inspection.rows import dead_letter
+from ...inspection.records import dead_letter
 from ...keys import LARGEST_PART
 from ...store.observe.sources import DeadLetters
 from ...store.operate import dead_letters

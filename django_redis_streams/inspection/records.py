@@ -18,8 +18,17 @@ from ..store.observe.sources import DeadLetters, Delayed, Found, Pending, Retrie
 from ..wire import Fields, Origin, RedeliveryMetadata
 
 __all__ = [
-    "DeadLetter", "DelayedMessage", "PendingMessage", "RetryingMessage", "Row", "dead_letter", "delayed", "moment",
-    "numbers", "pending", "retrying",
+    "DeadLetter",
+    "DelayedMessage",
+    "MessageRecord",
+    "PendingMessage",
+    "RetryingMessage",
+    "dead_letter",
+    "delayed",
+    "moment",
+    "numbers",
+    "pending",
+    "retrying",
 ]  # fmt: skip
 
 # How much longer than its fields a payload may become by being indented. Of numbers 900 lists deep each would
@@ -44,7 +53,7 @@ def numbers(entry_id: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class MessageRecord:
     """What all kinds have in common.
 
     `stream` and `group` as declared; `group` is "" where a dead letter isn't one of ours, and of a delayed message.
@@ -109,7 +118,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter(Row):
+class DeadLetter(MessageRecord):
     """A dead letter. `entry_id` is its own, in the queue; `dead_lettered_at` when it got there; `reason` why.
 
     Where it isn't `native`, it is an entry that this package didn't write: all its fields are in `fields`.
@@ -122,7 +131,7 @@ class DeadLetter(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryingMessage(Row):
+class RetryingMessage(MessageRecord):
     """A message that failed and is `due` again; `token` names it within its group."""
 
     token: str
@@ -130,7 +139,7 @@ class RetryingMessage(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DelayedMessage(Row):
+class DelayedMessage(MessageRecord):
     """A message that is published when it is `due`; `token`, which is its id, names it within its stream."""
 
     token: str
@@ -138,7 +147,7 @@ class DelayedMessage(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PendingMessage(Row):
+class PendingMessage(MessageRecord):
     """A message that was delivered and isn't acknowledged.
 
     `place` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` its id there. `idle` is in
@@ -167,7 +176,7 @@ class PendingMessage(Row):
 
 
 def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
-    """The row of an entry in a dead letter queue."""
+    """Return the record of an entry in a dead letter queue."""
     at = moment(int(found.entry_id.partition("-")[0]))
     identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "dead_lettered_at": at}
     native = wire.split_metadata(found.fields or ())
@@ -178,7 +187,7 @@ def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
 
 
 def retrying(source: Retries, found: Found) -> RetryingMessage:
-    """The row of a retry; one without a readable body is shown by its token."""
+    """Return the record of a retry; one without a readable body is shown by its token."""
     identity: dict[str, Any] = {
         "stream": source.stream.name,
         "group": source.group,
@@ -192,7 +201,7 @@ def retrying(source: Retries, found: Found) -> RetryingMessage:
 
 
 def delayed(source: Delayed, found: Found) -> DelayedMessage:
-    """The row of a delayed message; one without a readable body is shown by its token."""
+    """Return the record of a delayed message; one without a readable body is shown by its token."""
     identity: dict[str, Any] = {
         "stream": source.stream.name,
         "group": "",
@@ -207,7 +216,7 @@ def delayed(source: Delayed, found: Found) -> DelayedMessage:
 
 
 def pending(source: Pending, found: Found) -> PendingMessage:
-    """The row of a pending entry with its body, if it has one."""
+    """Return the record of a pending entry with its body, if it has one."""
     declared = source.stream.groups.get(source.group)
     redelivered = wire.split_metadata(found.fields or ()) if source.redelivered else None
     return PendingMessage(
