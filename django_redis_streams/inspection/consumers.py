@@ -97,8 +97,8 @@ def _pending(link: Link, source: Pending) -> Iterator[PendingMessage]:
     while True:
         page = source.found(link.call(*source.read_command(begin, _AT_ONCE)))
         for each in page:
-            if each.place != last:
+            if each.position != last:
                 yield records.pending(source, each)
         if len(page) < _AT_ONCE:
             return
-        begin = last = page[-1].place
+        begin = last = page[-1].position

@@ -192,7 +192,7 @@ def retrying(source: Retries, found: Found) -> RetryingMessage:
         "stream": source.stream.name,
         "group": source.group,
         "token": found.token,
-        "due": moment(found.place.first),
+        "due": moment(found.position.first),
     }
     native = wire.split_metadata(found.fields or ())
     if native is None:
@@ -206,7 +206,7 @@ def delayed(source: Delayed, found: Found) -> DelayedMessage:
         "stream": source.stream.name,
         "group": "",
         "token": found.token,
-        "due": moment(found.place.first),
+        "due": moment(found.position.first),
     }
     # An odd number of fields is none that we have written.
     if not found.fields or len(found.fields) % 2:

@@ -15,7 +15,7 @@ from ...conf import StreamConfig
 from ...exceptions import NotReplayable, StreamsError
 from ...keys import DEFAULT_LANE
 from ...store.operate import dead_letters
-from ...store.operate.bulk import Answers, gather
+from ...store.operate.bulk import Answers, run_in_chunks
 from ...wire import Fields, RedeliveryMetadata
 from .editing import with_payload
 
@@ -33,7 +33,7 @@ def replay(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
     """
     config = conf.stream(stream)
     link = connections.get(config.connection)
-    answers = gather(
+    answers = run_in_chunks(
         entry_ids,
         lambda some: [
             _replayed(config, entry_id, fields, by)
@@ -58,7 +58,7 @@ def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str) -> Answe
         (fields,) = dead_letters.read(link, config, some)
         return [_edited(config, entry_id, fields, payload, by)]
 
-    answers = gather(
+    answers = run_in_chunks(
         [entry_id], prepared, lambda letters: dead_letters.replay(link, config, letters), gone=_gone()
     )  # fmt: skip
     _log("edited and replayed", stream, answers, by)
@@ -69,7 +69,7 @@ def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
     """Delete dead letters for good; they are counted for their groups. Raises what `replay` raises."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
-    answers = gather(
+    answers = run_in_chunks(
         entry_ids,
         lambda some: [
             (entry_id, _counted_for(fields)) if fields is not None else StreamsError(_gone())
