@@ -15,10 +15,10 @@ from redis.exceptions import ResponseError
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
-from ..store.observe.statistics import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
+from ..store.observe.minutes import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
+from .grouping import by_server
 from .paging import Problem
 from .records import moment
-from .servers import by_server
 
 __all__ = ["Activities", "Activity", "GroupActivity", "activity"]
 

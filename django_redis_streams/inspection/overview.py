@@ -19,9 +19,9 @@ from ..store.consume.clock import ClockRecord
 from ..store.consume.groups import Deletion
 from ..store.observe.overview import GroupFigures, StreamFigures, overview_command, overview_of
 from ..store.scripts import exchange
+from .grouping import by_server
 from .paging import Problem
 from .records import moment, numbers
-from .servers import by_server
 
 __all__ = ["GroupState", "Overview", "StreamState", "overview"]
 

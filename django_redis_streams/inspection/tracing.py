@@ -18,7 +18,7 @@ from ..store.observe.contents import length
 from ..store.observe.sources import MAIN, REDELIVERY, Pending, group_names, is_entry_id
 from ..wire import Fields
 from ..wire.names import is_uuid
-from .listing import dead_letters, retrying
+from .lists import dead_letters, retrying
 from .paging import Page
 from .records import DeadLetter, MessageRecord, RetryingMessage, numbers
 from .single import find_dead_letters, find_delayed, find_pending

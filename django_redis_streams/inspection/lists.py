@@ -17,11 +17,11 @@ from .. import conf
 from ..conf import StreamConfig
 from ..store.observe.sources import DeadLetters, Delayed, Pending, Retries, Source, bodies
 from . import records
+from .grouping import by_server
 from .paging import Cursor, Item, Page, collect
 from .reading import Reading
 from .records import DeadLetter, DelayedMessage, MessageRecord, PendingMessage, RetryingMessage
 from .search import wanted
-from .servers import by_server
 
 __all__ = ["dead_letters", "delayed", "pending", "retrying"]
 
