@@ -11,7 +11,7 @@ from django_redis_streams import conf, connections, inspection, publish
 from django_redis_streams.exceptions import NotReplayable, ServerUnreachable, StreamsError, UnknownStream
 from django_redis_streams.operations import dead_letters, waiting
 from django_redis_streams.store.operate import dead_letters as store
-from django_redis_streams.wire import Carried, carry, uncarry
+from django_redis_streams.wire import RedeliveryMetadata, attach_metadata, split_metadata
 
 from .support import states
 from .support.proxies import Proxy
@@ -47,8 +47,8 @@ def buried(raw: Raw, count: int = 1) -> list[str]:
 
 def by_hand(raw: Raw, group: str = "billing", key: str = DLQ) -> str:
     """The id of a dead letter that says it is of a group."""
-    metadata = Carried(id="m-1", source="orders", entry="5-0", group=group)
-    return raw.xadd(key, dict(zip(*[iter(carry(metadata, ["a", "1"]))] * 2, strict=True)))
+    metadata = RedeliveryMetadata(id="m-1", source="orders", entry="5-0", group=group)
+    return raw.xadd(key, dict(zip(*[iter(attach_metadata(metadata, ["a", "1"]))] * 2, strict=True)))
 
 
 def test_a_replayed_message_goes_to_its_own_group_alone(raw: Raw) -> None:
@@ -58,7 +58,7 @@ def test_a_replayed_message_goes_to_its_own_group_alone(raw: Raw) -> None:
     assert (answers.done, answers.refused, answers.unanswered) == ((entry_id,), {}, ())
     assert not raw.xlen(DLQ)
     ((_, fields),) = entries(REDELIVERY)
-    carried, original = uncarry(fields)
+    carried, original = split_metadata(fields)
     assert (carried.attempt, carried.replays, carried.replayed_by, carried.reason) == (0, 1, "ann", "")
     assert (carried.error, carried.handler) == (states.FAILURE.error, states.FAILURE.handler)
     assert original == ["n", "0"]
@@ -74,7 +74,7 @@ def test_a_replay_keeps_the_fields_as_they_were(raw: Raw) -> None:
     link.call("XADD", "orders", "*", *fields)
     states.bury()
     dead_letters.replay("orders", [entries(DLQ)[0][0]], by="ann")
-    assert uncarry(entries(REDELIVERY)[0][1])[1] == fields
+    assert split_metadata(entries(REDELIVERY)[0][1])[1] == fields
 
 
 def test_a_message_with_very_many_fields_is_replayed(raw: Raw) -> None:
@@ -90,7 +90,7 @@ def test_a_second_replay_is_counted_on(raw: Raw) -> None:
     dead_letters.replay("orders", buried(raw), by="ann")
     states.bury()
     dead_letters.replay("orders", [entries(DLQ)[0][0]], by="bob")
-    carried, _ = uncarry(entries(REDELIVERY)[0][1])
+    carried, _ = split_metadata(entries(REDELIVERY)[0][1])
     assert (carried.replays, carried.replayed_by) == (2, "bob")
     assert totals(raw) == {"dead-lettered": 2, "replayed": 2}
     assert [book.missing for book in inspection.books("orders") if book.group == "billing"] in ([0], [None])

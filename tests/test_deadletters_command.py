@@ -22,7 +22,7 @@ from django_redis_streams.exceptions import InvalidMessage, PayloadTooLarge, Ser
 from django_redis_streams.operations import dead_letters
 from django_redis_streams.operations.dead_letters import Search, Selection
 from django_redis_streams.outcomes import Failure, Reason
-from django_redis_streams.wire import Carried, carry, uncarry
+from django_redis_streams.wire import RedeliveryMetadata, attach_metadata, split_metadata
 
 from .support import states
 from .support.servers import Server
@@ -47,7 +47,9 @@ def buried(raw: Raw, count: int = 1, **how: Any) -> list[str]:
 
 def many(raw: Raw, count: int, *, key: str = DLQ, since: int = 1) -> None:
     """Dead letters of billing written by hand, with ids from `since` on."""
-    metadata = carry(Carried(id="m", source="orders", entry="5-0", group="billing", reason="rejected"), [])[1]
+    metadata = attach_metadata(
+        RedeliveryMetadata(id="m", source="orders", entry="5-0", group="billing", reason="rejected"), []
+    )[1]
     with raw.pipeline(transaction=False) as pipeline:
         for number in range(count):
             pipeline.xadd(key, {"drs": metadata, "n": number}, id=f"{since + number}-0")
@@ -377,7 +379,7 @@ def test_a_message_is_replayed_with_another_payload(raw: Raw) -> None:
     """What was published is kept with it, is shown when it fails again, and over a second edit."""
     (entry_id,) = buried(raw)
     assert said("replay", entry_id, "--payload", '{"n": "7", "more": 1}', "--by", "ann") == "1 edited and replayed.\n"
-    carried, fields = uncarry(connections.get().call("XRANGE", REDELIVERY, "-", "+")[0][1])
+    carried, fields = split_metadata(connections.get().call("XRANGE", REDELIVERY, "-", "+")[0][1])
     assert (list(fields), carried.edited_by) == (["n", "7", "more", "1"], "ann")
     states.bury()
     (again,) = ids()
@@ -458,7 +460,9 @@ def test_a_payload_is_edited_in_the_editor(raw: Raw, monkeypatch: pytest.MonkeyP
 def test_an_original_that_somebody_else_wrote_breaks_nothing(raw: Raw) -> None:
     """Any client may write to the queue."""
     for original in ("{", "3", '["a"]', '["a", 1]'):
-        metadata = carry(Carried(id="m", source="orders", entry="5-0", group="billing", original=original), [])[1]
+        metadata = attach_metadata(
+            RedeliveryMetadata(id="m", source="orders", entry="5-0", group="billing", original=original), []
+        )[1]
         raw.xadd(DLQ, {"drs": metadata, "n": 1})
     assert [row.original for row in inspection.dead_letters().rows] == [None] * 4
 

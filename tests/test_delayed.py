@@ -175,7 +175,7 @@ def test_what_cannot_be_moved_holds_up_nothing_and_becomes_a_dead_letter(
         wait_until(lambda: not raw.exists(due, entries))
     assert raw.xlen("{orders}:dlq") == 120
     rows = inspection.dead_letters().rows
-    assert {(row.reason, row.group, row.ours) for row in rows} == {("invalid", group or "", True)}
+    assert {(row.reason, row.group, row.native) for row in rows} == {("invalid", group or "", True)}
     assert {row.message_id for row in rows} < {f"foreign-{n:03}" for n in range(120)}
     assert "can't be moved" in rows[0].error
     kept = "".join(rows[0].fields or ()).encode("utf-8", "surrogateescape")

@@ -29,7 +29,7 @@ from django_redis_streams.metrics import names
 from django_redis_streams.outcomes import Reason
 from django_redis_streams.testing import drain
 from django_redis_streams.testing.isolation import SERVERS
-from django_redis_streams.wire import Carried
+from django_redis_streams.wire import RedeliveryMetadata
 from django_redis_streams.wire.names import ENVELOPE
 
 from .support.documents import PAGES, ROOT, Page, codes, page
@@ -154,7 +154,7 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/testing.md", "Which server", [f'"{each}"' for each in SERVERS]),
     ("docs/guarantees.md", "The books", counters()),
     ("docs/wire-format.md", "The envelope", ENVELOPE),
-    ("docs/wire-format.md", "Carried entries", {field.name for field in fields_of(Carried)}),
+    ("docs/wire-format.md", "Carried entries", {field.name for field in fields_of(RedeliveryMetadata)}),
     ("docs/admin.md", "Reasons", list(Reason)),
     ("docs/monitoring.md", "What waits: the web process", {each.name for each in names.GAUGES}),
     ("docs/tracing.md", "Attributes", attributes_of_spans()),

@@ -22,8 +22,8 @@ from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.clock import note_jump, server_time
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.suspects import suspect
+from django_redis_streams.store.observe.minutes import count_command
 from django_redis_streams.store.observe.server import Facts
-from django_redis_streams.store.observe.statistics import count_command
 from django_redis_streams.store.scripts import run
 
 from .support import states

@@ -54,7 +54,7 @@ def member(consumer: str = "c") -> Membership:
 def read(place: Membership, count: int) -> list[str]:
     """The lanes of what one read delivers, with a star where it is redelivered."""
     reply = run(connections.get(), read_command(place, count, None))
-    return [f"{each.origin.lane}{'*' * each.ours}" for each in delivered(place, reply)]
+    return [f"{each.origin.lane}{'*' * each.redelivered}" for each in delivered(place, reply)]
 
 
 def fill(raw: Raw, count: int, *keys: str) -> None:

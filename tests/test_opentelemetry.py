@@ -32,7 +32,7 @@ from django_redis_streams import (
 )
 from django_redis_streams.exceptions import InvalidMessage, ServerUnreachable
 from django_redis_streams.operations import dead_letters
-from django_redis_streams.wire import Carried, uncarry
+from django_redis_streams.wire import RedeliveryMetadata, split_metadata
 from django_redis_streams.worker.system import forking
 
 from .support.waiting import wait_until
@@ -91,10 +91,10 @@ def events(span: ReadableSpan) -> list[tuple[str, dict[str, Any]]]:
     return [(each.name, dict(each.attributes or {})) for each in span.events]
 
 
-def letters() -> list[tuple[str, Carried]]:
+def letters() -> list[tuple[str, RedeliveryMetadata]]:
     """The dead letters of `orders`, by entry id, with what is known of each."""
     found = connections.get().call("XRANGE", "{orders}:dlq", "-", "+")
-    return [(entry_id, uncarry(fields)[0]) for entry_id, fields in found]
+    return [(entry_id, split_metadata(fields)[0]) for entry_id, fields in found]
 
 
 def test_a_message_is_published_and_handled_in_one_trace(spans):

@@ -47,7 +47,7 @@ def published(raw: Raw, *seconds_ago: float, key: str = "orders") -> None:
 def test_a_stream_that_was_never_used_is_empty() -> None:
     """Nothing is there, nothing waits, and nothing is made by looking."""
     stream = the_stream()
-    assert (stream.name, stream.length, stream.dead_letters, stream.strangers) == ("orders", 0, 0, 0)
+    assert (stream.name, stream.length, stream.dead_letters, stream.undeclared_groups) == ("orders", 0, 0, 0)
     assert [each.name for each in stream.groups] == ["billing", "loyalty", "analytics"]
     for each in stream.groups:
         assert (each.unread, each.pending, each.retrying, each.consumers) == (0, 0, 0, 0)
@@ -141,7 +141,7 @@ def test_groups_that_nobody_declares_are_counted(raw: Raw) -> None:
     """They aren't listed: whoever makes groups by the hundred mustn't make series by the hundred."""
     for name in ("billing", "retired", "foreign"):
         raw.xgroup_create("orders", name, mkstream=True)
-    assert the_stream().strangers == 2
+    assert the_stream().undeclared_groups == 2
 
 
 def test_what_is_delayed_is_counted(raw: Raw) -> None:

@@ -12,7 +12,7 @@ from django.core import checks
 from django.core.management import CommandError, call_command
 
 from django_redis_streams import conf, connections, publish
-from django_redis_streams.admin.problems import told
+from django_redis_streams.admin.problems import error_text
 from django_redis_streams.conf import hidden, shown
 from django_redis_streams.exceptions import ConfigurationError, StreamsError, UnknownStream
 
@@ -112,7 +112,7 @@ def all_that_is_said() -> str:
         try:
             said.append(repr(attempt()))
         except StreamsError as error:
-            said += [*traceback.format_exception(error), repr(error), told(error)]
+            said += [*traceback.format_exception(error), repr(error), error_text(error)]
     return "\n".join(said)
 
 

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 
 from django_redis_streams.exceptions import InvalidMessage, PayloadTooLarge
 from django_redis_streams.message import new_id
-from django_redis_streams.wire import Carried, Form, Origin, Undecodable, carry, decode, decode_all, message_id, uncarry
+from django_redis_streams.wire import (
+    EntryEncoder,
+    Origin,
+    RedeliveryMetadata,
+    Undecodable,
+    attach_metadata,
+    decode,
+    decode_all,
+    message_id,
+    split_metadata,
+)
 
 ID = "0190163d-8694-7a9a-8f2b-3c7a5e1d9f00"
 ENTRY = "1700000000123-4"
@@ -26,12 +36,12 @@ ORIGIN = Origin(stream="orders", group="billing", key="staging:orders")
 
 def encoded(payload, *, format="json", max_payload=1_000_000, **given):  # noqa: A002  the setting's word
     """The fields of a message with this payload."""
-    return Form(stream="orders", format=format, max_payload=max_payload, **given).fields(ID, payload)
+    return EntryEncoder(stream="orders", format=format, max_payload=max_payload, **given).fields(ID, payload)
 
 
-def decoded(*fields, carried=None):
+def decoded(*fields, metadata=None):
     """The message that an entry with these fields holds."""
-    return decode(ORIGIN, ENTRY, list(fields), carried)
+    return decode(ORIGIN, ENTRY, list(fields), metadata)
 
 
 # Text as an entry gives it: any bytes, those that aren't UTF-8 as surrogates.
@@ -469,13 +479,15 @@ def test_nothing_that_arrives_stops_the_worker(fields):
 @given(field_lists, proper_text, st.integers(0, 100))
 def test_what_is_carried_is_unharmed(fields, error, attempt):
     """Metadata and the original fields come back: same order, same bytes, duplicates too."""
-    carried = Carried(id=ID, source="orders", entry=ENTRY, error=error, attempt=attempt)
-    assert uncarry(carry(carried, fields)) == (carried, fields)
+    metadata = RedeliveryMetadata(id=ID, source="orders", entry=ENTRY, error=error, attempt=attempt)
+    assert split_metadata(attach_metadata(metadata, fields)) == (metadata, fields)
 
 
 def test_carried_entry_is_one_field_more():
     """Metadata that isn't set isn't written; the original fields follow for everybody to read."""
-    name, metadata, *fields = carry(Carried(id=ID, source="orders", entry=ENTRY, attempt=2), ["total", "1"])
+    name, metadata, *fields = attach_metadata(
+        RedeliveryMetadata(id=ID, source="orders", entry=ENTRY, attempt=2), ["total", "1"]
+    )
     assert (name, fields) == ("drs", ["total", "1"])
     assert json.loads(metadata) == {"id": ID, "source": "orders", "entry": ENTRY, "attempt": 2}
 
@@ -483,15 +495,15 @@ def test_carried_entry_is_one_field_more():
 def test_long_entry_is_folded():
     """A script can't hand more than some 8,000 values to one command: longer lists travel as one."""
     fields = [str(number) for number in range(20_000)]
-    carried = Carried(id=ID, source="orders", entry=ENTRY)
-    assert len(carry(carried, fields)) == 4
-    assert uncarry(carry(carried, fields)) == (carried, fields)
+    metadata = RedeliveryMetadata(id=ID, source="orders", entry=ENTRY)
+    assert len(attach_metadata(metadata, fields)) == 4
+    assert split_metadata(attach_metadata(metadata, fields)) == (metadata, fields)
 
 
 def test_field_of_ours_in_a_foreign_entry_is_a_field():
     """Somebody's own field `drs-folded` comes back as it was, and isn't opened."""
-    carried = Carried(id=ID, source="orders", entry=ENTRY)
-    assert uncarry(carry(carried, ["drs-folded", "x"])) == (carried, ["drs-folded", "x"])
+    metadata = RedeliveryMetadata(id=ID, source="orders", entry=ENTRY)
+    assert split_metadata(attach_metadata(metadata, ["drs-folded", "x"])) == (metadata, ["drs-folded", "x"])
 
 
 @pytest.mark.parametrize(
@@ -508,13 +520,13 @@ def test_field_of_ours_in_a_foreign_entry_is_a_field():
 )
 def test_what_is_not_ours_is_not_uncarried(fields):
     """Anybody may write to a dead letter queue: what isn't one of ours is told apart, not a crash."""
-    assert uncarry(fields) is None
+    assert split_metadata(fields) is None
 
 
 def test_metadata_of_a_later_version_is_left_out():
     """Names and types that this version doesn't know do no harm: a rolling deploy goes both ways."""
     fields = ["drs", f'{{"id":"{ID}","source":"orders","entry":"{ENTRY}","mood":"good","attempt":"two"}}', "a", "b"]
-    assert uncarry(fields) == (Carried(id=ID, source="orders", entry=ENTRY), ["a", "b"])
+    assert split_metadata(fields) == (RedeliveryMetadata(id=ID, source="orders", entry=ENTRY), ["a", "b"])
 
 
 @pytest.mark.parametrize("identity", [ID, ID.upper()])
@@ -559,17 +571,17 @@ envelopes = st.builds(lambda identity, text: ["id", identity, "data", text], ide
 @given(st.lists(st.tuples(st.just([]) | field_lists | envelopes, st.booleans()), max_size=5))
 def test_messages_that_are_decoded_together_are_those_that_each_entry_holds(entries):
     """The short way of a batch has no say in what a message is, whatever the others hold, and however little."""
-    carried = Carried(id=ID, source="staging:orders", entry=ENTRY, attempt=1)
+    metadata = RedeliveryMetadata(id=ID, source="staging:orders", entry=ENTRY, attempt=1)
     batch = [
         SimpleNamespace(
-            origin=ORIGIN, entry_id=ENTRY, published_id=ENTRY, fields=fields, carried=carried if ours else None
+            origin=ORIGIN, entry_id=ENTRY, published_id=ENTRY, fields=fields, metadata=metadata if redelivered else None
         )
-        for fields, ours in entries
+        for fields, redelivered in entries
     ]
     each_alone = []
-    for fields, ours in entries:
+    for fields, redelivered in entries:
         try:
-            each_alone.append(told(decoded(*fields, carried=carried if ours else None)))
+            each_alone.append(told(decoded(*fields, metadata=metadata if redelivered else None)))
         except Undecodable as error:
             each_alone.append(told(error))
     assert [told(each) for each in decode_all(batch)] == each_alone
@@ -580,7 +592,7 @@ def test_no_payload_borrows_from_its_neighbours(borrowed):
     """Together they would be as many values as there are messages; each alone is none, or more than one."""
     batch = [
         SimpleNamespace(
-            origin=ORIGIN, entry_id=ENTRY, published_id=ENTRY, fields=["id", ID, "data", text], carried=None
+            origin=ORIGIN, entry_id=ENTRY, published_id=ENTRY, fields=["id", ID, "data", text], metadata=None
         )
         for text in borrowed
     ]
@@ -590,8 +602,8 @@ def test_no_payload_borrows_from_its_neighbours(borrowed):
 
 def test_redelivered_message_keeps_its_identity():
     """A retry has the id of the first run and the number of the next, whatever entry carries it."""
-    carried = Carried(id=f"staging:orders/{ENTRY}", source="staging:orders", entry=ENTRY, attempt=2)
-    message = decoded("total", "1", carried=carried)
+    metadata = RedeliveryMetadata(id=f"staging:orders/{ENTRY}", source="staging:orders", entry=ENTRY, attempt=2)
+    message = decoded("total", "1", metadata=metadata)
     assert (message.id, message.attempt, message.payload) == (f"staging:orders/{ENTRY}", 3, {"total": "1"})
 
 

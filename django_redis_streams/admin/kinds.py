@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .. import inspection, models
 from ..exceptions import UnknownStream
-from ..inspection import DeadLetter, DelayedMessage, Page, PendingMessage, RetryingMessage, Row
+from ..inspection import DeadLetter, DelayedMessage, MessageRecord, Page, PendingMessage, RetryingMessage
 from ..models import StreamMessage
 from .identity import join, split
 from .text import shortened
@@ -30,7 +30,7 @@ class Kind:
 
     model: type[StreamMessage]
     page: Callable[..., Page[Any]]
-    find: Callable[[str, Sequence[Any]], Sequence[Row | None]]
+    find: Callable[[str, Sequence[Any]], Sequence[MessageRecord | None]]
     identity: Callable[[Any], Identity]
     parts: int
     columns: Callable[[Any], dict[str, Any]] = lambda _: {}
@@ -39,7 +39,7 @@ class Kind:
         """Whether a text may be the primary key of one of these."""
         return split(key, 1 + self.parts) is not None
 
-    def rows(self, keys: Sequence[str]) -> list[Row]:
+    def rows(self, keys: Sequence[str]) -> list[MessageRecord]:
         """The messages with these keys that are there."""
         wanted: dict[str, list[Identity]] = defaultdict(list)
         for key in dict.fromkeys(keys):
@@ -48,7 +48,7 @@ class Kind:
                 wanted[parts[0]].append(parts[1:])
         return [row for stream, identities in wanted.items() for row in self._of_stream(stream, identities)]
 
-    def instance(self, row: Row) -> StreamMessage:
+    def instance(self, row: MessageRecord) -> StreamMessage:
         """A row as an instance of the model; the row itself is its `row`."""
         instance = self.model(
             id=join(row.stream, *self.identity(row)),
@@ -62,7 +62,7 @@ class Kind:
         instance.row = row
         return instance
 
-    def _of_stream(self, stream: str, identities: Sequence[Identity]) -> list[Row]:
+    def _of_stream(self, stream: str, identities: Sequence[Identity]) -> list[MessageRecord]:
         try:
             return [row for row in self.find(stream, identities) if row]
         except UnknownStream:

@@ -80,7 +80,7 @@ class MessageAction:
 
 
 def _why_not_replay(row: DeadLetter) -> NotReplayable | None:
-    return dead_letters.why_not_replayable(conf.stream(row.stream), row.group, ours=row.ours)
+    return dead_letters.why_not_replayable(conf.stream(row.stream), row.group, native=row.native)
 
 
 def _why_not_release(row: PendingMessage) -> StreamsError | None:

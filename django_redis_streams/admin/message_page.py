@@ -12,7 +12,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..inspection import Row
+from ..inspection import MessageRecord
 from ..keys import DEFAULT_LANE
 from ..models import StreamMessage
 from .message_actions import MessageAction
@@ -29,7 +29,7 @@ Fact = tuple[Any, str]
 _LONGEST: Final = 100_000
 
 
-def common_facts(row: Row) -> Iterator[Fact]:
+def common_facts(row: MessageRecord) -> Iterator[Fact]:
     """What is told of every kind of message."""
     yield _("Stream"), row.stream
     yield _("Group"), row.group
@@ -81,7 +81,7 @@ def _why_not(action: MessageAction, row: Any) -> str:
     return error_text(why) if why else ""
 
 
-def _replays(row: Row) -> str:
+def _replays(row: MessageRecord) -> str:
     if not row.replays:
         return ""
     text = ngettext("%(count)d, by %(user)s", "%(count)d, the last by %(user)s", row.replays)

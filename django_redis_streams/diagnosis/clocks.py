@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ..inspection.rows import moment
+from ..inspection.records import moment
 from ..store.consume.clock import TOLERATED_MS, ClockRecord
 from .findings import Code, Finding
 from .gathering import ServerFacts, StreamFacts
@@ -32,7 +32,7 @@ def difference(server: ServerFacts) -> Iterator[Finding]:
 
 def jumps(stream: StreamFacts) -> Iterator[Finding]:
     """A clock that goes back makes what waits wait longer, one that jumps ahead makes all seem idle."""
-    if told := "; ".join(_signs(stream.standing.clock)):
+    if told := "; ".join(_signs(stream.state.clock)):
         yield Finding(
             code=Code.CLOCK_JUMPED,
             subject=stream.config.name,

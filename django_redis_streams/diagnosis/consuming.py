@@ -44,14 +44,14 @@ def handling(group: GroupFacts) -> Iterator[Finding]:
 
 def existence(group: GroupFacts) -> Iterator[Finding]:
     """Workers make the groups that they serve; with START "$" a group skips what came before."""
-    if not group.there:
+    if group.state.missing:
         first = "with the oldest entry" if group.config.start == "0" else f"at START {group.config.start!r}"
         yield Finding(
             code=Code.GROUP_MISSING,
             subject=group.label,
             message=f"The stream has entries, but the server doesn't have the group; once made it begins {first}.",
             evidence="XINFO GROUPS doesn't name it"
-            + (f"; it was deleted by {group.deletion.by!r}." if group.deletion else "."),
+            + (f"; it was deleted by {group.state.deletion.by!r}." if group.state.deletion else "."),
             fix=f"Start a worker, or manage.py streams groups create {group.label} --start {group.config.start}.",
         )
 
@@ -112,11 +112,12 @@ def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
 
 def suspects(group: GroupFacts) -> Iterator[Finding]:
     """What ended a worker runs alone, until it finishes or was tried MAX_CRASHES times."""
-    if group.suspects:
+    if group.state.suspects:
         yield Finding(
             code=Code.SUSPECTS,
             subject=group.label,
-            message=f"{group.suspects:,} messages may have ended their worker: they run alone, in quarantine.",
+            message=f"{group.state.suspects:,} messages may have ended the worker that ran them. "
+            "They run alone, in quarantine.",
             evidence="They are in the group's suspects, which a dead worker's supervisor or a claim wrote down.",
             fix="The worker's log names message and handler; a worker must run for the quarantine to end.",
         )

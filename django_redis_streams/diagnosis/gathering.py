@@ -18,19 +18,15 @@ from ..handlers import HandlerSet
 from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
 from ..inspection.books import left_in_lanes
 from ..store.consume.clock import server_time
-from ..store.consume.groups import Deletion
 from ..store.observe.server import Facts, facts
-from ..store.observe.standing import Standing, standing
 from .asking import Refusal, ask_all
 
 __all__ = [
-    "MINUTES", "OVERDUE", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather", "is_embedded", "subject_of",
+    "MINUTES", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather", "is_embedded", "subject_of",
 ]  # fmt: skip
 
 # How far back is looked at what workers did.
 MINUTES: Final = 60
-# In seconds: a promoter moves what is due within a second, a further one takes over within some more.
-OVERDUE: Final = 30
 # In seconds, for all servers together.
 _WITHIN: Final = 10
 
@@ -69,10 +65,7 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFacts:
-    """One declared group of a stream; `there` tells whether the server has it on every lane that has entries.
-
-    `deletion` tells that somebody has deleted it on purpose.
-    """
+    """One declared group of a stream."""
 
     stream: StreamConfig
     config: GroupConfig
@@ -80,10 +73,6 @@ class GroupFacts:
     activity: GroupActivity | None
     consumers: Sequence[ConsumerState]
     handlers: HandlerSet | Exception
-    there: bool
-    deletion: Deletion | None
-    suspects: int
-    overdue: int
 
     @property
     def label(self) -> str:
@@ -117,20 +106,14 @@ class StreamFacts:
 
     config: StreamConfig
     state: StreamState
-    standing: Standing
     books: Sequence[Books]
     left: Sequence[tuple[str, str, int]]
     groups: Sequence[GroupFacts]
 
     @property
-    def strangers(self) -> Sequence[Books]:
+    def undeclared_groups(self) -> Sequence[Books]:
         """The books of groups that nobody declares."""
         return [each for each in self.books if each.group not in self.config.groups]
-
-    @property
-    def on_server(self) -> set[str]:
-        """The groups that are on it, declared or not."""
-        return {name for names in self.standing.groups.values() for name in names or ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,18 +204,16 @@ def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
     for problem in (*seen.problems, *done.problems):
         raise problem.error
     (state,) = seen.streams
-    stands = standing(link, stream, overdue_for=OVERDUE)
     return StreamFacts(
         config=stream,
         state=state,
-        standing=stands,
         books=inspection.books(stream.name),
         left=left_in_lanes(link, stream),
-        groups=[_group(members, stream, each, done, stands) for each in state.groups],
+        groups=[_group(members, stream, each, done) for each in state.groups],
     )
 
 
-def _group(members: Members, stream: StreamConfig, state: GroupState, done: Activities, stands: Standing) -> GroupFacts:
+def _group(members: Members, stream: StreamConfig, state: GroupState, done: Activities) -> GroupFacts:
     return GroupFacts(
         stream=stream,
         config=stream.groups[state.name],
@@ -240,8 +221,4 @@ def _group(members: Members, stream: StreamConfig, state: GroupState, done: Acti
         activity=done.of(stream.name, state.name),
         consumers=inspection.consumers(stream.name, state.name),
         handlers=members[stream.name, state.name],
-        there=all(names is None or state.name in names for names in stands.groups.values()),
-        deletion=stands.deletions.get(state.name),
-        suspects=stands.suspects[state.name],
-        overdue=stands.overdue[state.name],
     )

@@ -36,7 +36,7 @@ def bounds(stream: StreamFacts) -> Iterator[Finding]:
             evidence=f"It has neither MAXLEN nor MAX_AGE, and holds {stream.state.length:,} entries.",
             fix=f"Set MAXLEN or MAX_AGE, and until then:  manage.py streams trim {stream.config.name} --maxlen 10000.",
         )
-    elif stream.state.length and not stream.on_server:
+    elif stream.state.length and not stream.state.group_names:
         yield Finding(
             code=Code.NEVER_TRIMMED,
             subject=stream.config.name,
@@ -48,7 +48,7 @@ def bounds(stream: StreamFacts) -> Iterator[Finding]:
 
 def length(stream: StreamFacts) -> Iterator[Finding]:
     """What a group hasn't finished with stays, however long the stream is."""
-    if stream.config.maxlen is None or not stream.on_server:
+    if stream.config.maxlen is None or not stream.state.group_names:
         return
     most = stream.config.maxlen * len(stream.config.lane_names)
     if stream.state.length > most + max(_SLACK, most // 10):
@@ -66,11 +66,11 @@ def length(stream: StreamFacts) -> Iterator[Finding]:
         )
 
 
-def strangers(stream: StreamFacts) -> Iterator[Finding]:
+def undeclared_groups(stream: StreamFacts) -> Iterator[Finding]:
     """A group that isn't declared is served by another program, or by nobody since it was renamed."""
-    for each in stream.strangers:
+    for each in stream.undeclared_groups:
         label = f"{stream.config.name}:{each.group}"
-        if each.group in stream.on_server:
+        if each.group in stream.state.group_names:
             yield Finding(
                 code=Code.UNDECLARED_GROUP,
                 subject=label,
@@ -149,9 +149,9 @@ def dead_letters(stream: StreamFacts) -> Iterator[Finding]:
 
 def overdue(stream: StreamFacts) -> Iterator[Finding]:
     """What is due is promoted by any worker of the stream, within a second."""
-    late = {f"retries of {each.config.name}": each.overdue for each in stream.groups if each.overdue}
-    if stream.standing.delayed:
-        late["delayed messages"] = stream.standing.delayed
+    late = {f"retries of {each.config.name}": each.state.overdue for each in stream.groups if each.state.overdue}
+    if stream.state.overdue:
+        late["delayed messages"] = stream.state.overdue
     if late:
         told = ", ".join(f"{count:,} {what}" for what, count in late.items())
         yield Finding(
@@ -165,7 +165,7 @@ def overdue(stream: StreamFacts) -> Iterator[Finding]:
 
 def _holding(stream: StreamFacts) -> list[str]:
     declared = [each.config.name for each in stream.groups if each.state.unread != 0 or each.state.pending]
-    there = [each for each in stream.strangers if each.group in stream.on_server]
+    there = [each for each in stream.undeclared_groups if each.group in stream.state.group_names]
     return declared + [each.group for each in there if each.unread != 0 or each.pending]
 
 
@@ -173,4 +173,13 @@ def _unread(each: Books) -> str:
     return "an unknown number" if each.unread is None else f"{each.unread:,}"
 
 
-_CHECKS: Final[tuple[Check, ...]] = (bounds, length, strangers, lanes, vanished, done_by_others, dead_letters, overdue)
+_CHECKS: Final[tuple[Check, ...]] = (
+    bounds,
+    length,
+    undeclared_groups,
+    lanes,
+    vanished,
+    done_by_others,
+    dead_letters,
+    overdue,
+)

@@ -15,10 +15,10 @@ from redis.exceptions import ResponseError
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
-from ..store.observe.statistics import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
+from ..store.observe.minutes import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
+from .grouping import by_server
 from .paging import Problem
-from .rows import moment
-from .servers import by_server
+from .records import moment
 
 __all__ = ["Activities", "Activity", "GroupActivity", "activity"]
 
@@ -123,13 +123,13 @@ def activity(*streams: str, minutes: int = 60) -> Activities:
 
 
 def _of_one_server(streams: Iterable[StreamConfig], asked: range, now: float) -> dict[str, list[GroupActivity]]:
-    places = [(stream, group) for stream in streams for group in stream.groups]
-    commands = [command for stream, group in places for command in minute_commands(stream, group, asked)]
+    targets = [(stream, group) for stream in streams for group in stream.groups]
+    commands = [command for stream, group in targets for command in minute_commands(stream, group, asked)]
     if not commands:
         return {}
-    replies = iter(connections.get(places[0][0].connection).call_many(commands))
+    replies = iter(connections.get(targets[0][0].connection).call_many(commands))
     found: dict[str, list[GroupActivity]] = {}
-    for stream, group in places:
+    for stream, group in targets:
         of_group = GroupActivity(stream.name, group, list(_minutes(asked, replies, now)))
         found.setdefault(stream.name, []).append(of_group)
     return found

@@ -8,7 +8,7 @@ what there is a sign of; see `store/scripts/parts/books.lua`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,13 +16,13 @@ from typing import Final
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..connections import Link
-from ..keys import EntryId
-from ..store.observe.counters import GroupCounters, counters, totals, undeclared_lanes
+from ..store.consume.books import undeclared_lanes
+from ..store.observe.overview import GroupFigures, all_figures, overview_command, overview_of
 from ..store.observe.sources import group_names
-from .rows import moment
-from .servers import by_server
+from ..store.scripts import run
+from .records import moment
 
-__all__ = ["DONE_BY_OTHERS", "Books", "books", "declared_totals", "group_totals", "left_in_lanes", "unread"]
+__all__ = ["DONE_BY_OTHERS", "Books", "books", "group_totals", "left_in_lanes"]
 
 # What others do to a group, by the counter that it is entered under.
 DONE_BY_OTHERS: Final[Mapping[str, str]] = {
@@ -110,7 +110,7 @@ def books(stream: str) -> list[Books]:
     config = conf.stream(stream)
     link = connections.get(config.connection)
     groups = group_names(link, [config])[0]
-    return [_books(stream, group, each) for group, each in zip(groups, counters(link, config, groups), strict=True)]
+    return [_books(stream, each) for each in all_figures(link, config, groups)]
 
 
 def group_totals(stream: str, group: str) -> Mapping[str, int]:
@@ -119,60 +119,33 @@ def group_totals(stream: str, group: str) -> Mapping[str, int]:
     A name that isn't there counts 0. Raises what `books` raises.
     """
     config = conf.stream(stream)
-    (counts,) = totals(connections.get(config.connection), [(config, group)])
-    return counts
-
-
-def declared_totals(streams: Sequence[str]) -> Mapping[tuple[str, str], Mapping[str, int]]:
-    """What became of the messages of each group that some streams declare, by stream and group, as `group_totals`.
-
-    One round trip for each server. Raises what `books` raises.
-    """
-    found: dict[tuple[str, str], Mapping[str, int]] = {}
-    for theirs in by_server(map(conf.stream, streams)):
-        places = [(stream, group) for stream in theirs for group in stream.groups]
-        link = connections.get(theirs[0].connection)
-        for (stream, group), counts in zip(places, totals(link, places), strict=True):
-            found[stream.name, group] = counts
-    return found
+    reply = run(connections.get(config.connection), overview_command(config, [group]))
+    return overview_of(reply).groups[0].totals
 
 
 def left_in_lanes(link: Link, stream: StreamConfig) -> list[tuple[str, str, int]]:
     """What waits in lanes that LANES no longer names, so that nobody reads it: (lane, group, how many at most)."""
     if not undeclared_lanes(link, stream):
         return []
-    groups = group_names(link, [stream])[0]
     found = []
-    for group, counted in zip(groups, counters(link, stream, groups), strict=True):
-        for lane in counted.lanes:
-            if lane.name not in stream.lane_names and lane.there:
+    for group in all_figures(link, stream, group_names(link, [stream])[0]):
+        for name, lane in group.lanes.items():
+            if name not in stream.lane_names and lane.there:
                 # Where the server can't tell what is unread, it may be all that is there.
                 waiting = lane.entries if lane.unread is None else lane.unread + lane.pending
-                found.append((lane.name, group, waiting))
+                found.append((name, group.name, waiting))
     return [each for each in found if each[2]]
 
 
-def _books(stream: str, group: str, counted: GroupCounters) -> Books:
-    unread = [each.unread for each in counted.lanes]
-    ever = {name.replace("-", "_"): count for name, count in counted.totals.items()}
+def _books(stream: str, group: GroupFigures) -> Books:
+    ever = {name.replace("-", "_"): count for name, count in group.totals.items()}
     return Books(
         stream=stream,
-        group=group,
-        published=counted.published,
-        unread=None if None in unread else sum(filter(None, unread)),
-        pending=sum(each.pending for each in counted.lanes),
-        retrying=counted.retrying,
-        paused=None if counted.paused is None else moment(counted.paused),
+        group=group.name,
+        published=group.published,
+        unread=group.unread,
+        pending=group.pending,
+        retrying=group.retrying,
+        paused=None if group.paused is None else moment(group.paused),
         **{name: count for name, count in ever.items() if name in _COUNTED},
     )
-
-
-def unread(length: int, first: str | None, last_generated: str, last_delivered: str, lag: int | None) -> int | None:
-    """How much a group wasn't given yet: what the server says, or what it must be at either end of the stream."""
-    delivered = EntryId.of(last_delivered)
-    if not length or delivered >= EntryId.of(last_generated):
-        return 0
-    if first is not None and EntryId.of(first) > delivered:
-        return length
-    # Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
-    return None if lag is not None and lag > length else lag

@@ -12,8 +12,8 @@ from ..store.consume.consumers import consumers_on
 from ..store.consume.membership import RETURNED
 from ..store.observe.sources import BEGIN, Pending
 from ..store.replies import group_is_gone
-from . import rows
-from .rows import PendingMessage
+from . import records
+from .records import PendingMessage
 
 __all__ = ["ConsumerState", "PendingScan", "consumers", "longest_pending"]
 
@@ -97,8 +97,8 @@ def _pending(link: Link, source: Pending) -> Iterator[PendingMessage]:
     while True:
         page = source.found(link.call(*source.read_command(begin, _AT_ONCE)))
         for each in page:
-            if each.place != last:
-                yield rows.pending(source, each)
+            if each.position != last:
+                yield records.pending(source, each)
         if len(page) < _AT_ONCE:
             return
-        begin = last = page[-1].place
+        begin = last = page[-1].position

@@ -15,7 +15,7 @@ from ..exceptions import StreamsError
 from ..keys import EntryId
 from ..store.observe.contents import MOST_COUNTED, contents
 from .paging import Problem
-from .rows import moment
+from .records import moment
 
 __all__ = ["StreamContents", "stream_contents"]
 

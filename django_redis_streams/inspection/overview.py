@@ -5,7 +5,8 @@ One round trip for each server, at a cost that doesn't depend on how much is the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,19 +15,14 @@ from redis.exceptions import ResponseError
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
-from ..store.observe.overview import (
-    GroupFigures,
-    LaneFigures,
-    SourceFigures,
-    StreamFigures,
-    overview_command,
-    overview_of,
-)
+from ..keys import EntryId
+from ..store.consume.clock import ClockRecord
+from ..store.consume.groups import Deletion
+from ..store.observe.overview import GroupFigures, StreamFigures, overview_command, overview_of
 from ..store.scripts import exchange
-from .books import unread
+from .grouping import by_server
 from .paging import Problem
-from .rows import moment
-from .servers import by_server
+from .records import moment
 
 __all__ = ["GroupState", "Overview", "StreamState", "overview"]
 
@@ -37,8 +33,10 @@ class GroupState:
 
     `unread` wasn't delivered yet, redelivery included; None where the server can't tell, as after deletions.
     `pending` is delivered and not settled. Their oldest are so many seconds old, 0 where there is none; what is
-    redelivered counts from when it was due. `retrying` waits for a later run. `consumers` are those that the server
-    heard of within CLAIM_IDLE. `paused` is since when.
+    redelivered counts from when it was due. `retrying` waits for a later run; `overdue` are those of them whose time
+    came half a minute ago or more. `suspects` may have ended a worker. `consumers` are those that the server heard of
+    within CLAIM_IDLE. `paused` is since when, `deletion` when and by whom it was deleted on purpose. `missing` tells
+    that a stream of its lanes is there and doesn't have it. `totals` is what became of its messages since ever.
     """
 
     name: str
@@ -47,22 +45,32 @@ class GroupState:
     pending: int
     oldest_pending: float
     retrying: int
+    overdue: int
+    suspects: int
     consumers: int
     paused: datetime | None
+    deletion: Deletion | None
+    missing: bool
+    totals: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamState:
-    """One stream: `length` counts the entries of all its lanes, `strangers` the groups that nobody declares.
+    """One stream: `length` counts the entries of all its lanes.
 
-    `delayed` is what is to be published later.
+    `undeclared_groups` is how many groups are there that the settings don't declare, `group_names` has all that are
+    there. `delayed` is what is to be published later; `overdue` are those of it whose time came half a minute ago or
+    more. `clock` is what is known of the server's clock.
     """
 
     name: str
     length: int
     dead_letters: int
-    strangers: int
+    undeclared_groups: int
+    group_names: AbstractSet[str]
     delayed: int
+    overdue: int
+    clock: ClockRecord
     groups: Sequence[GroupState]
 
 
@@ -102,44 +110,39 @@ def _of_one_server(streams: Sequence[StreamConfig]) -> dict[str, StreamState | E
 
 
 def _stream(stream: StreamConfig, figures: StreamFigures) -> StreamState:
+    names = {name for lane in figures.lanes for name in lane.groups or ()}
     return StreamState(
         name=stream.name,
         length=sum(each.length for each in figures.lanes),
         dead_letters=figures.dead_letters,
-        strangers=figures.strangers,
+        undeclared_groups=len(names - {*stream.groups}),
+        group_names=names,
         delayed=figures.delayed,
-        groups=[_group(name, figures, group) for name, group in zip(stream.groups, figures.groups, strict=True)],
+        overdue=figures.overdue,
+        clock=figures.clock,
+        groups=[_group(figures, group) for group in figures.groups],
     )
 
 
-def _group(name: str, stream: StreamFigures, group: GroupFigures) -> GroupState:
-    lanes = list(zip(stream.lanes, group.sources, strict=True))
-    sources = [each for _, pair in lanes for each in pair if each is not None]
-    waiting = [_waiting(lane, *pair) for lane, pair in lanes]
-    # Of a lane that the group isn't on yet, all is unread.
-    unseen = [lane.first for lane, (main, _) in lanes if main is None]
+def _group(stream: StreamFigures, group: GroupFigures) -> GroupState:
+    now = stream.clock.now
     return GroupState(
-        name=name,
-        unread=None if None in waiting else sum(filter(None, waiting)),
-        oldest_unread=_age(stream.now, [*unseen, *(each.oldest_unread for each in sources)]),
-        pending=sum(each.pending for each in sources),
-        oldest_pending=_age(stream.now, (each.oldest_pending for each in sources)),
+        name=group.name,
+        unread=group.unread,
+        oldest_unread=_age(now, group.oldest_unread),
+        pending=group.pending,
+        oldest_pending=_age(now, group.oldest_pending),
         retrying=group.retrying,
+        overdue=group.overdue,
+        suspects=group.suspects,
         consumers=group.consumers,
         paused=None if group.paused is None else moment(group.paused),
+        deletion=group.deletion,
+        missing=any(each.groups is not None and group.name not in each.groups for each in stream.lanes),
+        totals=group.totals,
     )
 
 
-def _waiting(lane: LaneFigures, main: SourceFigures | None, again: SourceFigures | None) -> int | None:
-    # What is settled in redelivery is deleted, so what isn't pending there is unread.
-    redelivered = max(0, again.length - again.pending) if again else 0
-    if main is None:
-        return lane.length + redelivered
-    found = unread(lane.length, lane.first, lane.last_generated, main.last_delivered, main.lag)
-    return None if found is None else found + redelivered
-
-
-def _age(now: int, ids: Iterable[str | None]) -> float:
-    """Seconds since the oldest of these entries was added. An id that somebody made up may lie in the future."""
-    begun = [int(each.partition("-")[0]) for each in ids if each]
-    return max(0.0, (now - min(begun)) / 1000) if begun else 0.0
+def _age(now: int, entry_id: str | None) -> float:
+    """Seconds since an entry was added, 0 for none. An id that somebody made up may lie in the future."""
+    return 0.0 if entry_id is None else max(0.0, (now - EntryId.of(entry_id).milliseconds) / 1000)

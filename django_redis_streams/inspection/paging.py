@@ -1,6 +1,6 @@
 """Pages over several sources at once, merged into one order, with a bounded search.
 
-A cursor is the place of the last row that was looked at. What comes after it is found in logarithmic time,
+A cursor is the position of the last row that was looked at. What comes after it is found in logarithmic time,
 so the last page of a million entries costs as much as the first. What can only be found by reading (a group
 or reason within a dead letter queue, a text) is searched for in a bounded number of entries a page; the page
 says how far it got, and goes on from there.
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from ..store.observe.sources import Found, Place, Source
-from .rows import Row
+from ..store.observe.sources import Found, Position, Source
+from .records import MessageRecord
 
 __all__ = ["Cursor", "Item", "Page", "Problem", "collect"]
 
@@ -26,20 +26,20 @@ MOST_SEARCHED: Final = 10_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_AT_ONCE: Final = 1_000
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=MessageRecord)
 S = TypeVar("S", bound=Source)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """A row's place among all rows of a listing; `str()` of it is for a URL, `Cursor.parse` reads it back."""
+    """A row's position among all rows of a listing; `str()` of it is for a URL, `Cursor.parse` reads it back."""
 
-    place: Place
+    position: Position
     stream: str
     source: str
 
     def __str__(self) -> str:
-        return json.dumps([*self.place, self.stream, self.source], separators=(",", ":"))
+        return json.dumps([*self.position, self.stream, self.source], separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
@@ -51,12 +51,12 @@ class Cursor:
             number = type(first) in (int, float) and type(second) is int and math.isfinite(first)
         except (ValueError, TypeError, OverflowError, RecursionError):
             return None
-        return cls(Place(first, second, token), stream, source) if number else None
+        return cls(Position(first, second, token), stream, source) if number else None
 
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[S]):
-    """Something found in a source, and its place among all."""
+    """Something found in a source, and its position among all."""
 
     cursor: Cursor
     source: S

@@ -12,7 +12,7 @@ from .. import connections
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..store.observe.sources import BEGIN, Found, Place, Source, group_names
+from ..store.observe.sources import BEGIN, Found, Position, Source, group_names
 from ..store.scripts import exchange
 from .paging import Cursor, Item, Problem
 
@@ -58,7 +58,7 @@ class Reading(Generic[S]):
 
     def begin(self, sources: Sequence[S], after: Cursor | None) -> list[Iterator[Item[S]]]:
         """Count the sources of one server and read the first of each, in one round trip."""
-        begin = after.place if after else BEGIN
+        begin = after.position if after else BEGIN
         sizes = [each.size_command() for each in sources]
         first = [each.read_command(begin, self.count) for each in sources]
         streams = [each.stream for each in sources]
@@ -74,17 +74,17 @@ class Reading(Generic[S]):
         asked = self.count
         while True:
             for each in found:
-                cursor = Cursor(each.place, source.stream.name, source.name)
+                cursor = Cursor(each.position, source.stream.name, source.name)
                 if after is None or cursor > after:
                     after = cursor
                     yield Item(cursor, source, each)
             if len(found) < asked:
                 return
-            # Read on with the last one included: it may be gone by then, and others may share its place.
-            place, asked = found[-1].place, 1 + _next_count(found, asked)
-            found = self._more(source, place, asked)
+            # Read on with the last one included: it may be gone by then, and others may share its position.
+            position, asked = found[-1].position, 1 + _next_count(found, asked)
+            found = self._more(source, position, asked)
 
-    def _more(self, source: S, begin: Place, count: int) -> list[Found]:
+    def _more(self, source: S, begin: Position, count: int) -> list[Found]:
         command = source.read_command(begin, count)
         reply = self.ask([source.stream], lambda link: exchange(link, [command])[0])
         return source.found(reply) if reply is not None and self._usable(source, reply) else []

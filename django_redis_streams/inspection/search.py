@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from .rows import DeadLetter, PendingMessage, Row
+from .records import DeadLetter, MessageRecord, PendingMessage
 
 __all__ = ["wanted"]
 
@@ -20,7 +20,7 @@ def wanted(
     type: str | None,  # noqa: A002  the field's own name
     group: str | None = None,
     reason: str | None = None,
-) -> Callable[[Row], bool] | None:
+) -> Callable[[MessageRecord], bool] | None:
     """Tells which rows are wanted; None where all are.
 
     Each word of `text` must stand somewhere in a row: its ids, type, group, handler, reason, error, traceback
@@ -31,7 +31,7 @@ def wanted(
     if not words and type is None and group is None and reason is None:
         return None
 
-    def wants(row: Row) -> bool:
+    def wants(row: MessageRecord) -> bool:
         if type not in (None, row.type) or group not in (None, row.group):
             return False
         if reason is not None and isinstance(row, DeadLetter) and row.reason != reason:
@@ -47,7 +47,7 @@ def _spellings(word: str) -> set[str]:
     return {word, json.dumps(word)[1:-1]}
 
 
-def _text(row: Row) -> str:
+def _text(row: MessageRecord) -> str:
     told = [row.message_id, row.published_id, row.type, row.group, row.handler, row.error, row.traceback]
     if isinstance(row, DeadLetter):
         told += [row.entry_id, row.reason]

@@ -24,8 +24,8 @@ from ..store.observe.sources import (
     places,
 )
 from ..store.scripts import exchange
-from . import rows
-from .rows import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage
+from . import records
+from .records import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage
 
 __all__ = ["find_dead_letters", "find_delayed", "find_pending", "find_retrying"]
 
@@ -38,7 +38,7 @@ def find_dead_letters(stream: str, entry_ids: Sequence[str]) -> list[DeadLetter 
     source = DeadLetters(config)
     wanted = [(source, each) if is_entry_id(each) else None for each in entry_ids]
     found = _find(connections.get(config.connection), wanted)
-    return [rows.dead_letter(source, each) if each else None for each in found]
+    return [records.dead_letter(source, each) if each else None for each in found]
 
 
 def find_retrying(stream: str, tokens: Sequence[tuple[str, str]]) -> list[RetryingMessage | None]:
@@ -49,7 +49,7 @@ def find_retrying(stream: str, tokens: Sequence[tuple[str, str]]) -> list[Retryi
     wanted = [(sources[group], token) if group in sources else None for group, token in tokens]
     found = _find(link, wanted)
     return [
-        rows.retrying(sources[group], each) if each else None for (group, _), each in zip(tokens, found, strict=True)
+        records.retrying(sources[group], each) if each else None for (group, _), each in zip(tokens, found, strict=True)
     ]
 
 
@@ -58,7 +58,7 @@ def find_delayed(stream: str, tokens: Sequence[str]) -> list[DelayedMessage | No
     config = conf.stream(stream)
     source = Delayed(config)
     found = _find(connections.get(config.connection), [(source, each) for each in tokens])
-    return [rows.delayed(source, each) if each else None for each in found]
+    return [records.delayed(source, each) if each else None for each in found]
 
 
 def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[PendingMessage | None]:
@@ -74,7 +74,7 @@ def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[P
     ]
     found = [(each[0], row) if each and row else None for each, row in zip(wanted, _find(link, wanted), strict=True)]
     read = iter(bodies(link, [(source, row.entry_id) for source, row in filter(None, found)]))
-    return [rows.pending(each[0], each[1]._replace(fields=next(read))) if each else None for each in found]
+    return [records.pending(each[0], each[1]._replace(fields=next(read))) if each else None for each in found]
 
 
 def _find(link: Link, wanted: Sequence[tuple[S, str] | None]) -> list[Found | None]:

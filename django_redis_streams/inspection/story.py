@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from ..keys import DEFAULT_LANE
 from ..wire import Fields
-from .rows import DeadLetter, PendingMessage, RetryingMessage, Row
+from .records import DeadLetter, MessageRecord, PendingMessage, RetryingMessage
 
 __all__ = ["Looked", "Standing", "State", "Story"]
 
@@ -80,7 +80,9 @@ class Story:
     @property
     def payload(self) -> str:
         """What was published, as indented JSON; "" where the entry isn't on its stream."""
-        return Row(stream=self.stream, group="", key=self.key, published_id=self.entry_id, fields=self.fields).payload
+        return MessageRecord(
+            stream=self.stream, group="", key=self.key, published_id=self.entry_id, fields=self.fields
+        ).payload
 
     @property
     def type(self) -> str:

@@ -18,9 +18,9 @@ from ..store.observe.contents import length
 from ..store.observe.sources import MAIN, REDELIVERY, Pending, group_names
 from ..wire import Fields
 from ..wire.names import is_uuid
-from .listing import dead_letters, retrying
+from .lists import dead_letters, retrying
 from .paging import Page
-from .rows import DeadLetter, RetryingMessage, Row
+from .records import DeadLetter, MessageRecord, RetryingMessage
 from .single import find_dead_letters, find_delayed, find_pending
 from .story import Looked, Standing, State, Story
 
@@ -42,7 +42,7 @@ class _Published:
     message_id: str = ""
     fields: Fields | None = None
 
-    def is_of(self, row: Row) -> bool:
+    def is_of(self, row: MessageRecord) -> bool:
         """Whether a row is about this message."""
         if self.message_id:
             return row.message_id == self.message_id
@@ -114,15 +114,15 @@ class _Search:
         for key in self._keys:
             if (found := self._at(key, entry_id)).fields is not None:
                 return found
-        (buried,) = find_dead_letters(self._config.name, [entry_id])
-        return self._told_by(buried) if buried is not None and buried.ours else _Published(entry_id=entry_id)
+        (letter,) = find_dead_letters(self._config.name, [entry_id])
+        return self._told_by(letter) if letter is not None and letter.native else _Published(entry_id=entry_id)
 
     def _at(self, key: str, entry_id: str) -> _Published:
         fields = store.body(self._link, key, entry_id)
         identity = wire.message_id(key, entry_id, fields or ())
         return _Published(lane=self._keys[key], key=key, entry_id=entry_id, message_id=identity, fields=fields)
 
-    def _told_by(self, row: Row) -> _Published:
+    def _told_by(self, row: MessageRecord) -> _Published:
         """What a row says of where its message was published, which may be on the stream still."""
         known = _Published(lane=row.lane, key=row.key, entry_id=row.published_id, message_id=row.message_id)
         if row.key not in self._keys or not is_entry_id(row.published_id):
@@ -192,8 +192,8 @@ class _Search:
         searched = 0
         for entry_id, fields in store.onward(self._link, source.key, "-", self._most):
             searched += 1
-            ours = wire.uncarry(fields)
-            if ours is not None and published.message_id == ours[0].id:
+            native = wire.split_metadata(fields)
+            if native is not None and published.message_id == native[0].id:
                 return entry_id
         self._note(source.key, searched)
         return None

@@ -8,7 +8,7 @@ from typing import Final
 __all__ = [
     "CLAIMED", "CONSUMERS", "COUNTERS", "DEAD", "DEAD_LETTERED", "DELAYED", "DURATION", "GAUGES", "HISTOGRAMS", "LAG",
     "LATENCY", "LENGTH", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING", "PROCESSED", "RETRIED", "RETRYING",
-    "SKIPPED", "STRANGERS", "UP", "Metric",
+    "SKIPPED", "UNDECLARED_GROUPS", "UP", "Metric",
 ]  # fmt: skip
 
 _STREAM: Final = ("stream",)
@@ -27,7 +27,7 @@ class Metric:
 UP: Final = Metric("redis_streams_up", "1 where the stream's figures could be read from its server, else 0.", _STREAM)
 LENGTH: Final = Metric("redis_streams_length", "Entries in the stream, all its lanes together.", _STREAM)
 DEAD: Final = Metric("redis_streams_dead_letters", "Dead letters that nobody has replayed or discarded.", _STREAM)
-STRANGERS: Final = Metric(
+UNDECLARED_GROUPS: Final = Metric(
     "redis_streams_undeclared_groups", "Groups on the server that the settings don't declare.", _STREAM
 )
 DELAYED: Final = Metric("redis_streams_delayed", "Messages that are to be published later.", _STREAM)
@@ -47,7 +47,8 @@ CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that the server 
 PAUSED: Final = Metric("redis_streams_paused", "1 while the group is paused, else 0.")
 
 GAUGES: Final = (
-    UP, LENGTH, DEAD, STRANGERS, DELAYED, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING, CONSUMERS, PAUSED,
+    UP, LENGTH, DEAD, UNDECLARED_GROUPS, DELAYED, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING, CONSUMERS,
+    PAUSED,
 )  # fmt: skip
 
 PROCESSED: Final = Metric("redis_streams_processed_total", "Messages that were handled and acknowledged.")

@@ -61,7 +61,7 @@ def _of_stream(stream: StreamState) -> dict[names.Metric, float]:
         names.UP: 1,
         names.LENGTH: stream.length,
         names.DEAD: stream.dead_letters,
-        names.STRANGERS: stream.strangers,
+        names.UNDECLARED_GROUPS: stream.undeclared_groups,
         names.DELAYED: stream.delayed,
     }
 

@@ -16,12 +16,12 @@ from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import GroupInUse, UnknownStream
 from ..store.consume import groups as store
+from ..store.consume.books import lanes_ever
 from ..store.consume.consumers import remove
 from ..store.consume.membership import Membership
 from ..store.consume.ownership import hand_back
 from ..store.consume.promote import waiting_retries
 from ..store.observe.contents import MOST_COUNTED, length, span
-from ..store.observe.counters import undeclared_lanes
 from ..store.observe.sources import Pending, group_names
 from ..store.replies import group_is_gone
 
@@ -119,8 +119,8 @@ def waiting(stream: str, group: str) -> Waiting:
     sources = Pending.of(place.stream, group)
     asked = [each.size_command() for each in sources]
     pending = [_size(each, reply) for each, reply in zip(sources, link.call_many(asked), strict=True)]
-    lengths = [length(link, each.key) for each in sources if each.ours]
-    living = store.delete_group(link, place, _lanes(link, place), "look").consumers
+    lengths = [length(link, each.key) for each in sources if each.redelivered]
+    living = store.delete_group(link, place, lanes_ever(link, place.stream), "look").consumers
     return Waiting(sum(pending), waiting_retries(link, place.keys, group), sum(lengths), living)
 
 
@@ -134,7 +134,7 @@ def delete(stream: str, group: str, *, by: str, force: bool = False) -> bool:
     place, link = _member(stream, group)
     if not force:
         check_undeclared(stream, group)
-    done = store.delete_group(link, place, _lanes(link, place), "force" if force else "safe", by=by)
+    done = store.delete_group(link, place, lanes_ever(link, place.stream), "force" if force else "safe", by=by)
     if not done.done:
         raise in_use(stream, group, done.consumers)
     if done.there:
@@ -201,11 +201,6 @@ def remove_consumer(stream: str, group: str, consumer: str, *, release: bool, by
     if done:
         _log(f"rid of the consumer {consumer!r}", stream, group, by)
     return done
-
-
-def _lanes(link: Link, place: Membership) -> Sequence[str]:
-    """The lanes where the group may be: those that are declared, and those that were."""
-    return [*place.stream.lane_names, *undeclared_lanes(link, place.stream)]
 
 
 def _size(source: Pending, reply: Any) -> int:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from .. import conf, connections
 from ..connections import Link
 from ..store.consume import trim as store
+from ..store.consume.books import watch
 from ..store.observe.contents import MOST_COUNTED, length, span
-from ..store.observe.counters import watch
 from ..store.observe.sources import group_names
 
 __all__ = ["Excess", "drop", "excess", "trim"]
@@ -74,7 +74,7 @@ def drop(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool,
     keys = map(config.keys.lane, config.lane_names)
     removed = sum(store.drop(link, key, maxlen=maxlen, before=before, exact=exact) for key in keys)
     # What is missing since then was lost by this.
-    watch(link, config, groups, lost_by="dropped")
+    watch(link, config, groups, lost="dropped")
     _log(stream, removed, by)
     return removed
 

@@ -19,7 +19,7 @@ from ..keys import is_entry_id
 from ..store.consume.membership import RETURNED
 from ..store.observe.sources import Pending, places
 from ..store.operate import waiting
-from ..store.operate.bulk import Answers, gather
+from ..store.operate.bulk import Answers, run_in_chunks
 
 __all__ = ["discard_delayed", "discard_retries", "publish_delayed", "release"]
 
@@ -36,7 +36,7 @@ def discard_retries(stream: str, group: str, tokens: Sequence[str], *, by: str) 
     config = conf.stream(stream)
     name = conf.any_group(stream, group).name
     link = connections.get(config.connection)
-    answers = gather(
+    answers = run_in_chunks(
         tokens,
         lambda some: some,
         lambda some: waiting.discard_retries(link, config, name, some),
@@ -77,7 +77,7 @@ def release(stream: str, group: str, entries: Sequence[Entry], *, by: str) -> An
     def located(some: Sequence[Entry]) -> list[Entry | StreamsError]:
         return [_located(config, group, *each) for each in some]
 
-    answers = gather(
+    answers = run_in_chunks(
         entries,
         located,
         lambda some: waiting.release(link, config, declared, some),
@@ -101,7 +101,7 @@ def _delayed(
 ) -> Answers[str]:
     config = conf.stream(stream)
     link = connections.get(config.connection)
-    answers = gather(
+    answers = run_in_chunks(
         tokens,
         lambda some: some,
         lambda some: do(link, config, some),

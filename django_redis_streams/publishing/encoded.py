@@ -44,7 +44,7 @@ class Call:
         self.config = config
         self.lane = DEFAULT_LANE if lane is None else _declared(config, lane)
         self._type, self._key, self._headers = type or "", key, headers
-        self._form = wire.Form(
+        self._encoder = wire.EntryEncoder(
             stream=config.name,
             format=config.format,
             max_payload=config.max_payload,
@@ -55,13 +55,13 @@ class Call:
 
     def one(self, payload: Any) -> tuple[Message, Fields]:
         """The message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
-        fields = self._timed(self._form.fields(new_id(), payload))
+        fields = self._timed(self._encoder.fields(new_id(), payload))
         # Without a time, which is its id's: nearly nobody asks for it.
         return self._message(fields, payload, self._headers), fields
 
     def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
         """The entries for some payloads. The errors name the index of the payload."""
-        encode = self._form.fields
+        encode = self._encoder.fields
         for index, (payload, identity) in enumerate(zip(payloads, new_ids(), strict=False)):
             try:
                 fields = self._timed(encode(identity, payload))

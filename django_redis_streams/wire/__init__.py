@@ -4,14 +4,13 @@ Three kinds of entry:
 
 - an *envelope*, written by `publish()` or by anybody who keeps to its few field names;
 - a *foreign* entry: any other fields, from any client; its payload is the fields as text;
-- a *carried* entry, in the redelivery streams and the dead letter queue only: one field `drs` with our
+- a *redelivered* entry, in the redelivery streams and the dead letter queue only: one field `drs` with our
   metadata, then the original fields, verbatim.
 
 Text is UTF-8 with surrogate escapes on this side, so that foreign bytes go back unharmed. Nothing is
 unpickled, and nothing is imported by a name that came in a message.
 """
 
-from .carried import Carried, carry, uncarry
 from .decoding import (
     Origin,
     Undecodable,
@@ -20,28 +19,29 @@ from .decoding import (
     decode_as_foreign,
     decode_entry,
     is_envelope,
-    is_flat_of_ours,
+    is_native_flat,
     message_id,
 )
-from .encoding import Form
+from .encoding import EntryEncoder
 from .names import MOST_FIELDS, Fields
+from .redelivery import RedeliveryMetadata, attach_metadata, split_metadata
 from .showing import shown
 
 __all__ = [
     "MOST_FIELDS",
-    "Carried",
+    "EntryEncoder",
     "Fields",
-    "Form",
     "Origin",
+    "RedeliveryMetadata",
     "Undecodable",
-    "carry",
+    "attach_metadata",
     "decode",
     "decode_all",
     "decode_as_foreign",
     "decode_entry",
     "is_envelope",
-    "is_flat_of_ours",
+    "is_native_flat",
     "message_id",
     "shown",
-    "uncarry",
+    "split_metadata",
 ]

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from ..keys import DEFAULT_LANE, token
 from ..message import NO_HEADERS, Message, filled
-from .carried import Carried
 from .names import ENVELOPE, FLAT_ID, Fields, are_uuids, is_uuid
+from .redelivery import RedeliveryMetadata
 
 __all__ = [
     "Entry",
@@ -23,7 +23,7 @@ __all__ = [
     "decode_as_foreign",
     "decode_entry",
     "is_envelope",
-    "is_flat_of_ours",
+    "is_native_flat",
     "message_id",
 ]
 
@@ -54,12 +54,12 @@ class Origin:
 
 
 class Entry(Protocol):
-    """An entry as it was delivered; `carried` where it came by the redelivery stream."""
+    """An entry as it was delivered; `metadata` where it came by the redelivery stream."""
 
     origin: Origin
     entry_id: str
     fields: Fields
-    carried: Carried | None
+    metadata: RedeliveryMetadata | None
 
     @property
     def published_id(self) -> str:
@@ -125,8 +125,8 @@ def _plain(entries: Sequence[Entry]) -> _Columns | None:
     else:
         return None
     named = id_names.count("id") == count == data_names.count("data")
-    ours = any([each.carried for each in entries])  # noqa: C419  a generator takes three times as long
-    return _Columns(ids, types, payloads) if named and not ours and are_uuids(ids) else None
+    redelivered = any([each.metadata for each in entries])  # noqa: C419  a generator takes three times as long
+    return _Columns(ids, types, payloads) if named and not redelivered and are_uuids(ids) else None
 
 
 def _payloads(texts: Sequence[str]) -> list[Any] | None:
@@ -149,37 +149,39 @@ def _payloads(texts: Sequence[str]) -> list[Any] | None:
 
 def _decoded_or_error(entry: Entry) -> Message | Undecodable:
     try:
-        return decode(entry.origin, entry.published_id, entry.fields, entry.carried)
+        return decode(entry.origin, entry.published_id, entry.fields, entry.metadata)
     except Undecodable as error:
         return error.with_traceback(None)
 
 
 def decode_entry(entry: Entry) -> Message:
     """The message of an entry as it was delivered. Raises `Undecodable`."""
-    return decode(entry.origin, entry.published_id, entry.fields, entry.carried)
+    return decode(entry.origin, entry.published_id, entry.fields, entry.metadata)
 
 
-def decode(origin: Origin, entry_id: str, fields: Fields, carried: Carried | None = None) -> Message:
-    """The message that an entry holds; `carried` where it came by the redelivery stream.
+def decode(origin: Origin, entry_id: str, fields: Fields, metadata: RedeliveryMetadata | None = None) -> Message:
+    """The message that an entry holds; `metadata` where it came by the redelivery stream.
 
     `fields` are the original ones, `entry_id` the id they were published with. Raises `Undecodable`.
     """
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     envelope = _is_envelope(fields, values)
-    identity = carried.id if carried else (envelope and values.get("id")) or _other_id(origin.key, entry_id, fields)
+    identity = metadata.id if metadata else (envelope and values.get("id")) or _other_id(origin.key, entry_id, fields)
     opened = _opened(values) if envelope else None
-    return _delivered(origin, identity, entry_id, carried, opened or _foreign(fields, values))
+    return _delivered(origin, identity, entry_id, metadata, opened or _foreign(fields, values))
 
 
-def decode_as_foreign(origin: Origin, entry_id: str, fields: Fields, carried: Carried | None = None) -> Message:
+def decode_as_foreign(
+    origin: Origin, entry_id: str, fields: Fields, metadata: RedeliveryMetadata | None = None
+) -> Message:
     """The message that an entry holds where its fields are taken as they are; for what `decode` can't decode."""
-    identity = carried.id if carried else message_id(origin.key, entry_id, fields)
+    identity = metadata.id if metadata else message_id(origin.key, entry_id, fields)
     values = dict(zip(fields[::2], fields[1::2], strict=True))
-    return _delivered(origin, identity, entry_id, carried, _foreign(fields, values))
+    return _delivered(origin, identity, entry_id, metadata, _foreign(fields, values))
 
 
 def _delivered(
-    origin: Origin, identity: str, entry_id: str, carried: Carried | None, opened: Mapping[str, Any]
+    origin: Origin, identity: str, entry_id: str, metadata: RedeliveryMetadata | None, opened: Mapping[str, Any]
 ) -> Message:
     return Message(
         id=identity,
@@ -187,7 +189,7 @@ def _delivered(
         group=origin.group,
         lane=origin.lane,
         entry_id=entry_id,
-        attempt=carried.attempt + 1 if carried else 1,
+        attempt=metadata.attempt + 1 if metadata else 1,
         **opened,
     )
 
@@ -207,13 +209,13 @@ def is_envelope(fields: Fields) -> bool:
     return _is_envelope(fields, dict(zip(fields[::2], fields[1::2], strict=True)))
 
 
-def is_flat_of_ours(fields: Fields) -> bool:
+def is_native_flat(fields: Fields) -> bool:
     """Whether an entry was published in the format `flat`."""
     return len(fields) > 1 and fields[0] == FLAT_ID and is_uuid(fields[1])
 
 
 def _other_id(key: str, entry_id: str, fields: Fields) -> str:
-    return fields[1] if is_flat_of_ours(fields) else token(key, entry_id)
+    return fields[1] if is_native_flat(fields) else token(key, entry_id)
 
 
 def _is_envelope(fields: Fields, values: Mapping[str, str]) -> bool:
@@ -244,8 +246,8 @@ def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _foreign(fields: Fields, values: Mapping[str, str]) -> dict[str, Any]:
     """What an entry holds that isn't an envelope: its fields as text."""
-    ours = is_flat_of_ours(fields)
-    payload = {_text(name): _text(value) for name, value in values.items() if not (ours and name == FLAT_ID)}
+    native = is_native_flat(fields)
+    payload = {_text(name): _text(value) for name, value in values.items() if not (native and name == FLAT_ID)}
     return {"type": _text(values.get("type", "")), "payload": payload}
 
 

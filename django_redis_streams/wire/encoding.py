@@ -19,7 +19,7 @@ from .faults import Fault, alike, first_fault, merged_keys
 from .names import FLAT_ID
 from .showing import shown
 
-__all__ = ["Form"]
+__all__ = ["EntryEncoder"]
 
 # What the encoder writes for a key that isn't text. Only beside such a one can another key be written alike, and a
 # search of what was written costs far less than a look at every key of a payload. The quotes that begin and end it
@@ -42,7 +42,7 @@ class _Encoder(DjangoJSONEncoder):
 _encoder: Final = _Encoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-class Form:
+class EntryEncoder:
     """What the entries of one call have in common: format, type, key and headers, checked and encoded once.
 
     Raises `InvalidMessage` for what the format can't hold.

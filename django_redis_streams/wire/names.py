@@ -15,7 +15,7 @@ Fields = Sequence[str]
 
 ENVELOPE: Final = frozenset({"id", "type", "data", "time", "key", "headers"})
 FLAT_ID: Final = "drs-id"
-CARRIED: Final = "drs"
+METADATA: Final = "drs"
 FOLDED: Final = "drs-folded"
 # Names and values together: what the server's scripts move as they are. A script can hand about 8,000 values to one
 # command (LUAI_MAXCSTACK, alike on all servers); an entry of ours that has more travels folded into one field.

@@ -231,7 +231,7 @@ def test_times_are_in_the_readers_zone(keys: dict[str, str], browser: Client, se
     for zone, name in (("Asia/Tokyo", "JST"), ("UTC", "UTC")):
         with timezone.override(zone):
             (title,) = re.findall(r'<time [^>]*title="([^"]*)"', site.text(browser.get(site.url("deadletter"))))
-            moment = timezone.localtime(inspection.dead_letters().rows[0].buried)
+            moment = timezone.localtime(inspection.dead_letters().rows[0].dead_lettered_at)
         assert title.endswith(name)
         assert f"{moment:%H:%M:%S}" in title
     settings.USE_TZ = False

@@ -9,7 +9,7 @@ from django.test import Client
 
 from django_redis_streams import connections, inspection
 from django_redis_streams.operations import dead_letters
-from django_redis_streams.wire import Carried, carry
+from django_redis_streams.wire import RedeliveryMetadata, attach_metadata
 from tests.support import states
 
 from . import site
@@ -103,7 +103,7 @@ def test_any_metadata_is_shown_escaped(raw: Any, browser: Client, field: str) ->
     """What somebody else wrote into the dead letter queue, too."""
     nasty = "<script>alert(1)</script>\x00\x1b\u202e\ud800\u2029"
     known: Any = {"id": "m", "source": "orders", "entry": "1-0", "replays": 1, field: nasty}
-    fields = carry(Carried(**known), ["a", "1"])
+    fields = attach_metadata(RedeliveryMetadata(**known), ["a", "1"])
     raw.xadd("{orders}:dlq", dict(zip(fields[::2], fields[1::2], strict=True)))
     for html in (newest(browser), site.text(browser.get(site.url("deadletter")))):
         assert "<script>alert" not in html
@@ -179,7 +179,7 @@ def test_a_history_needs_no_server(keys: dict[str, str], browser: Client, stream
 )
 def test_a_dead_letter_that_cannot_go_back_says_why(raw: Any, browser: Client, field: str, shown: str) -> None:
     """Instead of a button that wouldn't work."""
-    fields = carry(Carried(id="m", source="orders", entry="1-0", group=field), ["a", "1"])
+    fields = attach_metadata(RedeliveryMetadata(id="m", source="orders", entry="1-0", group=field), ["a", "1"])
     raw.xadd("{orders}:dlq", dict(zip(fields[::2], fields[1::2], strict=True)))
     html = newest(browser)
     assert shown in html

@@ -14,7 +14,7 @@ from django_redis_streams import connections, inspection
 from django_redis_streams.admin import message_actions
 from django_redis_streams.admin.kinds import DEAD_LETTERS
 from django_redis_streams.admin.listing import Listing
-from django_redis_streams.wire import uncarry
+from django_redis_streams.wire import split_metadata
 from tests.support import states
 from tests.support.proxies import Proxy
 
@@ -67,7 +67,7 @@ def test_a_replay_remembers_who_did_it(keys: dict[str, str], browser: Client) ->
     """On the server, too: the message says by whom."""
     site.post(browser, site.url("deadletter"), action="replay", **{site.SELECTED: keys["deadletter"]}, confirmed="yes")
     ((_, fields),) = connections.get().call("XRANGE", "{orders}:redelivery:billing", "-", "+")
-    carried = uncarry(fields)
+    carried = split_metadata(fields)
     assert carried is not None
     assert carried[0].replayed_by == "root"
 

@@ -15,7 +15,7 @@ from django_redis_streams import conf, connections, inspection, publish
 from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.store.consume.clock import ClockRecord, clock_record, server_time
+from django_redis_streams.store.consume.clock import ClockRecord, server_time
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.limits import limit_keys
 from django_redis_streams.store.consume.membership import Membership
@@ -320,6 +320,7 @@ def test_what_others_write_into_the_record_of_the_clock_stops_nobody(raw: Raw, l
     step = promote(link, conf.stream("orders"), [], "me")
     assert step is not None
     assert (step.moved, step.behind) == (1, 0)
-    record = clock_record(link, conf.stream("orders").keys, ["default"])
+    (state,) = inspection.overview("orders").streams
+    record = state.clock
     assert record == ClockRecord(record.now, seen=record.seen, newest=record.newest)
     assert record.seen > 0

@@ -29,8 +29,8 @@ AGAIN: dict[str, set[str]] = {
     "after:ack": set(),
     "before:retry": {"ok", "fail-once", "reject"},
     "after:retry": set(),
-    "before:bury": {"ok", "fail-once", "reject"},
-    "after:bury": set(),
+    "before:dead_letter": {"ok", "fail-once", "reject"},
+    "after:dead_letter": set(),
     "before:promote": set(),
     # Its consumer may have begun what was promoted before the process is gone.
     "after:promote": {"fail-once"},
@@ -43,7 +43,7 @@ AGAIN: dict[str, set[str]] = {
 }
 
 
-OFTEN = ("read", "handled", "after:ack", "before:bury", "after:promote")
+OFTEN = ("read", "handled", "after:ack", "before:dead_letter", "after:promote")
 
 
 @pytest.mark.parametrize("step", row(AGAIN, often=OFTEN))

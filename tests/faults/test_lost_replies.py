@@ -52,7 +52,7 @@ def publish(raw: Raw) -> list[str]:
     return [f"orders/{each}" for each in pipeline.execute()]
 
 
-@pytest.mark.parametrize("name", ["XREADGROUP", "ack", "retry", "bury", "promote", "make_group"])
+@pytest.mark.parametrize("name", ["XREADGROUP", "ack", "retry", "dead_letter", "promote", "make_group"])
 def test_a_lost_reply_loses_nothing_and_doubles_nothing(
     raw: Raw, streams: Callable[..., None], proxy: Proxy, runs: Counter[str], name: str
 ) -> None:

@@ -29,8 +29,8 @@ def add_selection(parser: CommandParser, *, scan: int | None) -> None:
     parser.add_argument("--error", default="", metavar="TEXT", help="With this text in the error or traceback.")
     parser.add_argument("--search", default="", metavar="WORDS", help="With each of these words anywhere.")
     age: dict[str, Any] = {"type": seconds, "default": None, "metavar": "AGE"}
-    parser.add_argument("--older-than", **age, help="Buried longer ago: 90s, 5m, 1h.")
-    parser.add_argument("--newer-than", **age, help="Buried since then: 90s, 5m, 1h.")
+    parser.add_argument("--older-than", **age, help="Dead-lettered longer ago: 90s, 5m, 1h.")
+    parser.add_argument("--newer-than", **age, help="Dead-lettered since then: 90s, 5m, 1h.")
     looked = parser.add_mutually_exclusive_group()
     said = f"{scan:,}" if scan else "all"
     looked.add_argument(

@@ -108,7 +108,7 @@ def _dry_run(look: Search, rows: Iterable[DeadLetter], verb: str, *, as_json: bo
     ready = refused = 0
     for row in rows:
         config = conf.stream(row.stream)
-        why = dead_letters.why_not_replayable(config, row.group, ours=row.ours) if verb == "replayed" else None
+        why = dead_letters.why_not_replayable(config, row.group, native=row.native) if verb == "replayed" else None
         ready, refused = ready + (not why), refused + bool(why)
         if not as_json:
             yield f"{row.stream} {row.entry_id} {visible(row.message_id)}{f': {why}' if why else ''}"

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from django.core.management.base import CommandParser
 
-from ...inspection import Page, Row, visible
+from ...inspection import MessageRecord, Page, visible
 from ...store.operate.bulk import Answers
 from ..arguments import count
 from ..subcommands import Result
@@ -17,7 +17,7 @@ __all__ = ["add_search", "answered", "listed"]
 
 _LIMIT: Final = 50
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=MessageRecord)
 
 
 def add_search(parser: CommandParser) -> None:

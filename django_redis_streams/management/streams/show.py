@@ -79,7 +79,11 @@ def _known(standing: Standing) -> Mapping[str, Any]:
         case RetryingMessage():
             as_json |= {"due": _iso(row.due), "token": visible(row.token)}
         case DeadLetter():
-            as_json |= {"dead_letter": row.entry_id, "buried": _iso(row.buried), "reason": visible(row.reason)}
+            as_json |= {
+                "dead_letter": row.entry_id,
+                "dead_lettered_at": _iso(row.dead_lettered_at),
+                "reason": visible(row.reason),
+            }
     return as_json
 
 

@@ -23,7 +23,6 @@ _GROUP: Final = (
 )  # fmt: skip
 _HOUR: Final = 60
 # By stream and group.
-Totals = Mapping[tuple[str, str], Mapping[str, int]]
 # Seconds from one look to the next.
 _EACH: Final = 2.0
 
@@ -50,8 +49,7 @@ def _seen(options: Mapping[str, Any]) -> Result:
     done = inspection.activity(*names, minutes=_HOUR)
     contents = {each.name: each for each in held}
     states = [each for each in seen.streams if each.name in contents]
-    ever = inspection.declared_totals([each.name for each in states])
-    found = [_as_json(each, contents[each.name], done, ever) for each in states]
+    found = [_as_json(each, contents[each.name], done) for each in states]
     failed = {each.stream: str(each.error) for each in (*seen.problems, *problems, *done.problems)}
     return Result(
         as_json={"streams": found, "problems": failed},
@@ -60,7 +58,7 @@ def _seen(options: Mapping[str, Any]) -> Result:
     )
 
 
-def _as_json(state: StreamState, held: StreamContents, done: Activities, ever: Totals) -> Mapping[str, Any]:
+def _as_json(state: StreamState, held: StreamContents, done: Activities) -> Mapping[str, Any]:
     now = datetime.now(UTC)
     return {
         "stream": state.name,
@@ -73,13 +71,14 @@ def _as_json(state: StreamState, held: StreamContents, done: Activities, ever: T
         "rate": held.rate,
         "delayed": state.delayed,
         "dead_letters": state.dead_letters,
-        "undeclared_groups": state.strangers,
-        "groups": [_group(each, done.of(state.name, each.name), ever[state.name, each.name]) for each in state.groups],
+        "undeclared_groups": state.undeclared_groups,
+        "groups": [_group(each, done.of(state.name, each.name)) for each in state.groups],
     }
 
 
-def _group(group: GroupState, activity: GroupActivity | None, ever: Mapping[str, int]) -> Mapping[str, Any]:
+def _group(group: GroupState, activity: GroupActivity | None) -> Mapping[str, Any]:
     hour = activity.last(_HOUR) if activity else None
+    ever = group.totals
     gone = ever.get("replayed", 0) + ever.get("discarded-dead-letters", 0)
     return {
         "group": group.name,

@@ -15,8 +15,8 @@ from ...conf import StreamConfig
 from ...exceptions import NotReplayable, StreamsError
 from ...keys import DEFAULT_LANE
 from ...store.operate import dead_letters
-from ...store.operate.bulk import Answers, gather
-from ...wire import Carried, Fields
+from ...store.operate.bulk import Answers, run_in_chunks
+from ...wire import Fields, RedeliveryMetadata
 from .editing import with_payload
 
 __all__ = ["discard", "replay", "replay_edited", "why_not_replayable"]
@@ -33,7 +33,7 @@ def replay(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
     """
     config = conf.stream(stream)
     link = connections.get(config.connection)
-    answers = gather(
+    answers = run_in_chunks(
         entry_ids,
         lambda some: [
             _replayed(config, entry_id, fields, by)
@@ -58,7 +58,7 @@ def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str) -> Answe
         (fields,) = dead_letters.read(link, config, some)
         return [_edited(config, entry_id, fields, payload, by)]
 
-    answers = gather(
+    answers = run_in_chunks(
         [entry_id], prepared, lambda letters: dead_letters.replay(link, config, letters), gone=_gone()
     )  # fmt: skip
     _log("edited and replayed", stream, answers, by)
@@ -69,7 +69,7 @@ def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
     """Delete dead letters for good; they are counted for their groups. Raises what `replay` raises."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
-    answers = gather(
+    answers = run_in_chunks(
         entry_ids,
         lambda some: [
             (entry_id, _counted_for(fields)) if fields is not None else StreamsError(_gone())
@@ -82,9 +82,9 @@ def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
     return answers
 
 
-def why_not_replayable(stream: StreamConfig, group: str, *, ours: bool) -> NotReplayable | None:
+def why_not_replayable(stream: StreamConfig, group: str, *, native: bool) -> NotReplayable | None:
     """Why a dead letter can't go back, None where it can."""
-    if not ours:
+    if not native:
         return NotReplayable(_("It was not written by this package: which group it failed in can't be told."))
     if group not in stream.groups:
         return NotReplayable(
@@ -108,36 +108,36 @@ def _edited(
     found = _replayable(stream, fields)
     if isinstance(found, StreamsError):
         return found
-    carried, published = found
-    told = replace(carried, edited_by=by, original=carried.original or json.dumps(list(published)))
+    metadata, published = found
+    told = replace(metadata, edited_by=by, original=metadata.original or json.dumps(list(published)))
     return _letter(stream, entry_id, told, by, with_payload(stream, published, payload))
 
 
-def _replayable(stream: StreamConfig, fields: Fields | None) -> tuple[Carried, Fields] | StreamsError:
+def _replayable(stream: StreamConfig, fields: Fields | None) -> tuple[RedeliveryMetadata, Fields] | StreamsError:
     if fields is None:
         return StreamsError(_gone())
-    ours = wire.uncarry(fields)
-    why = why_not_replayable(stream, ours[0].group if ours else "", ours=ours is not None)
-    return why or ours or NotReplayable()
+    found = wire.split_metadata(fields)
+    why = why_not_replayable(stream, found[0].group if found else "", native=found is not None)
+    return why or found or NotReplayable()
 
 
 def _letter(
-    stream: StreamConfig, entry_id: str, carried: Carried, by: str, fields: Fields = ()
+    stream: StreamConfig, entry_id: str, metadata: RedeliveryMetadata, by: str, fields: Fields = ()
 ) -> dead_letters.Replayed:
     """Return the dead letter's id, group, lane and new metadata, and its fields where they are new.
 
     Where its lane isn't declared any more, nobody reads that: then it is the default one.
     """
-    new = replace(carried, attempt=0, reason="", replays=carried.replays + 1, replayed_by=by)
-    lane = carried.lane if carried.lane in stream.lane_names else DEFAULT_LANE
-    _, metadata, *rest = wire.carry(new, fields)
-    return entry_id, carried.group, lane, metadata, rest
+    new = replace(metadata, attempt=0, reason="", replays=metadata.replays + 1, replayed_by=by)
+    lane = metadata.lane if metadata.lane in stream.lane_names else DEFAULT_LANE
+    _, as_json, *rest = wire.attach_metadata(new, fields)
+    return entry_id, metadata.group, lane, as_json, rest
 
 
 def _counted_for(fields: Fields) -> str:
     """The group that a dead letter counts for; "" where its name can't be one."""
-    ours = wire.uncarry(fields)
-    group = ours[0].group if ours else ""
+    found = wire.split_metadata(fields)
+    group = found[0].group if found else ""
     return "" if any(character in group for character in "{}:") else group
 
 

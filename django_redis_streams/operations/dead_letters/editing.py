@@ -19,14 +19,14 @@ def with_payload(stream: StreamConfig, fields: Fields, payload: Any) -> Fields:
     """
     identity = "0" * 36
     if wire.is_envelope(fields):
-        form = wire.Form(stream=stream.name, max_payload=stream.max_payload)
-        data = form.fields(identity, payload)[-1]
+        encoder = wire.EntryEncoder(stream=stream.name, max_payload=stream.max_payload)
+        data = encoder.fields(identity, payload)[-1]
         names = fields[::2]
         return [
             text
             for name, value in zip(names, fields[1::2], strict=True)
             for text in (name, data if name == "data" else value)
         ]
-    form = wire.Form(stream=stream.name, format="flat", max_payload=stream.max_payload)
-    kept = fields[:2] if wire.is_flat_of_ours(fields) else ()
-    return [*kept, *form.fields(identity, payload)[2:]]
+    encoder = wire.EntryEncoder(stream=stream.name, format="flat", max_payload=stream.max_payload)
+    kept = fields[:2] if wire.is_native_flat(fields) else ()
+    return [*kept, *encoder.fields(identity, payload)[2:]]

@@ -2,5 +2,5 @@
 
 `ownership` renews, claims and hands back; `suspects` are for the quarantine; `groups` are made, recorded and paused;
 `promote` moves what is due, by the server's `clock`; `trim` shortens a stream; `limits` bound what a group runs;
-`drained` tells whether anything is left to do.
+`drained` tells whether anything is left to do; `books` enters what others did to a group.
 """

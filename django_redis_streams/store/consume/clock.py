@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from ...connections import Link
 from ...keys import StreamKeys
-from ..replies import pairs
 from ..scripts import run, script
 
-__all__ = ["TOLERATED_MS", "ClockRecord", "clock_record", "note_jump", "server_time", "shorten"]
+__all__ = ["TOLERATED_MS", "ClockRecord", "note_jump", "server_time", "shorten"]
 
 # Less than this is no jump: neither the latest time seen nor the time a reply takes is known more exactly.
 TOLERATED_MS = 1_000
@@ -63,26 +62,3 @@ def note_jump(link: Link, keys: StreamKeys, by_ms: int, *, shortened_since: int 
     """
     began = "" if shortened_since is None else shortened_since
     return bool(run(link, script("note_jump")([keys.main, keys.clock], by_ms, began)))
-
-
-def clock_record(link: Link, keys: StreamKeys, lanes: Sequence[str]) -> ClockRecord:
-    """What is known of it. Raises the server's error."""
-    now, kept = server_time(link), pairs(link.call("HGETALL", keys.clock))
-    infos = link.call_many([["XINFO", "STREAM", keys.lane(lane)] for lane in lanes])
-    newest = [str(pairs(each)["last-generated-id"]) for each in infos if not isinstance(each, Exception)]
-    seen, jump, jumped = (_number(kept.get(name)) for name in ("seen", "jump", "jumped"))
-    return ClockRecord(
-        now,
-        seen,
-        jump,
-        jumped,
-        newest=max((int(each.partition("-")[0]) for each in newest), default=0),
-    )
-
-
-def _number(text: object) -> int:
-    """A number that a script has written; 0 for anything else: any client can write there."""
-    try:
-        return int(str(text))
-    except ValueError:
-        return 0

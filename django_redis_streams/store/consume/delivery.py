@@ -9,7 +9,7 @@ from typing import Any
 from ...keys import token
 from ...message import Message
 from ...outcomes import Outcome
-from ...wire import Carried, Fields, Origin, message_id, uncarry
+from ...wire import Fields, Origin, RedeliveryMetadata, message_id, split_metadata
 
 __all__ = ["Delivery", "Run", "deliveries"]
 
@@ -30,19 +30,19 @@ class Run:
 class Delivery:
     """One entry in a consumer's hand, as `deliveries` makes it.
 
-    `key` and `entry_id` say where it is pending; `fields` are the original ones; `carried` is set where it
-    came by the redelivery stream, which is ours: there an entry is deleted when it is settled. `since` is when
+    `key` and `entry_id` say where it is pending; `fields` are the original ones; `metadata` is set where it
+    came by the redelivery stream, where an entry is deleted when it is settled. `since` is when
     it was last known to be pending for this consumer, on the monotonic clock; `outcome`, what its run has come to;
     `run`, what that was like, where somebody wants to hear of it.
     """
 
-    __slots__ = "carried", "entry_id", "fields", "key", "origin", "outcome", "run", "since"
+    __slots__ = "entry_id", "fields", "key", "metadata", "origin", "outcome", "run", "since"
 
     origin: Origin
     key: str
     entry_id: str
     fields: Fields
-    carried: Carried | None
+    metadata: RedeliveryMetadata | None
     since: float
     outcome: Outcome | None
     run: Run | None
@@ -53,26 +53,26 @@ class Delivery:
         return token(self.key, self.entry_id)
 
     @property
-    def ours(self) -> bool:
+    def redelivered(self) -> bool:
         """Whether the entry is in a redelivery stream rather than in the main one."""
         return self.key != self.origin.key
 
     @property
     def published_id(self) -> str:
         """The id of the entry that was published."""
-        return self.carried.entry if self.carried else self.entry_id
+        return self.metadata.entry if self.metadata else self.entry_id
 
     @property
     def attempt(self) -> int:
         """The number of this run; the first is 1."""
-        return self.carried.attempt + 1 if self.carried else 1
+        return self.metadata.attempt + 1 if self.metadata else 1
 
-    def history(self) -> Carried:
+    def history(self) -> RedeliveryMetadata:
         """What is known of the message so far."""
-        if self.carried:
-            return self.carried
+        if self.metadata:
+            return self.metadata
         values = dict(zip(self.fields[::2], self.fields[1::2], strict=True))
-        return Carried(
+        return RedeliveryMetadata(
             id=message_id(self.origin.key, self.entry_id, self.fields),
             source=self.key,
             entry=self.entry_id,
@@ -93,11 +93,11 @@ def deliveries(origin: Origin, key: str, entries: Entries) -> list[Delivery]:
         delivery.key = key
         delivery.entry_id = entry_id
         delivery.fields = fields
-        delivery.carried = None
+        delivery.metadata = None
         delivery.since = 0.0
         delivery.outcome = None
         delivery.run = None
-        if redelivered and (found := uncarry(fields)):
-            delivery.carried, delivery.fields = found
+        if redelivered and (found := split_metadata(fields)):
+            delivery.metadata, delivery.fields = found
         made.append(delivery)
     return made

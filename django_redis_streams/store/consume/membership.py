@@ -59,7 +59,7 @@ class Membership:
         """The keys of the streams it reads, in the order of reading."""
         return tuple(self.origins)
 
-    def is_ours(self, key: str) -> bool:
+    def is_redelivery(self, key: str) -> bool:
         """Whether a stream that it reads is a redelivery stream, where nobody else reads."""
         return self.origins[key].key != key
 

@@ -34,17 +34,18 @@ _NO_KEY = -2
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """One step: how many were `moved`, and how many had no body (`vanished`); whether `more` are due, and what failed.
+    """What one step of the promoter did.
 
-    How many can't be moved by anybody and became dead letters (`buried`). By how many ms the server's clock, which says
-    `now`, is `behind` what it said before.
+    `moved` is how many messages it moved, `vanished` how many had no body, and `dead_lettered` how many nobody can
+    move. `more` says whether more are due. `problems` are what the server refused. The server's clock shows `now`, and
+    is so many ms `behind` what it showed before.
     """
 
     moved: int
     vanished: int
     more: bool
     problems: Sequence[str]
-    buried: int = 0
+    dead_lettered: int = 0
     now: int = 0
     behind: int = 0
 
@@ -93,8 +94,8 @@ def promote(
     )
     if reply[0] < 0:
         return None
-    moved, vanished, buried, more, now, behind, *problems = reply
-    return Promotion(moved, vanished, bool(more), problems, buried, now, behind)
+    moved, vanished, dead_lettered, more, now, behind, *problems = reply
+    return Promotion(moved, vanished, bool(more), problems, dead_lettered, now, behind)
 
 
 def waiting_retries(link: Link, keys: StreamKeys, group: str) -> int:

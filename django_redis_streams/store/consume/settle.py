@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ...outcomes import Ack, DeadLetter, Outcome, RetryLater
-from ...wire import Carried, carry
+from ...wire import RedeliveryMetadata, attach_metadata
 from ..scripts import Command, script
 from .delivery import Delivery
 from .limits import slots_key
@@ -64,28 +64,28 @@ def _ack(membership: Membership, key: str, total: str, ids: list[str]) -> Comman
     group = membership.group.name
     return script("ack")(
         [key, membership.keys.totals(group), membership.keys.suspects(group), *slots_key(membership)],
-        group, _ours(membership, key), total, " ".join(ids),
+        group, _delete_entry(membership, key), total, " ".join(ids),
     )  # fmt: skip
 
 
 def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryLater | DeadLetter) -> Command:
     keys, group = membership.keys, membership.group.name
     names = [delivery.key, keys.totals(group)]
-    place = [group, membership.consumer, delivery.entry_id, _ours(membership, delivery.key)]
-    fields = carry(_failed(delivery.history(), outcome), delivery.fields)
+    place = [group, membership.consumer, delivery.entry_id, _delete_entry(membership, delivery.key)]
+    fields = attach_metadata(_failed(delivery.history(), outcome), delivery.fields)
     if isinstance(outcome, DeadLetter):
-        return script("bury")([*names, keys.dlq, keys.suspects(group), *slots_key(membership)], *place, *fields)
+        return script("dead_letter")([*names, keys.dlq, keys.suspects(group), *slots_key(membership)], *place, *fields)
     return script("retry")(
         [*names, keys.retry(group), keys.retry_entries(group), keys.suspects(group), *slots_key(membership)],
         *place, delivery.token, round(outcome.delay * 1000), delivery.origin.lane, *fields,
     )  # fmt: skip
 
 
-def _ours(membership: Membership, key: str) -> str:
-    return "1" if membership.is_ours(key) else "0"
+def _delete_entry(membership: Membership, key: str) -> str:
+    return "1" if membership.is_redelivery(key) else "0"
 
 
-def _failed(history: Carried, outcome: RetryLater | DeadLetter) -> Carried:
+def _failed(history: RedeliveryMetadata, outcome: RetryLater | DeadLetter) -> RedeliveryMetadata:
     now = time.time_ns() // 1_000_000
     counted = isinstance(outcome, DeadLetter) or outcome.counted
     unavailable = isinstance(outcome, RetryLater) and outcome.unavailable

@@ -1,81 +1,157 @@
-"""The figures of a stream and its declared groups, by one script: its time doesn't depend on how much there is."""
+"""How a stream and its groups are doing, by one script: its time doesn't depend on how much there is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from ...conf import StreamConfig
-from ...keys import paused_field
-from ..consume.groups import paused_since
-from ..scripts import Command, script
+from ...connections import Link
+from ...keys import deleted_field, paused_field
+from ..consume.books import lanes_ever, lost_by
+from ..consume.clock import ClockRecord
+from ..consume.groups import Deletion, deletion, paused_since
+from ..replies import pairs
+from ..scripts import Command, exchange, script
 
-__all__ = ["GroupFigures", "LaneFigures", "SourceFigures", "StreamFigures", "overview_command", "overview_of"]
+__all__ = [
+    "OVERDUE", "GroupFigures", "GroupLaneFigures", "LaneFigures", "StreamFigures", "all_figures", "overview_command",
+    "overview_of",
+]  # fmt: skip
+
+# In seconds: a promoter moves what is due within a second, a further one takes over within some more.
+OVERDUE: Final = 30
+# So many groups in one script keep it short.
+_GROUPS_AT_ONCE: Final = 20
 
 
 class LaneFigures(NamedTuple):
-    """One lane's stream. `first` is None where it is empty."""
+    """One lane's stream. `groups` are the names of those that are on it, None where there is no such stream."""
 
+    name: str
     length: int
     last_generated: str
-    first: str | None
+    groups: Sequence[str] | None
 
 
-class SourceFigures(NamedTuple):
-    """A group on one stream that it reads. Ids are None where there is no such entry, `lag` where it isn't known."""
+class GroupLaneFigures(NamedTuple):
+    """A group on one lane, its redelivery included.
 
-    length: int
+    `there` is whether the group is on the lane's stream, `entries` how many there are. `unread` is None where the
+    server can't tell.
+    """
+
+    there: bool
+    entries: int
+    unread: int | None
     pending: int
-    last_delivered: str
-    lag: int | None
-    oldest_unread: str | None
-    oldest_pending: str | None
 
 
 class GroupFigures(NamedTuple):
-    """One group: of each lane the lane's own source and that of redelivery, None where the group isn't there.
+    """One group.
 
-    `paused` is since when, in ms since 1970. `consumers` are those that were seen within CLAIM_IDLE.
+    `published` is how many messages were published to it, None where that can't be told or wasn't asked. `retrying`
+    are the retries that wait, `overdue` those of them that should have been run for a while, `suspects` the entries
+    that may have ended a worker. `paused` is since when, in ms since 1970. `consumers` are those that were seen within
+    CLAIM_IDLE. The ids of the oldest entries are None where there is none. `totals` is what became of its messages
+    since ever; `lanes` has the figures of each lane by its name.
     """
 
+    name: str
+    published: int | None
     retrying: int
+    overdue: int
+    suspects: int
     paused: int | None
+    deletion: Deletion | None
     consumers: int
-    sources: Sequence[tuple[SourceFigures | None, SourceFigures | None]]
+    oldest_unread: str | None
+    oldest_pending: str | None
+    totals: Mapping[str, int]
+    lanes: Mapping[str, GroupLaneFigures]
+
+    @property
+    def unread(self) -> int | None:
+        """How many it wasn't given yet, None where the server can't tell."""
+        unread = [each.unread for each in self.lanes.values()]
+        return None if None in unread else sum(filter(None, unread))
+
+    @property
+    def pending(self) -> int:
+        """How many it was given and hasn't settled."""
+        return sum(each.pending for each in self.lanes.values())
 
 
 class StreamFigures(NamedTuple):
-    """One stream at `now`, the server's time in ms. `strangers` are groups that are there and not declared."""
+    """One stream. `overdue` is how many of the `delayed` messages should have been published for a while."""
 
-    now: int
     dead_letters: int
-    strangers: int
+    delayed: int
+    overdue: int
+    clock: ClockRecord
     lanes: Sequence[LaneFigures]
     groups: Sequence[GroupFigures]
-    delayed: int
 
 
-def overview_command(stream: StreamConfig) -> Command:
-    """Asks for the figures of a stream and the groups that it declares, for `overview_of`."""
-    keys, lanes = stream.keys, stream.lane_names
-    names = [keys.dlq, keys.groups, *map(keys.lane, lanes)]
-    words: list[str | float] = [len(lanes)]
-    for group in stream.groups.values():
-        names += [keys.retry(group.name), *(keys.redelivery(group.name, lane) for lane in lanes)]
-        words += [group.name, paused_field(group.name), round(group.claim_idle * 1000)]
-    return script("overview")([*names, keys.delayed], *words)
+def overview_command(
+    stream: StreamConfig,
+    groups: Sequence[str] | None = None,
+    lanes: Sequence[str] | None = None,
+    *,
+    with_books: bool = False,
+) -> Command:
+    """Ask for the figures of a stream and of some groups on some lanes, by default the declared ones.
+
+    The books are right only of all lanes that were ever read.
+    """
+    keys = stream.keys
+    groups, lanes = (list(stream.groups) if groups is None else groups), (lanes or stream.lane_names)
+    names = [keys.dlq, keys.groups, keys.lanes, keys.delayed, keys.clock, *map(keys.lane, lanes)]
+    words: list[str | float] = [OVERDUE * 1000, int(with_books), lost_by(stream), len(lanes), *lanes]
+    for group in groups:
+        names += [keys.totals(group), keys.retry(group), keys.books(group), keys.suspects(group)]
+        names += [keys.redelivery(group, lane) for lane in lanes]
+        seen_within = stream.groups[group].claim_idle if group in stream.groups else 0
+        words += [group, paused_field(group), deleted_field(group), round(seen_within * 1000)]
+    return script("overview")(names, *words)
 
 
 def overview_of(reply: Any) -> StreamFigures:
-    """The figures that the script replied with."""
-    now, dead_letters, strangers, lanes, groups, delayed = reply
-    return StreamFigures(
-        now, dead_letters, strangers, [LaneFigures(*each) for each in lanes], list(map(_group, groups)), delayed
-    )
+    """Return the figures that the script replied with."""
+    now, dead_letters, delayed, overdue, clock, lanes, groups = reply
+    streams = [LaneFigures(*each) for each in lanes]
+    newest = max(int(each.last_generated.partition("-")[0]) for each in streams)
+    seen, jump, jumped = map(_number, clock)
+    record = ClockRecord(now, seen=seen, jump=jump, jumped=jumped, newest=newest)
+    names = [each.name for each in streams]
+    return StreamFigures(dead_letters, delayed, overdue, record, streams, [_group(names, each) for each in groups])
 
 
-def _group(reply: Any) -> GroupFigures:
-    retrying, paused, consumers, sources = reply
-    figures = [None if each is None else SourceFigures(*each) for each in sources]
-    pairs = list(zip(figures[::2], figures[1::2], strict=True))
-    return GroupFigures(retrying, paused_since(paused), consumers, pairs)
+def all_figures(link: Link, stream: StreamConfig, groups: Sequence[str]) -> Iterator[GroupFigures]:
+    """Yield the figures of some groups with their books, on all lanes that are declared or were ever read.
+
+    Each group's are of one moment, exact also while workers work. Raises the server's error.
+    """
+    lanes = lanes_ever(link, stream)
+    parts = [groups[begin : begin + _GROUPS_AT_ONCE] for begin in range(0, len(groups), _GROUPS_AT_ONCE)]
+    for reply in exchange(link, [overview_command(stream, part, lanes, with_books=True) for part in parts]):
+        if isinstance(reply, Exception):
+            raise reply
+        yield from overview_of(reply).groups
+
+
+def _group(lanes: Sequence[str], reply: Any) -> GroupFigures:
+    name, published, retrying, overdue, suspects, paused, deleted, consumers, unread, pending, counts, figures = reply
+    return GroupFigures(
+        name, published, retrying, overdue, suspects, paused_since(paused), deletion(deleted), consumers, unread,
+        pending, {total: int(count) for total, count in pairs(counts).items()},
+        {lane: GroupLaneFigures(bool(there), *rest) for lane, (there, *rest) in zip(lanes, figures, strict=True)},
+    )  # fmt: skip
+
+
+def _number(text: object) -> int:
+    """A number that a script has written; 0 for anything else: any client can write there."""
+    try:
+        return int(str(text))
+    except ValueError:
+        return 0

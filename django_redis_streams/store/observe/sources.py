@@ -1,6 +1,6 @@
 """Looking without touching: what dead letter queues, retry sets, delayed sets and pending lists hold, a page at a time.
 
-A source is one such list of one stream. It can be counted in constant time and read on from any place in
+A source is one such list of one stream. It can be counted in constant time and read on from any position in
 logarithmic time, however long it is. Nothing here raises a delivery count, moves or renews anything.
 """
 
@@ -17,15 +17,15 @@ from ..replies import pairs
 from ..scripts import Command, script
 
 __all__ = [
-    "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Place", "Retries", "Source", "bodies",
-    "group_names", "places",
+    "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Position", "Retries", "Source",
+    "bodies", "group_names", "places",
 ]  # fmt: skip
 
 MAIN: Final = "main"
 REDELIVERY: Final = "redelivery"
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where in a source something stands, ascending in the order of reading.
 
     For entries the two numbers of their id (negative where the newest come first), for retries and delayed messages
@@ -37,7 +37,7 @@ class Place(NamedTuple):
     token: str = ""
 
 
-BEGIN: Final = Place(float("-inf"))
+BEGIN: Final = Position(float("-inf"))
 
 
 class Found(NamedTuple):
@@ -48,7 +48,7 @@ class Found(NamedTuple):
     how many ms it is idle.
     """
 
-    place: Place
+    position: Position
     entry_id: str = ""
     fields: Fields | None = None
     token: str = ""
@@ -74,8 +74,8 @@ class Source(Protocol):
     def size(self, reply: Any) -> int:
         """How many there are."""
 
-    def read_command(self, begin: Place, count: int) -> Command:
-        """Asks for the next `count` from a place on, that one included."""
+    def read_command(self, begin: Position, count: int) -> Command:
+        """Asks for the next `count` from a position on, that one included."""
 
     def found(self, reply: Any) -> list[Found]:
         """What was read."""
@@ -101,7 +101,7 @@ class DeadLetters:
         """How many dead letters there are."""
         return int(reply)
 
-    def read_command(self, begin: Place, count: int) -> Command:
+    def read_command(self, begin: Position, count: int) -> Command:
         """The next ones, from the newest to the oldest."""
         last = "+" if begin == BEGIN else _entry_id(-begin.first, -begin.second)
         return ["XREVRANGE", self.stream.keys.dlq, last, "-", "COUNT", count]
@@ -131,7 +131,7 @@ class Retries:
         """How many there are."""
         return int(reply)
 
-    def read_command(self, begin: Place, count: int) -> Command:
+    def read_command(self, begin: Position, count: int) -> Command:
         """The next ones in the order in which they are due."""
         due = "-inf" if begin == BEGIN else repr(begin.first)
         return script("retries")(self._keys, count, due, begin.token)
@@ -171,8 +171,8 @@ class Pending:
         self.place = place
         kind, _, lane = place.partition(":")
         self.lane = lane or DEFAULT_LANE
-        self.ours = kind != MAIN
-        self.key = stream.keys.redelivery(group, self.lane) if self.ours else stream.keys.lane(self.lane)
+        self.redelivered = kind != MAIN
+        self.key = stream.keys.redelivery(group, self.lane) if self.redelivered else stream.keys.lane(self.lane)
 
     @classmethod
     def of(cls, stream: StreamConfig, group: str) -> list[Pending]:
@@ -192,7 +192,7 @@ class Pending:
         """How many entries are pending."""
         return int(reply[0])
 
-    def read_command(self, begin: Place, count: int) -> Command:
+    def read_command(self, begin: Position, count: int) -> Command:
         """The next ones, from the oldest to the newest."""
         first = "-" if begin == BEGIN else _entry_id(begin.first, begin.second)
         return ["XPENDING", self.key, self.group, first, "+", count]
@@ -251,19 +251,19 @@ def _entry_id(milliseconds: float, sequence: int) -> str:
     return "-".join(str(max(0, min(int(number), LARGEST_PART))) for number in (milliseconds, sequence))
 
 
-def _ascending(entry_id: str) -> Place:
+def _ascending(entry_id: str) -> Position:
     milliseconds, _, sequence = entry_id.partition("-")
-    return Place(int(milliseconds), int(sequence))
+    return Position(int(milliseconds), int(sequence))
 
 
-def _descending(entry_id: str) -> Place:
+def _descending(entry_id: str) -> Position:
     milliseconds, _, sequence = entry_id.partition("-")
-    return Place(-int(milliseconds), -int(sequence))
+    return Position(-int(milliseconds), -int(sequence))
 
 
 def _waiting(token: str, score: str, row: Sequence[str] = ()) -> Found:
     lane, *fields = row or [""]
-    return Found(Place(_due(score), 0, token), fields=fields if row else None, token=token, lane=lane)
+    return Found(Position(_due(score), 0, token), fields=fields if row else None, token=token, lane=lane)
 
 
 def _due(score: str) -> float:

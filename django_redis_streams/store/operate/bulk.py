@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from ...exceptions import ServerUnreachable, StreamsError
 
-__all__ = ["Answers", "gather"]
+__all__ = ["Answers", "run_in_chunks"]
 
 _AT_ONCE: Final = 100
 
@@ -32,7 +32,7 @@ class Answers(Generic[I]):
     unanswered: tuple[I, ...] = ()
 
 
-def gather(
+def run_in_chunks(
     identities: Sequence[I],
     prepare: Callable[[Sequence[I]], Sequence[P | StreamsError]],
     send: Callable[[Sequence[P]], Sequence[Any]],

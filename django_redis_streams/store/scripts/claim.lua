@@ -1,22 +1,23 @@
 -- Claim what was handed back, or what has been idle for too long, for a consumer that is free to run it.
 -- KEYS 1 totals   2 suspects   3 rate of the group   4 its slots   5… the streams read from, in the order of reading
--- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim of all   5 until when, in ms
---   since 1970, what is idle may be claimed too: after that only what was handed back   6 to 9 limits, as parts/limits.lua has them: what they leave no room for stays where it is
--- Returns {ids claimed, ids whose body is gone} for each stream. The bodies are to be read by themselves: passed through
--- a script, they would cost the server as much as all the rest. A pending entry without a body can't be run by anybody,
--- and would hold back trimming for ever: it is acknowledged and counted as vanished. Before Redis 7 only who reads the
--- bodies sees that.
+-- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim of all
+--   5 until when, in ms since 1970, what is idle may be claimed too: after that only what was handed back
+--   6 to 9 limits, as parts/limits.lua has them: what they leave no room for stays where it is
+-- Returns {ids claimed, ids whose body is gone} for each stream. The bodies are to be read by themselves: passed
+-- through a script, they would cost the server as much as all the rest. A pending entry without a body can't be run by
+-- anybody, and would hold back trimming for ever: it is acknowledged and counted as vanished. Before Redis 7 only who
+-- reads the bodies sees that.
 -- Suspects are for a quarantine, which takes what was handed back: so those that are idle for too long are handed back
 -- here. What was delivered twice before it went idle has outlived two hosts, and becomes a suspect.
 -- All is claimed at the end: what is refused before leaves nothing claimed that the reply doesn't name.
+--! prelude
 --! limits
 for at = 5, #KEYS do
-  redis.call('XACK', KEYS[at], ARGV[1], '0-0')
+  open_door(KEYS[at], ARGV[1])
   redis.call('XRANGE', KEYS[at], '-', '-') -- as the bodies will be read
 end
 -- A clock that has jumped ahead since it was looked at makes everything seem idle: it is later than it could be.
-local time = redis.call('TIME')
-local idle_too = time[1] * 1000 + math.floor(time[2] / 1000) <= tonumber(ARGV[5])
+local idle_too = now_in_ms() <= tonumber(ARGV[5])
 local limits = limits_of(KEYS[3], KEYS[4], {ARGV[6], ARGV[7], ARGV[8], ARGV[9]})
 local left = tonumber(ARGV[4])
 local limited = limits.pace < math.huge or limits.free < math.huge
@@ -29,23 +30,19 @@ local function page(key, begin, count)
   return redis.call(unpack(range))
 end
 
-local function hand_back(key, id)
-  redis.call('XCLAIM', key, ARGV[1], 'returned', 0, id, 'IDLE', ARGV[3], 'RETRYCOUNT', 0, 'JUSTID')
-end
-
 -- Whether it is to be claimed, or has vanished, which the claim tells. Most needn't be asked for: see below.
 local function wanted(key, entry)
   local id, owner = entry[1], entry[2]
   if owner == ARGV[2] then return false end
-  local token = key .. '/' .. id
+  local token = token_of(key, id)
   if suspects and redis.call('HEXISTS', KEYS[2], token) == 1 then
-    if owner ~= 'returned' then hand_back(key, id) end
+    if owner ~= 'returned' then hand_back(key, ARGV[1], id, ARGV[3]) end
     return false
   end
   if entry[4] >= 2 and #redis.call('XRANGE', key, id, id) > 0 then
     redis.call('HSET', KEYS[2], token, cjson.encode({runs = 0, handler = '', how = ''}))
     suspects = true
-    hand_back(key, id)
+    hand_back(key, ARGV[1], id, ARGV[3])
     return false
   end
   if not limits.admits(token) then return false end
@@ -78,8 +75,8 @@ local function choose(key)
   return ids, {never, once}
 end
 
--- With JUSTID a claim counts no delivery by itself. Of a body that is gone it says nothing from Redis 7 on. By a thousand
--- at a time: Lua hands about 8,000 values to one command, and BATCH_SIZE may be more.
+-- With JUSTID a claim counts no delivery by itself. Of a body that is gone it says nothing from Redis 7 on. By a
+-- thousand at a time: Lua hands about 8,000 values to one command, and BATCH_SIZE may be more.
 local function claim(key, ids, by_delivery)
   local held, claimed, vanished = {}, {}, {}
   for delivery, alike in ipairs(by_delivery) do
@@ -98,7 +95,7 @@ local function claim(key, ids, by_delivery)
       vanished[#vanished + 1] = id
       redis.call('HINCRBY', KEYS[1], 'vanished', 1)
       redis.call('XACK', key, ARGV[1], id)
-      redis.call('ZREM', KEYS[4], key .. '/' .. id)
+      redis.call('ZREM', KEYS[4], token_of(key, id))
     end
   end
   return {claimed, vanished}

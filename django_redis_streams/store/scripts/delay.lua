@@ -1,23 +1,23 @@
 -- Keep an entry until it is due; the promoter appends it to its stream then.
 -- KEYS 1 delayed set   2 delayed entries   3 clock
 -- ARGV 1 token   2 "in" or "at"   3 ms from now, or since 1970   4 lane   5… fields of the entry
--- Returns 1. "in" counts from the server's clock: that of the caller may go wrong. How long it waits is packed behind the
--- row, and what the clock shows is kept: should it go back, shorten.lua holds the entry to that.
--- A producer's script, so it doesn't open the memory door: at maxmemory it is refused as an XADD is. The row comes before
--- the token, or the promoter might find a token without a row; before it, ZADD is tried on nothing.
+-- Returns 1. "in" counts from the server's clock: that of the caller may go wrong. How long it waits is packed behind
+-- the row, and what the clock shows is kept: should it go back, shorten.lua holds the entry to that.
+-- A producer's script, so it doesn't open the memory door: at maxmemory it is refused as an XADD is. The row comes
+-- before the token, or the promoter might find a token without a row; before it, ZADD is tried on nothing.
+--! prelude
 redis.call('ZADD', KEYS[1], 'XX', 0, '')
 local due, wait = ARGV[3], nil
 if ARGV[2] == 'in' then
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local now = now_in_ms()
   wait = tonumber(ARGV[3])
   due = now + wait
   if now > (tonumber(redis.call('HGET', KEYS[3], 'seen') or '') or 0) then
-    redis.call('HSET', KEYS[3], 'seen', string.format('%.0f', now))
+    redis.call('HSET', KEYS[3], 'seen', digits(now))
   end
 end
 local row = {}
 for i = 4, #ARGV do row[#row + 1] = ARGV[i] end
 redis.call('HSET', KEYS[2], ARGV[1], wait and cmsgpack.pack(row, wait) or cmsgpack.pack(row))
-redis.call('ZADD', KEYS[1], string.format('%.0f', due), ARGV[1])
+redis.call('ZADD', KEYS[1], digits(due), ARGV[1])
 return 1

@@ -2,9 +2,9 @@
 -- KEYS 1 dead letter queue   2 totals of the group; none for an entry that no group can be told for
 -- ARGV 1 entry id
 -- Returns 1 if it was deleted now, 0 if it was gone: it is counted once, however often that is asked for.
--- The first commands change nothing: each fails at once where a later step would be refused, and XACK lets the script's
--- writes pass at maxmemory.
-redis.call('XACK', KEYS[1], '-', '0-0')
+-- The first commands change nothing: each fails at once where a later step would be refused.
+--! prelude
+open_door(KEYS[1], '-')
 redis.call('XDEL', KEYS[1], '0-0')
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 0 end
 if KEYS[2] then redis.call('HINCRBY', KEYS[2], 'discarded-dead-letters', 1) end

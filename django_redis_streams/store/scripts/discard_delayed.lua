@@ -2,9 +2,9 @@
 -- KEYS 1 main stream   2 delayed set   3 delayed entries
 -- ARGV 1 token
 -- Returns 1 if it was deleted now, 0 if it was gone: due, published or discarded before.
--- The first commands change nothing: each fails at once where a later step would be refused, and XACK lets the script's
--- writes pass at maxmemory.
-redis.call('XACK', KEYS[1], '-', '0-0')
+-- The first commands change nothing: each fails at once where a later step would be refused.
+--! prelude
+open_door(KEYS[1], '-')
 redis.call('ZREM', KEYS[2], '')
 redis.call('HDEL', KEYS[3], '')
 if not redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 0 end

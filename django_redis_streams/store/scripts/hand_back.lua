@@ -2,19 +2,17 @@
 -- KEYS 1 the stream read from   2 totals   3 slots of the group, which others get at once   4 workers of the group
 -- ARGV 1 group   2 consumer   3 CLAIM_IDLE in ms   4 most to hand back at once
 -- Returns {how many were handed back, ids whose body is gone, 1 once the consumer holds nothing and its name is gone}.
--- They go to the consumer `returned`, which nobody reads as: at once claimable, the next delivery counted as the first,
--- and a late heartbeat of the old owner finds them not its own. What has no body the server drops from the pending list
--- by itself (from 7.0 on): it is counted as vanished.
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+-- What has no body the server drops from the pending list by itself (from 7.0 on): it is counted as vanished.
+--! prelude
+open_door(KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[3], '')
 redis.call('ZREM', KEYS[4], '')
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[4], ARGV[2])
 local vanished = {}
 for _, entry in ipairs(pending) do
   local id = entry[1]
-  redis.call('ZREM', KEYS[3], KEYS[1] .. '/' .. id)
-  local handed = redis.call('XCLAIM', KEYS[1], ARGV[1], 'returned', 0, id, 'IDLE', ARGV[3], 'RETRYCOUNT', 0, 'JUSTID')
-  if #handed == 0 then
+  redis.call('ZREM', KEYS[3], token_of(KEYS[1], id))
+  if not hand_back(KEYS[1], ARGV[1], id, ARGV[3]) then
     vanished[#vanished + 1] = id
     redis.call('HINCRBY', KEYS[2], 'vanished', 1)
   end

@@ -3,9 +3,10 @@
 -- ARGV 1 group   2 its field in KEYS 1 that says that it is paused
 -- Returns false where something is left, {} where the group is paused; else, of each stream, the last id ever and the
 -- last that the group was given. What is due later isn't left now. Bodies stay here: they may be large.
+--! prelude
+--! groups
 if redis.call('HGET', KEYS[1], ARGV[2]) then return {} end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_in_ms()
 
 local function due(set)
   local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
@@ -13,33 +14,21 @@ local function due(set)
 end
 if due(KEYS[2]) or due(KEYS[3]) then return false end
 
-local function named(flat)
-  local found = {}
-  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
-  return found
-end
-
-local function group_on(key)
-  for _, row in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-    local group = named(row)
-    if group['name'] == ARGV[1] then return group end
-  end
-end
-
-local places = {}
+local ids = {}
 for i = 4, #KEYS do
   local key = KEYS[i]
-  if redis.call('EXISTS', key) == 1 then
+  local stream = stream_at(key)
+  if stream then
     -- Where the group isn't there, its consumer is about to make it, and gets what the stream holds.
-    local group = group_on(key)
+    local group = group_at(key, ARGV[1])
     if not group or group['pending'] > 0 then return false end
     local given = group['last-delivered-id']
     if #redis.call('XRANGE', key, '(' .. given, '+', 'COUNT', 1) > 0 then return false end
-    places[#places + 1] = named(redis.call('XINFO', 'STREAM', key))['last-generated-id']
-    places[#places + 1] = given
+    ids[#ids + 1] = stream['last-generated-id']
+    ids[#ids + 1] = given
   else
-    places[#places + 1] = ''
-    places[#places + 1] = ''
+    ids[#ids + 1] = ''
+    ids[#ids + 1] = ''
   end
 end
-return places
+return ids

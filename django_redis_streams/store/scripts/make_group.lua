@@ -1,30 +1,31 @@
 -- Make a group where it is missing, and record every group that was ever seen, with the id that its START stood for.
--- KEYS 1 main stream   2 groups   3 workers of the group   4 books of the group   5 its redelivery stream   6 lanes, if there
---   are any; then for each of them: its stream, its redelivery stream of the group
--- ARGV 1 group   2 where a group that was never recorded begins: "0", "$" or an entry id   3 the group's field in KEYS 2
---   that says that it was deleted on purpose   4 "1": make one that was deleted so anew   5 the consumer that will read it,
---   or ""   6… lanes, in the order of KEYS
--- Returns {"found", "made" or "deleted", what is on record of its deletion, or false}: with "made", it was made anew. A group
--- that is gone is made again at its recorded id, so that what was published in between is delivered; making and recording
--- are one script, or a crash between them would forget it. The redelivery stream is always read from the beginning: what is
--- there is meant for this group alone. So is a lane that is new to a group that was here before.
--- The books of a group begin with it: what was gone by then, or is before its START, was never published to it. The server
--- counts only what it ever got, so how many those are is written down before the group is made. Of a group that is made
--- again it is written down whether its stream was gone too.
--- The first XACK lets the groups be made at maxmemory too: who settles must be let in first.
+-- KEYS 1 main stream   2 groups   3 workers of the group   4 books of the group   5 its redelivery stream
+--   6 lanes, if there are any; then for each of them: its stream, its redelivery stream of the group
+-- ARGV 1 group   2 where a group that was never recorded begins: "0", "$" or an entry id
+--   3 the group's field in KEYS 2 that says that it was deleted on purpose   4 "1": make one that was deleted so anew
+--   5 the consumer that will read it, or ""   6… lanes, in the order of KEYS
+-- Returns {"found", "made" or "deleted", what is on record of its deletion, or false}: with "made", it was made anew.
+-- A group that is gone is made again at its recorded id, so that what was published in between is delivered; making
+-- and recording are one script, or a crash between them would forget it. The redelivery stream is always read from the
+-- beginning: what is there is meant for this group alone. So is a lane that is new to a group that was here before.
+-- The books of a group begin with it: what was gone by then, or is before its START, was never published to it. The
+-- server counts only what it ever got, so how many those are is written down before the group is made. Of a group that
+-- is made again it is written down whether its stream was gone too. The door is open at maxmemory too: who settles
+-- must be let in first.
+--! prelude
 --! groups
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+open_door(KEYS[1], ARGV[1])
 local deleted = redis.call('HGET', KEYS[2], ARGV[3])
 if deleted and ARGV[4] ~= '1' then return {'deleted', deleted} end
 
 -- Made again at this id, the group delivers its pending entries again too: it is one before the first of them, or where
 -- numbers aren't exact any more, which only ids given by hand reach, further before.
-local function place_of(key, group)
+local function position_of(key, group)
   if group['pending'] == 0 then return group['last-delivered-id'] end
   local ms, seq = string.match(redis.call('XPENDING', key, ARGV[1])[2], '(%d+)-(%d+)')
-  if seq ~= '0' then return ms .. '-' .. (tonumber(seq) < 9007199254740992 and string.format('%.0f', seq - 1) or '0') end
+  if seq ~= '0' then return ms .. '-' .. (tonumber(seq) < 9007199254740992 and digits(seq - 1) or '0') end
   if tonumber(ms) >= 9007199254740992 then return '0-0' end
-  return string.format('%.0f', ms - 1) .. '-18446744073709551615'
+  return digits(ms - 1) .. '-18446744073709551615'
 end
 
 local made = 'found'
@@ -32,7 +33,7 @@ local made = 'found'
 -- Of so many entries of a stream, if that is known, none was published to the group.
 local function begin_books(lane, stream, unread)
   local added = stream and stream['entries-added'] or not stream and 0
-  redis.call('HSET', KEYS[4], 'before ' .. lane, added and unread and string.format('%.0f', added - unread) or '?')
+  redis.call('HSET', KEYS[4], 'before ' .. lane, added and unread and digits(added - unread) or '?')
 end
 
 -- The group on one lane: `records` and `field` say where it is recorded.
@@ -48,25 +49,25 @@ local function ensure(lane, key, redelivery, records, field, start)
     local stream = stream_at(key)
     local unread = count_after(stream, found['last-delivered-id'], found['lag'] or nil)
     begin_books(lane, stream, unread and unread + found['pending'])
-    redis.call('HSET', records, field, place_of(key, found))
+    redis.call('HSET', records, field, position_of(key, found))
     return
   end
-  local stream, place = stream_at(key), recorded or start
-  if place == '$' then place = stream and stream['last-generated-id'] or '0-0' end
-  local id = string.find(place, '-', 1, true) and place or place .. '-0'
+  local stream, position = stream_at(key), recorded or start
+  if position == '$' then position = stream and stream['last-generated-id'] or '0-0' end
+  local id = string.find(position, '-', 1, true) and position or position .. '-0'
   local unread = not is_ahead(stream, id) and count_after(stream, id) or nil
   if recorded then
     redis.call('HSET', KEYS[4], 'made-again ' .. lane, stream and 'group' or 'stream')
   else
     begin_books(lane, stream, unread)
   end
-  local create = {'XGROUP', 'CREATE', key, ARGV[1], place, 'MKSTREAM'}
+  local create = {'XGROUP', 'CREATE', key, ARGV[1], position, 'MKSTREAM'}
   if unread and stream and stream['entries-added'] then
     -- Or the server couldn't say, in the midst of a stream, how much is unread.
-    create[7], create[8] = 'ENTRIESREAD', string.format('%.0f', stream['entries-added'] - unread)
+    create[7], create[8] = 'ENTRIESREAD', digits(stream['entries-added'] - unread)
   end
   redis.call(unpack(create))
-  redis.call('HSET', records, field, place)
+  redis.call('HSET', records, field, position)
   made = 'made'
 end
 
@@ -79,8 +80,7 @@ end
 ensure('default', KEYS[1], KEYS[5], KEYS[2], ARGV[1], ARGV[2])
 -- On record from here on: whoever would delete it finds its worker at once.
 if ARGV[5] ~= '' then
-  local time = redis.call('TIME')
-  redis.call('ZADD', KEYS[3], string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), ARGV[5])
+  redis.call('ZADD', KEYS[3], digits(now_in_ms()), ARGV[5])
 end
 redis.call('HDEL', KEYS[2], ARGV[3])
 return {made, deleted}

@@ -1,75 +1,96 @@
 -- Look at a stream and its groups, in a time that doesn't depend on how much is in them; changes nothing.
--- KEYS 1 dead letter queue   2 groups   3… the lanes; then for each group: its retry set, its redelivery stream of
---   each lane; at last the delayed set
--- ARGV 1 how many lanes   2… for each group: its name, its field in KEYS 2 that says that it is paused, and within how many
---   ms a living consumer of it was seen
--- Returns {time in ms, dead letters, groups that aren't named, lanes, groups, delayed messages}; a lane is {length,
--- last id ever, first id}, a group {retries that wait, since when it is paused, living consumers, sources of each
--- lane: the lane's own, redelivery}. A source is {length, pending, last delivered id, lag, id of the oldest unread, of
--- the oldest pending}, or false where the group isn't there. What isn't known or isn't there is false. Bodies stay
--- here: they may be large.
-local lanes = tonumber(ARGV[1])
+-- KEYS 1 dead letter queue   2 groups   3 lanes   4 delayed set   5 clock   6… the stream of each lane
+--   then for each group: its totals, retry set, books, suspects, redelivery stream of each lane
+-- ARGV 1 after how many ms what is due and still waits is overdue   2 "1": with the books, "0": without
+--   3 what entries were lost by, where that is known ("dropped"), or ""   4 how many lanes there are   5… their names
+--   then for each group: its name, its fields in KEYS 2 that say that it is paused and that it was deleted, and within
+--   how many ms a living consumer of it was seen
+-- Returns {time in ms, dead letters, delayed messages, how many of them are overdue, {latest time seen, last jump of
+-- the clock, when that was}, lanes, groups}; a lane is {name, length, last id ever, groups that are on it}. A group
+-- is {name, published, retries that wait, how many of them are overdue, suspects, since when it is paused, its
+-- deletion, living consumers, id of the oldest unread, of the oldest pending, totals, its lanes}; totals are {name,
+-- count, …}. A lane of a group, its redelivery included, is {1 if the group is on its stream, entries, unread,
+-- pending}. What isn't known or isn't there is false. Bodies stay here: they may be large. With the books, the totals
+-- have what others did since the last look, and what is pending but was set back to be unread counts as unread alone:
+-- to tell it apart, pending entries are looked at one by one, where a group was set back.
+--! prelude
+--! books
+local now, with_books, lanes = now_in_ms(), ARGV[2] == '1', tonumber(ARGV[4])
+local due = digits(now - ARGV[1])
 
-local function named(flat)
-  local found = {}
-  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
-  return found
+local function older(a, b)
+  if not a or not b then return a or b or false end
+  return is_before(a, b) and a or b
 end
 
-local function groups_of(key)
-  local found = {}
-  if redis.call('EXISTS', key) == 1 then
-    for _, row in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-      local group = named(row)
-      found[group['name']] = group
-    end
+local function group_asked(number)
+  local at, words = 6 + lanes + (number - 1) * (4 + lanes), 5 + lanes + (number - 1) * 4
+  local asked = {group = ARGV[words], paused = ARGV[words + 1], deleted = ARGV[words + 2],
+    within = tonumber(ARGV[words + 3]), lost_by = ARGV[3], groups = KEYS[2], starts = KEYS[3], totals = KEYS[at],
+    retry = KEYS[at + 1], books = KEYS[at + 2], suspects = KEYS[at + 3], lanes = {}}
+  for lane = 1, lanes do asked.lanes[lane] = {ARGV[4 + lane], KEYS[5 + lane], KEYS[at + 3 + lane]} end
+  return asked
+end
+
+-- {published or false, totals, lanes} of a group, by its books.
+local function by_books(asked)
+  local book, totals = look(asked), {}
+  if not book.uncounted and balance(book) ~= 0 then explain(book, holders(book.lanes, asked.group)) end
+  for name, count in pairs(book.totals) do
+    totals[#totals + 1] = name
+    totals[#totals + 1] = count
   end
-  return found
+  return {not book.uncounted and book.published or false, totals, book.lanes}
 end
 
-local function source(key, row, group, seen_within, consumers)
-  if not row then return false end
-  for _, each in ipairs(redis.call('XINFO', 'CONSUMERS', key, group)) do
+-- The group on one of the streams that it reads: notes its living consumers, returns ids of its oldest unread and
+-- pending.
+local function oldest_on(key, row, asked, living)
+  if not row then return false, false end
+  for _, each in ipairs(redis.call('XINFO', 'CONSUMERS', key, asked.group)) do
     local consumer = named(each)
     -- What was handed back is pending for this name, which nobody reads as.
-    if consumer['name'] ~= 'returned' and consumer['idle'] <= seen_within then consumers[consumer['name']] = true end
+    if consumer['name'] ~= 'returned' and consumer['idle'] <= asked.within then living[consumer['name']] = true end
   end
-  local last = row['last-delivered-id']
-  local unread = redis.call('XRANGE', key, '(' .. last, '+', 'COUNT', 1)
-  local pending = redis.call('XPENDING', key, group)
-  return {redis.call('XLEN', key), pending[1], last, row['lag'] or false, unread[1] and unread[1][1] or false, pending[2]}
+  local unread = redis.call('XRANGE', key, '(' .. row['last-delivered-id'], '+', 'COUNT', 1)[1]
+  return unread and unread[1], row['pending'] > 0 and redis.call('XPENDING', key, asked.group)[2]
 end
 
-local time = redis.call('TIME')
-local undeclared, main, mains = {}, {}, {}
-for lane = 1, lanes do
-  local key = KEYS[2 + lane]
-  mains[lane] = groups_of(key)
-  for name in pairs(mains[lane]) do undeclared[name] = true end
-  if redis.call('EXISTS', key) == 1 then
-    local info = named(redis.call('XINFO', 'STREAM', key))
-    main[lane] = {info['length'], info['last-generated-id'], info['first-entry'] and info['first-entry'][1] or false}
+local function look_at_group(asked)
+  local published, totals, standing
+  if with_books then
+    published, totals, standing = unpack(by_books(asked))
   else
-    main[lane] = {0, '0-0', false}
+    published, totals, standing = false, redis.call('HGETALL', asked.totals), look_at_lanes(asked)
   end
+  local unread, pending, living, consumers, told = false, false, {}, 0, {}
+  for at, lane in ipairs(standing) do
+    local first, held = oldest_on(lane.key, lane.group, asked, living)
+    -- Of a lane that the group isn't on yet, all is unread.
+    if not lane.group and lane.length > 0 then first = lane.stream['first-entry'][1] end
+    local again, held_again = oldest_on(lane.redelivery, lane.again, asked, living)
+    unread, pending = older(unread, older(first, again)), older(pending, older(held, held_again))
+    -- What is settled in redelivery is deleted, so what isn't pending there is unread.
+    local redelivered = math.max(0, lane.redelivered - lane.pending_again)
+    told[at] = {lane.group and 1 or 0, lane.length + lane.redelivered,
+      lane.unread and lane.unread + redelivered or false, lane.pending + lane.pending_again}
+  end
+  for _ in pairs(living) do consumers = consumers + 1 end
+  return {asked.group, published, redis.call('ZCARD', asked.retry), redis.call('ZCOUNT', asked.retry, '-inf', due),
+    redis.call('HLEN', asked.suspects), redis.call('HGET', KEYS[2], asked.paused),
+    redis.call('HGET', KEYS[2], asked.deleted), consumers, unread, pending, totals, told}
 end
 
-local found = {}
-for number = 1, (#ARGV - 1) / 3 do
-  local group, paused, seen_within = ARGV[3 * number - 1], ARGV[3 * number], tonumber(ARGV[3 * number + 1])
-  local first = 3 + lanes + (number - 1) * (lanes + 1)
-  local sources, consumers, living = {}, {}, 0
-  undeclared[group] = nil
-  for lane = 1, lanes do
-    local redelivery = KEYS[first + lane]
-    sources[#sources + 1] = source(KEYS[2 + lane], mains[lane][group], group, seen_within, consumers)
-    sources[#sources + 1] = source(redelivery, groups_of(redelivery)[group], group, seen_within, consumers)
-  end
-  for _ in pairs(consumers) do living = living + 1 end
-  found[number] = {redis.call('ZCARD', KEYS[first]), redis.call('HGET', KEYS[2], paused), living, sources}
+local function look_at_stream(lane)
+  local stream, names = stream_once(KEYS[5 + lane]), {}
+  if not stream then return {ARGV[4 + lane], 0, '0-0', false} end
+  group_once(KEYS[5 + lane], '')
+  for name in pairs(groups_seen[KEYS[5 + lane]]) do names[#names + 1] = name end
+  return {ARGV[4 + lane], stream['length'], stream['last-generated-id'], names}
 end
 
-local strangers = 0
-for _ in pairs(undeclared) do strangers = strangers + 1 end
-return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('XLEN', KEYS[1]), strangers, main, found,
-  redis.call('ZCARD', KEYS[#KEYS])}
+local streams, groups = {}, {}
+for lane = 1, lanes do streams[lane] = look_at_stream(lane) end
+for number = 1, (#ARGV - 4 - lanes) / 4 do groups[number] = look_at_group(group_asked(number)) end
+return {now, redis.call('XLEN', KEYS[1]), redis.call('ZCARD', KEYS[4]), redis.call('ZCOUNT', KEYS[4], '-inf', due),
+  redis.call('HMGET', KEYS[5], 'seen', 'jump', 'jumped'), streams, groups}

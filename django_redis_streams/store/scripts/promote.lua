@@ -1,44 +1,43 @@
--- Move what is due from the delayed set to the stream and from the retry sets to the redelivery streams, if this process
--- holds or gets the stream's lease.
+-- Move what is due from the delayed set to the stream and from the retry sets to the redelivery streams, if this
+-- process holds or gets the stream's lease.
 -- KEYS 1 promoter lease   2 main stream   3 delayed set   4 delayed entries   5 dead letter queue   6 clock
 --   then for each group: its retry set, retry entries, totals
 -- ARGV 1 holder   2 lease in ms   3 most to look at in one set   4 how many of what is due in each set to pass over
 --   5 most bytes to move from one set   6 reason of a dead letter of what can't be moved   7 "{stream}:redelivery:"
 --   8 "{stream}:lane:"   9 HARD_MAXLEN, or ""   10 "=" or "~": exactly that, or about   11 how many lanes there are
 --   12… lanes, then groups in the order of KEYS
--- Returns {-1} where another holds the lease; else {moved, vanished, buried, 1 if a set may hold more, the server's time
--- in ms, by how many ms that is behind what was seen before, problem, …}.
--- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Before it, these two
--- are tried on nothing: where they are refused, each look would make another copy.
--- No entry holds up others. Each is moved under pcall; one that can't be moved as it is becomes a dead letter; what the
--- server refuses stays where it is, and who asks passes over it in the next step (4).
+-- Returns {-1} where another holds the lease; else {moved, vanished, dead-lettered, 1 if a set may hold more, the
+-- server's time in ms, by how many ms that is behind what was seen before, problem, …}.
+-- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Before it, these
+-- two are tried on nothing: where they are refused, each look would make another copy.
+-- No entry holds up others. Each is moved under pcall; one that can't be moved as it is becomes a dead letter; what
+-- the server refuses stays where it is, and who asks passes over it in the next step (4).
 -- A lease that lasts for longer than it is ever given is left from before the clock went back: its holder may be gone.
+--! prelude
 --! waiting
-redis.call('XACK', KEYS[2], '-', '0-0')
+open_door(KEYS[2], '-')
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then return {-1} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local now = string.format('%.0f', now_ms)
+local now_ms = now_in_ms()
+local now = digits(now_ms)
 
 -- The latest time seen is kept to half a second, and stays until what waits was made to fit: see shorten.lua.
 local behind = (tonumber(redis.call('HGET', KEYS[6], 'seen') or '') or 0) - now_ms
 if behind <= -500 then redis.call('HSET', KEYS[6], 'seen', now) end
 local result = {0, 0, 0, 0, now_ms, math.max(0, behind)}
--- A lane that isn't declared any more nobody reads: then it is the default one.
 local lanes, groups_at = {}, 12 + ARGV[11]
 for i = 12, groups_at - 1 do lanes[ARGV[i]] = true end
 
 local function redeliver(group, row)
-  local stream = ARGV[7] .. group
-  if row[1] ~= 'default' and lanes[row[1]] then stream = stream .. ':' .. row[1] end
+  local default = ARGV[7] .. group
+  local stream = lane_stream(row[1], lanes, default, default .. ':')
   if redis.call('EXISTS', stream) == 0 then redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') end
   redis.call('XADD', stream, '*', unpack(row, 2))
 end
 
 -- What is there is kept, byte by byte: the fields where they are some, else the entry as it was found.
-local function bury(group, token, packed, row, problem)
+local function dead_letter(group, token, packed, row, problem)
   local known = {
     id = token, source = KEYS[2], entry = '0-0', group = group or '', reason = ARGV[6],
     error = "The entry that waited can't be moved: " .. problem,
@@ -58,7 +57,7 @@ local function promote(group, due, entries, totals, token)
     if problem then
       at, count = 3, 'dead-lettered'
       if group then redis.call('HINCRBY', totals, count, 0) end
-      bury(group, token, packed, row, problem)
+      dead_letter(group, token, packed, row, problem)
     elseif group then
       redeliver(group, row)
     else

@@ -1,18 +1,19 @@
 -- Read what is new in all lanes: by priority, or by weight; what is redelivered beside what was never delivered. And no
 -- more than the group's limits leave room for.
--- KEYS 1 rate of the group   2 its slots   then for each lane, the most urgent first: its redelivery stream of the group,
---   its stream
--- ARGV 1 group   2 consumer   3 most to read   4, 5 two numbers from 0 to below 1, drawn by who asks   6 to 9 limits, as
---   parts/limits.lua has them
---   10… weights of the lanes, in the order of KEYS; none: a lane is read when those before it have nothing unread
--- Returns what XREADGROUP would, {{key, entries}, …}; a stream may come twice. For a stream that can't be read its error
--- stands in place of the entries: what others had to deliver is pending by then, and must reach who asked. Where a limited
--- group gets nothing, {{false, ms until a limit leaves room, last delivered id of each stream}}.
+-- KEYS 1 rate of the group   2 its slots
+--   then for each lane, the most urgent first: its redelivery stream of the group, its stream
+-- ARGV 1 group   2 consumer   3 most to read   4, 5 two numbers from 0 to below 1, drawn by who asks
+--   6 to 9 limits, as parts/limits.lua has them 10… weights of the lanes, in the order of KEYS; none: a lane is read
+--   when those before it have nothing unread
+-- Returns what XREADGROUP would, {{key, entries}, …}; a stream may come twice. For a stream that can't be read its
+-- error stands in place of the entries: what others had to deliver is pending by then, and must reach who asked. Where
+-- a limited group gets nothing, {{false, ms until a limit leaves room, last delivered id of each stream}}.
 -- Of each share at most half is redelivered as long as any lane has something that was never delivered: replays don't
 -- hold up live traffic. Shares are whole numbers: the two draws round them, so that none is always rounded down to
 -- nothing.
+--! prelude
 --! limits
-redis.call('XACK', KEYS[3], ARGV[1], '0-0')
+open_door(KEYS[3], ARGV[1])
 local limits = limits_of(KEYS[1], KEYS[2], {ARGV[6], ARGV[7], ARGV[8], ARGV[9]})
 local room = math.min(limits.pace, limits.free)
 local most = math.min(tonumber(ARGV[3]), room)
@@ -29,7 +30,7 @@ local function read(key, count)
   elseif reply then
     got = #reply[1][2]
     replies[#replies + 1] = reply[1]
-    for _, entry in ipairs(reply[1][2]) do tokens[#tokens + 1] = key .. '/' .. entry[1] end
+    for _, entry in ipairs(reply[1][2]) do tokens[#tokens + 1] = token_of(key, entry[1]) end
   end
   emptied[key] = got < count
   left = left - got
@@ -59,8 +60,7 @@ if #replies > 0 then return replies end
 
 local function last_delivered(key)
   for _, row in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-    local group = {}
-    for i = 1, #row, 2 do group[row[i]] = row[i + 1] end
+    local group = named(row)
     if group['name'] == ARGV[1] then return group['last-delivered-id'] end
   end
 end

@@ -1,11 +1,10 @@
 -- Hand back one pending entry whose consumer has been silent for too long.
 -- KEYS 1 the stream it is pending in   2 totals of the group
 -- ARGV 1 group   2 entry id   3 the consumer it was seen with   4 idle for at least, in ms
--- Returns 1 if it was handed back, 0 if it isn't pending like that any more, -1 if its body is gone: nobody can run it,
--- so it is acknowledged and counted as vanished.
--- It goes to the consumer `returned`, which nobody reads as: the next free worker claims it, the next delivery counts as
--- the first, and a late heartbeat of the old owner finds it not its own.
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+-- Returns 1 if it was handed back, 0 if it isn't pending like that any more, -1 if its body is gone: nobody can run
+-- it, so it is acknowledged and counted as vanished.
+--! prelude
+open_door(KEYS[1], ARGV[1])
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[4], ARGV[2], ARGV[2], 1, ARGV[3])
 if #pending == 0 then return 0 end
 if #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) == 0 then
@@ -13,5 +12,5 @@ if #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) == 0 then
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
   return -1
 end
-redis.call('XCLAIM', KEYS[1], ARGV[1], 'returned', 0, ARGV[2], 'IDLE', ARGV[4], 'RETRYCOUNT', 0, 'JUSTID')
+hand_back(KEYS[1], ARGV[1], ARGV[2], ARGV[4])
 return 1

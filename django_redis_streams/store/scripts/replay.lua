@@ -3,9 +3,10 @@
 -- ARGV 1 group   2 dead letter's entry id   3 its new metadata, for the field `drs`   4… its fields, where they are new
 -- Returns the id in the redelivery stream, or false where the dead letter is gone: then nothing is changed, so of two
 -- who press the button at once one finds it gone.
--- The first commands change nothing: each fails at once where a later step would be refused, before anything is copied;
--- and XACK lets the script's writes pass at maxmemory. The copy comes before the deletion.
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+-- The first commands change nothing: each fails at once where a later step would be refused, before anything is
+-- copied. The copy comes before the deletion.
+--! prelude
+open_door(KEYS[1], ARGV[1])
 redis.call('XDEL', KEYS[1], '0-0')
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 if #found == 0 then return false end

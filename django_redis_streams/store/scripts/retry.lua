@@ -1,25 +1,26 @@
 -- Put a failed message into its group's retry set, then acknowledge it where it was pending.
--- KEYS 1 the stream read from   2 totals   3 retry set   4 retry entries   5 suspects   6 slots of the group, if it has some
--- ARGV 1 group   2 consumer   3 entry id   4 "1": the entry is ours, delete it too   5 token   6 delay in ms   7 lane   8… fields of the retry
+-- KEYS 1 the stream read from   2 totals   3 retry set   4 retry entries   5 suspects
+--   6 slots of the group, if it has some
+-- ARGV 1 group   2 consumer   3 entry id   4 "1": it was redelivered, delete it too   5 token   6 delay in ms   7 lane
+--   8… fields of the retry
 -- Returns 1, or 0 where the entry isn't pending for this consumer: then nothing is changed.
--- The copy comes before the acknowledgement: Lua rolls nothing back, so the other order would lose the message
--- when a later step is refused. And before the copy comes, for each later step, a command that changes nothing and fails
+-- The copy comes before the acknowledgement: Lua rolls nothing back, so the other order would lose the message when a
+-- later step is refused. And before the copy comes, for each later step, a command that changes nothing and fails
 -- where that step would be refused (an ACL, a wrong type): a copy without its acknowledgement would be made at every
 -- try. How long it waits is packed behind the row: should the clock go back, shorten.lua holds it to that.
--- The first XACK also lets the script's writes pass at maxmemory.
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+--! prelude
+open_door(KEYS[1], ARGV[1])
 if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], '0-0') end
-if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return 0 end
+if not is_held(KEYS[1], ARGV[1], ARGV[2], ARGV[3]) then return 0 end
 redis.call('HINCRBY', KEYS[2], 'retried', 0)
 redis.call('HDEL', KEYS[5], '')
 redis.call('ZADD', KEYS[3], 'XX', 0, '')
 if KEYS[6] then redis.call('ZREM', KEYS[6], '') end
-local now = redis.call('TIME')
-local due = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[6]
+local due = now_in_ms() + ARGV[6]
 local row = {}
 for i = 7, #ARGV do row[#row + 1] = ARGV[i] end
 redis.call('HSET', KEYS[4], ARGV[5], cmsgpack.pack(row, tonumber(ARGV[6])))
-local new = redis.call('ZADD', KEYS[3], string.format('%.0f', due), ARGV[5])
+local new = redis.call('ZADD', KEYS[3], digits(due), ARGV[5])
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], ARGV[3]) end
 redis.call('HDEL', KEYS[5], ARGV[5])

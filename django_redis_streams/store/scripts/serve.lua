@@ -1,11 +1,12 @@
--- Note down that a worker serves a group, for whoever would delete it; those that haven't said so for long are forgotten.
+-- Note down that a worker serves a group, for whoever would delete it; those that haven't said so for long are
+-- forgotten.
 -- KEYS 1 main stream   2 groups   3 workers of the group
 -- ARGV 1 group   2 consumer   3 after how many ms a worker is forgotten
 -- Returns 1, or 0 where the group isn't on record: it was deleted, and whoever makes it again is noted down then.
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+--! prelude
+open_door(KEYS[1], ARGV[1])
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now - ARGV[3]))
-redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[2])
+local now = now_in_ms()
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', digits(now - ARGV[3]))
+redis.call('ZADD', KEYS[3], digits(now), ARGV[2])
 return 1

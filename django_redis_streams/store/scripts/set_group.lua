@@ -1,20 +1,21 @@
--- Set where a group reads on, record that it began there, so that a group that is made again begins there too, and count what
--- it gets again, or never.
+-- Set where a group reads on, record that it began there, so that a group that is made again begins there too, and
+-- count what it gets again, or never.
 -- KEYS 1 stream of the lane   2 the hash that records where it began   3 totals   4 books
 -- ARGV 1 group   2 its field in KEYS 2   3 the id after which it reads on, or "$"   4 lane
--- Returns the id. What is pending before it stays pending. What is pending after it is unread again: settled once it was
--- delivered anew, it would count twice. Of an id in the midst of the stream entries are counted, up to a bound; beyond it,
--- and of an id that is yet to come, nobody knows, and the books begin anew with a later look (watch.lua). As the server is
--- told how many the group was given, it can say later how many it wasn't.
+-- Returns the id. What is pending before it stays pending. What is pending after it is unread again: settled once it
+-- was delivered anew, it would count twice. Of an id in the midst of the stream entries are counted, up to a bound;
+-- beyond it, and of an id that is yet to come, nobody knows, and the books begin anew with a later look (watch.lua).
+-- As the server is told how many the group was given, it can say later how many it wasn't.
 -- Recorded last: what was refused before is not on record.
+--! prelude
 --! groups
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+open_door(KEYS[1], ARGV[1])
 for at = 2, 4 do redis.call('HDEL', KEYS[at], '') end
 local MOST, PAGE = 10000, 500
 local stream, group = stream_at(KEYS[1]), group_at(KEYS[1], ARGV[1])
-local place = ARGV[3]
-if place == '$' then place = stream and stream['last-generated-id'] or '0-0' end
-if not string.find(place, '-', 1, true) then place = place .. '-0' end
+local position = ARGV[3]
+if position == '$' then position = stream and stream['last-generated-id'] or '0-0' end
+if not string.find(position, '-', 1, true) then position = position .. '-0' end
 
 local function count_between(first, last)
   local count = 0
@@ -27,27 +28,27 @@ local function count_between(first, last)
 end
 
 local last = group and group['last-delivered-id'] or '0-0'
-local back, unread, more = is_before(place, last), count_after(stream, place), nil
-local ahead = is_ahead(stream, place)
+local back, unread, more = is_before(position, last), count_after(stream, position), nil
+local ahead = is_ahead(stream, position)
 if group then
   local before = count_after(stream, last, group['lag'] or nil)
   if before and unread then
     more = unread - before
   else
-    local between = count_between(back and place or last, back and last or place)
+    local between = count_between(back and position or last, back and last or position)
     more = between and (back and between or -between)
     if more and before then unread = before + more end
   end
 end
-local setid = {'XGROUP', 'SETID', KEYS[1], ARGV[1], place}
+local setid = {'XGROUP', 'SETID', KEYS[1], ARGV[1], position}
 if unread and not ahead and stream and stream['entries-added'] then
-  setid[6], setid[7] = 'ENTRIESREAD', string.format('%.0f', stream['entries-added'] - unread)
+  setid[6], setid[7] = 'ENTRIESREAD', digits(stream['entries-added'] - unread)
 end
 redis.call(unpack(setid))
 
 local taken, pending = 0, {}
 repeat
-  pending = redis.call('XPENDING', KEYS[1], ARGV[1], '(' .. place, '+', PAGE)
+  pending = redis.call('XPENDING', KEYS[1], ARGV[1], '(' .. position, '+', PAGE)
   for i, entry in ipairs(pending) do pending[i] = entry[1] end
   if #pending > 0 then taken = taken + redis.call('XACK', KEYS[1], ARGV[1], unpack(pending)) end
 until #pending < PAGE
@@ -59,5 +60,5 @@ elseif more < taken then
   -- Back, it lacks what was pending and is gone from the stream.
   redis.call('HINCRBY', KEYS[3], back and 'vanished' or 'passed-over', taken - more)
 end
-redis.call('HSET', KEYS[2], ARGV[2], place)
-return place
+redis.call('HSET', KEYS[2], ARGV[2], position)
+return position

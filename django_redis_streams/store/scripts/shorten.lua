@@ -1,13 +1,14 @@
--- Have what waits for some time wait no longer than that from now on: the server's clock went back, the due times didn't.
+-- Have what waits for some time wait no longer than that from now on: the server's clock went back, the due times
+-- didn't.
 -- KEYS 1 main stream   2 retry set, or delayed set   3 its entries
 -- ARGV 1 cursor, "0" to begin with   2 how many to look at, about
 -- Returns {cursor of the next step, "0" after the last, how many are due sooner now}.
--- retry.lua and delay.lua keep beside each row for how long it was to wait. Due later than that from now, it was put there
--- when the clock showed more than it does. Only where that is so is anything changed: a step may be done twice, and what
--- comes meanwhile is right by itself. What waits until a moment (`at=`) has no such time and is left alone.
-redis.call('XACK', KEYS[1], '-', '0-0')
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- retry.lua and delay.lua keep beside each row for how long it was to wait. Due later than that from now, it was put
+-- there when the clock showed more than it does. Only where that is so is anything changed: a step may be done twice,
+-- and what comes meanwhile is right by itself. What waits until a moment (`at=`) has no such time and is left alone.
+--! prelude
+open_door(KEYS[1], '-')
+local now = now_in_ms()
 local page = redis.call('ZSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
 local sooner = 0
 for i = 1, #page[2], 2 do
@@ -16,7 +17,7 @@ for i = 1, #page[2], 2 do
   if packed then
     local good, _, wait = pcall(cmsgpack.unpack, packed)
     if good and type(wait) == 'number' and wait >= 0 and due > now + wait then
-      redis.call('ZADD', KEYS[2], 'XX', string.format('%.0f', now + wait), token)
+      redis.call('ZADD', KEYS[2], 'XX', digits(now + wait), token)
       sooner = sooner + 1
     end
   end

@@ -2,9 +2,10 @@
 -- KEYS 1 the stream read from   2 suspects
 -- ARGV 1 group   2 consumer   3 entry id
 -- Returns 1, or 0 where the entry isn't pending for this consumer or no suspect any more: then nothing is changed.
-redis.call('XACK', KEYS[1], ARGV[1], '0-0')
-if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return 0 end
-local token = KEYS[1] .. '/' .. ARGV[3]
+--! prelude
+open_door(KEYS[1], ARGV[1])
+if not is_held(KEYS[1], ARGV[1], ARGV[2], ARGV[3]) then return 0 end
+local token = token_of(KEYS[1], ARGV[3])
 local packed = redis.call('HGET', KEYS[2], token)
 if not packed then return 0 end
 local row = cjson.decode(packed)

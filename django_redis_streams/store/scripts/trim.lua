@@ -1,39 +1,32 @@
 -- Trim a stream to a length or an age, never past what a group on it still needs.
 -- KEYS 1 stream
--- ARGV 1 length to keep, or ""   2 age to keep in ms, or ""   3 "1": exactly, "0": by whole nodes   4 most to remove; 0:
---   only look
--- Returns how many entries were removed; where it only looks, the low-water mark, or false where there is no group. The low-water mark is the least, over all groups on the server, of the smallest
--- pending id, or the id after the last delivered one; a stream without a group is left alone. Marking and trimming are
--- one script, or a read between them would move the mark.
-redis.call('XACK', KEYS[1], '-', '0-0')
+-- ARGV 1 length to keep, or ""   2 age to keep in ms, or ""   3 "1": exactly, "0": by whole nodes
+--   4 most to remove; 0: only look
+-- Returns how many entries were removed; where it only looks, the low-water mark, or false where there is no group.
+-- The low-water mark is the least, over all groups on the server, of the smallest pending id, or the id after the last
+-- delivered one; a stream without a group is left alone. Marking and trimming are one script, or a read between them
+-- would move the mark.
+--! prelude
+--! groups
+open_door(KEYS[1], '-')
 local most = tonumber(ARGV[4])
 if redis.call('EXISTS', KEYS[1]) == 0 then return most > 0 and 0 or false end
 
--- Ids are compared as text, digits by digits: as numbers they are exact to 2^53 only, and any client may give any id.
-local function less(a, b)
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
-
 local function least(a, b)
-  if not a then return b end
-  local a_ms, a_seq = string.match(a, '(%d+)-(%d+)')
-  local b_ms, b_seq = string.match(b, '(%d+)-(%d+)')
-  if a_ms == b_ms then return less(b_seq, a_seq) and b or a end
-  return less(b_ms, a_ms) and b or a
+  if not a or is_before(b, a) then return b end
+  return a
 end
 
 -- Where the next number isn't exact, the id itself is the safe side.
 local function after(id)
   local ms, seq = string.match(id, '(%d+)-(%d+)')
   if tonumber(seq) >= 9007199254740991 then return id end
-  return ms .. '-' .. string.format('%.0f', seq + 1)
+  return ms .. '-' .. digits(seq + 1)
 end
 
 local low
 for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local group = {}
-  for i = 1, #info, 2 do group[info[i]] = info[i + 1] end
+  local group = named(info)
   if group['pending'] > 0 then
     low = least(low, redis.call('XPENDING', KEYS[1], group['name'])[2])
   else
@@ -54,8 +47,7 @@ end
 
 local removed = 0
 if ARGV[2] ~= '' then
-  local time = redis.call('TIME')
-  local cutoff = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2])
+  local cutoff = math.max(0, now_in_ms() - ARGV[2])
   removed = trim(least(low, string.format('%.0f-0', cutoff)), most)
 end
 if ARGV[1] ~= '' then

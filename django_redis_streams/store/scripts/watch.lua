@@ -1,16 +1,24 @@
--- Look at the books of one group, and enter what others did to it since the last look: it can be told by what was seen then.
--- KEYS and ARGV are those of books.lua.
+-- Look at the books of one group, and enter what others did to it since the last look: it can be told by what was
+-- seen then.
+-- KEYS 1 groups   2 lanes   3 totals   4 retry set
+--   5 books: before which entry they begin, and what was seen of the group last
+--   6… for each lane: its stream, its redelivery stream of the group
+-- ARGV 1 group   2 what entries were lost by, where that is known ("dropped"), or ""   3… lanes
 -- Returns what was entered: {name, count, …}.
--- Books that nobody could reckon begin here, once all is known that waits. What was seen is written last: where that is
--- refused, all is entered already, and the next look finds the books balanced.
+-- Books that nobody could reckon begin here, once all is known that waits. What was seen is written last: where that
+-- is refused, all is entered already, and the next look finds the books balanced.
+--! prelude
 --! books
-redis.call('XACK', KEYS[6], ARGV[1], '0-0')
+open_door(KEYS[6], ARGV[1])
 redis.call('HDEL', KEYS[3], '')
 redis.call('HDEL', KEYS[5], '')
-local book = look()
+local asked = {group = ARGV[1], lost_by = ARGV[2], groups = KEYS[1], starts = KEYS[2], totals = KEYS[3],
+  retry = KEYS[4], books = KEYS[5], lanes = {}}
+for i = 3, #ARGV do asked.lanes[i - 2] = {ARGV[i], KEYS[2 * i], KEYS[2 * i + 1]} end
+local book = look(asked)
 -- Gone and about to be made again, or to begin where the stream has yet to come to.
 if not book.published and book.lanes[1].added then return {} end
-local now, before = holders(book.lanes), {}
+local now, before = holders(book.lanes, ARGV[1]), {}
 for _, lane in ipairs(book.lanes) do
   if lane.group and not lane.start then return {} end
   before[lane.name] = lane.before
@@ -36,7 +44,7 @@ for name, count in pairs(book.booked) do
 end
 for _, lane in ipairs(book.lanes) do
   if lane.before ~= before[lane.name] then
-    redis.call('HSET', KEYS[5], 'before ' .. lane.name, string.format('%.0f', lane.before))
+    redis.call('HSET', KEYS[5], 'before ' .. lane.name, digits(lane.before))
   end
   if lane.made_again then redis.call('HDEL', KEYS[5], 'made-again ' .. lane.name) end
   if lane.group and lane.added then

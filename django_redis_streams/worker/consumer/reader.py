@@ -179,7 +179,7 @@ class Reader:
         # What is read ahead takes a share of the limits before it can be run.
         self.full = len(batch) >= asked.count and not self._membership.group.limited
         # What was redelivered is read first.
-        self._redelivered = bool(batch) and batch[0].ours
+        self._redelivered = bool(batch) and batch[0].redelivered
         self._early += self._taken(batch, asked.since)
         return refused(reply) if self._by_script and not asked.waits else None
 

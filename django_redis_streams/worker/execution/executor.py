@@ -362,4 +362,4 @@ def _batch(part: _Part, rows: Sequence[int]) -> _Batch:
 
 
 def _as_foreign(delivery: Delivery) -> Message:
-    return decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.carried)
+    return decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.metadata)

@@ -82,7 +82,7 @@ def seconds_of_outage(error: BaseException, delivery: Delivery) -> float | None:
     """Since how many seconds the runs of this message have found a database unavailable; None for another error."""
     if not unavailable_database(error):
         return None
-    since = delivery.carried.unavailable_since if delivery.carried else 0
+    since = delivery.metadata.unavailable_since if delivery.metadata else 0
     return max(0.0, time.time() - since / 1_000) if since else 0.0
 
 

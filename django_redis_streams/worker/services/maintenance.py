@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from ...conf import StreamConfig
 from ...connections import Link
 from ...inspection.books import left_in_lanes
+from ...store.consume.books import watch
 from ...store.consume.clock import TOLERATED_MS, note_jump, server_time
 from ...store.consume.consumers import retire_dead
 from ...store.consume.groups import consumer_counts, make_group, serve
@@ -22,7 +23,6 @@ from ...store.consume.membership import Membership
 from ...store.consume.ownership import has_stale
 from ...store.consume.suspects import count_suspects
 from ...store.consume.trim import trim
-from ...store.observe.counters import watch
 from ...store.replies import group_is_gone
 from ..consumer.consumer import Consumer
 from ..log import about, logger, tell_books

@@ -113,7 +113,7 @@ class Promoter(Service):
             self._report(stream, problem)
         for count, what in (
             (promotion.vanished, "%s: %d retries or delayed messages were due whose entry is gone."),
-            (promotion.buried, "%s: %d retries or delayed messages can't be moved: they became dead letters."),
+            (promotion.dead_lettered, "%s: %d retries or delayed messages can't be moved: they became dead letters."),
         ):
             if count:
                 logger.error(what, stream.name, count, extra={"stream": stream.name})

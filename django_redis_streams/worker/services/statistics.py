@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ...connections import Link
 from ...store.consume.membership import Membership
-from ...store.observe.statistics import MICROSECONDS, RUNS, count_command
+from ...store.observe.minutes import MICROSECONDS, RUNS, count_command
 from ...store.scripts import Command, exchange
 from ..consumer.consumer import Consumer
 from ..shared.counters import COUNTED, Tally

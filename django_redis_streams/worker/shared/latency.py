@@ -40,7 +40,7 @@ def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, du
         return
     waits, start = [], began
     for delivery, duration in zip(batch, durations, strict=True):
-        if not delivery.ours:
+        if not delivery.redelivered:
             waits.append(max(0.0, start - _appended(delivery)))
         start += duration
     if waits:
@@ -56,7 +56,7 @@ def note_waits_at_once(histogram: Histogram, ended: Sequence[Delivery], duration
     waits = [
         max(0.0, now - duration - _appended(delivery))
         for delivery, duration in zip(ended, durations, strict=True)
-        if not delivery.ours
+        if not delivery.redelivered
     ]
     if waits:
         histogram.add(waits)

@@ -1,45 +1,76 @@
--- The books of one group: what was published to it, and what became of that. KEYS and ARGV are those of books.lua.
+-- The books of a group: what was published to it, and what became of that. `asked` says of which: `group` is its
+-- name; `groups`, `starts` (those of its lanes), `totals`, `retry` and `books` are keys; `lanes` is a list of {name,
+-- key of its stream, redelivery stream of the group}; `lost_by` is what entries were lost by, where that is known, or
+-- "".
 --! groups
 local ADDS = {'replayed', 'given-again', 'made-again', 'moved-back'}
 local TAKES = {'acknowledged', 'skipped', 'dead-lettered', 'vanished', 'discarded', 'merged', 'passed-over',
   'dropped', 'lost-with-consumer', 'unexplained'}
 
--- How many entries are pending in a stream, but for those that are unread as well, as the group was set back before them.
+-- Each stream is looked at once, however many groups are asked for.
+local streams_seen, groups_seen = {}, {}
+local function stream_once(key)
+  if streams_seen[key] == nil then streams_seen[key] = stream_at(key) or false end
+  return streams_seen[key] or nil
+end
+local function group_once(key, name)
+  if not groups_seen[key] then groups_seen[key] = groups_at(key) end
+  return groups_seen[key][name]
+end
+
+-- How many entries are pending in a stream, but for those that are unread as well, as the group was set back before
+-- them.
 local function count_pending(key, group)
   local last, count = group['last-delivered-id'], group['pending']
-  if count == 0 or not is_before(last, redis.call('XPENDING', key, ARGV[1])[3]) then return count end
+  if count == 0 or not is_before(last, redis.call('XPENDING', key, group['name'])[3]) then return count end
   local page = {}
   repeat
-    page = redis.call('XPENDING', key, ARGV[1], '(' .. last, '+', 1000)
+    page = redis.call('XPENDING', key, group['name'], '(' .. last, '+', 1000)
     count = count - #page
     if #page > 0 then last = page[#page][1] end
   until #page < 1000
   return count
 end
 
-local function lane_at(name, key, redelivery, books)
-  local stream, group = stream_at(key), group_at(key, ARGV[1])
-  local again = group_at(redelivery, ARGV[1])
-  local main = name == 'default'
-  local start = redis.call('HGET', main and KEYS[1] or KEYS[2], main and ARGV[1] or ARGV[1] .. ':' .. name)
-  local lane = {name = name, key = key, stream = stream, group = group, start = start,
-    length = stream and stream['length'] or 0, added = stream and stream['entries-added'],
-    pending = group and count_pending(key, group) or 0, redelivered = redis.call('XLEN', redelivery),
-    pending_again = again and again['pending'] or 0, before = tonumber(books['before ' .. name] or ''),
-    made_again = books['made-again ' .. name]}
-  lane.unread = lane.length
-  if group then lane.unread = count_after(stream, group['last-delivered-id'], group['lag'] or nil) end
-  if not lane.before and not books['before ' .. name] and (start == '0' or start == '0-0') then lane.before = 0 end
+-- A group on one lane, as it stands: `group` on the lane's stream, `again` on its redelivery stream, nil where it
+-- isn't. `unread` is nil where the server can't tell. Of a lane that the group isn't on, all is unread.
+local function look_at_lane(name, asked)
+  local lane = {name = asked[1], key = asked[2], redelivery = asked[3], stream = stream_once(asked[2]),
+    group = group_once(asked[2], name), again = group_once(asked[3], name), redelivered = redis.call('XLEN', asked[3])}
+  lane.length = lane.stream and lane.stream['length'] or 0
+  lane.unread, lane.pending = lane.length, 0
+  if lane.group then
+    lane.unread = count_after(lane.stream, lane.group['last-delivered-id'], lane.group['lag'] or nil)
+    lane.pending = lane.group['pending']
+  end
+  lane.pending_again = lane.again and lane.again['pending'] or 0
   return lane
 end
 
+local function look_at_lanes(asked)
+  local lanes = {}
+  for at, each in ipairs(asked.lanes) do lanes[at] = look_at_lane(asked.group, each) end
+  return lanes
+end
+
+-- What the books need besides.
+local function add_books(lane, asked, books)
+  local main = lane.name == 'default'
+  local start = redis.call('HGET', main and asked.groups or asked.starts, main and asked.group
+    or asked.group .. ':' .. lane.name)
+  lane.start, lane.added = start, lane.stream and lane.stream['entries-added']
+  lane.before, lane.made_again = tonumber(books['before ' .. lane.name] or ''), books['made-again ' .. lane.name]
+  if lane.group then lane.pending = count_pending(lane.key, lane.group) end
+  if not lane.before and not books['before ' .. lane.name] and (start == '0' or start == '0-0') then lane.before = 0 end
+end
+
 -- Each consumer of each stream with how much it holds there.
-local function holders(lanes)
+local function holders(lanes, name)
   local found = {}
-  for at, lane in ipairs(lanes) do
-    for _, key in ipairs({lane.key, KEYS[5 + 2 * at]}) do
-      if group_at(key, ARGV[1]) then
-        for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', key, ARGV[1])) do
+  for _, lane in ipairs(lanes) do
+    for _, key in ipairs({lane.key, lane.redelivery}) do
+      if group_once(key, name) then
+        for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', key, name)) do
           local consumer = named(row)
           found[key .. ' ' .. consumer['name']] = consumer['pending']
         end
@@ -76,15 +107,13 @@ local function add_up(book)
   end
 end
 
-local function look()
-  local books = named(redis.call('HGETALL', KEYS[5]))
-  local book = {lanes = {}, totals = named(redis.call('HGETALL', KEYS[3])), retrying = redis.call('ZCARD', KEYS[4]),
+local function look(asked)
+  local books = named(redis.call('HGETALL', asked.books))
+  local book = {lanes = look_at_lanes(asked), totals = named(redis.call('HGETALL', asked.totals)),
+    retrying = redis.call('ZCARD', asked.retry), lost_by = asked.lost_by,
     seen = books['seen'] and cjson.decode(books['seen']) or {lanes = {}, consumers = {}}, booked = {}}
   for name, count in pairs(book.totals) do book.totals[name] = tonumber(count) end
-  for i = 4, #ARGV do
-    local at = 6 + 2 * (i - 4)
-    book.lanes[#book.lanes + 1] = lane_at(ARGV[i], KEYS[at], KEYS[at + 1], books)
-  end
+  for _, lane in ipairs(book.lanes) do add_books(lane, asked, books) end
   add_up(book)
   return book
 end
@@ -138,8 +167,8 @@ local function in_midst(book)
   return false
 end
 
--- Nothing of this package's changes what is left over, so what is was done by others, since the last look: book it under
--- the name of what there is a sign of.
+-- Nothing of this package's changes what is left over, so what is was done by others, since the last look: book it
+-- under the name of what there is a sign of.
 local function explain(book, now)
   add_streams_before(book)
   local left = balance(book)
@@ -156,7 +185,7 @@ local function explain(book, now)
     return
   end
   if left < 0 then return enter(book, made_again and 'made-again' or 'moved-back', -left) end
-  if ARGV[2] ~= '' then return enter(book, ARGV[2], left) end
+  if book.lost_by ~= '' then return enter(book, book.lost_by, left) end
   local with_consumer = math.min(left, held_by_lost(book, now))
   enter(book, 'lost-with-consumer', with_consumer)
   enter(book, dropped and 'dropped' or 'unexplained', left - with_consumer)

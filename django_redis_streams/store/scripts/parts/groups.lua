@@ -1,21 +1,21 @@
 -- Streams and the groups on them, as the server tells of them: what isn't there is nil.
-local function named(flat)
-  local found = {}
-  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
-  return found
-end
-
 local function stream_at(key)
   if redis.call('EXISTS', key) == 0 then return nil end
   return named(redis.call('XINFO', 'STREAM', key))
 end
 
-local function group_at(key, name)
-  if redis.call('EXISTS', key) == 0 then return nil end
+local function groups_at(key)
+  local found = {}
+  if redis.call('EXISTS', key) == 0 then return found end
   for _, row in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     local group = named(row)
-    if group['name'] == name then return group end
+    found[group['name']] = group
   end
+  return found
+end
+
+local function group_at(key, name)
+  return groups_at(key)[name]
 end
 
 -- Ids are compared as text, digits by digits: as numbers they are exact to 2^53 only, and any client may give any id.
@@ -32,8 +32,8 @@ local function is_ahead(stream, id)
   return is_before(stream and stream['last-generated-id'] or '0-0', id)
 end
 
--- How many entries of a stream come after an id: known at either end of it; in between it is what the server says, `lag`,
--- or nil. Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
+-- How many entries of a stream come after an id: known at either end of it; in between it is what the server says,
+-- `lag`, or nil. Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
 local function count_after(stream, id, lag)
   if not stream or stream['length'] == 0 or not is_before(id, stream['last-generated-id']) then return 0 end
   if is_before(id, stream['first-entry'][1]) then return stream['length'] end

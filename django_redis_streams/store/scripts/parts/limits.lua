@@ -1,8 +1,8 @@
--- What a group's limits leave room for, over all its workers. `rate` is a string: when the next message would be due if
--- all came at an even pace, in microseconds; `slots` is a sorted set: what runs (or is in some worker's hand), by token,
--- to when its lease ends, in ms. `given` is {microseconds from one message to the next or '', how many may come at once,
--- how many may run at once or '', ms of a lease}.
--- The commands that change nothing fail at once where a later step would be refused: before anything is delivered.
+-- What a group's limits leave room for, over all its workers. `rate` is a string: when the next message would be due
+-- if all came at an even pace, in microseconds; `slots` is a sorted set: what runs (or is in some worker's hand), by
+-- token, to when its lease ends, in ms. `given` is {microseconds from one message to the next or '', how many may
+-- come at once, how many may run at once or '', ms of a lease}. The commands that change nothing fail at once where a
+-- later step would be refused: before anything is delivered.
 local function limits_of(rate, slots, given)
   local interval, slots_in_all, lease = tonumber(given[1]), tonumber(given[3]), tonumber(given[4])
   local clock = redis.call('TIME')
@@ -15,7 +15,7 @@ local function limits_of(rate, slots, given)
 
   local function keep(next_due)
     local ahead = math.ceil(math.max(0, next_due - now) / 1000) + 1
-    redis.call('SET', rate, string.format('%.0f', next_due), 'PX', string.format('%.0f', ahead))
+    redis.call('SET', rate, digits(next_due), 'PX', digits(ahead))
   end
 
   if interval then
@@ -28,10 +28,10 @@ local function limits_of(rate, slots, given)
     if limits.pace < 1 then limits.wait = math.max(1, math.ceil((due + interval - at_once - now) / 1000)) end
   end
   if slots_in_all then
-    redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('%.0f', now_ms))
+    redis.call('ZREMRANGEBYSCORE', slots, '-inf', digits(now_ms))
     redis.call('ZADD', slots, 'XX', 0, '')
     -- No lease is given for longer: these are left from before the clock went back, and end as if they were given now.
-    local longest = string.format('%.0f', now_ms + lease)
+    local longest = digits(now_ms + lease)
     for _, token in ipairs(redis.call('ZRANGEBYSCORE', slots, '(' .. longest, '+inf', 'LIMIT', 0, 100)) do
       redis.call('ZADD', slots, 'XX', longest, token)
     end
@@ -53,7 +53,7 @@ local function limits_of(rate, slots, given)
   function limits.take(tokens)
     if interval and #tokens > 0 then keep(due + interval * #tokens) end
     if slots_in_all then
-      for _, token in ipairs(tokens) do redis.call('ZADD', slots, string.format('%.0f', now_ms + lease), token) end
+      for _, token in ipairs(tokens) do redis.call('ZADD', slots, digits(now_ms + lease), token) end
     end
   end
   return limits

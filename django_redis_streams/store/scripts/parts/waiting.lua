@@ -14,11 +14,15 @@ local function row_of(packed)
   return row
 end
 
+-- The stream of a lane: `main` is that of the default lane, any other is `prefix` with the lane's name. `declared` has
+-- the lanes as its keys: nobody reads one that isn't declared any more, so what is for it goes to the default lane.
+local function lane_stream(lane, declared, main, prefix)
+  return lane ~= 'default' and declared[lane] and prefix .. lane or main
+end
+
 -- Append a delayed message to its lane, within HARD_MAXLEN if there is one: `bound` is "" or that, `about` "=" or "~".
--- A lane that isn't declared any more nobody reads: then it is the default one.
 local function append(row, main, prefix, lanes, bound, about)
-  local stream = main
-  if row[1] ~= 'default' and lanes[row[1]] then stream = prefix .. row[1] end
+  local stream = lane_stream(row[1], lanes, main, prefix)
   if bound == '' then
     redis.call('XADD', stream, '*', unpack(row, 2))
   else

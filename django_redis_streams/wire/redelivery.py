@@ -1,4 +1,4 @@
-"""An entry of ours: the metadata in one field `drs`, then the original fields, same order and same bytes.
+"""An entry that this package wrote: metadata in one field `drs`, then the original fields, same order and same bytes.
 
 Only the redelivery streams and the dead letter queue hold such entries; on a main stream a field named
 `drs` is a field like any other.
@@ -12,13 +12,13 @@ from dataclasses import fields as fields_of
 from typing import Any, Final
 
 from ..keys import DEFAULT_LANE
-from .names import CARRIED, FOLDED, MOST_FIELDS, Fields
+from .names import FOLDED, METADATA, MOST_FIELDS, Fields
 
-__all__ = ["Carried", "carry", "uncarry"]
+__all__ = ["RedeliveryMetadata", "attach_metadata", "split_metadata"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
+class RedeliveryMetadata:
     """All that is known of a message that left its main stream.
 
     `id` is the message's; `source` and `entry` the key and entry id that it was published as; `attempt` how
@@ -48,24 +48,24 @@ class Carried:
     edited_by: str = ""
 
 
-_TYPES: Final = {field.name: int if field.type == "int" else str for field in fields_of(Carried)}
-_DEFAULTS: Final = {field.name: field.default for field in fields_of(Carried)}
+_TYPES: Final = {field.name: int if field.type == "int" else str for field in fields_of(RedeliveryMetadata)}
+_DEFAULTS: Final = {field.name: field.default for field in fields_of(RedeliveryMetadata)}
 
 
-def carry(carried: Carried, fields: Fields) -> list[str]:
-    """The fields of a carried entry."""
-    metadata = {name: value for name, value in asdict(carried).items() if value != _DEFAULTS[name]}
-    return [CARRIED, json.dumps(metadata, separators=(",", ":")), *_folded(fields)]
+def attach_metadata(metadata: RedeliveryMetadata, fields: Fields) -> list[str]:
+    """Return the fields of an entry: its metadata, what isn't set left out, then the original fields."""
+    known = {name: value for name, value in asdict(metadata).items() if value != _DEFAULTS[name]}
+    return [METADATA, json.dumps(known, separators=(",", ":")), *_folded(fields)]
 
 
-def uncarry(fields: Fields) -> tuple[Carried, Fields] | None:
-    """The metadata and the original fields of a carried entry; None for an entry that isn't one of ours."""
-    if not fields or fields[0] != CARRIED:
+def split_metadata(fields: Fields) -> tuple[RedeliveryMetadata, Fields] | None:
+    """Return the metadata and the original fields of an entry; None for one that this package didn't write."""
+    if not fields or fields[0] != METADATA:
         return None
     try:
         metadata: dict[str, Any] = json.loads(fields[1])
         known: dict[str, Any] = {name: value for name, value in metadata.items() if type(value) is _TYPES.get(name)}
-        return Carried(**known), _unfolded(fields[2:])
+        return RedeliveryMetadata(**known), _unfolded(fields[2:])
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 

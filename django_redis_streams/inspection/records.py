@@ -15,11 +15,19 @@ from .. import wire
 from ..keys import DEFAULT_LANE
 from ..store.consume.membership import RETURNED
 from ..store.observe.sources import DeadLetters, Delayed, Found, Pending, Retries
-from ..wire import Carried, Fields, Origin
+from ..wire import Fields, Origin, RedeliveryMetadata
 
 __all__ = [
-    "DeadLetter", "DelayedMessage", "PendingMessage", "RetryingMessage", "Row", "dead_letter", "delayed", "moment",
-    "pending", "retrying",
+    "DeadLetter",
+    "DelayedMessage",
+    "MessageRecord",
+    "PendingMessage",
+    "RetryingMessage",
+    "dead_letter",
+    "delayed",
+    "moment",
+    "pending",
+    "retrying",
 ]  # fmt: skip
 
 # How much longer than its fields a payload may become by being indented. Of numbers 900 lists deep each would
@@ -38,7 +46,7 @@ def moment(milliseconds: float) -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class MessageRecord:
     """What all kinds have in common.
 
     `stream` and `group` as declared; `group` is "" where a dead letter isn't one of ours, and of a delayed message.
@@ -103,20 +111,20 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter(Row):
-    """A dead letter. `entry_id` is its own, in the queue; `buried` when it got there; `reason` why.
+class DeadLetter(MessageRecord):
+    """A dead letter. `entry_id` is its own, in the queue; `dead_lettered_at` when it got there; `reason` why.
 
-    Without `ours`, it is an entry that this package didn't write: all its fields are in `fields`.
+    Where it isn't `native`, it is an entry that this package didn't write: all its fields are in `fields`.
     """
 
     entry_id: str
     reason: str = ""
-    ours: bool = True
-    buried: datetime
+    native: bool = True
+    dead_lettered_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryingMessage(Row):
+class RetryingMessage(MessageRecord):
     """A message that failed and is `due` again; `token` names it within its group."""
 
     token: str
@@ -124,7 +132,7 @@ class RetryingMessage(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DelayedMessage(Row):
+class DelayedMessage(MessageRecord):
     """A message that is published when it is `due`; `token`, which is its id, names it within its stream."""
 
     token: str
@@ -132,7 +140,7 @@ class DelayedMessage(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PendingMessage(Row):
+class PendingMessage(MessageRecord):
     """A message that was delivered and isn't acknowledged.
 
     `place` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` its id there. `idle` is in
@@ -161,37 +169,37 @@ class PendingMessage(Row):
 
 
 def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
-    """The row of an entry in a dead letter queue."""
-    buried = moment(int(found.entry_id.partition("-")[0]))
-    identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "buried": buried}
-    ours = wire.uncarry(found.fields or ())
-    if ours is None:
-        return DeadLetter(**identity, group="", ours=False, **_foreign(source.stream.keys.dlq, found))
-    carried, fields = ours
-    return DeadLetter(**identity, group=carried.group, reason=carried.reason, **_known(carried, fields))
+    """Return the record of an entry in a dead letter queue."""
+    at = moment(int(found.entry_id.partition("-")[0]))
+    identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "dead_lettered_at": at}
+    native = wire.split_metadata(found.fields or ())
+    if native is None:
+        return DeadLetter(**identity, group="", native=False, **_foreign(source.stream.keys.dlq, found))
+    metadata, fields = native
+    return DeadLetter(**identity, group=metadata.group, reason=metadata.reason, **_known(metadata, fields))
 
 
 def retrying(source: Retries, found: Found) -> RetryingMessage:
-    """The row of a retry; one without a readable body is shown by its token."""
+    """Return the record of a retry; one without a readable body is shown by its token."""
     identity: dict[str, Any] = {
         "stream": source.stream.name,
         "group": source.group,
         "token": found.token,
-        "due": moment(found.place.first),
+        "due": moment(found.position.first),
     }
-    ours = wire.uncarry(found.fields or ())
-    if ours is None:
+    native = wire.split_metadata(found.fields or ())
+    if native is None:
         return RetryingMessage(**identity, message_id=found.token)
-    return RetryingMessage(**identity, **_known(*ours))
+    return RetryingMessage(**identity, **_known(*native))
 
 
 def delayed(source: Delayed, found: Found) -> DelayedMessage:
-    """The row of a delayed message; one without a readable body is shown by its token."""
+    """Return the record of a delayed message; one without a readable body is shown by its token."""
     identity: dict[str, Any] = {
         "stream": source.stream.name,
         "group": "",
         "token": found.token,
-        "due": moment(found.place.first),
+        "due": moment(found.position.first),
     }
     # An odd number of fields is none that we have written.
     if not found.fields or len(found.fields) % 2:
@@ -201,9 +209,9 @@ def delayed(source: Delayed, found: Found) -> DelayedMessage:
 
 
 def pending(source: Pending, found: Found) -> PendingMessage:
-    """The row of a pending entry with its body, if it has one."""
+    """Return the record of a pending entry with its body, if it has one."""
     declared = source.stream.groups.get(source.group)
-    ours = wire.uncarry(found.fields or ()) if source.ours else None
+    redelivered = wire.split_metadata(found.fields or ()) if source.redelivered else None
     return PendingMessage(
         stream=source.stream.name,
         group=source.group,
@@ -214,35 +222,35 @@ def pending(source: Pending, found: Found) -> PendingMessage:
         deliveries=found.deliveries,
         claim_idle=declared.claim_idle if declared else None,
         body_gone=found.fields is None,
-        **(_known(*ours) if ours else {**_foreign(source.key, found), "lane": source.lane}),
+        **(_known(*redelivered) if redelivered else {**_foreign(source.key, found), "lane": source.lane}),
     )
 
 
-def _known(carried: Carried, fields: Fields) -> Mapping[str, Any]:
+def _known(metadata: RedeliveryMetadata, fields: Fields) -> Mapping[str, Any]:
     return {
-        "lane": carried.lane,
-        "message_id": carried.id,
-        "type": carried.type,
-        "key": carried.source,
-        "published_id": carried.entry,
-        "attempts": carried.attempt,
-        "handler": carried.handler,
-        "error": carried.error,
-        "traceback": carried.traceback,
-        "first_failed": moment(carried.first) if carried.first else None,
-        "last_failed": moment(carried.last) if carried.last else None,
-        "replays": carried.replays,
-        "replayed_by": carried.replayed_by,
-        "edited_by": carried.edited_by,
-        "original": _original(carried),
+        "lane": metadata.lane,
+        "message_id": metadata.id,
+        "type": metadata.type,
+        "key": metadata.source,
+        "published_id": metadata.entry,
+        "attempts": metadata.attempt,
+        "handler": metadata.handler,
+        "error": metadata.error,
+        "traceback": metadata.traceback,
+        "first_failed": moment(metadata.first) if metadata.first else None,
+        "last_failed": moment(metadata.last) if metadata.last else None,
+        "replays": metadata.replays,
+        "replayed_by": metadata.replayed_by,
+        "edited_by": metadata.edited_by,
+        "original": _original(metadata),
         "fields": fields,
     }
 
 
-def _original(carried: Carried) -> Fields | None:
+def _original(metadata: RedeliveryMetadata) -> Fields | None:
     """The fields before an edit; None where there was none, or they can't be read: any client writes to the queue."""
     try:
-        fields = json.loads(carried.original) if carried.original else None
+        fields = json.loads(metadata.original) if metadata.original else None
     except (ValueError, RecursionError):
         return None
     if not isinstance(fields, list) or len(fields) % 2 or not all(isinstance(each, str) for each in fields):
@@ -251,7 +259,7 @@ def _original(carried: Carried) -> Fields | None:
 
 
 def _foreign(key: str, found: Found) -> Mapping[str, Any]:
-    """What an entry says that was never carried: on a main stream any, in our own streams a stranger's."""
+    """Return what an entry without our metadata says: on a main stream any, elsewhere one that others wrote."""
     fields = found.fields
     values = dict(zip(fields[::2], fields[1::2], strict=True)) if fields is not None else {}
     return {

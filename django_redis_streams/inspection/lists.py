@@ -16,16 +16,16 @@ from typing import TypeVar
 from .. import conf
 from ..conf import StreamConfig
 from ..store.observe.sources import DeadLetters, Delayed, Pending, Retries, Source, bodies
-from . import rows
+from . import records
+from .grouping import by_server
 from .paging import Cursor, Item, Page, collect
 from .reading import Reading
-from .rows import DeadLetter, DelayedMessage, PendingMessage, RetryingMessage, Row
+from .records import DeadLetter, DelayedMessage, MessageRecord, PendingMessage, RetryingMessage
 from .search import wanted
-from .servers import by_server
 
 __all__ = ["dead_letters", "delayed", "pending", "retrying"]
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=MessageRecord)
 S = TypeVar("S", bound=Source)
 
 
@@ -43,7 +43,7 @@ def dead_letters(
     return _page(
         stream,
         lambda stream, _: [DeadLetters(stream)],
-        lambda _, items: [rows.dead_letter(each.source, each.found) for each in items],
+        lambda _, items: [records.dead_letter(each.source, each.found) for each in items],
         wanted(text, type=type, group=group, reason=reason),
         after=after,
         count=count,
@@ -63,7 +63,7 @@ def retrying(
     return _page(
         stream,
         lambda stream, groups: [Retries(stream, each) for each in groups if group in (None, each)],
-        lambda _, items: [rows.retrying(each.source, each.found) for each in items],
+        lambda _, items: [records.retrying(each.source, each.found) for each in items],
         wanted(text, type=type),
         after=after,
         count=count,
@@ -82,7 +82,7 @@ def delayed(
     return _page(
         stream,
         lambda stream, _: [Delayed(stream)],
-        lambda _, items: [rows.delayed(each.source, each.found) for each in items],
+        lambda _, items: [records.delayed(each.source, each.found) for each in items],
         wanted(text, type=type),
         after=after,
         count=count,
@@ -144,6 +144,6 @@ def _rows_of_one_server(reading: Reading[Pending], items: Sequence[Item[Pending]
     asked = [(each.source, each.found.entry_id) for each in items]
     read = reading.ask([each.source.stream for each in items], lambda link: bodies(link, asked))
     return {
-        item.cursor: rows.pending(item.source, item.found._replace(fields=fields))
+        item.cursor: records.pending(item.source, item.found._replace(fields=fields))
         for item, fields in zip(items, read or (), strict=False)
     }
