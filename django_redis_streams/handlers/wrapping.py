@@ -30,7 +30,7 @@ def wrap(wrapper: Callable[[Handler, _Function], _Function] | None) -> None:
 
 
 def wrapped(handler: Handler) -> Handler:
-    """Return the handler as it is to be run; itself where nothing is around it."""
+    """The handler as it is to be run; itself where nothing is around it."""
     if _wrapper is None:
         return handler
     function = _wrapper(handler, handler.in_transaction)
