@@ -16,6 +16,7 @@ from ..conf import ConnectionConfig, hidden
 from ..exceptions import ConfigurationError, ServerUnreachable
 from .arguments import OURS, arguments_of, checked, where
 from .transport import CLASSES, Transport
+from .trial import Unusable, try_out
 
 __all__ = ["Endpoint"]
 
@@ -51,7 +52,7 @@ class Endpoint:
             directory = embedded.directory(config.alias, config.url)
         address = _address(url.scheme, arguments, directory)
         endpoint = cls(config.alias, address, kind, {**arguments, **OURS}, directory)
-        endpoint._made(endpoint.timeout)  # which connects nowhere
+        endpoint._try_out(endpoint._made(endpoint.timeout))  # which connects nowhere
         return endpoint
 
     @property
@@ -71,16 +72,26 @@ class Endpoint:
             connection.path = embedded.serve(self.directory)
         try:
             connection.connect()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self._misconfigured(error) from None
+        except RedisError:
+            self._try_out(connection)  # redis-py takes an unreadable file for a server that is away
+            raise
         return cast("Transport", connection)
+
+    def _try_out(self, connection: Any) -> None:
+        """Raise `ConfigurationError` for what sockets or TLS don't take; it connects nowhere."""
+        try:
+            try_out(connection, self.arguments)
+        except Unusable as error:
+            raise ConfigurationError(f"{where(self.alias)}: {hidden(self._redacted(str(error)))}") from None
 
     def _made(self, timeout: float | None) -> Any:
         """redis-py's connection, not connected. Raises `ConfigurationError` for what it can't be made of."""
         arguments = {"socket_connect_timeout": _CONNECT_TIMEOUT, **self.arguments, "socket_timeout": timeout}
         try:
             connection = self.kind(**arguments)
-        except (TypeError, ValueError, RedisError) as error:
+        except (TypeError, ValueError, OverflowError, RedisError) as error:
             raise self._misconfigured(error) from None
         connection.socket_timeout = timeout  # which redis-py 5.0 forgets for unix sockets
         return connection
