@@ -757,15 +757,15 @@ def test_options_that_redis_py_cannot_be_made_of_are_told(leading, server):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("socket_timeout=abc", "has socket_timeout='abc': expected seconds above 0"),
-        ("socket_timeout=-1", "has socket_timeout='-1': expected seconds above 0"),
-        ("socket_timeout=", "has socket_timeout='': expected seconds above 0"),
-        ("socket_keepalive=nope", "has socket_keepalive='nope': expected True or False"),
-        ("db=one", "has db='one': expected the number of a database"),
+        ("socket_timeout=abc", r"has a wrong socket_timeout \(it isn't shown, .*\): expected seconds above 0"),
+        ("socket_timeout=-1", r"has a wrong socket_timeout \(it isn't shown, .*\): expected seconds above 0"),
+        ("socket_timeout=", r"has a wrong socket_timeout \(it isn't shown, .*\): expected seconds above 0"),
+        ("socket_keepalive=nope", r"has a wrong socket_keepalive \(it isn't shown, .*\): expected True or False"),
+        ("db=one", r"has a wrong db \(it isn't shown, .*\): expected the number of a database"),
         ("db=1&db=2", "says 'db' twice. Remove one of them."),
-        ("port=99999", "has port='99999': expected a port, 1 to 65535"),
+        ("port=99999", r"has a wrong port \(it isn't shown, .*\): expected a port, 1 to 65535"),
         ("redis_connect_func=f", "sets 'redis_connect_func', which no URL can say. Set it in OPTIONS."),
-        ("client_name=a%20b", "has client_name='a b': expected text without spaces"),
+        ("client_name=a%20b", r"has a wrong client_name \(it isn't shown, .*\): expected text without spaces"),
         ("socket_timout=1", "has the unknown option 'socket_timout'.*Did you mean 'socket_timeout'"),
         ("ssl_cert_reqs=none", "has the unknown option 'ssl_cert_reqs'.*It is for a URL that begins with rediss://"),
         ("ssl=1", "has the unknown option 'ssl'.*It is for a URL that begins with rediss://"),
@@ -797,7 +797,7 @@ def test_what_was_checked_is_not_checked_for_each_thread(leading, tmp_path, sett
 def test_flag_of_tls_that_redis_py_does_not_know_is_told(leading):
     """As Python's ssl calls it, and not redis-py."""
     leading("rediss://localhost?ssl_cert_reqs=CERT_NONE")
-    with pytest.raises(ConfigurationError, match="has ssl_cert_reqs='CERT_NONE': expected 'none', 'optional' or"):
+    with pytest.raises(ConfigurationError, match=r"has a wrong ssl_cert_reqs .*: expected 'none', 'optional' or"):
         connections.address()
 
 
@@ -828,7 +828,7 @@ def encrypted(tmp_path):
     ("url", "options", "said"),
     [
         ("rediss://h", {"ssl_ca_certs": "/nope"}, "ssl_ca_certs='/nope' can't be used: No such file"),
-        ("rediss://h?ssl_ca_certs=/nope", {}, "ssl_ca_certs='/nope' can't be used: No such file"),
+        ("rediss://h?ssl_ca_certs=/nope", {}, "ssl_ca_certs can't be used: No such file"),
         ("rediss://h", {"ssl_ca_certs": __file__}, "ssl_ca_certs=.* can't be used: .*"),
         ("rediss://h", {"ssl_ca_data": "nonsense"}, "ssl_ca_data='nonsense' can't be used"),
         ("rediss://h", {"ssl_ca_path": "/nope"}, "ssl_ca_path='/nope' can't be used: No such file"),
@@ -836,10 +836,10 @@ def encrypted(tmp_path):
         ("rediss://h", {"ssl_keyfile": "/nope"}, "ssl_keyfile='/nope' can't be used"),
         ("rediss://h", {"ssl_ciphers": "nonsense"}, "ssl_ciphers='nonsense' can't be used: .*cipher"),
         ("rediss://h", {"ssl_validate_ocsp": True, "ssl_validate_ocsp_stapled": True}, "one excludes the other"),
-        ("redis://loc\0alhost:1", {}, r"host=.* can't be used: it holds a character"),
-        ("redis://local host", {}, r"host=.* can't be used: it holds a character"),
-        ("redis://a..b:1", {}, r"host='a\.\.b' can't be used: .*label"),
-        ("unix:///run/x%00y", {}, "path=.* can't be used: it holds a character"),
+        ("redis://loc\0alhost:1", {}, "host can't be used: it holds a character"),
+        ("redis://local host", {}, "host can't be used: it holds a character"),
+        ("redis://a..b:1", {}, "host can't be used: .*label"),
+        ("unix:///run/x%00y", {}, "path can't be used: it holds a character"),
         ("redis://h", {"socket_keepalive_options": {9_999: 1}}, r"socket_keepalive_options=.* can't be used"),
         ("redis://h", {"username": "\ud800"}, "username=.* can't be used: .*surrogates"),
     ],

@@ -31,7 +31,8 @@ _CONNECT_TIMEOUT: Final = 2.0
 class Endpoint:
     """One connection of the settings, checked. Its repr and its errors tell no password.
 
-    `address` is printable. `arguments` are redis-py's. `directory` is where an embedded server lives.
+    `address` is printable. `arguments` are redis-py's; `of_url` are the names of those that the URL gave. `directory`
+    is where an embedded server lives.
     """
 
     alias: str
@@ -39,6 +40,7 @@ class Endpoint:
     kind: type[Any] = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
     directory: Path | None = None
+    of_url: frozenset[str] = field(default=frozenset(), repr=False)
 
     @classmethod
     def of(cls, config: ConnectionConfig) -> Endpoint:
@@ -51,7 +53,8 @@ class Endpoint:
             embedded.check_installed()
             directory = embedded.directory(config.alias, config.url)
         address = _address(url.scheme, arguments, directory)
-        endpoint = cls(config.alias, address, kind, {**arguments, **OURS}, directory)
+        of_url = frozenset(name for name, value in arguments.items() if value is not config.options.get(name))
+        endpoint = cls(config.alias, address, kind, {**arguments, **OURS}, directory, of_url)
         endpoint._try_out(endpoint._made(endpoint.timeout))  # which connects nowhere
         return endpoint
 
@@ -82,7 +85,7 @@ class Endpoint:
     def _try_out(self, connection: Any) -> None:
         """Raise `ConfigurationError` for what sockets or TLS don't take; it connects nowhere."""
         try:
-            try_out(connection, self.arguments)
+            try_out(connection, self.arguments, unshown=self.of_url)
         except Unusable as error:
             raise ConfigurationError(f"{where(self.alias)}: {hidden(self._redacted(str(error)))}") from None
 

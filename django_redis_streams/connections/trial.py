@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,16 +31,19 @@ class Unusable(ValueError):
     """Options that the system refuses; the text names them and says why."""
 
 
-def try_out(connection: Any, arguments: Mapping[str, Any]) -> None:
+def try_out(connection: Any, arguments: Mapping[str, Any], *, unshown: AbstractSet[str] = frozenset()) -> None:
     """Raise `Unusable` for what sockets or TLS don't take; it connects nowhere.
 
-    `connection` is redis-py's, made of these arguments and not connected: it knows the defaults.
+    `connection` is redis-py's, made of these arguments and not connected: it knows the defaults. `unshown` are
+    arguments that may hold a password, such as any part of a URL.
     """
     for names, attempt in _steps(connection, arguments):
         try:
             attempt()
         except (OSError, TypeError, ValueError, OverflowError) as error:
-            said = ", ".join(f"{name}={shown(arguments.get(name), name)}" for name in names)
+            said = ", ".join(
+                name if name in unshown else f"{name}={shown(arguments.get(name), name)}" for name in names
+            )
             raise Unusable(f"{said} can't be used: {_reason(error)}") from None
 
 
