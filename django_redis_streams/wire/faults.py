@@ -1,10 +1,13 @@
-"""Where in a payload the fault is. But for `has_odd_dicts`, all is for the error: no sound payload is looked through."""
+"""Where in a payload the fault is. But for `has_odd_dicts`, all is for the error: no sound payload is looked into."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
 from marshal import dumps
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from django.utils.datastructures import MultiValueDict
 
@@ -17,6 +20,8 @@ _LOOKED_INTO: Final = 1_000_000
 # Of a longer one the middle is left out.
 _LONGEST_PATH: Final = 20
 _TEXT: Final = frozenset({str})
+# The usual types that hold no others.
+_LEAVES: Final = frozenset({str, int, float, bool, type(None), Decimal, datetime, date, UUID})
 
 
 class Fault(NamedTuple):
@@ -74,15 +79,17 @@ def has_odd_dicts(value: Any) -> bool:
 
 def _found_odd_dicts(value: Any) -> bool:
     found = [value]
-    while found:
-        part = found.pop()
-        if type(part) is dict:
+    for part in found:  # which grows
+        kind = type(part)
+        if kind in _LEAVES:
+            continue
+        if kind is dict:
             if not _TEXT.issuperset(map(type, part)):
                 return True
             found += part.values()
         elif isinstance(part, dict):
             return True
-        elif isinstance(part, list | tuple):
+        elif isinstance(part, (list, tuple)):
             found += part
     return False
 
