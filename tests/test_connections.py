@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import socket
@@ -674,16 +675,19 @@ def test_option_of_the_url_that_cannot_work_is_named(leading):
         connections.get()
 
 
+SECONDS = "seconds above 0, at most 2,147,483 (int or float), or None"
 OPTIONS = "REDIS_STREAMS['CONNECTIONS']['default']['OPTIONS']"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("socket_timeout", "5", "seconds above 0 (int or float), or None"),
-        ("socket_timeout", 0, "seconds above 0 (int or float), or None"),
-        ("socket_timeout", True, "seconds above 0 (int or float), or None"),
-        ("socket_connect_timeout", float("nan"), "seconds above 0 (int or float), or None"),
+        ("socket_timeout", "5", SECONDS),
+        ("socket_timeout", 0, SECONDS),
+        ("socket_timeout", True, SECONDS),
+        ("socket_connect_timeout", float("nan"), SECONDS),
+        ("socket_connect_timeout", 1e300, SECONDS),
+        ("socket_timeout", 2_147_484, SECONDS),
         ("db", "1", "the number of a database, 0 or more"),
         ("db", -1, "the number of a database, 0 or more"),
         ("client_name", "shop front", "text without spaces, in ASCII, or None"),
@@ -715,7 +719,8 @@ def test_option_of_a_wrong_type_is_told(leading, server, name, value, expected):
             [1],
             "a dict of numbers, by the numbers of socket.TCP_KEEPIDLE and the like, or None",
         ),
-        ("socket_type", "1", "a whole number, 0 or more"),
+        ("socket_type", "1", "0, socket.AF_INET or socket.AF_INET6"),
+        ("socket_type", 99, "0, socket.AF_INET or socket.AF_INET6"),
         ("ssl_cert_reqs", "CERT_NONE", "'none', 'optional' or 'required'"),
         ("ssl_check_hostname", "false", "True or False"),
         ("ssl_ca_certs", 1, "a path, or None"),
@@ -752,15 +757,15 @@ def test_options_that_redis_py_cannot_be_made_of_are_told(leading, server):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("socket_timeout=abc", "has socket_timeout='abc': expected seconds above 0"),
-        ("socket_timeout=-1", "has socket_timeout='-1': expected seconds above 0"),
-        ("socket_timeout=", "has socket_timeout='': expected seconds above 0"),
-        ("socket_keepalive=nope", "has socket_keepalive='nope': expected True or False"),
-        ("db=one", "has db='one': expected the number of a database"),
+        ("socket_timeout=abc", r"has a wrong socket_timeout \(it isn't shown, .*\): expected seconds above 0"),
+        ("socket_timeout=-1", r"has a wrong socket_timeout \(it isn't shown, .*\): expected seconds above 0"),
+        ("socket_timeout=", r"has a wrong socket_timeout \(it isn't shown, .*\): expected seconds above 0"),
+        ("socket_keepalive=nope", r"has a wrong socket_keepalive \(it isn't shown, .*\): expected True or False"),
+        ("db=one", r"has a wrong db \(it isn't shown, .*\): expected the number of a database"),
         ("db=1&db=2", "says 'db' twice. Remove one of them."),
-        ("port=99999", "has port='99999': expected a port, 1 to 65535"),
+        ("port=99999", r"has a wrong port \(it isn't shown, .*\): expected a port, 1 to 65535"),
         ("redis_connect_func=f", "sets 'redis_connect_func', which no URL can say. Set it in OPTIONS."),
-        ("client_name=a%20b", "has client_name='a b': expected text without spaces"),
+        ("client_name=a%20b", r"has a wrong client_name \(it isn't shown, .*\): expected text without spaces"),
         ("socket_timout=1", "has the unknown option 'socket_timout'.*Did you mean 'socket_timeout'"),
         ("ssl_cert_reqs=none", "has the unknown option 'ssl_cert_reqs'.*It is for a URL that begins with rediss://"),
         ("ssl=1", "has the unknown option 'ssl'.*It is for a URL that begins with rediss://"),
@@ -792,7 +797,7 @@ def test_what_was_checked_is_not_checked_for_each_thread(leading, tmp_path, sett
 def test_flag_of_tls_that_redis_py_does_not_know_is_told(leading):
     """As Python's ssl calls it, and not redis-py."""
     leading("rediss://localhost?ssl_cert_reqs=CERT_NONE")
-    with pytest.raises(ConfigurationError, match="has ssl_cert_reqs='CERT_NONE': expected 'none', 'optional' or"):
+    with pytest.raises(ConfigurationError, match=r"has a wrong ssl_cert_reqs .*: expected 'none', 'optional' or"):
         connections.address()
 
 
@@ -804,6 +809,87 @@ def test_query_is_read_by_its_words(leading):
     arguments = Endpoint.of(conf.connection("default")).arguments
     assert arguments["socket_keepalive"] is arguments["ssl_check_hostname"] is False
     assert (arguments["ssl_cert_reqs"], arguments["socket_timeout"], arguments["port"]) == ("none", 2.0, 7)
+
+
+@pytest.fixture
+def encrypted(tmp_path):
+    """A key that no one reads without its password."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command, to make a key")
+    key = tmp_path / "encrypted.pem"
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "ED25519", "-aes256", "-pass", "pass:open", "-out", key],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return key
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("rediss://h", {"ssl_ca_certs": "/nope"}, "ssl_ca_certs='/nope' can't be used: No such file"),
+        ("rediss://h?ssl_ca_certs=/nope", {}, "ssl_ca_certs can't be used: No such file"),
+        ("rediss://h", {"ssl_ca_certs": __file__}, "ssl_ca_certs=.* can't be used: .*"),
+        ("rediss://h", {"ssl_ca_data": "nonsense"}, "ssl_ca_data='nonsense' can't be used"),
+        ("rediss://h", {"ssl_ca_path": "/nope"}, "ssl_ca_path='/nope' can't be used: No such file"),
+        ("rediss://h", {"ssl_certfile": "/nope"}, "ssl_certfile='/nope' can't be used: No such file"),
+        ("rediss://h", {"ssl_keyfile": "/nope"}, "ssl_keyfile='/nope' can't be used"),
+        ("rediss://h", {"ssl_ciphers": "nonsense"}, "ssl_ciphers='nonsense' can't be used: .*cipher"),
+        ("rediss://h", {"ssl_validate_ocsp": True, "ssl_validate_ocsp_stapled": True}, "one excludes the other"),
+        ("redis://loc\0alhost:1", {}, "host can't be used: it holds a character"),
+        ("redis://local host", {}, "host can't be used: it holds a character"),
+        ("redis://a..b:1", {}, "host can't be used: .*label"),
+        ("unix:///run/x%00y", {}, "path can't be used: it holds a character"),
+        ("redis://h", {"socket_keepalive_options": {9_999: 1}}, r"socket_keepalive_options=.* can't be used"),
+        ("redis://h", {"username": "\ud800"}, "username=.* can't be used: .*surrogates"),
+    ],
+)
+def test_what_no_socket_takes_is_told_before_anything_is_connected(leading, url, options, said):
+    """The check finds it, and no worker takes it for a server that is away."""
+    leading(url, **options)
+    ((problem,)) = check_settings()
+    assert problem.id == "django_redis_streams.E007"
+    assert re.search(rf"\['default'\]: .*{said}", problem.msg)
+    with pytest.raises(ConfigurationError, match=said):
+        connections.get()
+
+
+def test_key_that_needs_a_password_is_told_and_never_asked_for(leading, encrypted, tls):
+    """OpenSSL itself would ask at the terminal, and wait."""
+    _, certificate = tls
+    leading("rediss://h", ssl_certfile=str(certificate), ssl_keyfile=str(encrypted))
+    with pytest.raises(ConfigurationError, match=r"ssl_certfile=.*, ssl_keyfile=.* can't be used"):
+        connections.address()
+
+
+def test_certificates_that_are_sound_are_taken(leading, tls):
+    """With each kind of value that TLS takes."""
+    _, certificate = tls
+    key = certificate.with_name("key.pem")
+    options = {"ssl_ca_data": certificate.read_text(), "ssl_ca_path": certificate.parent, "ssl_ciphers": "HIGH"}
+    leading("rediss://h?socket_type=2", ssl_certfile=certificate, ssl_keyfile=key, **options)
+    assert check_settings() == []
+
+
+@pytest.mark.parametrize("host", ["::1", "fe80::1%25lo", "127.0.0.1", "b\u00fccher.example", "my_host", "h.example."])
+def test_hosts_that_may_be_are_taken(leading, host):
+    """Names and addresses of each kind."""
+    leading(f"redis://[{host}]" if ":" in host else f"redis://{host}")
+    assert check_settings() == []
+
+
+def test_file_that_is_gone_at_the_next_connecting_is_told_as_such(leading, tls, tmp_path):
+    """And not as an error 2 of connecting to the host."""
+    port, certificate = tls
+    own = tmp_path / "own.pem"
+    own.write_bytes(certificate.read_bytes())
+    leading(f"rediss://localhost:{port}", ssl_ca_certs=str(own))
+    link = connections.get()
+    assert link.call("PING") == "PONG"
+    own.unlink()
+    link.close()
+    with pytest.raises(ConfigurationError, match=r"ssl_ca_certs=.* can't be used: No such file"):
+        link.call("PING")
 
 
 def test_path_that_is_too_long_for_a_socket_is_told(leading):

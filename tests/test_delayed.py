@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from django_redis_streams import apublish, conf, connections, inspection, publish, publish_many
+from django_redis_streams import Reject, apublish, conf, connections, inspection, publish, publish_many
 from django_redis_streams.exceptions import InvalidMessage, ServerRefused
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.operations import dead_letters, waiting
 from django_redis_streams.store.consume.promote import promote
+from django_redis_streams.testing import drain
 from django_redis_streams.worker.services.promoter import Promoter
 
 from .support import states
@@ -101,6 +102,36 @@ def test_a_flat_message_that_no_script_could_move_is_refused_at_the_call(
         with pytest.raises(InvalidMessage, match=rf"payloads\[1\]: .*{count + 1:,} fields"):
             publish_many("orders", [{"a": 1}, wide], at=datetime(2100, 1, 1, tzinfo=UTC))
     assert not raw.exists(DELAYED, ENTRIES, "orders")
+
+
+@pytest.mark.parametrize("origin", ["published", "delayed", "foreign"])
+def test_any_number_of_fields_about_the_most_goes_all_ways(raw: Raw, streams: Callable[..., None], origin: str) -> None:
+    """Retried, rejected, replayed and acknowledged with all of its fields; the metadata takes one field more."""
+    streams({"orders": {"FORMAT": "flat", "MAX_PAYLOAD": 10**7, "GROUPS": {"billing": {}}}})
+    got: dict[int, list[dict[str, str]]] = {}
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        runs = got.setdefault(len(message.payload), [])
+        runs.append(message.payload)
+        if len(runs) == 1:
+            raise ValueError("again")
+        if len(runs) == 2:
+            raise Reject("no more")
+
+    widest = WIDEST if origin == "delayed" else WIDEST + 11
+    payloads = {size: {str(n): str(n) for n in range(size)} for size in range(WIDEST - 9, widest + 1)}
+    for payload in payloads.values():
+        if origin == "foreign":
+            raw.xadd("orders", payload)
+        else:
+            publish("orders", payload, delay=0 if origin == "delayed" else None)
+    drained = drain("orders", hasten=True)
+    assert (drained.retried, drained.dead_lettered) == (len(payloads), len(payloads))
+    letters = [each for each, _ in raw.xrange("{orders}:dlq")]
+    assert dead_letters.replay("orders", letters, by="ann").done == tuple(letters)
+    assert drain("orders").acknowledged == len(payloads)
+    assert got == {size: [payload] * 3 for size, payload in payloads.items()}
 
 
 def test_a_wide_flat_message_without_a_delay_is_handled_retried_and_replayed(

@@ -181,11 +181,35 @@ def roll_back_in_sql_and_go_on() -> None:
     add(2)
 
 
+def driver() -> Any:
+    """The driver's own connection, of which Django's cursors see nothing."""
+    assert connection.connection is not None
+    return connection.connection
+
+
+def roll_back_in_driver() -> None:
+    """End it on the driver's connection, as the last of all."""
+    add(1)
+    driver().rollback()
+
+
+def roll_back_in_sql_of_driver() -> None:
+    """The same in SQL."""
+    add(1)
+    driver().execute("ROLLBACK")
+
+
+def roll_back_in_driver_and_go_on() -> None:
+    """End it there, and go on by Django, where psycopg begins another."""
+    add(1)
+    driver().rollback()
+    Row.objects.count()
+
+
 def close_behind_the_back_of_django() -> None:
     """Close what the driver gave."""
     add(1)
-    assert connection.connection is not None
-    connection.connection.close()
+    driver().close()
 
 
 def break_a_deferred_constraint() -> None:
@@ -203,6 +227,9 @@ LOST = [
     replace,
     roll_back_in_sql,
     roll_back_in_sql_and_go_on,
+    roll_back_in_driver,
+    roll_back_in_sql_of_driver,
+    roll_back_in_driver_and_go_on,
     close_behind_the_back_of_django,
     break_a_deferred_constraint,
 ]
@@ -223,6 +250,33 @@ def test_a_transaction_that_did_not_commit_is_a_failure_of_the_run(work: Callabl
     assert rows() == set()
 
 
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("commit", [lambda: driver().commit(), lambda: driver().execute("COMMIT")])
+def test_a_commit_on_the_driver_s_connection_is_a_failure_too(commit: Callable[[], None]) -> None:
+    """What came before it is written, what comes after it would be in no transaction of the handler's."""
+
+    @handler("orders", group="billing", atomic=True)
+    def obey(_: Message) -> None:
+        add(1)
+        commit()
+
+    (outcome,) = run()
+    assert isinstance(outcome, RetryLater)
+    assert "by a COMMIT or ROLLBACK" in outcome.failure.error
+    assert rows() == {1}
+
+
+@pytest.mark.usefixtures("database")
+def test_a_handler_that_asks_the_database_nothing_is_acknowledged() -> None:
+    """No transaction is open in psycopg then, and none was lost."""
+
+    @handler("orders", group="billing", atomic=True)
+    def obey(_: Message) -> None:
+        assert rows  # anything but a query
+
+    assert run(2) == [Ack(), Ack()]
+
+
 def test_a_statement_that_was_refused_ends_the_transaction_where_the_database_says_so(database: str) -> None:
     """SQLite goes on after a caught error of plain SQL, PostgreSQL commits nothing any more."""
 
@@ -241,6 +295,7 @@ def test_a_statement_that_was_refused_ends_the_transaction_where_the_database_sa
         (swallow, "transaction.set_rollback(True)"),
         (close_all, "Leave connections alone"),
         (roll_back_in_sql, "by a COMMIT or ROLLBACK"),
+        (roll_back_in_driver, "on the driver's own connection"),
     ],
 )
 @pytest.mark.usefixtures("database")

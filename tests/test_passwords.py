@@ -38,6 +38,15 @@ URLS = {
     "after a space": f" redis://:{PASSWORD}@h",
     "embedded": f"embedded://clerk:{PASSWORD}@/var/queue",
     "of two servers": f"redis://:a@h,redis://:{PASSWORD}@h",
+    "without a slash": f"redis:/clerk:{PASSWORD}@h",
+    "without slashes": f"redis:clerk:{PASSWORD}@h",
+    "without slashes, nor a host": f"REDISS:{PASSWORD}",
+    "without a slash, of a socket": f"unix:/clerk:{PASSWORD}@/run/the.sock",
+    "without a slash, of another server": f"Valkeys:/:{PASSWORD}",
+    "without a colon": f"redis//clerk:{PASSWORD}@h",
+    "without its scheme and port": f"clerk:{PASSWORD}@h",
+    "for a time-out": f"redis://h?socket_timeout={PASSWORD}",
+    "for an option": f"redis://h?{PASSWORD}=1",
     "in words": f"host=h password={PASSWORD}",
 }
 SHAPES = {
@@ -197,6 +206,8 @@ def test_names_that_are_asked_for_are_shown_without_it(settings: Any, url: str) 
         ("redis://[::1]:6379/0", "'redis://[::1]:6379/0'"),
         ("embedded://var/queue", "'embedded://var/queue'"),
         (f"redis://h:{PASSWORD}", "'redis://…'"),
+        (f"redis:/u:{PASSWORD}@h", "'***@h'"),
+        (f"redis:{PASSWORD}", "'redis:…'"),
         (["a", ("b",), {"c": 1}, {2}], "['a', ('b',), {'c': 1}, set({2})]"),
         ({"password": PASSWORD, "db": 1}, "{'password': text that isn't shown, for it may hold a password, 'db': 1}"),
         (None, "None"),
@@ -208,7 +219,10 @@ def test_what_is_shown_is_of_use(value: Any, expected: str) -> None:
     assert shown(value) == expected
 
 
-@pytest.mark.parametrize("name", ["shop:orders@v2", "users:created", "https://example.com/orders", "urn:orders", "a=b"])
+@pytest.mark.parametrize(
+    "name",
+    ["shop.orders@v2", "users:created", "redis-events:created", "https://example.com/orders", "urn:orders", "a=b"],
+)
 def test_an_ordinary_name_is_no_url(settings: Any, name: str) -> None:
     """Names and types of messages may hold colons, and be web addresses."""
     settings.REDIS_STREAMS = settings_with(("STREAMS", "orders", "MODELS", "shop.Order", "TYPE"), name)

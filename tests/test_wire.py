@@ -10,6 +10,8 @@ from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
+from django.http import QueryDict
+from django.utils.datastructures import MultiValueDict
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy
 from hypothesis import example, given
@@ -268,6 +270,69 @@ def test_keys_that_json_would_make_one_are_refused(payload, said):
     with pytest.raises(InvalidMessage) as raised:
         encoded(payload)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("format", ["json", "flat"])
+@pytest.mark.parametrize("payload", [QueryDict("a=1&a=2"), MultiValueDict({"a": [1]})])
+def test_a_dict_of_several_values_for_a_key_is_refused(payload, format):  # noqa: A002  the setting's word
+    """Of each key it tells the last value alone; the error says what to write instead."""
+    with pytest.raises(InvalidMessage, match=r"payload=.*: holds a list of values .*\.dict\(\).*\.lists\(\)"):
+        encoded(payload, format=format)
+    assert decoded(*encoded(payload.dict(), format=format)).payload["a"] is not None
+    if format == "json":
+        with pytest.raises(InvalidMessage, match=r"payload\['form'\]\[1\]=.*: holds a list of values"):
+            encoded({"form": [Decimal(1), payload]})
+        with pytest.raises(InvalidMessage, match=r"headers=.*: holds a list of values"):
+            encoded({}, headers=payload)
+        with pytest.raises(InvalidMessage, match=r"headers\['a'\]=.*: holds a list of values"):
+            encoded({}, headers={"a": payload})
+        assert decoded(*encoded(dict(payload.lists()))).payload == dict(payload.lists())
+
+
+class Repeating(dict):
+    """Says a key twice."""
+
+    def items(self):
+        """A pair too many."""
+        return [("a", 1), ("a", 2)]
+
+
+class Odd(str):
+    """A text that is no other, whatever it says."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        return self is other
+
+
+@pytest.mark.parametrize("payload", [Repeating(a=1), {Odd("a"): 1, Odd("a"): 2}, {Odd("a"): 1, "a": 2}])
+def test_keys_that_are_the_same_text_are_refused_whatever_they_are_to_python(payload):
+    """At the top, nested, and as fields: one of the two values would be lost."""
+    for place, wrong in (("payload", payload), (r"payload\['x'\]\[0\]", {"x": [payload]})):
+        with pytest.raises(InvalidMessage, match=rf"^{place} has the keys 'a' and 'a', which JSON writes alike"):
+            encoded(wrong)
+    with pytest.raises(InvalidMessage, match="has the keys 'a' and 'a'"):
+        encoded(payload, format="flat")
+    with pytest.raises(InvalidMessage, match="has the keys 'a' and 'a'"):
+        encoded({}, headers={"x": payload})
+
+
+def test_a_decimal_of_a_class_of_its_own_is_written_as_its_number():
+    """Whatever it calls itself; and one that is no number is refused, whatever it says."""
+
+    class Money(Decimal):
+        def __str__(self):
+            return "NaN"
+
+        def is_finite(self):
+            return True
+
+    assert decoded(*encoded([Money("1.50")])).payload == ["1.50"]
+    assert decoded(*encoded({"a": Money("1.50")}, format="flat")).payload == {"a": "1.50"}
+    with pytest.raises(InvalidMessage, match="neither NaN nor infinity"):
+        encoded([Money("NaN")])
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,12 @@ _SECRET_NAME: Final = re.compile(rf"{_NAMES}|^(url|location|options|connections|
 _ASSIGNED: Final = re.compile(
     rf"((?:{_NAMES})\w*(?:['\"]\s*:|\s*=)\s*)('[^']*'|\"[^\"]*\"|[^\s&;,)}}\]]+)", re.IGNORECASE
 )
-# A URL without its scheme, down to the port: `user:password@host:6379`.
-_BARE: Final = re.compile(r":[^@]*@[^@]*:\d")
+# A URL without its scheme: `user:password@host`.
+_BARE: Final = re.compile(r":[^@]*@")
+# A URL that has lost a slash: `redis:/user:password@host`, `redis:password`.
+_SLASHLESS: Final = re.compile(
+    r"(?<![\w.-])(rediss?(?:\+\w+)?|valkeys?(?:\+\w+)?|sentinel|unix|embedded):(?!//)", re.IGNORECASE
+)
 # Schemes that people write for a server. Any other word there may be a password that holds a `://`.
 _SCHEME: Final = re.compile(
     r"\s*(rediss?|valkeys?|unix|embedded|rediss?\+\w+|sentinel|https?|amqps?|tcp|tls|ssl)://", re.IGNORECASE
@@ -38,7 +42,7 @@ def holds_url(text: str) -> bool:
     A web address isn't one: the types of messages may be such.
     """
     url = "://" in text and ("@" in text or not text.startswith(("http://", "https://")) or text.count("://") > 1)
-    return url or any(each.search(text) for each in (_BARE, _ASSIGNED))
+    return url or any(each.search(text) for each in (_BARE, _SLASHLESS, _ASSIGNED))
 
 
 def hidden(text: str) -> str:
@@ -49,6 +53,8 @@ def hidden(text: str) -> str:
     if "://" in text:
         scheme = _scheme(text)
         return scheme + _leads(scheme, text.partition("://")[2]) if scheme else _HIDDEN
+    if slashless := _SLASHLESS.search(text):
+        return text[: slashless.end()] + "…"
     return _ASSIGNED.sub(rf"\1{_HIDDEN}", text)
 
 

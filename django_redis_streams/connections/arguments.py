@@ -133,7 +133,7 @@ def _query(place: str, kind: type, url: SplitResult) -> dict[str, Any]:
     for name, text in parse_qsl(url.query, keep_blank_values=True):
         if name in OURS or name in _FOR_POOLS:
             continue
-        _check_name(place, kind, name)
+        _check_name(place, kind, name, in_url=True)
         if name in seen:
             raise ConfigurationError(f"{place} says {name!r} twice. Remove one of them.")
         seen.add(name)
@@ -154,11 +154,13 @@ def _read(place: str, name: str, text: str) -> Any:
     except ValueError:
         sound = False
     if not sound:
-        raise ConfigurationError(f"{place} has {name}={shown(text, name)}: expected {option.expected}.")
+        raise ConfigurationError(
+            f"{place} has a wrong {name} (it isn't shown, for it may hold a password): expected {option.expected}."
+        )
     return value
 
 
-def _check_name(place: str, kind: type, name: str) -> None:
+def _check_name(place: str, kind: type, name: str, *, in_url: bool = False) -> None:
     accepted = _accepted(kind)
     if name in OURS:
         fixed = "none" if name.startswith("retry") else repr(OURS[name])
@@ -173,9 +175,10 @@ def _check_name(place: str, kind: type, name: str) -> None:
         hint = " It is for a URL that begins with rediss://."
     else:
         hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ConfigurationError(
-        f"{place} has the unknown option {shown(name)}: redis-py's {kind.__name__.lstrip('_')} doesn't take it.{hint}"
-    )
+    # A password that isn't escaped may begin a query; none is like the name of an option.
+    said = "an unknown option (it isn't shown, for it may be a password)"
+    said = said if in_url and not hint else f"the unknown option {shown(name)}"
+    raise ConfigurationError(f"{place} has {said}: redis-py's {kind.__name__.lstrip('_')} doesn't take it.{hint}")
 
 
 @cache

@@ -16,6 +16,7 @@ from ..conf import ConnectionConfig, hidden
 from ..exceptions import ConfigurationError, ServerUnreachable
 from .arguments import OURS, arguments_of, checked, where
 from .transport import CLASSES, Transport
+from .trial import Unusable, try_out
 
 __all__ = ["Endpoint"]
 
@@ -30,7 +31,8 @@ _CONNECT_TIMEOUT: Final = 2.0
 class Endpoint:
     """One connection of the settings, checked. Its repr and its errors tell no password.
 
-    `address` is printable. `arguments` are redis-py's. `directory` is where an embedded server lives.
+    `address` is printable. `arguments` are redis-py's; `of_url` are the names of those that the URL gave. `directory`
+    is where an embedded server lives.
     """
 
     alias: str
@@ -38,6 +40,7 @@ class Endpoint:
     kind: type[Any] = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
     directory: Path | None = None
+    of_url: frozenset[str] = field(default=frozenset(), repr=False)
 
     @classmethod
     def of(cls, config: ConnectionConfig) -> Endpoint:
@@ -50,8 +53,9 @@ class Endpoint:
             embedded.check_installed()
             directory = embedded.directory(config.alias, config.url)
         address = _address(url.scheme, arguments, directory)
-        endpoint = cls(config.alias, address, kind, {**arguments, **OURS}, directory)
-        endpoint._made(endpoint.timeout)  # which connects nowhere
+        of_url = frozenset(name for name, value in arguments.items() if value is not config.options.get(name))
+        endpoint = cls(config.alias, address, kind, {**arguments, **OURS}, directory, of_url)
+        endpoint._try_out(endpoint._made(endpoint.timeout))  # which connects nowhere
         return endpoint
 
     @property
@@ -71,16 +75,26 @@ class Endpoint:
             connection.path = embedded.serve(self.directory)
         try:
             connection.connect()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self._misconfigured(error) from None
+        except RedisError:
+            self._try_out(connection)  # redis-py takes an unreadable file for a server that is away
+            raise
         return cast("Transport", connection)
+
+    def _try_out(self, connection: Any) -> None:
+        """Raise `ConfigurationError` for what sockets or TLS don't take; it connects nowhere."""
+        try:
+            try_out(connection, self.arguments, unshown=self.of_url)
+        except Unusable as error:
+            raise ConfigurationError(f"{where(self.alias)}: {hidden(self._redacted(str(error)))}") from None
 
     def _made(self, timeout: float | None) -> Any:
         """redis-py's connection, not connected. Raises `ConfigurationError` for what it can't be made of."""
         arguments = {"socket_connect_timeout": _CONNECT_TIMEOUT, **self.arguments, "socket_timeout": timeout}
         try:
             connection = self.kind(**arguments)
-        except (TypeError, ValueError, RedisError) as error:
+        except (TypeError, ValueError, OverflowError, RedisError) as error:
             raise self._misconfigured(error) from None
         connection.socket_timeout = timeout  # which redis-py 5.0 forgets for unix sockets
         return connection

@@ -6,6 +6,7 @@ aren't named here, as those of a redis-py to come, are handed on as they are.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ __all__ = ["OPTIONS", "Option"]
 
 _TRUE: Final = ("1", "t", "true", "y", "yes", "on")
 _FALSE: Final = ("0", "f", "false", "n", "no", "off")
+# A socket's time-out is waited for in ms, in an int of C.
+_MOST_SECONDS: Final = (2**31 - 1) // 1000
+# To redis-py the `socket_type` is the family that a host's addresses are looked up in.
+_FAMILIES: Final = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
 _CERT_REQS: Final = ("none", "optional", "required")
 
 
@@ -36,7 +41,7 @@ def _number(value: Any) -> bool:
 
 
 def _seconds(value: Any) -> bool:
-    return value is None or (_number(value) and 0 < value < float("inf"))
+    return value is None or (_number(value) and 0 < value <= _MOST_SECONDS)
 
 
 def _whole(least: int, most: float = float("inf")) -> Callable[[Any], bool]:
@@ -61,7 +66,7 @@ def _tls_version(value: Any) -> bool:
     return value is None or (isinstance(value, int) and value in list(ssl.TLSVersion))
 
 
-_SECONDS: Final = Option("seconds above 0 (int or float), or None", _seconds, float)
+_SECONDS: Final = Option(f"seconds above 0, at most {_MOST_SECONDS:,} (int or float), or None", _seconds, float)
 _BOOLEAN: Final = Option("True or False", lambda value: isinstance(value, bool), _boolean)
 _TEXT: Final = Option("text that isn't empty, or None", _text())
 # Numbers are sent as text.
@@ -89,7 +94,9 @@ OPTIONS: Final[Mapping[str, Option]] = {
         None,
     ),
     "socket_read_size": Option("a number of bytes, 1 or more", _whole(1), int),
-    "socket_type": Option("a whole number, 0 or more", _whole(0), int),
+    "socket_type": Option(
+        "0, socket.AF_INET or socket.AF_INET6", lambda value: _whole(0)(value) and value in _FAMILIES, int
+    ),
     "redis_connect_func": _CALLABLE,
     "command_packer": _CALLABLE,
     "credential_provider": Option(

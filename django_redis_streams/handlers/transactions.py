@@ -100,6 +100,8 @@ class _Watched:
         self._connection = connection
         self._depth = len(connection.savepoint_ids)
         self._wished = False
+        # psycopg begins one with the first query: until then it is idle, and nothing is lost.
+        self._begun = open_in_driver(connection.connection) is True
         self._ended = False
         self._error: BaseException | None = None
         # By `vars`: the stubs know no `rollback_exc`, and a method may not be assigned.
@@ -120,10 +122,12 @@ class _Watched:
                 f"The connection to the database {alias!r} was closed in the handler's transaction, whose work is "
                 "lost. Leave connections alone in an atomic handler, or take atomic=False."
             )
+        self._look()
         if self._ended:
             raise NotCommitted(
                 f"The handler's transaction in the database {alias!r} was ended before the handler returned, by a "
-                "COMMIT or ROLLBACK, or by the database at an error. Leave these to atomic, or take atomic=False."
+                "COMMIT or ROLLBACK, on the driver's own connection too, or by the database at an error. Leave these "
+                "to atomic, or take atomic=False."
             )
         failed = connection.needs_rollback or _status(connection.connection) == _FAILED
         if failed and not self._wished:
@@ -139,7 +143,15 @@ class _Watched:
         if not any(self._connection.savepoint_ids[self._depth :]):
             self._wished = rollback
 
+    def _look(self) -> None:
+        """Ask the driver: what was open and isn't any more has ended, whoever ended it."""
+        is_open = open_in_driver(self._connection.connection)
+        self._ended = self._ended or (self._begun and is_open is False)
+        self._begun = self._begun or is_open is True
+
     def _execute(self, execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not self._connection.closed_in_transaction:
+            self._look()  # a query may begin another
         try:
             return execute(sql, params, many, context)
         except BaseException as error:
@@ -147,4 +159,5 @@ class _Watched:
             raise
         finally:
             if not self._connection.closed_in_transaction:
-                self._ended = self._ended or open_in_driver(self._connection.connection) is False
+                self._begun = True
+                self._look()

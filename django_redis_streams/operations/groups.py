@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from redis.exceptions import ResponseError
+
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import GroupInUse, UnknownStream
+from ..keys import DEFAULT_LANE
 from ..store.consume import groups as store
 from ..store.consume.books import lanes_ever
 from ..store.consume.consumers import remove
@@ -163,14 +166,12 @@ def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
 
 def move(stream: str, group: str, start: str) -> Move:
     """Return what `reset` would do. Raises `UnknownStream` where the group isn't on the server."""
-    place, link = _there(stream, group)
+    place, link = _member(stream, group)
     again = skipped = 0
-    for lane in place.stream.lane_names:
+    for lane, last in _delivered(place, link).items():
         key = place.keys.lane(lane)
-        last = store.delivered_to(link, key).get(group)
-        if last is not None:
-            again += span(link, key, f"({start}", last) if start != "$" else 0
-            skipped += span(link, key, f"({last}", "+" if start == "$" else start)
+        again += span(link, key, f"({start}", last) if start != "$" else 0
+        skipped += span(link, key, f"({last}", "+" if start == "$" else start)
     return Move(min(again, MOST_COUNTED), min(skipped, MOST_COUNTED))
 
 
@@ -178,10 +179,19 @@ def reset(stream: str, group: str, start: str, *, by: str) -> str:
     """Have a group read on after an entry id, from "0", or with "$" only what comes from now on; the id.
 
     What is pending stays pending, but what the group gets again is unread then. What waits for a retry stays there.
-    Raises as `move`.
+    A declared group is made on lanes where it is missing. Raises as `move`.
     """
-    place, link = _there(stream, group)
-    found = store.set_group(link, place, start)
+    place, link = _member(stream, group)
+    lanes: Sequence[str] = list(_delivered(place, link))
+    if group in place.stream.groups and len(lanes) < len(place.stream.lane_names):
+        store.make_group(link, place, start, anew=False)
+        lanes = place.stream.lane_names
+    try:
+        found = store.set_group(link, place, lanes, start)
+    except ResponseError as error:
+        if group_is_gone(error):  # meanwhile
+            raise _missing(place) from error
+        raise
     _log(f"set to {found}", stream, group, by)
     return found
 
@@ -224,6 +234,23 @@ def _there(stream: str, group: str) -> tuple[Membership, Link]:
             f"Stream {stream!r} has no group {group!r}: there are {', '.join(map(repr, known)) or 'none'}."
         )
     return place, link
+
+
+def _delivered(place: Membership, link: Link) -> dict[str, str]:
+    """The lanes that a group is on, each with the id that was last delivered to it there. Raises `UnknownStream`."""
+    on_lanes = {lane: store.delivered_to(link, place.keys.lane(lane)) for lane in place.stream.lane_names}
+    found = {lane: groups[place.group.name] for lane, groups in on_lanes.items() if place.group.name in groups}
+    if DEFAULT_LANE not in found:
+        raise _missing(place)
+    return found
+
+
+def _missing(place: Membership) -> UnknownStream:
+    label = f"{place.stream.name}:{place.group.name}"
+    return UnknownStream(
+        f"Group {place.group.name!r} of stream {place.stream.name!r} isn't on the server: no worker has made it yet, "
+        f"or it was deleted. Make it where it is to begin (streams groups create {label} --start …)."
+    )
 
 
 def _place(stream: str, group: str) -> tuple[StreamConfig, Link]:

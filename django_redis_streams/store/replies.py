@@ -14,5 +14,5 @@ def pairs(reply: Sequence[Any]) -> dict[str, Any]:
 
 
 def group_is_gone(error: Exception) -> bool:
-    """NOGROUP: the stream or the group isn't there. Redis before 7.0 wraps what a script's command was told."""
-    return "NOGROUP" in str(error)
+    """The stream or the group isn't there. Redis before 7.0 wraps what a script's command was told."""
+    return any(each in str(error) for each in ("NOGROUP", "XGROUP subcommand requires the key to exist"))

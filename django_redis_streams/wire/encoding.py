@@ -12,10 +12,11 @@ from json import encoder as standard
 from typing import Any, Final
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.utils.datastructures import MultiValueDict
 
 from ..exceptions import InvalidMessage, PayloadTooLarge
 from ..message import LONGEST_TYPE
-from .faults import Fault, alike, first_fault, merged_keys
+from .faults import Fault, alike, first_fault, has_odd_dicts, merged_keys, multi_valued
 from .names import FLAT_ID
 from .showing import shown
 
@@ -28,14 +29,17 @@ _written_of_no_text: Final = re.compile(r'"(?=[-0-9tfn])(?:-?[0-9][-+.0-9e]*|tru
 
 
 class _Encoder(DjangoJSONEncoder):
-    """Django's, but for a Decimal that is no number: Django would write it as the text "NaN" or "Infinity"."""
+    """Django's, but for a Decimal: one that is no number Django would write as the text "NaN" or "Infinity".
+
+    A class of its own may say otherwise what it is, and is written as the number that it has.
+    """
 
     def default(self, o: Any) -> Any:
         if not isinstance(o, Decimal):
             return super().default(o)
-        if not o.is_finite():
+        if not Decimal.is_finite(o):
             raise ValueError("Out of range Decimal values are not JSON compliant")
-        return str(o)
+        return Decimal.__str__(o)
 
 
 # Compact, since each byte is paid for in memory.
@@ -74,6 +78,8 @@ class EntryEncoder:
         self._type = ["type", _utf8(type, "type")] if type else []
         self._rest = [] if key is None else ["key", _utf8(key, "key")]
         if headers:
+            if isinstance(headers, MultiValueDict):
+                raise _multi_valued("headers", headers)
             self._rest += ["headers", _json(dict(headers), "headers")]
         self._size = _size(["id", "data", *self._type, *self._rest])
 
@@ -101,6 +107,8 @@ class EntryEncoder:
 def _flat(payload: Any, *, typed: bool) -> list[str]:
     if not isinstance(payload, Mapping) or not payload:
         raise InvalidMessage(f"payload={shown(payload)}: FORMAT 'flat' takes a mapping with at least one key.")
+    if isinstance(payload, MultiValueDict):
+        raise _multi_valued("payload", payload)
     try:
         items = list(payload.items())
     except Exception as error:
@@ -160,9 +168,13 @@ def _json(value: Any, what: str) -> str:
     """A value as JSON. Whatever keeps it from that is an `InvalidMessage` that names where in the value it is."""
     try:
         text = _write(value)
-        keys = merged_keys(value, what, _write) if _written_of_no_text(text) else None
+        odd = has_odd_dicts(value)
+        several = multi_valued(value, what) if odd else None
+        keys = merged_keys(value, what, _write) if odd or _written_of_no_text(text) else None
     except Exception as error:
         raise _unwritable(value, what, error) from error
+    if several is not None:
+        raise _multi_valued(*several)
     if keys is not None:
         raise _merged(*keys)
     return text
@@ -191,6 +203,13 @@ def _reason(part: Any, error: Exception) -> str:
     if isinstance(error, ValueError) and isinstance(part, float | Decimal):
         return "JSON has neither NaN nor infinity. Publish None instead, or a text that your handlers know."
     return f"expected a JSON value or what DjangoJSONEncoder makes one of: {error}."
+
+
+def _multi_valued(path: str, part: object) -> InvalidMessage:
+    return InvalidMessage(
+        f"{path}={shown(part)}: holds a list of values for each key, of which the last alone would arrive. Write "
+        ".dict() behind it for the last ones, or dict(….lists()) for all."
+    )
 
 
 def _merged(path: str, first: object, second: object) -> InvalidMessage:

@@ -1,18 +1,27 @@
-"""Where in a payload the fault is. All of this is for the error: what can be written is never looked through."""
+"""Where in a payload the fault is. But for `has_odd_dicts`, all is for the error: no sound payload is looked into."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from marshal import dumps
 from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.utils.datastructures import MultiValueDict
 
 from .showing import shown
 
-__all__ = ["Fault", "alike", "first_fault", "merged_keys"]
+__all__ = ["Fault", "alike", "first_fault", "has_odd_dicts", "merged_keys", "multi_valued"]
 
 # A payload that gives something else each time it is looked into could have no end.
 _LOOKED_INTO: Final = 1_000_000
 # Of a longer one the middle is left out.
 _LONGEST_PATH: Final = 20
+_TEXT: Final = frozenset({str})
+# The usual types that hold no others.
+_LEAVES: Final = frozenset({str, int, float, bool, type(None), Decimal, datetime, date, UUID})
 
 
 class Fault(NamedTuple):
@@ -51,6 +60,45 @@ def first_fault(value: Any, what: str, write: Callable[[Any], object]) -> Fault 
                 write(part)
         except Exception as error:  # noqa: BLE001  a lazy text or an encoder's method may raise anything
             return Fault(place.path(what), part, error)
+    return None
+
+
+def has_odd_dicts(value: Any) -> bool:
+    """Whether a value that can be written holds a dict that may be written with a value less.
+
+    Such are a dict of a class of its own, which says what its items are, and one of keys that aren't just text: these
+    may be the same when written, whatever they are to Python. It looks for nothing where there are types of Python's
+    own alone: marshal, written in C, takes no others.
+    """
+    try:
+        dumps(value, 2)
+    except ValueError:
+        return _found_odd_dicts(value)
+    return False
+
+
+def _found_odd_dicts(value: Any) -> bool:
+    found = [value]
+    for part in found:  # which grows
+        kind = type(part)
+        if kind in _LEAVES:
+            continue
+        if kind is dict:
+            if not _TEXT.issuperset(map(type, part)):
+                return True
+            found += part.values()
+        elif isinstance(part, dict):
+            return True
+        elif isinstance(part, (list, tuple)):
+            found += part
+    return False
+
+
+def multi_valued(value: Any, what: str) -> tuple[str, Any] | None:
+    """The path of the first dict that holds several values of a key and tells the last alone, and the dict."""
+    for place, part in _parts(value):
+        if isinstance(part, MultiValueDict):
+            return place.path(what), part
     return None
 
 

@@ -122,11 +122,11 @@ def _groups_on(link: Link, key: str) -> list[dict[str, Any]]:
     return [pairs(group) for group in reply]
 
 
-def set_group(link: Link, membership: Membership, start: str) -> str:
-    """Have the group read on after an id, or with "$" what comes from now on, in each lane; the default lane's id."""
+def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: str) -> str:
+    """Have the group read on after an id, or with "$" what comes from now on, in these lanes; the default lane's id."""
     keys, group = membership.keys, membership.group.name
     place = start
-    for lane in membership.stream.lane_names:
+    for lane in lanes:
         default = lane == DEFAULT_LANE
         field = group if default else f"{group}:{lane}"
         names = [keys.lane(lane), keys.groups if default else keys.lanes, keys.totals(group), keys.books(group)]

@@ -8,6 +8,7 @@ from typing import Any
 from ...conf import GroupConfig, StreamConfig
 from ...connections import Link
 from ..publish.append import hard_bound
+from ..replies import group_is_gone
 from ..scripts import exchange, script
 
 __all__ = ["discard_delayed", "discard_retries", "publish_delayed", "release"]
@@ -42,10 +43,11 @@ def release(link: Link, stream: StreamConfig, group: GroupConfig, entries: Seque
     """
     idle = max(1, round(group.claim_idle * 1000))
     totals = stream.keys.totals(group.name)
-    return exchange(
+    replies = exchange(
         link,
         [script("release")([key, totals], group.name, entry_id, consumer, idle) for key, entry_id, consumer in entries],
     )
+    return [0 if isinstance(reply, Exception) and group_is_gone(reply) else reply for reply in replies]
 
 
 def _delayed(stream: StreamConfig) -> list[str]:
