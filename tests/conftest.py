@@ -10,7 +10,7 @@ import redis
 from django.db import connections
 
 from django_redis_streams import Message, handlers, signals
-from django_redis_streams.worker.backoff import Patience
+from django_redis_streams.worker.backoff import Backoff
 from django_redis_streams.worker.consumer import consumer
 from django_redis_streams.worker.services import maintenance, promoter
 
@@ -168,16 +168,16 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer, "BLOCK_MS", consumer.BLOCK_MS // 20)
     monkeypatch.setattr(promoter, "_SELDOM", promoter._SELDOM / 20)
     monkeypatch.setattr(maintenance, "_INTERVAL", maintenance._INTERVAL / 20)
-    reset = Patience.reset
+    reset = Backoff.reset
 
-    def reset_hastily(self: Patience) -> None:
+    def reset_hastily(self: Backoff) -> None:
         reset(self)
         self._next /= 20
 
-    monkeypatch.setattr(Patience, "reset", reset_hastily)
-    original = Patience.__init__
+    monkeypatch.setattr(Backoff, "reset", reset_hastily)
+    original = Backoff.__init__
 
-    def made(self: Patience, *, least: float, most: float) -> None:
+    def made(self: Backoff, *, least: float, most: float) -> None:
         original(self, least=least, most=most / 20)
 
-    monkeypatch.setattr(Patience, "__init__", made)
+    monkeypatch.setattr(Backoff, "__init__", made)

@@ -82,9 +82,9 @@ cache = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": u
 settings.configure(CACHES={"default": cache}, REDIS_STREAMS={"CONNECTIONS": {"default": {"URL": url}}, "STREAMS": {}})
 django.setup()
 exec(program)
-from django_redis_streams.worker.supervisor.before_forking import close_what_is_open, tell_what_stays_open
+from django_redis_streams.worker.supervisor.before_forking import close_what_is_open, warn_of_what_stays_open
 close_what_is_open()
-tell_what_stays_open()
+warn_of_what_stays_open()
 sys.stderr.flush()
 os._exit(0)
 """

@@ -317,7 +317,7 @@ def test_of_a_batch_what_may_not_be_run_any_more_is_left(raw: Raw, group: Any, w
     group(CLAIM_IDLE=0.2)
     ran: list[str] = []
     ids = [raw.xadd("orders", {"type": kind}) for kind in ("first", "second", "second")]
-    # Without a keeper, which would see by itself what is lost.
+    # Without a heartbeat, which would see by itself what is lost.
     grants = iter([True, True, False])
 
     @handler("orders", type="first", group="billing", batch=True)
@@ -326,7 +326,7 @@ def test_of_a_batch_what_may_not_be_run_any_more_is_left(raw: Raw, group: Any, w
             case "stopped":
                 worker.stop.set()
             case "lost":
-                worker.consumer.holdings.release([f"orders/{ids[1]}"])
+                worker.consumer.unacked.release([f"orders/{ids[1]}"])
             case "claimed by another":
                 raw.xclaim("orders", "billing", "another", 0, [ids[1]])
                 now = time.monotonic()
@@ -411,4 +411,4 @@ def test_a_long_drain_holds_on_to_nothing(raw: Raw) -> None:
     worker = Worker(drain=True).start()
     worker.join()
     assert totals(raw) == {"acknowledged": 5_000}
-    assert len(worker.consumer.holdings) == len(worker.consumer._ledger) == 0
+    assert len(worker.consumer.unacked) == len(worker.consumer._unsettled) == 0

@@ -146,7 +146,7 @@ def test_an_idle_worker_takes_a_message_at_once(limits: Declare, raw: Raw, monke
         wait_until(lambda: "cmd=xread " in raw.execute_command("CLIENT", "LIST", "TYPE", "normal"))
         publish(raw, 1)
         assert seen.wait(3)
-        wait_until(lambda: not len(worker.consumer.holdings))
+        wait_until(lambda: not len(worker.consumer.unacked))
 
 
 def test_a_limited_group_can_be_drained(limits: Declare, raw: Raw) -> None:
@@ -231,7 +231,7 @@ def test_a_claim_takes_over_the_lease_of_its_entry(limits: Declare, raw: Raw) ->
 def test_workers_that_are_killed_with_all_slots_stop_nobody_for_longer_than_claim_idle(
     server: Server, raw: Raw, tmp_path: Path
 ) -> None:
-    """Their leases end, unless a warden of theirs has freed them before."""
+    """Their leases end, unless a rescuer of theirs has freed them before."""
     settings = {"orders": {"GROUPS": {"billing": {"GROUP_CONCURRENCY": 5, "CLAIM_IDLE": 1}}}}
     raw.flushall()
     fleet = Fleet(tmp_path, server.url, settings)

@@ -83,7 +83,7 @@ def test_a_paused_group_is_not_read_until_it_is_resumed(raw: Raw, seen: list[str
         publish(raw, 1)
         wait_until(lambda: seen == ["1"])
         pause()
-        wait_until(lambda: worker.consumer._resting, "it obeys", deadline=5)
+        wait_until(lambda: worker.consumer._paused, "it obeys", deadline=5)
         publish(raw, 2, 3)
         before = reads(raw)
         wait_for_looks(raw)
@@ -99,7 +99,7 @@ def test_a_paused_group_is_read_in_no_lane(raw: Raw, seen: list[str], streams: C
         publish(raw, 1)
         wait_until(lambda: seen == ["1"])
         pause()
-        wait_until(lambda: worker.consumer._resting, "it obeys", deadline=5)
+        wait_until(lambda: worker.consumer._paused, "it obeys", deadline=5)
         publish(raw, 2)
         raw.xadd("{orders}:lane:high", {"n": 3})
         before = reads(raw)
@@ -115,7 +115,7 @@ def test_a_worker_that_starts_reads_nothing_of_a_paused_group(raw: Raw, seen: li
     pause()
     before = reads(raw)
     with working() as worker:
-        wait_until(lambda: worker.consumer._resting)
+        wait_until(lambda: worker.consumer._paused)
         wait_for_looks(raw)
         assert (seen, reads(raw)) == ([], before)
 
@@ -134,7 +134,7 @@ def test_what_is_in_hand_is_finished_and_settled(raw: Raw) -> None:
         assert began.wait(10)
         pause()
         finish.set()
-        wait_until(lambda: worker.consumer._resting)
+        wait_until(lambda: worker.consumer._paused)
         assert totals(raw) == {"acknowledged": 1}
 
 
@@ -163,9 +163,9 @@ def test_a_fast_worker_that_reads_ahead_obeys(raw: Raw) -> None:
             paused.append(groups.pause("orders", "billing", by="a handler"))
 
     with working() as worker:
-        wait_until(lambda: worker.consumer._resting)
+        wait_until(lambda: worker.consumer._paused)
         assert paused == [True]
-        assert books(raw).pending == len(worker.consumer.holdings) == 0
+        assert books(raw).pending == len(worker.consumer.unacked) == 0
         assert 3_000 < totals(raw)["acknowledged"] < 4_000
         resume()
         wait_until(lambda: totals(raw) == {"acknowledged": 20_000})
@@ -221,7 +221,7 @@ def test_drain_says_that_a_group_is_paused_and_what_waits(raw: Raw, fleet: Fleet
 def test_while_the_server_refuses_to_say_what_it_said_last_holds(raw: Raw, seen: list[str]) -> None:
     """A refusal pauses nothing, and resumes nothing that somebody has paused."""
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+        wait_until(lambda: worker.consumer.connection.has_read)
         raw.set("{orders}:groups", "of a wrong type")
         publish(raw, 0)
         wait_for_looks(raw, 2)
@@ -231,7 +231,7 @@ def test_while_the_server_refuses_to_say_what_it_said_last_holds(raw: Raw, seen:
         seen.clear()
         pause()
         publish(raw, 1)
-        wait_until(lambda: worker.consumer._resting)
+        wait_until(lambda: worker.consumer._paused)
         assert seen in ([], ["1"])  # it may have been waiting for one when it was paused
         raw.set("{orders}:groups", "of a wrong type")
         publish(raw, 2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams.worker.supervisor.rescues import Errands
+from django_redis_streams.worker.supervisor.rescues import Rescues
 from django_redis_streams.worker.system.forking import ended_how
 
 from .support.books import books, totals
@@ -180,15 +180,15 @@ def test_how_a_process_ended_is_told(code: int, how: str) -> None:
 
 
 def test_a_warden_that_fails_is_not_tried_again_at_once() -> None:
-    """A warden tries until it is done; one that fails all the same is started again after a wait."""
-    errands = Errands()
-    errands.wind_up([])
-    errand = errands.owed.pop()
-    errands._at_work[1] = errand
-    assert errands.ended(1, 1, retry=True)
-    errands.start()
-    assert errands.owed == [errand]
-    assert errands._at_work == {}
+    """A rescuer tries until it is done; one that fails all the same is started again after a wait."""
+    rescues = Rescues()
+    rescues.add([])
+    rescue = rescues.owed.pop()
+    rescues._at_work[1] = rescue
+    assert rescues.ended(1, 1, retry=True)
+    rescues.start()
+    assert rescues.owed == [rescue]
+    assert rescues._at_work == {}
 
 
 def test_processes_whose_supervisor_is_killed_drain_and_end(raw: Raw, fleet: Fleet) -> None:
@@ -214,7 +214,7 @@ def test_a_signal_between_fork_and_handler_is_not_lost() -> None:
     program = """
 import os, signal
 from django_redis_streams.worker.system.os_signals import Signals
-from django_redis_streams.worker.supervisor.rescues import Errands
+from django_redis_streams.worker.supervisor.rescues import Rescues
 from django_redis_streams.worker.system.forking import NOTED, forked
 
 def work():

@@ -106,8 +106,8 @@ def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
         try:
             consumer.run()
         except ResponseError as error:
-            raise ServerRefused(f"{consumer.membership.place} can't be drained: {error}") from error
-        for name, count in zip(COUNTED, consumer.tally.read().counts, strict=True):
+            raise ServerRefused(f"{consumer.membership.label} can't be drained: {error}") from error
+        for name, count in zip(COUNTED, consumer.counters.read().counts, strict=True):
             if name != "claimed":
                 attribute = name.replace("-", "_")
                 setattr(drained, attribute, getattr(drained, attribute) + count)

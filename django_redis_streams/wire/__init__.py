@@ -25,7 +25,7 @@ from .decoding import (
 )
 from .encoding import Form
 from .names import MOST_FIELDS, Fields
-from .showing import shown
+from .showing import excerpt
 
 __all__ = [
     "MOST_FIELDS",
@@ -39,9 +39,9 @@ __all__ = [
     "decode_all",
     "decode_as_foreign",
     "decode_entry",
+    "excerpt",
     "is_envelope",
     "is_flat_of_ours",
     "message_id",
-    "shown",
     "uncarry",
 ]

@@ -17,7 +17,7 @@ from ..exceptions import InvalidMessage, PayloadTooLarge
 from ..message import LONGEST_TYPE
 from .faults import Fault, alike, first_fault, merged_keys
 from .names import FLAT_ID
-from .showing import shown
+from .showing import excerpt
 
 __all__ = ["Form"]
 
@@ -60,7 +60,7 @@ class Form:
     ) -> None:
         for name, value in (("type", type), ("key", key)):
             if value is not None and not isinstance(value, str):
-                raise InvalidMessage(f"{name}={shown(value)}: expected text.")
+                raise InvalidMessage(f"{name}={excerpt(value)}: expected text.")
         if type and len(type) > LONGEST_TYPE:
             raise InvalidMessage(
                 f"type={type[:50]!r}… has {len(type):,} characters: expected at most {LONGEST_TYPE:,}. Put what a "
@@ -100,7 +100,7 @@ class Form:
 
 def _flat(payload: Any, *, typed: bool) -> list[str]:
     if not isinstance(payload, Mapping) or not payload:
-        raise InvalidMessage(f"payload={shown(payload)}: FORMAT 'flat' takes a mapping with at least one key.")
+        raise InvalidMessage(f"payload={excerpt(payload)}: FORMAT 'flat' takes a mapping with at least one key.")
     try:
         items = list(payload.items())
     except Exception as error:
@@ -119,7 +119,7 @@ def _flat(payload: Any, *, typed: bool) -> list[str]:
 
 def _flat_name(name: object) -> str:
     if not isinstance(name, str):
-        raise InvalidMessage(f"The payload's key {shown(name)} is not text; a field's name is.")
+        raise InvalidMessage(f"The payload's key {excerpt(name)} is not text; a field's name is.")
     return _utf8(str.__str__(name), "a key of the payload")
 
 
@@ -127,7 +127,7 @@ def _flat_value(name: str, value: object) -> str:
     """Text as it is, a Decimal or datetime as Django's encoder writes it, a number, true or null as in JSON."""
     path = f"payload[{name!r}]"
     if isinstance(value, Mapping | AbstractSet) or (isinstance(value, Sequence) and not isinstance(value, str)):
-        raise InvalidMessage(f"{path}={shown(value)}: FORMAT 'flat' takes no nested values; use 'json'.")
+        raise InvalidMessage(f"{path}={excerpt(value)}: FORMAT 'flat' takes no nested values; use 'json'.")
     text = _json(value, path)
     return str(json.loads(text)) if text.startswith('"') else text
 
@@ -182,7 +182,7 @@ def _unwritable(value: Any, what: str, error: Exception) -> InvalidMessage:
             fault = first_fault(value, what, _write)
     if fault is None:
         fault = Fault(what, value, error)
-    return InvalidMessage(f"{fault.path}={shown(fault.part)}: {_reason(fault.part, fault.error)}")
+    return InvalidMessage(f"{fault.path}={excerpt(fault.part)}: {_reason(fault.part, fault.error)}")
 
 
 def _reason(part: Any, error: Exception) -> str:
@@ -195,8 +195,8 @@ def _reason(part: Any, error: Exception) -> str:
 
 def _merged(path: str, first: object, second: object) -> InvalidMessage:
     return InvalidMessage(
-        f"{path} has the keys {shown(first)} and {shown(second)}, which JSON writes alike: one of the two values would "
-        "be lost. Make the keys differ as text."
+        f"{path} has the keys {excerpt(first)} and {excerpt(second)}, which JSON writes alike: one of the two values "
+        "would be lost. Make the keys differ as text."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from .showing import shown
+from .showing import excerpt
 
 __all__ = ["Fault", "alike", "first_fault", "merged_keys"]
 
@@ -33,7 +33,7 @@ class _Place(NamedTuple):
         keys = []
         place: _Place | None = self
         while place is not None and place.above is not None:
-            keys.append(f"[{shown(place.key)}]")
+            keys.append(f"[{excerpt(place.key)}]")
             place = place.above
         if len(keys) > _LONGEST_PATH:
             keys[_LONGEST_PATH // 2 : -_LONGEST_PATH // 2] = ["[…]"]

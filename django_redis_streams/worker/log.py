@@ -19,7 +19,15 @@ from ..store.consume.membership import Membership
 from .strays import leave_if_stray
 
 __all__ = [
-    "about", "logger", "signal", "tell", "tell_anew", "tell_books", "tell_deleted", "tell_paused", "tell_vanished",
+    "about",
+    "log_deleted",
+    "log_done_by_others",
+    "log_made_anew",
+    "log_outcome",
+    "log_paused",
+    "log_vanished",
+    "logger",
+    "send_signals",
 ]  # fmt: skip
 
 logger = logging.getLogger("django_redis_streams.worker")
@@ -37,16 +45,16 @@ def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[s
     return extra
 
 
-def signal(delivery: Delivery) -> None:
+def send_signals(delivery: Delivery) -> None:
     """Tell those who listen what became of a message; its `run` is there where any did when it was run."""
     if delivery.run is not None:
         try:
-            _signal(delivery.run, delivery.outcome)
+            _send_signals(delivery.run, delivery.outcome)
         finally:
             leave_if_stray()
 
 
-def _signal(run: Run, outcome: Outcome | None) -> None:
+def _send_signals(run: Run, outcome: Outcome | None) -> None:
     about_run = {"handler": run.handler, "duration": run.duration}
     if run.error is not None:
         fate = "retry" if isinstance(outcome, RetryLater) else "dead letter"
@@ -60,75 +68,75 @@ def _signal(run: Run, outcome: Outcome | None) -> None:
         )  # fmt: skip
 
 
-def tell(membership: Membership, delivery: Delivery, *, done: bool) -> None:
+def log_outcome(membership: Membership, delivery: Delivery, *, done: bool) -> None:
     """Log one settled message; `done` is False where the server had nothing to do for it."""
     outcome = delivery.outcome
     assert outcome is not None
-    place, name = membership.place, delivery.history().id
+    label, name = membership.label, delivery.history().id
     if not done:
         logger.info(
             "%s: %r was settled before, or is another consumer's by now: nothing was changed.",
-            place, name, extra=about(membership, delivery),
+            label, name, extra=about(membership, delivery),
         )  # fmt: skip
         return
     if isinstance(outcome, Ack):
-        logger.debug("%s handled %r", place, name, extra=about(membership, delivery))
+        logger.debug("%s handled %r", label, name, extra=about(membership, delivery))
         return
     failure = outcome.failure
     extra = {**about(membership, delivery), "handler": failure.handler, "traceback": failure.traceback}
     if isinstance(outcome, RetryLater):
         logger.warning(
             "%s will run %r again in %.1f s: attempt %d of %s ended in %r",
-            place, name, outcome.delay, delivery.attempt, failure.handler, failure.error, extra=extra,
+            label, name, outcome.delay, delivery.attempt, failure.handler, failure.error, extra=extra,
         )  # fmt: skip
     else:
         logger.error(
             "%s dead-lettered %r (%s) in attempt %d: %r",
-            place, name, outcome.reason, delivery.attempt, failure.error, extra=extra,
+            label, name, outcome.reason, delivery.attempt, failure.error, extra=extra,
         )  # fmt: skip
 
 
-def tell_vanished(membership: Membership, tokens: Iterable[str]) -> None:
+def log_vanished(membership: Membership, tokens: Iterable[str]) -> None:
     """Log each entry that can't be handled by anybody any more."""
     for token in tokens:
         logger.error(
             "%s: the entry %r was deleted while it was pending; it can't be handled any more.",
-            membership.place, token, extra=about(membership),
+            membership.label, token, extra=about(membership),
         )  # fmt: skip
 
 
-def tell_paused(membership: Membership, *, paused: bool) -> None:
+def log_paused(membership: Membership, *, paused: bool) -> None:
     """Log that a consumer stops reading because its group is paused, or reads again."""
     if paused:
         text = "%s is paused: nothing more is read until `manage.py streams resume %s`."
-        logger.warning(text, membership.place, membership.place, extra=about(membership))
+        logger.warning(text, membership.label, membership.label, extra=about(membership))
     else:
-        logger.info("%s was resumed: its messages are read again.", membership.place, extra=about(membership))
+        logger.info("%s was resumed: its messages are read again.", membership.label, extra=about(membership))
 
 
-def tell_deleted(membership: Membership, deleted: Deletion, dropped: int) -> None:
+def log_deleted(membership: Membership, deleted: Deletion, dropped: int) -> None:
     """Log that a consumer ends because somebody has deleted its group on purpose."""
     logger.warning(
         "%s was deleted by %r at %s: this worker reads it no more, and drops the %d messages that it had in hand. A "
         "worker that is started from now on makes the group anew.",
-        membership.place, deleted.by, _time(deleted), dropped, extra=about(membership),
+        membership.label, deleted.by, _time(deleted), dropped, extra=about(membership),
     )  # fmt: skip
 
 
-def tell_anew(membership: Membership, deleted: Deletion) -> None:
+def log_made_anew(membership: Membership, deleted: Deletion) -> None:
     """Log that a worker that starts makes a group anew that was deleted before."""
     logger.warning(
         "%s was deleted by %r at %s, and is made anew: it begins at its START, %r.",
-        membership.place, deleted.by, _time(deleted), membership.group.start, extra=about(membership),
+        membership.label, deleted.by, _time(deleted), membership.group.start, extra=about(membership),
     )  # fmt: skip
 
 
-def tell_books(membership: Membership, found: Mapping[str, int]) -> None:
+def log_done_by_others(membership: Membership, found: Mapping[str, int]) -> None:
     """Log what others did to a group since its books were looked at last."""
     for name, count in found.items():
         logger.warning(
             "%s: %s. %d messages are entered into its books as %r.",
-            membership.place, DONE_BY_OTHERS[name], count, name, extra=about(membership),
+            membership.label, DONE_BY_OTHERS[name], count, name, extra=about(membership),
         )  # fmt: skip
 
 

@@ -24,18 +24,18 @@ from .consumer.quarantine import Quarantine
 from .execution.databases import close_pools
 from .execution.executor import Executor
 from .log import about, logger
-from .options import Plan, memberships
+from .options import Options, memberships
 from .services.draining import Drain, Draining
-from .services.heartbeat import Keeper
+from .services.heartbeat import Heartbeat
 from .services.maintenance import Maintenance
 from .services.promoter import Promoter
 from .services.service import Service
 from .services.statistics import Statistics
-from .shared.counters import Tally
+from .shared.counters import ConsumerCounters
 from .shared.joined import Joined
-from .shared.scoreboard import Board, Slots
+from .shared.scoreboard import Scoreboard, Slots
 from .stop import Quota, Stop
-from .system.memory import resident, told
+from .system.memory import readable_size, resident
 from .system.os_signals import Signals
 
 __all__ = ["Process", "work"]
@@ -48,20 +48,22 @@ _UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
 
 
 def work(
-    plan: Plan,
+    options: Options,
     random_part: str,
-    board: Board,
+    scoreboard: Scoreboard,
     supervisor: int,
-    tallies: Sequence[Tally],
+    counters: Sequence[ConsumerCounters],
     *,
     joined: Joined,
     quarantine: bool,
 ) -> int:
     """Be a process of a supervisor's, until the end; its exit code."""
     try:
-        return Process(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine).run()
+        return Process(
+            options, random_part, scoreboard, supervisor, counters, joined=joined, quarantine=quarantine
+        ).run()
     except _UNWORKABLE as error:
-        board.give_up(str(error))
+        scoreboard.give_up(str(error))
         return 1
 
 
@@ -70,19 +72,19 @@ class Process:
 
     def __init__(
         self,
-        plan: Plan,
+        options: Options,
         random_part: str,
-        board: Board,
+        scoreboard: Scoreboard,
         supervisor: int,
-        tallies: Sequence[Tally],
+        counters: Sequence[ConsumerCounters],
         *,
         joined: Joined,
         quarantine: bool = False,
     ) -> None:
         self._quarantine = quarantine
-        self._plan = plan
+        self._options = options
         self._supervisor = supervisor
-        self._board = board
+        self._scoreboard = scoreboard
         self._joined = joined
         self._full = False
         self._stop = Stop()
@@ -90,16 +92,16 @@ class Process:
         self._unclean = False
         self._failed = False
         self._failing = threading.Lock()
-        self._quota = None if plan.max_messages is None else Quota(plan.max_messages, self._stop)
-        places = memberships(plan, os.getpid(), random_part)
-        self._consumers = [self._consumer(*each) for each in zip(places, board.slots, tallies, strict=True)]
+        self._quota = None if options.max_messages is None else Quota(options.max_messages, self._stop)
+        members = memberships(options, os.getpid(), random_part)
+        self._consumers = [self._consumer(*each) for each in zip(members, scoreboard.slots, counters, strict=True)]
 
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
             # Made first: statistics begin at what stands there before any consumer counts.
             made = list(self._services())
-            threads = [self._started(run, place) for run, place in self._work()]
+            threads = [self._started(run, membership) for run, membership in self._work()]
             services = [self._started(each.run) for each in made]
             self._wait(signals, threads)
             self._services_stop.set()
@@ -108,12 +110,12 @@ class Process:
         with suppress(Exception):  # the server ends what can't be closed
             close_pools()
         if self._full and not self._unclean:
-            self._board.leave_full()
-        if not self._quarantine and all(each.session.deleted for each in self._consumers):
-            self._board.leave_deleted()
+            self._scoreboard.leave_full()
+        if not self._quarantine and all(each.connection.deleted for each in self._consumers):
+            self._scoreboard.leave_deleted()
         if self._unclean:
             return 1
-        self._board.end_well()
+        self._scoreboard.end_well()
         return 0
 
     def _work(self) -> Iterator[tuple[Callable[[], None], Membership | None]]:
@@ -121,19 +123,19 @@ class Process:
         if self._quarantine:
             yield self._run_one_after_another, None
             return
-        for consumer, slots in zip(self._consumers, self._board.slots, strict=True):
+        for consumer, slots in zip(self._consumers, self._scoreboard.slots, strict=True):
             yield partial(_run_and_leave, consumer, slots), consumer.membership
 
     def _run_one_after_another(self) -> None:
         """Nothing runs beside a suspect, of whatever group. Groups without any cost a look."""
-        for consumer, slots in zip(self._consumers, self._board.slots, strict=True):
-            place = consumer.membership
-            if not self._stop.is_set() and count_suspects(connections.get(place.stream.connection), place):
+        for consumer, slots in zip(self._consumers, self._scoreboard.slots, strict=True):
+            membership = consumer.membership
+            if not self._stop.is_set() and count_suspects(connections.get(membership.stream.connection), membership):
                 _run_and_leave(consumer, slots)
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
         while any(thread.is_alive() for thread in threads):
-            self._board.tick()
+            self._scoreboard.tick()
             for consumer in self._consumers:
                 consumer.note_holder()
             stopping = self._stop.is_set()
@@ -146,12 +148,12 @@ class Process:
 
     def _look_at_memory(self) -> None:
         """A process that has settled nothing goes on: the one that replaces it would get no further."""
-        most = self._plan.max_memory
-        if most is None or not self._board.settled or (used := resident()) <= most:
+        most = self._options.max_memory
+        if most is None or not self._scoreboard.settled or (used := resident()) <= most:
             return
         logger.warning(
             "Process %d uses %s, more than --max-memory (%s): it finishes what it runs, and another replaces it.",
-            os.getpid(), told(used), told(most),
+            os.getpid(), readable_size(used), readable_size(most),
         )  # fmt: skip
         self._full = True
         self._stop.set()
@@ -159,23 +161,23 @@ class Process:
     def _end_blocked_reads(self) -> None:
         for consumer in self._consumers:
             try:
-                consumer.session.wake(connections.get(consumer.membership.stream.connection))
+                consumer.connection.wake(connections.get(consumer.membership.stream.connection))
             except ServerUnreachable:
                 continue  # then no read is blocked on it for long either
 
-    def _consumer(self, place: Membership, slots: Slots, tally: Tally) -> Consumer:
+    def _consumer(self, membership: Membership, slots: Slots, counters: ConsumerCounters) -> Consumer:
         def settled(count: int) -> None:
             slots.settle(count)
             if self._quota is not None:
                 self._quota.settled(count)
 
         return (Quarantine if self._quarantine else Consumer)(
-            place,
-            Executor(handlers.of(place.stream.name, place.group.name), place.group, slots),
+            membership,
+            Executor(handlers.of(membership.stream.name, membership.group.name), membership.group, slots),
             stop=self._stop,
             begin=None if self._quota is None else self._quota.try_acquire,
             on_settled=settled,
-            tally=tally,
+            counters=counters,
             joined=self._joined,
         )
 
@@ -184,17 +186,17 @@ class Process:
         for alias, group in itertools.groupby(sorted(self._consumers, key=_connection), key=_connection):
             consumers = list(group)
             streams = list({each.membership.stream.name: each.membership.stream for each in consumers}.values())
-            yield Keeper(alias, self._services_stop, consumers)
+            yield Heartbeat(alias, self._services_stop, consumers)
             if self._quarantine:
                 continue
-            yield Maintenance(alias, self._services_stop, consumers, streams, self._board)
+            yield Maintenance(alias, self._services_stop, consumers, streams, self._scoreboard)
             # What comes due after the end of a drain waits for the next worker, where it is counted.
-            yield Promoter(alias, self._stop if self._plan.drain else self._services_stop, streams)
+            yield Promoter(alias, self._stop if self._options.drain else self._services_stop, streams)
             yield Statistics(alias, self._services_stop, consumers)
-            if self._plan.drain:
+            if self._options.drain:
                 yield Draining(alias, self._stop, self._consumers, drain)
 
-    def _started(self, run: Callable[[], None], place: Membership | None = None) -> threading.Thread:
+    def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
         """A thread whose unforeseen end is the end of the process: a worker never goes on as a part of itself."""
 
         def guarded() -> None:
@@ -203,20 +205,22 @@ class Process:
             except (ServerUnreachable, ResponseError) as error:
                 self._unclean = True
                 logger.error(
-                    "Couldn't settle and hand back everything: %r", str(error), extra=about(place) if place else None
+                    "Couldn't settle and hand back everything: %r",
+                    str(error),
+                    extra=about(membership) if membership else None,
                 )
             except _UNWORKABLE as error:
                 self._fail()
-                self._board.give_up(str(error))
+                self._scoreboard.give_up(str(error))
             except BaseException as error:  # noqa: BLE001  logged, and the end of the process
                 # Mostly they all fail of one reason: its traceback once will do.
                 first = self._fail()
                 logger.critical(
                     "A thread of the worker failed: %r", str(error) or type(error).__name__,
-                    exc_info=first, extra=about(place) if place else None,
+                    exc_info=first, extra=about(membership) if membership else None,
                 )  # fmt: skip
 
-        thread = threading.Thread(target=guarded, daemon=True, name=place.consumer if place else None)
+        thread = threading.Thread(target=guarded, daemon=True, name=membership.consumer if membership else None)
         thread.start()
         return thread
 

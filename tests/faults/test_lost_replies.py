@@ -166,7 +166,7 @@ def test_what_is_pending_for_an_idle_consumer_unseen_is_run(
     entry_id = raw.xadd("orders", {"n": 1})
     raw.xreadgroup("billing", "another", {"orders": ">"})
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+        wait_until(lambda: worker.consumer.connection.has_read)
         raw.xclaim("orders", "billing", worker.consumer.membership.consumer, 0, [entry_id])
         wait_until(lambda: totals(raw) == {"acknowledged": 1})
     assert runs == [entry_id]

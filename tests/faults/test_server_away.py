@@ -12,7 +12,7 @@ from django_redis_streams import publish
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker.consumer import connection as session
+from django_redis_streams.worker.consumer import connection
 from django_redis_streams.worker.services import service
 from django_redis_streams.worker.services.service import Service
 
@@ -71,7 +71,7 @@ def test_all_that_was_published_is_handled(
     own_server: Server, runs: Counter[int], monkeypatch: pytest.MonkeyPatch, away: Callable[[Server], None]
 ) -> None:
     """Twice in the middle of the work; the books balance, and only what was in hand may be run again."""
-    monkeypatch.setattr(session, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(connection, "_TIMEOUT", 0.5)
     pipeline = own_server.raw().pipeline()
     for n in range(COUNT):
         pipeline.xadd("orders", {"n": n})
@@ -151,7 +151,7 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
 ) -> None:
     """Their heartbeats may be back later than others: whoever comes first has to wait for them."""
     monkeypatch.setattr(service, "_TIMEOUT", 0.3)
-    monkeypatch.setattr(session, "_TIMEOUT", 10)
+    monkeypatch.setattr(connection, "_TIMEOUT", 10)
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 3}}}}, URL=own_server.url)
     runs: list[str] = []
     finish, back = threading.Event(), threading.Event()

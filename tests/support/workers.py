@@ -20,7 +20,7 @@ from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.consumer.consumer import Consumer
 from django_redis_streams.worker.execution.executor import Executor
 from django_redis_streams.worker.services.draining import Drain, Draining
-from django_redis_streams.worker.services.heartbeat import Keeper
+from django_redis_streams.worker.services.heartbeat import Heartbeat
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.services.statistics import Statistics
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Worker:
-    """One consumer with a keeper, maintenance, a promoter and statistics, in threads of this process.
+    """One consumer with a heartbeat, maintenance, a promoter and statistics, in threads of this process.
 
     With `drain` it ends when its group has nothing left to do.
     """
@@ -53,7 +53,7 @@ class Worker:
         self.services_stop = threading.Event()
         alias = place.stream.connection
         self.services = [
-            Keeper(alias, self.services_stop, [self.consumer]),
+            Heartbeat(alias, self.services_stop, [self.consumer]),
             Maintenance(alias, self.services_stop, [self.consumer], [place.stream]),
             Promoter(alias, self.services_stop, [place.stream]),
             Statistics(alias, self.services_stop, [self.consumer]),
@@ -102,7 +102,7 @@ class Worker:
         until = time.monotonic() + 5
         while self.threads[0].is_alive() and time.monotonic() < until:
             with suppress(ServerUnreachable):
-                self.consumer.session.wake(connections.get(self.consumer.membership.stream.connection))
+                self.consumer.connection.wake(connections.get(self.consumer.membership.stream.connection))
             self.threads[0].join(0.02)
         self.join()
 

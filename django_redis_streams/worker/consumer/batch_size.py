@@ -6,7 +6,7 @@ a message. How long the call of a batch handler takes tells nothing of that: few
 
 from __future__ import annotations
 
-__all__ = ["Pace"]
+__all__ = ["BatchSize"]
 
 _WORK = 0.1
 _FIRST = 10
@@ -16,7 +16,7 @@ _FAST = 0.02
 _WEIGHT = 0.5
 
 
-class Pace:
+class BatchSize:
     """The count of the next read, at most `most`."""
 
     def __init__(self, most: int) -> None:

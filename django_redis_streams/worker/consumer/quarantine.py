@@ -13,7 +13,7 @@ from ...connections import Link
 from ...outcomes import DeadLetter, Failure, Reason
 from ...store.consume.ownership import pending_of
 from ...store.consume.suspects import Crashed, suspects, take_back, try_suspect
-from ..log import tell_vanished
+from ..log import log_vanished
 from .consumer import Consumer
 
 __all__ = ["Quarantine"]
@@ -28,12 +28,12 @@ class Quarantine(Consumer):
     _tokens: list[str] | None = None
     _found = False
 
-    def _turn(self, link: Link) -> None:
+    def _iterate(self, link: Link) -> None:
         """Run one suspect and settle it, before the next is looked for."""
         self._executor.get_on()
         self._settling.take_flushed()
-        self._settling.settle(link, self._ledger.send_everything())
-        if len(self._ledger):  # refused, and reported: nothing more begins meanwhile
+        self._settling.settle(link, self._unsettled.send_everything())
+        if len(self._unsettled):  # refused, and reported: nothing more begins meanwhile
             self._stop.wait(1.0)
             return
         self._reader.look(link)
@@ -57,22 +57,22 @@ class Quarantine(Consumer):
             return
         # Only now: where the reply is lost, the same is asked for again.
         token = tokens.pop()
-        tell_vanished(self.membership, [token] if tried.vanished else [])
+        log_vanished(self.membership, [token] if tried.vanished else [])
         if tried.delivery is None:
             return
         self._found = True
         self._in_hand([tried.delivery], since)
         if tried.crashed is None:
             self._handle([tried.delivery])
-            self._flight.finish()
+            self._in_flight.finish()
         else:
             tried.delivery.outcome = _crashed(tried.crashed)
-            self._ledger.add_all([tried.delivery], since)
-        self.session.attempt(self._settle_fresh)
+            self._unsettled.add_all([tried.delivery], since)
+        self.connection.attempt(self._settle_ready)
 
     def _leave(self, link: Link) -> None:
         """A run that was written down and not begun, or whose outcome can't be settled, is the next one's."""
-        self._settling.settle(link, self._ledger.send_everything())
+        self._settling.settle(link, self._unsettled.send_everything())
         for each in pending_of(link, self.membership, lambda _: False).deliveries:
             take_back(link, self.membership, each.token)
         super()._leave(link)

@@ -22,7 +22,7 @@ from ...outcomes import HANDLED, Outcome
 from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
 from ..strays import leave, leave_if_stray
-from .coroutine_slots import Rows
+from .coroutine_slots import CoroutineSlots
 from .deadlines import GRACE, Batch, Deadlines
 from .event_loop import EventLoop
 
@@ -44,8 +44,8 @@ class Coroutines:
     """Runs what is added, at most ASYNC_CONCURRENCY messages at once; a batch counts as its messages.
 
     `judged` makes an outcome of how a run ended, and of when it began on the monotonic clock; `decoded` a message
-    anew. `fails_all` says whether the error of a batch is that of each of its messages, and `heard` whether somebody
-    is to be told of each run. A batch that is larger than the bound runs when nothing else does.
+    anew. `fails_all` says whether the error of a batch is that of each of its messages, and `has_receivers` whether
+    somebody is to be told of each run. A batch that is larger than the bound runs when nothing else does.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class Coroutines:
     ) -> None:
         self._group = group
         self._most = group.async_concurrency
-        self._rows = Rows(slots)
-        self._deadlines = Deadlines(slots, self._rows)
+        self._coroutine_slots = CoroutineSlots(slots)
+        self._deadlines = Deadlines(slots, self._coroutine_slots)
         # What is in flight, by the first message of each call.
         self._tasks = self._deadlines.calls
         self._judged = judged
         self._decoded = decoded
         self._fails_all = fails_all
         self._may_run: Callable[[Delivery], bool] = lambda _: True
-        self.heard = False
+        self.has_receivers = False
         self._event_loop: EventLoop | None = None
         self._backlog: deque[_Call] = deque()
         self._singles: deque[_Single] = deque()
@@ -151,7 +151,7 @@ class Coroutines:
 
     def disown(self) -> None:
         """In a forked child: the run that forked it ends the process, and no other goes on."""
-        self.heard = True  # or one that returns would be judged by nobody
+        self.has_receivers = True  # or one that returns would be judged by nobody
         self._judged = _ended_as_stray
         if self._event_loop is not None:
             self._event_loop.disown()
@@ -173,7 +173,7 @@ class Coroutines:
         until = self._now + LATEST
         if not self._running:
             first = [delivery for _, batch, _, _ in self._backlog for delivery, _ in batch]
-            self._rows.name_next(first + [delivery for _, delivery, _ in self._singles])
+            self._coroutine_slots.name_next(first + [delivery for _, delivery, _ in self._singles])
         try:
             while self._backlog and self._now < until and self._next_has_room:
                 self._begin_call(*self._backlog.popleft())
@@ -192,7 +192,7 @@ class Coroutines:
         if not allowed:
             asked, batch = batch, [each for each in batch if self._may_run(each[0])]
             if len(batch) < len(asked):
-                self._rows.forget_next()
+                self._coroutine_slots.forget_next()
         if batch:
             seconds = handler.deadline(self._group, 0.0)
             self._running += len(batch)
@@ -210,7 +210,7 @@ class Coroutines:
         while singles and self._now < until and self._running < self._most:
             handler, delivery, message = singles.popleft()
             if not may_run(delivery):
-                self._rows.forget_next()
+                self._coroutine_slots.forget_next()
                 continue
             if handler is not latest:
                 latest, seconds = handler, handler.deadline(self._group, 0.0)
@@ -254,19 +254,19 @@ class Coroutines:
     async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, seconds: float) -> None:
         """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
         self._now = began = time.monotonic()
-        row = self._rows.take(delivery, began + seconds + GRACE)
+        slot = self._coroutine_slots.take(delivery, began + seconds + GRACE)
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
             # What is told has no name here: that would hold this frame, by its traceback, and the frame it.
-            delivery.outcome = self._judged(handler, delivery, message, self._told(error, handler, delivery), began)
+            delivery.outcome = self._judged(handler, delivery, message, self._cause(error, handler, delivery), began)
         else:
-            plain = message.asked is None and not self.heard
+            plain = message.asked is None and not self.has_receivers
             delivery.outcome = HANDLED if plain else self._judged(handler, delivery, message, message.asked, began)
         self._ended.append(delivery)
         self._now = ended = time.monotonic()
         self._durations.append(ended - began)
-        self._rows.give_back(row)
+        self._coroutine_slots.give_back(slot)
         self._running -= 1
         if self._tasks and delivery in self._tasks:
             self._leave(delivery)
@@ -280,15 +280,15 @@ class Coroutines:
     ) -> None:
         """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
         self._now = began = time.monotonic()
-        rows = [self._rows.take(delivery, began + seconds + GRACE) for delivery, _ in batch]
+        slots = [self._coroutine_slots.take(delivery, began + seconds + GRACE) for delivery, _ in batch]
         try:
             await (coroutine or handler.function([message for _, message in batch]))
         except BaseException as error:  # noqa: BLE001
-            self._failed(handler, batch, self._told(error, handler, batch[0][0]), began)
+            self._failed(handler, batch, self._cause(error, handler, batch[0][0]), began)
         else:
             self._end(handler, batch, None, began)
-        for row in rows:
-            self._rows.give_back(row)
+        for slot in slots:
+            self._coroutine_slots.give_back(slot)
         self._now = time.monotonic()
         self._running -= len(batch)
         if batch[0][0] in self._tasks:
@@ -316,13 +316,13 @@ class Coroutines:
         if self._ticks and self._event_loop is not None:
             self._event_loop.later(LATEST, self._tick)
 
-    def _told(self, error: BaseException, handler: Handler, first: Delivery) -> BaseException:
+    def _cause(self, error: BaseException, handler: Handler, first: Delivery) -> BaseException:
         """The error; of one that was cancelled at its deadline, that."""
         if first not in self._deadlines.timed_out or not isinstance(error, asyncio.CancelledError):
             return error
         timeout = self._group.timeout if handler.timeout is None else handler.timeout
-        told = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and was cancelled")
-        return told.with_traceback(error.__traceback__)
+        timed_out = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and was cancelled")
+        return timed_out.with_traceback(error.__traceback__)
 
     def _end(self, handler: Handler, batch: Batch, error: BaseException | None, began: float) -> None:
         took = (time.monotonic() - began) / len(batch)

@@ -14,7 +14,7 @@ from math import inf
 from ...message import Message
 from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
-from .coroutine_slots import Rows
+from .coroutine_slots import CoroutineSlots
 from .event_loop import EventLoop
 
 __all__ = ["GRACE", "Batch", "Deadlines"]
@@ -37,12 +37,12 @@ class Deadlines:
     `soonest` is not above the next deadline. What is added to `calls` lowers it.
     """
 
-    def __init__(self, slots: Slots, rows: Rows) -> None:
+    def __init__(self, slots: Slots, coroutine_slots: CoroutineSlots) -> None:
         self.calls: dict[Delivery, _Call] = {}
         self.timed_out: set[Delivery] = set()
         self.soonest = inf
         self._slots = slots
-        self._rows = rows
+        self._coroutine_slots = coroutine_slots
         self._turned = 0.0
         # For how many seconds some of them were excused.
         self._excused: dict[Delivery, float] = {}
@@ -77,27 +77,27 @@ class Deadlines:
         return min(left, default=inf)
 
     def _cancel(self, now: float) -> None:
-        taken = self._rows.taken()
+        taken = self._coroutine_slots.taken()
         for first, (task, deadline, _, batch) in self.calls.items():
             if deadline <= now and first not in self.timed_out:
                 self.timed_out.add(first)
                 task.cancel()
                 # By now it may be late for that.
-                self._rows.put_off(_rows(taken, batch), now - deadline)
+                self._coroutine_slots.put_off(_slots_of(taken, batch), now - deadline)
         self.soonest = self._next
 
     def _excuse(self, seconds: float, *, outside: bool) -> None:
-        taken = self._rows.taken()
+        taken = self._coroutine_slots.taken()
         holders = (not outside and self._slots.holders) or frozenset()
         for first, (task, deadline, timeout, batch) in list(self.calls.items()):
-            rows = _rows(taken, batch)
+            slots = _slots_of(taken, batch)
             excused = self._excused.get(first, 0.0)
             if not outside:
-                if excused > _EXCUSED * timeout or not holders.isdisjoint(rows):
+                if excused > _EXCUSED * timeout or not holders.isdisjoint(slots):
                     continue
                 self._excused[first] = excused + seconds
             self.calls[first] = task, deadline + seconds, timeout, batch
-            self._rows.put_off(rows, seconds)
+            self._coroutine_slots.put_off(slots, seconds)
         self.soonest = self._next
 
     def note_holder(self, loop: EventLoop, begun: Sequence[Delivery] | None) -> None:
@@ -113,7 +113,7 @@ class Deadlines:
         if not loop.running or (task is None and begun is not None):  # the consumer's own work
             self._slots.note((), 0.0)
         elif before == self._seen:
-            taken = self._rows.taken()
+            taken = self._coroutine_slots.taken()
             self._slots.note([taken[each] for each in self._held_by(task, begun) if each in taken], turned)
 
     def _held_by(self, task: object, begun: Sequence[Delivery] | None) -> list[str]:
@@ -124,6 +124,6 @@ class Deadlines:
         return [each.token for each in begun or ()]
 
 
-def _rows(taken: Mapping[str, int], batch: Batch) -> list[int]:
-    """The rows of a call; none where it hasn't begun."""
+def _slots_of(taken: Mapping[str, int], batch: Batch) -> list[int]:
+    """The slots of a call; none where it hasn't begun."""
     return [taken[delivery.token] for delivery, _ in batch if delivery.token in taken]

@@ -37,7 +37,7 @@ _SKIPPED = Ack(skipped=True)
 _GIVEN_AWAY = BaseException()
 
 
-# What is done with the messages of one type. Either something takes the rows that they stand on; or it is None, and
+# What is done with the messages of one type. Either something takes the slots that they stand on; or it is None, and
 # then there are the handler, the function to be called with each, and its TIMEOUT.
 _Way = tuple[Callable[[int], None] | None, Any, Any, float]
 
@@ -84,7 +84,7 @@ class Permission(NamedTuple):
 
 @dataclass(slots=True)
 class _Part:
-    """What stands on the rows: deliveries with their messages, and which rows are for which batch handler."""
+    """What stands on the slots: deliveries with their messages, and which slots are for which batch handler."""
 
     deliveries: Sequence[Delivery]
     messages: Sequence[Any]
@@ -95,9 +95,9 @@ class _Part:
 
 @dataclass(slots=True)
 class _Batch:
-    """What one call is for: rows, with their deliveries and messages."""
+    """What one call is for: slots, with their deliveries and messages."""
 
-    rows: Sequence[int]
+    slots: Sequence[int]
     deliveries: Sequence[Delivery]
     messages: list[Message]
 
@@ -118,7 +118,7 @@ class Executor:
         self._group = group
         self._slots = slots
         self._databases = Databases()
-        self._heard = False
+        self._has_receivers = False
         self._async = {each for each in handlers if each.is_async}
         self._timeout = inf if group.timeout is None else group.timeout
         self.coroutines = Coroutines(group, slots, self._outcome, decode_entry, self._fails_all)
@@ -143,16 +143,16 @@ class Executor:
         """
         self._before_batch()
         self._go_on()
-        # What was claimed or looked for may be more than there are rows.
-        for first in range(0, len(deliveries), self._slots.rows):
-            part = deliveries[first : first + self._slots.rows]
+        # What was claimed or looked for may be more than there are slots.
+        for first in range(0, len(deliveries), self._slots.thread_slots):
+            part = deliveries[first : first + self._slots.thread_slots]
             self._slots.name_batch(part)
             yield from self._run_part(part, may_run, runs)
         self._after_batch()
 
     def _run_part(self, deliveries: Sequence[Delivery], may_run: Permission, runs: Runs) -> Iterator[None]:
-        """As many as there are rows: each stands on one. Most are for a function, which is called here."""
-        deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
+        """As many as there are slots: each stands on one. Most are for a function, which is called here."""
+        deadlines, call, clock, has_receivers = self._slots.deadlines, self._call, time.monotonic, self._has_receivers
         may_run_one = may_run.one
         ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
         # Whatever happens in there, the supervisor sees with which messages: a hang, or a crash.
@@ -161,23 +161,23 @@ class Executor:
         self._slots.decoded()
         seen: Any = part  # none of the types
         self.now = clock()  # no handler's TIMEOUT begins before its message is there
-        for row, message in enumerate(part.messages):
+        for slot, message in enumerate(part.messages):
             if message.type != seen:
                 seen = message.type
                 put_by, handler, function, seconds = self._way(seen, part)
             if put_by is not None:
-                put_by(row)
-            elif may_run_one(delivery := deliveries[row]):
-                deadlines[row] = (began := self.now) + seconds
+                put_by(slot)
+            elif may_run_one(delivery := deliveries[slot]):
+                deadlines[slot] = (began := self.now) + seconds
                 outcome: Outcome | None = HANDLED
                 try:
                     result = call(function, message)
                 except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
                     outcome = self._outcome(handler, delivery, message, error, began)
                 else:
-                    if heard or message.asked is not None or result is not None:
+                    if has_receivers or message.asked is not None or result is not None:
                         outcome = self._returned(handler, delivery, message, result, began)
-                deadlines[row] = 0.0
+                deadlines[slot] = 0.0
                 now = self.now = clock()
                 if outcome is not None:
                     delivery.outcome = outcome
@@ -211,19 +211,19 @@ class Executor:
             return partial(self._give_away, handler, part), None, None, 0.0
         return None, handler, self._functions[handler], self._timeouts[handler]
 
-    def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, row: int) -> None:
+    def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, slot: int) -> None:
         """What no handler can be called with has its outcome without a run."""
-        if part.may_run.one(delivery := part.deliveries[row]):
-            part.runs.add(delivery, judged(delivery, part.messages[row]))
+        if part.may_run.one(delivery := part.deliveries[slot]):
+            part.runs.add(delivery, judged(delivery, part.messages[slot]))
 
-    def _give_away(self, handler: Handler, part: _Part, row: int) -> None:
-        self.coroutines.add_one(handler, part.deliveries[row], part.messages[row])
+    def _give_away(self, handler: Handler, part: _Part, slot: int) -> None:
+        self.coroutines.add_one(handler, part.deliveries[slot], part.messages[slot])
 
     def _run_batches(self, part: _Part) -> Iterator[None]:
-        for handler, rows in part.batches.items():
+        for handler, slots in part.batches.items():
             if handler in self._async:
-                self.coroutines.add(handler, [(part.deliveries[row], part.messages[row]) for row in rows])
-            elif (batch := _batch(part, rows)).rows:
+                self.coroutines.add(handler, [(part.deliveries[slot], part.messages[slot]) for slot in slots])
+            elif (batch := _batch(part, slots)).slots:
                 yield from self._run_batch(handler, batch, part.runs)
 
     def disown(self) -> None:
@@ -238,7 +238,7 @@ class Executor:
         self.coroutines.close()
 
     def _before_batch(self) -> None:
-        self._heard = self.coroutines.heard = signals.worker_heard()
+        self._has_receivers = self.coroutines.has_receivers = signals.worker_has_receivers()
         self._databases.watch()
         self._databases.before_batch()
 
@@ -246,14 +246,14 @@ class Executor:
         self._databases.after_batch()
 
     def _invalid(self, delivery: Delivery, error: Undecodable) -> Outcome:
-        if self._heard:
+        if self._has_receivers:
             delivery.run = Run(_as_foreign(delivery))
         return DeadLetter(Reason.INVALID, Failure(error=str(error)))
 
     def _unmatched(self, delivery: Delivery, message: Message) -> Outcome:
         if self._group.unmatched == "skip":
             return _SKIPPED
-        if self._heard:
+        if self._has_receivers:
             delivery.run = Run(message)
         return DeadLetter(Reason.NO_HANDLER, unmatched(self._group.name, message.type))
 
@@ -270,18 +270,18 @@ class Executor:
         """One call for all; where it raises, one call each, so that the guilty one is found, if there may be one."""
         began = self.now = time.monotonic()
         error = self._failure_of_batch(handler, batch)
-        if error is None or len(batch.rows) == 1 or self._fails_all(handler, batch.deliveries, error):
-            runs.in_batches += len(batch.rows)
+        if error is None or len(batch.slots) == 1 or self._fails_all(handler, batch.deliveries, error):
+            runs.in_batches += len(batch.slots)
             runs.seconds_of_batches += self.now - began
             self._judge_batch(handler, batch, error, began, runs)
         elif error is not _GIVEN_AWAY:
-            for row, delivery in zip(batch.rows, batch.deliveries, strict=True):
+            for slot, delivery in zip(batch.slots, batch.deliveries, strict=True):
                 if self.now > self._late:
                     yield
                     self._go_on()
                 # Decoded anew: the call that failed may have marked or changed it.
-                self._slots.run([row], self.now + self._timeouts[handler])
-                alone, began = _Batch([row], [delivery], [decode_entry(delivery)]), self.now
+                self._slots.run([slot], self.now + self._timeouts[handler])
+                alone, began = _Batch([slot], [delivery], [decode_entry(delivery)]), self.now
                 self._judge_batch(handler, alone, self._failure_of_batch(handler, alone), began, runs)
         if self.now > self._late:
             yield
@@ -294,7 +294,7 @@ class Executor:
         if error is _GIVEN_AWAY:
             return
         seconds = self.now - began
-        if error is None and not self._heard and not any([each.asked for each in batch.messages]):  # noqa: C419  faster
+        if error is None and not self._has_receivers and not any([each.asked for each in batch.messages]):  # noqa: C419  faster
             runs.add_alike(batch.deliveries, HANDLED, seconds)
             return
         for delivery, message in zip(batch.deliveries, batch.messages, strict=True):
@@ -305,13 +305,13 @@ class Executor:
     def _failure_of_batch(self, handler: Handler, batch: _Batch) -> BaseException | None:
         # The call gets a list of its own, to do with as it likes.
         messages = batch.messages.copy()
-        self._slots.run(batch.rows, self.now + self._timeouts[handler])
+        self._slots.run(batch.slots, self.now + self._timeouts[handler])
         try:
             result = self._call(self._functions[handler], messages)
         except BaseException as error:  # noqa: BLE001  as above
             return error
         finally:
-            self._slots.run(batch.rows, 0.0)
+            self._slots.run(batch.slots, 0.0)
             self.now = time.monotonic()
         if asyncio.iscoroutine(result):
             self.coroutines.add(handler, list(zip(batch.deliveries, batch.messages, strict=True)), result)
@@ -322,7 +322,7 @@ class Executor:
         self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | None, began: float
     ) -> Outcome:
         """What a run that ended so has come to; it is written down where somebody listens."""
-        if self._heard:
+        if self._has_receivers:
             delivery.run = Run(message, handler.name, time.monotonic() - began, error)
         if error is None:
             return HANDLED
@@ -352,13 +352,13 @@ class Executor:
         return result
 
 
-def _batch(part: _Part, rows: Sequence[int]) -> _Batch:
-    """Those of the rows that may be run."""
-    deliveries = [part.deliveries[row] for row in rows]
+def _batch(part: _Part, slots: Sequence[int]) -> _Batch:
+    """Those of the slots that may be run."""
+    deliveries = [part.deliveries[slot] for slot in slots]
     if not part.may_run.all(deliveries):
-        rows = [row for row, delivery in zip(rows, deliveries, strict=True) if part.may_run.one(delivery)]
-        deliveries = [part.deliveries[row] for row in rows]
-    return _Batch(rows, deliveries, [part.messages[row] for row in rows])
+        slots = [slot for slot, delivery in zip(slots, deliveries, strict=True) if part.may_run.one(delivery)]
+        deliveries = [part.deliveries[slot] for slot in slots]
+    return _Batch(slots, deliveries, [part.messages[slot] for slot in slots])
 
 
 def _as_foreign(delivery: Delivery) -> Message:

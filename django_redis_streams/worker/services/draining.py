@@ -65,7 +65,7 @@ class Draining(Service):
         super().__init__(alias, stop)
         self._everybody = everybody
         self._consumers = [each for each in everybody if each.membership.stream.connection == alias]
-        self._one_a_group = list({each.membership.place: each.membership for each in self._consumers}.values())
+        self._one_a_group = list({each.membership.label: each.membership for each in self._consumers}.values())
         self._drain = drain
 
     @property
@@ -79,4 +79,4 @@ class Draining(Service):
         found = standstill(link, self._one_a_group) if all(each.rests for each in self._everybody) else None
         if self._drain.looked(self._alias, found, began, time.monotonic()):
             for each in self._consumers:
-                each.session.wake(link)
+                each.connection.wake(link)

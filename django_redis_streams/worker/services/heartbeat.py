@@ -10,13 +10,13 @@ from ...connections import Link
 from ..consumer.consumer import Consumer
 from .service import Service
 
-__all__ = ["Keeper"]
+__all__ = ["Heartbeat"]
 
 # In seconds: how long what waits for a slow handler to end may be overlooked.
 _FLUSH_EACH = 0.05
 
 
-class Keeper(Service):
+class Heartbeat(Service):
     """For the consumers of one connection: flushes each 50 ms, and renews each third of the shortest CLAIM_IDLE.
 
     It never waits for a consumer: it looks at what each holds, and asks the server.

@@ -25,8 +25,8 @@ from ...store.consume.trim import trim
 from ...store.observe.counters import watch
 from ...store.replies import group_is_gone
 from ..consumer.consumer import Consumer
-from ..log import about, logger, tell_books
-from ..shared.scoreboard import Board
+from ..log import about, log_done_by_others, logger
+from ..shared.scoreboard import Scoreboard
 from ..system.clock import ServerClock
 from .service import Service
 
@@ -62,14 +62,14 @@ class Maintenance(Service):
         stop: threading.Event,
         consumers: Sequence[Consumer],
         streams: Sequence[StreamConfig],
-        board: Board | None = None,
+        scoreboard: Scoreboard | None = None,
     ) -> None:
         super().__init__(alias, stop)
         self._consumers = consumers
-        self._one_a_group = list({each.membership.place: each for each in consumers}.values())
+        self._one_a_group = list({each.membership.label: each for each in consumers}.values())
         self._trimmed_streams = [each for each in streams if each.maxlen is not None or each.max_age is not None]
         self._streams = streams
-        self._board = board
+        self._scoreboard = scoreboard
         self._clock = ServerClock()
         for each in consumers:
             each.claiming.clock = self._clock
@@ -94,7 +94,7 @@ class Maintenance(Service):
     def connected(self) -> None:
         """A new connection. Others may have lost theirs too: what seems idle may be a heartbeat that isn't back yet."""
         for each in self._consumers:
-            each.session.doubt()
+            each.connection.doubt()
 
     def _due(self) -> Iterator[Callable[[Link], None]]:
         yield self._look_at_clock
@@ -112,7 +112,7 @@ class Maintenance(Service):
             yield lambda link: self.each(self._trimmed_streams, lambda stream: self._trim(link, stream))
         if now - self._left > _LEFT_EACH:
             self._left = now
-            yield lambda link: self.each(self._streams, lambda stream: self._tell_left(link, stream))
+            yield lambda link: self.each(self._streams, lambda stream: self._log_unread_lanes(link, stream))
         if now - self._retired > _RETIRE_EACH:
             self._retired = now
             yield lambda link: self.each(self._groups_left, lambda consumer: self._retire(link, consumer.membership))
@@ -124,7 +124,7 @@ class Maintenance(Service):
         if abs(jump) <= TOLERATED_MS:
             return
         for each in self._consumers:
-            each.session.doubt()
+            each.connection.doubt()
         logger.warning(
             "The clock of the server of connection %r %s by %.1f s%s.",
             self._alias, "jumped ahead" if jump > 0 else "went back", abs(jump) / 1000,
@@ -146,7 +146,7 @@ class Maintenance(Service):
     @property
     def _groups_left(self) -> Sequence[Consumer]:
         """One consumer of each group but those that somebody has deleted."""
-        return [each for each in self._one_a_group if each.session.deleted is None]
+        return [each for each in self._one_a_group if each.connection.deleted is None]
 
     def _count_others(self, link: Link) -> None:
         """Look the less often, the more processes look at the same groups."""
@@ -155,19 +155,19 @@ class Maintenance(Service):
         self._usual = min(self._usual_of(each, counts) for each in self._one_a_group)
 
     def _usual_of(self, consumer: Consumer, counts: Mapping[str, Mapping[str, int]]) -> float:
-        place = consumer.membership
+        membership = consumer.membership
         # The name of who hands back and the names of the lately dead count too: of a few, that makes no difference.
-        own = sum(each.membership.place == place.place for each in self._consumers)
-        processes = counts[place.main].get(place.group.name, 1) / own
-        most = max(_INTERVAL, min(_SELDOM, place.group.claim_idle * _OF_CLAIM_IDLE))
+        own = sum(each.membership.label == membership.label for each in self._consumers)
+        processes = counts[membership.main].get(membership.group.name, 1) / own
+        most = max(_INTERVAL, min(_SELDOM, membership.group.claim_idle * _OF_CLAIM_IDLE))
         return min(most, _INTERVAL * max(1, processes / _FEW))
 
     def _look_for_suspects(self, link: Link, consumer: Consumer) -> None:
-        if self._board is not None and count_suspects(link, consumer.membership):
-            self._board.see_suspects()
+        if self._scoreboard is not None and count_suspects(link, consumer.membership):
+            self._scoreboard.see_suspects()
 
     def _look_in(self, link: Link, consumer: Consumer) -> None:
-        alike = [each for each in self._consumers if each.membership.place == consumer.membership.place]
+        alike = [each for each in self._consumers if each.membership.label == consumer.membership.label]
         try:
             stale = has_stale(link, consumer.membership, returned_only=not consumer.claiming.may_claim)
         except ResponseError as error:
@@ -175,12 +175,12 @@ class Maintenance(Service):
                 raise
             # A consumer that runs handlers would learn only after them that its group was deleted.
             for each in alike:
-                each.session.make_group(link)
+                each.connection.make_group(link)
             return
         for each in alike:
             if stale and not each.claiming.stale.is_set():
                 each.claiming.stale.set()
-                each.session.wake(link)
+                each.connection.wake(link)
 
     def _trim(self, link: Link, stream: StreamConfig) -> None:
         # A declared group that is missing needs all that it was never given: make it, then look. The consumer of one
@@ -188,26 +188,26 @@ class Maintenance(Service):
         consumers = {each.membership.group: each for each in self._one_a_group if each.membership.stream == stream}
         for group in stream.groups.values():
             if group in consumers:
-                consumers[group].session.make_group(link)
+                consumers[group].connection.make_group(link)
             else:
                 make_group(link, Membership(stream, group, ""), group.start, anew=False)
         while trim(link, stream) and not self._stop.is_set():
             pass
 
-    def _tell_left(self, link: Link, stream: StreamConfig) -> None:
+    def _log_unread_lanes(self, link: Link, stream: StreamConfig) -> None:
         for lane, group, count in left_in_lanes(link, stream):
             logger.warning(
                 "%s:%s: up to %d messages wait in the lane %r, which nobody reads: put it back into LANES for now.",
                 stream.name, group, count, lane, extra={"stream": stream.name, "group": group},
             )  # fmt: skip
 
-    def _watch(self, link: Link, place: Membership) -> None:
-        found = watch(link, place.stream, [place.group.name])[place.group.name]
-        tell_books(place, found)
+    def _watch(self, link: Link, membership: Membership) -> None:
+        found = watch(link, membership.stream, [membership.group.name])[membership.group.name]
+        log_done_by_others(membership, found)
 
-    def _retire(self, link: Link, place: Membership) -> None:
-        for name in retire_dead(link, place, _RETIRED_AFTER_MS):
+    def _retire(self, link: Link, membership: Membership) -> None:
+        for name in retire_dead(link, membership, _RETIRED_AFTER_MS):
             logger.info(
                 "%s: removed the consumer %r, which holds nothing and was silent for an hour.",
-                place.place, name, extra={**about(place), "consumer": name},
+                membership.label, name, extra={**about(membership), "consumer": name},
             )  # fmt: skip

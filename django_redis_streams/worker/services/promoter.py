@@ -64,7 +64,7 @@ class Promoter(Service):
             self._shortenings.pop(stream.name, None)
             return
         self._held.add(stream.name)
-        self._tell(stream, promotion, refused_before=passed_over > 0)
+        self._log_promotion(stream, promotion, refused_before=passed_over > 0)
         self._go_on(stream, promotion, passed_over)
         self._shorten(link, stream, groups, promotion)
 
@@ -107,7 +107,7 @@ class Promoter(Service):
             stream.name, going.behind / 1000, going.sooner, extra={"stream": stream.name},
         )  # fmt: skip
 
-    def _tell(self, stream: StreamConfig, promotion: Promotion, *, refused_before: bool) -> None:
+    def _log_promotion(self, stream: StreamConfig, promotion: Promotion, *, refused_before: bool) -> None:
         # Of all that is refused in one round, once.
         for problem in () if refused_before else promotion.problems:
             self._report(stream, problem)

@@ -14,7 +14,7 @@ from ... import connections
 from ...connections import Link
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
-from ..backoff import Patience
+from ..backoff import Backoff
 from ..log import logger
 
 __all__ = ["Service"]
@@ -35,7 +35,7 @@ class Service(ABC):
         self._alias = alias
         self._stop = stop
         self._link: Link | None = None
-        self._patience = Patience(least=min(0.1, longest_wait), most=longest_wait)
+        self._backoff = Backoff(least=min(0.1, longest_wait), most=longest_wait)
 
     @property
     @abstractmethod
@@ -65,13 +65,13 @@ class Service(ABC):
         try:
             self.step(self._connected())
         except (ServerUnreachable, ResponseError) as error:
-            wait = self._patience.more()
+            wait = self._backoff.more()
             logger.error(
                 "%s on connection %r failed; next try in %.1f s: %r",
                 type(self).__name__, self._alias, wait, str(error), extra={"connection": self._alias},
             )  # fmt: skip
             return wait
-        self._patience.reset()
+        self._backoff.reset()
         return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
 
     def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:

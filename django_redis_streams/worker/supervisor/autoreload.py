@@ -17,13 +17,13 @@ from django.utils import autoreload
 from ..log import logger
 from ..system.forking import forked
 
-__all__ = ["Reloading", "begin_anew"]
+__all__ = ["Autoreload", "begin_anew"]
 
 # What a watcher ends with that has seen a change, as Django's own does.
 _CHANGED = 3
 
 
-class Reloading:
+class Autoreload:
     """A child that watches, and after a change one that tries to load the code; the supervisor reports their ends.
 
     `ready` once there is changed code that can be loaded.
