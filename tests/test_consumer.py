@@ -11,6 +11,7 @@ from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message, new_id
 from django_redis_streams.worker.execution.executor import Executor
+from django_redis_streams.worker.timing import Timing
 
 from .support.books import books, letters, totals
 from .support.servers import Server
@@ -364,7 +365,6 @@ def test_only_messages_that_run_alone_are_read_by_their_time(
 ) -> None:
     """The call of a batch handler takes as long for few: its lists stay as long as BATCH_SIZE allows."""
     group(BATCH_SIZE=20)
-    monkeypatch.setattr("django_redis_streams.worker.consumer.batch_size._WORK", 0.001)
     read: list[int] = []
 
     @handler("orders", group="billing", batch=batch)
@@ -379,7 +379,7 @@ def test_only_messages_that_run_alone_are_read_by_their_time(
     monkeypatch.setattr(Executor, "run", counted)
     for n in range(70):
         raw.xadd("orders", {"n": n})
-    drain()
+    drain(timing=Timing(batch=0.001))
     assert totals(raw) == {"acknowledged": 70}
     assert (max(read) == 20) == batch
     assert min(read[1:]) < 10 or batch

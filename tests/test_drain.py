@@ -10,7 +10,7 @@ from django_redis_streams import Message, Retry, conf, publish
 from django_redis_streams.handlers import handler
 from django_redis_streams.operations import groups
 from django_redis_streams.worker.options import Options
-from django_redis_streams.worker.process import Process
+from django_redis_streams.worker.process import Assignment, Process
 from django_redis_streams.worker.services.draining import Drain
 from django_redis_streams.worker.shared.counters import ConsumerCounters
 from django_redis_streams.worker.shared.joined import Joined
@@ -32,14 +32,15 @@ def drain(threads: int = 1) -> None:
     """One process of a worker, in this one's main thread, that serves all groups until it has drained them."""
     places = tuple((stream, group) for stream in conf.get().streams.values() for group in stream.groups.values())
     worker_options = Options(groups=places, drain=True, threads=threads)
-    counters = [ConsumerCounters() for _ in worker_options.targets]
-    joined = Joined([f"{stream.name}:{group.name}" for stream, group in places])
-    assert (
-        Process(
-            worker_options, "tested", Scoreboard(worker_options.targets), os.getppid(), counters, joined=joined
-        ).run()
-        == 0
+    assignment = Assignment(
+        options=worker_options,
+        supervisor=os.getppid(),
+        random_part="tested",
+        scoreboard=Scoreboard(worker_options.targets),
+        counters=[ConsumerCounters() for _ in worker_options.targets],
+        joined=Joined([f"{stream.name}:{group.name}" for stream, group in places]),
     )
+    assert Process(assignment).run() == 0
 
 
 def evaluations(raw: Raw) -> int:

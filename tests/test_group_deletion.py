@@ -19,9 +19,9 @@ from django_redis_streams.message import Message
 from django_redis_streams.operations import groups
 from django_redis_streams.store.consume import groups as store
 from django_redis_streams.store.consume.membership import Membership
-from django_redis_streams.worker.services import maintenance
 from django_redis_streams.worker.supervisor.child import Orphans, Suspect
 from django_redis_streams.worker.supervisor.rescuer import rescue_all
+from django_redis_streams.worker.timing import Timing
 
 from .support import states
 from .support.books import totals
@@ -146,13 +146,9 @@ def test_a_worker_that_is_killed_holds_up_nobody_for_long(raw: Raw, elsewhere: A
     wait_until(lambda: groups.waiting("orders", "billing").consumers == [])
 
 
-def test_a_worker_says_again_and_again_that_it_serves_its_group(
-    raw: Raw, seen: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_says_again_and_again_that_it_serves_its_group(raw: Raw, seen: list[str]) -> None:
     """However long it runs, and also where it was forgotten meanwhile."""
-    monkeypatch.setattr(maintenance, "_SERVE_EACH", 0.05)
-    monkeypatch.setattr(maintenance, "_INTERVAL", 0.05)
-    with working(name="old") as worker:
+    with working(name="old", timing=Timing(serve=0.05, look_stale=0.05)) as worker:
         reading(worker)
         for _ in range(2):
             raw.delete("{orders}:workers:billing")

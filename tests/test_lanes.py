@@ -18,7 +18,7 @@ from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.read import delivered, read_command, refused
 from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.scripts import run
-from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.timing import Timing
 
 from .support.books import letters, totals
 from .support.waiting import wait_until
@@ -185,14 +185,11 @@ def test_redelivery_takes_no_more_than_half_while_there_is_anything_new(lanes: A
     assert read(place, 10) == ["high*"] * 10
 
 
-def test_an_idle_worker_takes_a_message_of_any_lane_at_once(
-    lanes: Any, raw: Raw, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_idle_worker_takes_a_message_of_any_lane_at_once(lanes: Any, raw: Raw) -> None:
     """It waits for all of them in one blocked read."""
-    monkeypatch.setattr(consumer, "BLOCK_MS", 60_000)
     seen: list[str] = []
     bill(lambda message: seen.append(message.lane))
-    with working() as worker:
+    with working(timing=Timing(block=60)) as worker:
         wait_until(lambda: worker.consumer.connection.has_read)
         for lane in ("low", "high", "default"):
             wait_until(lambda: any(each["cmd"] == "xreadgroup" and "b" in each["flags"] for each in raw.client_list()))

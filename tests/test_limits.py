@@ -20,7 +20,7 @@ from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, Reason, Retr
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import claim, hand_back
-from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.timing import Timing
 
 from .support import states
 from .support.books import books, totals
@@ -136,13 +136,12 @@ def test_what_is_claimed_counts_too(limits: Declare, raw: Raw) -> None:
     assert len(claim(link, place, 10, idle_until=0).deliveries) == 1
 
 
-def test_an_idle_worker_takes_a_message_at_once(limits: Declare, raw: Raw, monkeypatch: Any) -> None:
+def test_an_idle_worker_takes_a_message_at_once(limits: Declare, raw: Raw) -> None:
     """It waits for one without a read that would deliver more than the limit, and not until that wait is over."""
-    monkeypatch.setattr(consumer, "BLOCK_MS", 5_000)
     limits(RATE="1000/s", GROUP_CONCURRENCY=5)
     seen = threading.Event()
     bill(lambda _: seen.set())
-    with working() as worker:
+    with working(timing=Timing(block=5)) as worker:
         wait_until(lambda: "cmd=xread " in raw.execute_command("CLIENT", "LIST", "TYPE", "normal"))
         publish(raw, 1)
         assert seen.wait(3)

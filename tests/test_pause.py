@@ -18,7 +18,7 @@ from django_redis_streams.message import Message
 from django_redis_streams.operations import groups
 from django_redis_streams.store.consume.groups import paused_since
 from django_redis_streams.store.consume.promote import recorded_groups
-from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.timing import DEFAULT_TIMING
 
 from .support import states
 from .support.books import books, totals
@@ -243,7 +243,7 @@ def test_while_the_server_refuses_to_say_what_it_said_last_holds(raw: Raw, seen:
 
 def test_it_is_asked_often_enough() -> None:
     """At least twice a second, so that a resumed group is read within a second."""
-    assert consumer._LOOK_PAUSED <= 0.5
+    assert DEFAULT_TIMING.look_paused <= 0.5
 
 
 # ---------------------------------------------------------------- the record

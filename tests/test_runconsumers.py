@@ -154,7 +154,7 @@ def test_a_stop_while_the_server_refuses_to_write_says_so(raw: Raw, fleet: Fleet
 def test_max_messages_ends_each_process_after_so_many(raw: Raw, fleet: Fleet, most: int) -> None:
     """At once, not when the next message comes; the rest is left for others."""
     publish(raw, *["ok"] * 7)
-    worker = fleet.start("--max-messages", str(most), TEST_BLOCK_MS="5000")
+    worker = fleet.start("--max-messages", str(most), TEST_BLOCK="5")
     fleet.finish(worker)
     assert len(fleet.noted("began")) == most
     assert books(raw).acknowledged == most

@@ -13,7 +13,7 @@ from django_redis_streams import conf, embedded
 from django_redis_streams.exceptions import ConfigurationError
 from django_redis_streams.handlers import handler
 from django_redis_streams.worker.options import Options, memberships
-from django_redis_streams.worker.process import work
+from django_redis_streams.worker.process import Assignment, work
 from django_redis_streams.worker.services.heartbeat import Heartbeat
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.promoter import Promoter
@@ -32,11 +32,15 @@ from .support.workers import Fleet
 def run_process(**options: Any) -> tuple[int, Scoreboard]:
     """One process of a worker, in this one's main thread, until its end; its exit code."""
     worker_options = Options(groups=((conf.stream("orders"), conf.group("orders", "billing")),), **options)
-    scoreboard = Scoreboard(worker_options.targets)
-    counters, joined = [ConsumerCounters() for _ in worker_options.targets], Joined(["orders:billing"])
-    return work(
-        worker_options, "tested", scoreboard, os.getppid(), counters, joined=joined, quarantine=False
-    ), scoreboard
+    assignment = Assignment(
+        options=worker_options,
+        supervisor=os.getppid(),
+        random_part="tested",
+        scoreboard=Scoreboard(worker_options.targets),
+        counters=[ConsumerCounters() for _ in worker_options.targets],
+        joined=Joined(["orders:billing"]),
+    )
+    return work(assignment), assignment.scoreboard
 
 
 @pytest.fixture
@@ -120,7 +124,7 @@ def test_handlers_that_clash_are_told_to_the_supervisor() -> None:
     assert "both take the type 'order.created'" in scoreboard.given_up
 
 
-def test_a_warden_does_not_try_again_what_cannot_work(streams: Any, place: str) -> None:
+def test_a_rescuer_does_not_try_again_what_cannot_work(streams: Any, place: str) -> None:
     """What can't be connected to holds nothing that it could hand back."""
     streams(URL=place)
     worker_options = Options(groups=((conf.stream("orders"), conf.group("orders", "billing")),))

@@ -79,7 +79,7 @@ def test_an_idle_worker_stops_at_once(raw: Raw, fleet: Fleet, number: signal.Sig
 
 def seconds_to_stop(raw: Raw, fleet: Fleet, number: signal.Signals) -> float:
     """How long an idle worker takes, which leaves nothing behind."""
-    worker = fleet.start("--processes", "2", TEST_BLOCK_MS="5000")
+    worker = fleet.start("--processes", "2", TEST_BLOCK="5")
     wait_until(lambda: consuming(raw, 2))
     began = time.monotonic()
     os.killpg(worker.pid, number)

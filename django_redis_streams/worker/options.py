@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..conf import GroupConfig, StreamConfig
 from ..store.consume.membership import Membership
+from .timing import DEFAULT_TIMING, Timing
 
 __all__ = ["Options", "memberships", "new_random_part"]
 
@@ -34,6 +35,7 @@ class Options:
     max_memory: int | None = None
     reload: bool = False
     listening: socket.socket | None = None
+    timing: Timing = DEFAULT_TIMING
 
     @property
     def ends_by_itself(self) -> bool:

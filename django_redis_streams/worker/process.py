@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from redis.exceptions import ResponseError
@@ -38,54 +39,47 @@ from .stop import Quota, Stop
 from .system.memory import readable_size, resident
 from .system.os_signals import Signals
 
-__all__ = ["Process", "work"]
+__all__ = ["Assignment", "Process", "work"]
 
-_TICK = 0.2
-# While it stops, blocked reads are ended again and again: a consumer may just have begun one.
-_TICK_STOPPING = 0.05
 # What a process that is started again meets again.
 _UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
 
 
-def work(
-    options: Options,
-    random_part: str,
-    scoreboard: Scoreboard,
-    supervisor: int,
-    counters: Sequence[ConsumerCounters],
-    *,
-    joined: Joined,
-    quarantine: bool,
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a supervisor gives a process that it forks: what to do, and the memory that the two share.
+
+    `supervisor` is its pid, `random_part` what makes the names of the process' consumers unique. As `quarantine` the
+    process runs suspects, one at a time, then ends.
+    """
+
+    options: Options
+    supervisor: int
+    random_part: str
+    scoreboard: Scoreboard
+    counters: Sequence[ConsumerCounters]
+    joined: Joined
+    quarantine: bool = False
+
+
+def work(assignment: Assignment) -> int:
     """Be a process of a supervisor's, until the end; its exit code."""
     try:
-        return Process(
-            options, random_part, scoreboard, supervisor, counters, joined=joined, quarantine=quarantine
-        ).run()
+        return Process(assignment).run()
     except _UNWORKABLE as error:
-        scoreboard.give_up(str(error))
+        assignment.scoreboard.give_up(str(error))
         return 1
 
 
 class Process:
-    """A child of a supervisor, built after the fork. As `quarantine` it runs suspects, one at a time, then ends."""
+    """A child of a supervisor, built after the fork."""
 
-    def __init__(
-        self,
-        options: Options,
-        random_part: str,
-        scoreboard: Scoreboard,
-        supervisor: int,
-        counters: Sequence[ConsumerCounters],
-        *,
-        joined: Joined,
-        quarantine: bool = False,
-    ) -> None:
-        self._quarantine = quarantine
-        self._options = options
-        self._supervisor = supervisor
-        self._scoreboard = scoreboard
-        self._joined = joined
+    def __init__(self, assignment: Assignment) -> None:
+        self._quarantine = assignment.quarantine
+        self._options = options = assignment.options
+        self._supervisor = assignment.supervisor
+        self._scoreboard = assignment.scoreboard
+        self._joined = assignment.joined
         self._full = False
         self._stop = Stop()
         self._services_stop = threading.Event()
@@ -93,8 +87,9 @@ class Process:
         self._failed = False
         self._failing = threading.Lock()
         self._quota = None if options.max_messages is None else Quota(options.max_messages, self._stop)
-        members = memberships(options, os.getpid(), random_part)
-        self._consumers = [self._consumer(*each) for each in zip(members, scoreboard.slots, counters, strict=True)]
+        members = memberships(options, os.getpid(), assignment.random_part)
+        parts = zip(members, assignment.scoreboard.slots, assignment.counters, strict=True)
+        self._consumers = [self._consumer(*each) for each in parts]
 
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
@@ -134,12 +129,13 @@ class Process:
                 _run_and_leave(consumer, slots)
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
+        timing = self._options.timing
         while any(thread.is_alive() for thread in threads):
             self._scoreboard.tick()
             for consumer in self._consumers:
                 consumer.note_holder()
             stopping = self._stop.is_set()
-            if signals.wait(_TICK_STOPPING if stopping else _TICK) or os.getppid() != self._supervisor:
+            if signals.wait(timing.tick_stopping if stopping else timing.tick) or os.getppid() != self._supervisor:
                 self._stop.set()
             if not self._stop.is_set():
                 self._look_at_memory()
@@ -179,22 +175,24 @@ class Process:
             on_settled=settled,
             counters=counters,
             joined=self._joined,
+            timing=self._options.timing,
         )
 
     def _services(self) -> Iterable[Service]:
+        timing = self._options.timing
         drain = Drain({_connection(each) for each in self._consumers}, self._stop.set)
         for alias, group in itertools.groupby(sorted(self._consumers, key=_connection), key=_connection):
             consumers = list(group)
             streams = list({each.membership.stream.name: each.membership.stream for each in consumers}.values())
-            yield Heartbeat(alias, self._services_stop, consumers)
+            yield Heartbeat(alias, self._services_stop, consumers, timing)
             if self._quarantine:
                 continue
-            yield Maintenance(alias, self._services_stop, consumers, streams, self._scoreboard)
+            yield Maintenance(alias, self._services_stop, consumers, streams, timing, scoreboard=self._scoreboard)
             # What comes due after the end of a drain waits for the next worker, where it is counted.
-            yield Promoter(alias, self._stop if self._options.drain else self._services_stop, streams)
-            yield Statistics(alias, self._services_stop, consumers)
+            yield Promoter(alias, self._stop if self._options.drain else self._services_stop, streams, timing)
+            yield Statistics(alias, self._services_stop, consumers, timing)
             if self._options.drain:
-                yield Draining(alias, self._stop, self._consumers, drain)
+                yield Draining(alias, self._stop, self._consumers, drain, timing)
 
     def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
         """A thread whose unforeseen end is the end of the process: a worker never goes on as a part of itself."""

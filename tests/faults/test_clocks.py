@@ -25,6 +25,7 @@ from django_redis_streams.store.scripts import run
 from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.services.shortening import Shortening
 from django_redis_streams.worker.system.clock import ServerClock
+from django_redis_streams.worker.timing import DEFAULT_TIMING
 
 from ..support import states
 from ..support.servers import Server
@@ -103,7 +104,7 @@ def test_what_waits_is_held_to_its_wait_though_no_worker_saw_the_clock_go_back(
     went_back(raw)
     raw.zadd(DELAYED, {absolute.id: moment})
     right = publish("orders", 3, delay=20)
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     with caplog.at_level(logging.WARNING):
         wait_until(lambda: promoter.guarded_step() is not None and "2 retries and delayed messages" in caplog.text)
     assert "orders: the server's clock went back by 120" in caplog.text
@@ -127,7 +128,7 @@ def test_no_wait_is_more_than_doubled(raw: Raw, link: Link) -> None:
     for token, at in due:  # half of its time is over
         raw.zadd(DELAYED, {token: at - (at - server_time(link)) / 2})
     went_back(raw)
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     wait_until(lambda: promoter.guarded_step() is not None and raw.hget(CLOCK, "jump"))
     now, given = server_time(link), dict(due)
     first = min(given.values())
@@ -149,7 +150,7 @@ def test_who_is_killed_half_way_leaves_it_to_the_next(raw: Raw, link: Link) -> N
     assert not begun.step()
     assert 0 < begun.sooner < 500
     raw.delete("{orders}:promoter")
-    promoter = Promoter("default", threading.Event(), [stream])
+    promoter = Promoter("default", threading.Event(), [stream], DEFAULT_TIMING)
     wait_until(lambda: promoter.guarded_step() is not None and raw.hget(CLOCK, "jump"))
     assert max(waits(raw, DELAYED).values()) <= 30_000
 
@@ -170,7 +171,7 @@ def test_a_key_of_a_wrong_type_is_told_and_holds_up_no_promotion(raw: Raw, caplo
     publish("orders", 1, delay=0)
     raw.hset(CLOCK, "seen", server_time(connections.get()) + BACK)
     raw.set(RETRY, "of a wrong type")
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     with caplog.at_level(logging.ERROR):
         wait_until(lambda: promoter.guarded_step() is not None and raw.xlen("orders") == 1)
         wait_until(lambda: promoter.guarded_step() is not None and "WRONGTYPE" in caplog.text)
@@ -182,7 +183,7 @@ def test_a_lease_from_before_the_clock_went_back_stops_nobody(raw: Raw) -> None:
     """Its holder may be gone; if it isn't, it finds that another has it."""
     raw.set("{orders}:promoter", "gone", px=2_000 + BACK)
     publish("orders", 1, delay=0)
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     wait_until(lambda: promoter.guarded_step() is not None and raw.xlen("orders") == 1)
     assert promote(connections.get(), conf.stream("orders"), [], "gone") is None
 

@@ -26,8 +26,19 @@ from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.services.statistics import Statistics
 from django_redis_streams.worker.shared.scoreboard import Slots
 from django_redis_streams.worker.stop import Stop
+from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
 
 ROOT = Path(__file__).parent.parent.parent
+
+# A twentieth of what a worker usually waits for a message or for another try, so that a test sees several.
+HASTY = Timing(
+    block=DEFAULT_TIMING.block / 20,
+    look_for_lease=DEFAULT_TIMING.look_for_lease / 20,
+    look_stale=DEFAULT_TIMING.look_stale / 20,
+    backoff_factor=1 / 20,
+)
+# Of a worker that is given none.
+default_timing = DEFAULT_TIMING
 
 
 class Worker:
@@ -43,23 +54,25 @@ class Worker:
         name: str = "tested",
         *,
         drain: bool = False,
+        timing: Timing | None = None,
         **options: Any,
     ) -> None:
         self.stop = Stop()
+        timing = timing or default_timing
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
         self.slots = Slots(place.stream, place.group)
         executor = Executor(handlers.of(stream, group), place.group, self.slots)
-        self.consumer = Consumer(place, executor, stop=self.stop, **options)
+        self.consumer = Consumer(place, executor, stop=self.stop, timing=timing, **options)
         self.services_stop = threading.Event()
         alias = place.stream.connection
         self.services = [
-            Heartbeat(alias, self.services_stop, [self.consumer]),
-            Maintenance(alias, self.services_stop, [self.consumer], [place.stream]),
-            Promoter(alias, self.services_stop, [place.stream]),
-            Statistics(alias, self.services_stop, [self.consumer]),
+            Heartbeat(alias, self.services_stop, [self.consumer], timing),
+            Maintenance(alias, self.services_stop, [self.consumer], [place.stream], timing),
+            Promoter(alias, self.services_stop, [place.stream], timing),
+            Statistics(alias, self.services_stop, [self.consumer], timing),
         ]
         if drain:
-            self.services.append(Draining(alias, self.stop, [self.consumer], Drain([alias], self.stop.set)))
+            self.services.append(Draining(alias, self.stop, [self.consumer], Drain([alias], self.stop.set), timing))
         self.error: BaseException | None = None
         self.threads: list[threading.Thread] = []
 

@@ -18,16 +18,12 @@ from ...store.consume.connection import Client, begin_session, unblock
 from ...store.consume.groups import Deletion, make_group
 from ...store.consume.membership import Membership
 from ...store.replies import group_is_gone
-from ..backoff import Backoff
 from ..log import about, log_made_anew, logger
 from ..shared.joined import Joined
 from ..strays import leave_if_stray
+from ..timing import Timing
 
-__all__ = ["BLOCK_MS", "ConsumerConnection"]
-
-BLOCK_MS = 1_000
-# Above BLOCK, so that an idle read isn't taken for a lost connection.
-_TIMEOUT = BLOCK_MS / 1_000 + 5
+__all__ = ["ConsumerConnection"]
 
 
 class ConsumerConnection:
@@ -47,6 +43,7 @@ class ConsumerConnection:
         resume: Callable[[Link], None],
         *,
         joined: Joined,
+        timing: Timing,
         patient: bool,
     ) -> None:
         self.deleted: Deletion | None = None
@@ -55,13 +52,15 @@ class ConsumerConnection:
         # Whether the last step was done.
         self.well = False
         self._joined = joined
+        # Longer than a read waits, so that an idle one isn't taken for a lost connection.
+        self._timeout = timing.block + timing.reply_timeout
         self._membership = membership
         self._pause = wait
         self._patient = patient
         self._resume = resume
         self._link: Link | None = None
         self._client: Client | None = None
-        self._backoff = Backoff(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
+        self._backoff = timing.backoff(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
 
     @property
     def connected(self) -> bool:
@@ -111,7 +110,7 @@ class ConsumerConnection:
 
     def _connect(self) -> Link:
         leave_if_stray()
-        link = connections.open(self._membership.stream.connection, timeout=_TIMEOUT)
+        link = connections.open(self._membership.stream.connection, timeout=self._timeout)
         try:
             self._client = begin_session(link, self._client)
             self.make_group(link)

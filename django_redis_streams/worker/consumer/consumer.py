@@ -34,9 +34,10 @@ from ..shared.counters import ConsumerCounters
 from ..shared.joined import Joined
 from ..shared.latency import note_latency, note_latency_at_once
 from ..stop import Stop
+from ..timing import DEFAULT_TIMING, Timing
 from .batch_size import BatchSize
 from .claiming import Claiming
-from .connection import BLOCK_MS, ConsumerConnection
+from .connection import ConsumerConnection
 from .in_flight import InFlight
 from .reader import Reader
 from .renewal import renew_all_in_hand
@@ -44,13 +45,6 @@ from .settling import Settling
 from .unacked import Unacked
 
 __all__ = ["Consumer"]
-
-# In seconds: how often a paused group is looked at.
-_LOOK_PAUSED = 0.25
-# By then the server has given up on a blocked read of the connection before.
-_LOOK_AGAIN = 1.5 * BLOCK_MS / 1_000
-# In seconds: how often an idle consumer looks for what is pending unseen for any other reason, of which none is known.
-_LOOK_IDLE = 10.0
 
 
 class Consumer:
@@ -76,7 +70,9 @@ class Consumer:
         counters: ConsumerCounters | None = None,
         joined: Joined | None = None,
         when_idle: Callable[[Link], object] | None = None,
+        timing: Timing = DEFAULT_TIMING,
     ) -> None:
+        self.timing = timing
         self.membership = membership
         self.unacked = Unacked()
         self.counters = counters or ConsumerCounters()
@@ -85,17 +81,17 @@ class Consumer:
         patient = when_idle is None
         joined = joined or Joined([membership.label])
         self.connection = ConsumerConnection(
-            membership, self._in_flight.pause, self._resume, joined=joined, patient=patient
+            membership, self._in_flight.pause, self._resume, joined=joined, timing=timing, patient=patient
         )
         self.claiming = Claiming(membership, self.connection, self.counters, self._in_hand)
         self._executor = executor
         self._stop = stop
         self._begin = begin
         self._when_idle = when_idle
-        self._settling = Settling(membership, self.unacked, self.counters, on_settled, patient=patient)
+        self._settling = Settling(membership, self.unacked, self.counters, on_settled, timing=timing, patient=patient)
         self._unsettled = self._settling.unsettled
         self._reader = Reader(membership, self._settling.answered, self.claiming, self._in_hand)
-        self._batch_size = BatchSize(membership.group.batch_size)
+        self._batch_size = BatchSize(membership.group.batch_size, seconds=timing.batch)
         # For how long after it was seen so a message is certainly this consumer's.
         self._ownership_ttl = membership.group.claim_idle / 2
         self._looks: list[float] = []
@@ -146,7 +142,7 @@ class Consumer:
         if self._unsettled.overfull or not self._reader.ahead:
             self._do_chores(link)
         if self._unsettled.overfull:
-            self._in_flight.pause(BLOCK_MS / 1_000)
+            self._in_flight.pause(self.timing.block)
         elif self._reader.paused and not self._reader.ahead:
             self._wait_while_paused(link)
         elif not (self._reader.ahead or self._in_flight.fits(1)):
@@ -173,7 +169,7 @@ class Consumer:
             self._reader.ask(link, self._unsettled.send(), self._count, self._block_ms)
         # What was read ahead is here, or about to be.
         if self._reader.asked and (self._in_flight.busy or not ahead):
-            self._in_flight.wait_for_reply(link, BLOCK_MS / 1_000)
+            self._in_flight.wait_for_reply(link, self.timing.block)
         batch = self._reader.take(link)
         self.connection.has_read = True
         self._ask_ahead(link, batch)
@@ -219,7 +215,7 @@ class Consumer:
             return None  # there is something to do
         if self._in_flight.begun and self._unsettled.ready:
             return None  # settling is answered before the read, and hides how long that one waits
-        return round(LATEST * 1_000) if self._in_flight.busy else BLOCK_MS
+        return round(1_000 * (LATEST if self._in_flight.busy else self.timing.block))
 
     @property
     def _count(self) -> int:
@@ -303,11 +299,11 @@ class Consumer:
         alone = self._when_idle is not None
         if self._when_idle is not None:
             self._when_idle(link)
-        if alone or time.monotonic() - self._looked > _LOOK_IDLE:
+        if alone or time.monotonic() - self._looked > self.timing.look_idle:
             self._handle(self._look(link))
         if wait_ms := self._reader.held_back and self._reader.held_back.wait_ms:
             # A limit leaves no room.
-            self._in_flight.pause(min(wait_ms, BLOCK_MS) / 1_000)
+            self._in_flight.pause(min(wait_ms / 1_000, self.timing.block))
         elif alone:
             before, self._standstill = self._standstill, standstill(link, [self.membership])
             self._drained = self._standstill is not None and before == self._standstill
@@ -321,7 +317,7 @@ class Consumer:
         if self._when_idle is not None and not (len(self._unsettled) or self._in_flight.busy):
             self._drained = True
             return
-        self._in_flight.pause(_LOOK_PAUSED)
+        self._in_flight.pause(self.timing.look_paused)
         self._reader.look(link)
         if not self._reader.paused:
             self._paused = False
@@ -360,7 +356,7 @@ class Consumer:
         with suppress(ResponseError):
             self.renew(link)
         now = time.monotonic()
-        self._looks = [now, now + _LOOK_AGAIN]
+        self._looks = [now, now + self.timing.look_again]
 
     def _unseen(self, link: Link) -> list[Delivery]:
         """What the server thinks this consumer holds and it doesn't: when connected, and once more a little later."""

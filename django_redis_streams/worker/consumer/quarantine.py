@@ -18,9 +18,6 @@ from .consumer import Consumer
 
 __all__ = ["Quarantine"]
 
-# In seconds: how often a group whose limits leave no room is asked again.
-_LIMITED = 0.05
-
 
 class Quarantine(Consumer):
     """A consumer that takes nothing but suspects, and ends when there is none that it may take."""
@@ -34,7 +31,7 @@ class Quarantine(Consumer):
         self._settling.take_flushed()
         self._settling.settle(link, self._unsettled.send_everything())
         if len(self._unsettled):  # refused, and reported: nothing more begins meanwhile
-            self._stop.wait(1.0)
+            self._stop.wait(self.timing.block)
             return
         self._reader.look(link)
         if self._reader.paused:
@@ -53,7 +50,7 @@ class Quarantine(Consumer):
         since = time.monotonic()
         tried = try_suspect(link, self.membership, tokens[-1])
         if tried.limited:
-            self._stop.wait(_LIMITED)
+            self._stop.wait(self.timing.look_limited)
             return
         # Only now: where the reply is lost, the same is asked for again.
         token = tokens.pop()

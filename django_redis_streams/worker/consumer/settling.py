@@ -17,6 +17,7 @@ from ...store.scripts import exchange
 from ..execution.outages import OutageLog
 from ..log import about, log_outcome, logger, send_signals
 from ..shared.counters import ConsumerCounters
+from ..timing import Timing
 from .unacked import Unacked
 from .unsettled import Unsettled
 
@@ -36,9 +37,10 @@ class Settling:
         counters: ConsumerCounters,
         on_settled: Callable[[int], None],
         *,
+        timing: Timing,
         patient: bool,
     ) -> None:
-        self.unsettled = Unsettled(membership)
+        self.unsettled = Unsettled(membership, timing.backoff(least=0.5, most=30.0))
         self._membership = membership
         self._unacked = unacked
         self._counters = counters

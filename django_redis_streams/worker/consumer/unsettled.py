@@ -34,13 +34,13 @@ Replies = Sequence[object]
 class Unsettled:
     """Outcomes, by their deliveries: to be settled (`ready`), on their way (`in_flight`, by command), or refused."""
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, backoff: Backoff) -> None:
         self.ready: list[Delivery] = []
         self.in_flight: dict[int, list[Delivery]] = {}
         self.refused: list[Delivery] = []
         self._membership = membership
         self._since = 0.0
-        self._backoff = Backoff(least=0.5, most=30.0)
+        self._backoff = backoff
         # Held by the heartbeat while it flushes. The consumer waits for that, and nobody waits for the consumer.
         self._flushing = threading.Lock()
         self._flushed: list[tuple[SettleCommands, Replies]] = []

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from ...connections import Link
 from ...store.consume.drained import Standstill, standstill
 from ..consumer.consumer import Consumer
+from ..timing import Timing
 from .service import Service
 
 __all__ = ["Drain", "Draining"]
-
-_INTERVAL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,10 @@ class Drain:
 class Draining(Service):
     """Looks at the groups of one connection until the drain has ended; `everybody` are all consumers of the process."""
 
-    def __init__(self, alias: str, stop: threading.Event, everybody: Sequence[Consumer], drain: Drain) -> None:
-        super().__init__(alias, stop)
+    def __init__(
+        self, alias: str, stop: threading.Event, everybody: Sequence[Consumer], drain: Drain, timing: Timing
+    ) -> None:
+        super().__init__(alias, stop, timing)
         self._everybody = everybody
         self._consumers = [each for each in everybody if each.membership.stream.connection == alias]
         self._one_a_group = list({each.membership.label: each.membership for each in self._consumers}.values())
@@ -71,7 +72,7 @@ class Draining(Service):
     @property
     def interval(self) -> float:
         """Looking costs the server little, and is only done where nothing else is."""
-        return _INTERVAL
+        return self._timing.look_drained
 
     def step(self, link: Link) -> None:
         """One look, where no consumer has anything in hand: what is run of a paused group may publish for another."""

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 
 from ...connections import Link
 from ..consumer.consumer import Consumer
+from ..timing import Timing
 from .service import Service
 
 __all__ = ["Heartbeat"]
-
-# In seconds: how long what waits for a slow handler to end may be overlooked.
-_FLUSH_EACH = 0.05
 
 
 class Heartbeat(Service):
@@ -22,9 +20,9 @@ class Heartbeat(Service):
     It never waits for a consumer: it looks at what each holds, and asks the server.
     """
 
-    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer]) -> None:
+    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer], timing: Timing) -> None:
         shortest = min(each.membership.group.claim_idle for each in consumers)
-        super().__init__(alias, stop, longest_wait=min(5.0, shortest / 6))
+        super().__init__(alias, stop, timing, longest_wait=min(5.0, shortest / 6))
         self._consumers = consumers
         # Two beats may be missed before anything is claimed.
         self._beat = shortest / 3
@@ -33,7 +31,7 @@ class Heartbeat(Service):
     @property
     def interval(self) -> float:
         """In seconds."""
-        return min(_FLUSH_EACH, self._beat)
+        return min(self._timing.flush, self._beat)
 
     def step(self, link: Link) -> None:
         """Flush, and renew where it is time to."""

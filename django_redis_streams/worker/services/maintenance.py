@@ -28,29 +28,17 @@ from ..consumer.consumer import Consumer
 from ..log import about, log_done_by_others, logger
 from ..shared.scoreboard import Scoreboard
 from ..system.clock import ServerClock
+from ..timing import Timing
 from .service import Service
 
 __all__ = ["Maintenance"]
 
-# How often to look for what may be claimed. Above a few processes of a group each looks less often, for a hundred
-# idle ones would keep the server busy; but not less often than `_SELDOM`, or than a quarter of CLAIM_IDLE: all but
-# one may be busy. And at most this share of the time is spent on looking, which takes the server long where very
-# much is pending.
-_INTERVAL = 0.5
+# Above a few processes of a group each looks less often for what may be claimed, for a hundred idle ones would keep the
+# server busy; but not less often than in a quarter of CLAIM_IDLE: all but one may be busy. And at most this share of
+# the time is spent on looking, which takes the server long where very much is pending.
 _FEW = 4
-_SELDOM = 2.0
 _OF_CLAIM_IDLE = 0.25
-_LEAST = 0.05
 _SHARE = 0.05
-_COUNT_EACH = 10.0
-# How often a worker says that it serves a group; who hasn't for `LIVING` isn't taken for one any more.
-_SERVE_EACH = 5.0
-_TRIM_EACH = 1.0
-_RETIRE_EACH = 60.0
-_LEFT_EACH = 60.0
-# A consumer of ours reads each second, but for one whose group is paused: removed, it comes back with its next read.
-# One of another client may be silent for longer.
-_RETIRED_AFTER_MS = 3_600_000
 
 
 class Maintenance(Service):
@@ -62,9 +50,11 @@ class Maintenance(Service):
         stop: threading.Event,
         consumers: Sequence[Consumer],
         streams: Sequence[StreamConfig],
+        timing: Timing,
+        *,
         scoreboard: Scoreboard | None = None,
     ) -> None:
-        super().__init__(alias, stop)
+        super().__init__(alias, stop, timing)
         self._consumers = consumers
         self._one_a_group = list({each.membership.label: each for each in consumers}.values())
         self._trimmed_streams = [each for each in streams if each.maxlen is not None or each.max_age is not None]
@@ -74,10 +64,10 @@ class Maintenance(Service):
         for each in consumers:
             each.claiming.clock = self._clock
         self._took = 0.0
-        self._usual = _INTERVAL
-        self._counted = -_COUNT_EACH
+        self._usual = timing.look_stale
+        self._counted = -timing.count_others
         self._served = time.monotonic()
-        self._left = -_LEFT_EACH
+        self._left = -timing.look_at_unread_lanes
         self._trimmed = 0.0
         self._retired = time.monotonic()
 
@@ -85,7 +75,8 @@ class Maintenance(Service):
     def interval(self) -> float:
         """Longer where looking takes long or others look too; shorter where a consumer may claim for the first time."""
         soon = min((left for each in self._one_a_group if (left := each.claiming.claims_in) > 0), default=inf)
-        return max(_LEAST, self._took / _SHARE, min(self._usual, soon + _LEAST))
+        least = self._timing.between_looks
+        return max(least, self._took / _SHARE, min(self._usual, soon + least))
 
     def step(self, link: Link) -> None:
         """One round."""
@@ -99,21 +90,21 @@ class Maintenance(Service):
     def _due(self) -> Iterator[Callable[[Link], None]]:
         yield self._look_at_clock
         yield self._look_for_stale
-        now = time.monotonic()
-        if now - self._served > _SERVE_EACH:
+        now, timing = time.monotonic(), self._timing
+        if now - self._served > timing.serve:
             self._served = now
             yield lambda link: self.each(self._groups_left, lambda consumer: serve(link, consumer.membership))
             yield lambda link: self.each(self._groups_left, lambda consumer: self._watch(link, consumer.membership))
-        if now - self._counted > _COUNT_EACH:
+        if now - self._counted > timing.count_others:
             self._counted = now
             yield self._count_others
-        if now - self._trimmed > _TRIM_EACH:
+        if now - self._trimmed > timing.trim:
             self._trimmed = now
             yield lambda link: self.each(self._trimmed_streams, lambda stream: self._trim(link, stream))
-        if now - self._left > _LEFT_EACH:
+        if now - self._left > timing.look_at_unread_lanes:
             self._left = now
             yield lambda link: self.each(self._streams, lambda stream: self._log_unread_lanes(link, stream))
-        if now - self._retired > _RETIRE_EACH:
+        if now - self._retired > timing.retire:
             self._retired = now
             yield lambda link: self.each(self._groups_left, lambda consumer: self._retire(link, consumer.membership))
 
@@ -159,8 +150,9 @@ class Maintenance(Service):
         # The name of who hands back and the names of the lately dead count too: of a few, that makes no difference.
         own = sum(each.membership.label == membership.label for each in self._consumers)
         processes = counts[membership.main].get(membership.group.name, 1) / own
-        most = max(_INTERVAL, min(_SELDOM, membership.group.claim_idle * _OF_CLAIM_IDLE))
-        return min(most, _INTERVAL * max(1, processes / _FEW))
+        usual, at_least = self._timing.look_stale, self._timing.look_stale_at_least
+        most = max(usual, min(at_least, membership.group.claim_idle * _OF_CLAIM_IDLE))
+        return min(most, usual * max(1, processes / _FEW))
 
     def _look_for_suspects(self, link: Link, consumer: Consumer) -> None:
         if self._scoreboard is not None and count_suspects(link, consumer.membership):
@@ -206,7 +198,7 @@ class Maintenance(Service):
         log_done_by_others(membership, found)
 
     def _retire(self, link: Link, membership: Membership) -> None:
-        for name in retire_dead(link, membership, _RETIRED_AFTER_MS):
+        for name in retire_dead(link, membership, round(self._timing.retire_after * 1_000)):
             logger.info(
                 "%s: removed the consumer %r, which holds nothing and was silent for an hour.",
                 membership.label, name, extra={**about(membership), "consumer": name},

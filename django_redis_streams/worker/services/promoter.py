@@ -14,21 +14,18 @@ from ...connections import Link
 from ...store.consume.clock import TOLERATED_MS
 from ...store.consume.promote import AT_ONCE, Promotion, lease_is_free, promote, recorded_groups
 from ..log import logger
+from ..timing import Timing
 from .service import Service
 from .shortening import Shortening
 
 __all__ = ["Promoter"]
 
-_INTERVAL = 0.05
-# Without the lease, or for the list of groups: this often is enough.
-_SELDOM = 1.0
-
 
 class Promoter(Service):
     """Promotes for the streams of one connection, those for which it holds the lease."""
 
-    def __init__(self, alias: str, stop: threading.Event, streams: Sequence[StreamConfig]) -> None:
-        super().__init__(alias, stop)
+    def __init__(self, alias: str, stop: threading.Event, streams: Sequence[StreamConfig], timing: Timing) -> None:
+        super().__init__(alias, stop, timing)
         self._streams = streams
         self._holder = secrets.token_hex(8)
         self._ask_again = dict.fromkeys((each.name for each in streams), 0.0)
@@ -42,7 +39,7 @@ class Promoter(Service):
     @property
     def interval(self) -> float:
         """What is due is at most about this late; where more are due than one step moves, the next follows at once."""
-        return 0.0 if self._more else _INTERVAL
+        return 0.0 if self._more else self._timing.promote
 
     def step(self, link: Link) -> None:
         """One look at each stream whose lease may be had."""
@@ -53,7 +50,7 @@ class Promoter(Service):
 
     def _promote(self, link: Link, stream: StreamConfig) -> None:
         # Not before this, unless it goes well.
-        self._ask_again[stream.name] = time.monotonic() + _SELDOM
+        self._ask_again[stream.name] = time.monotonic() + self._timing.look_for_lease
         if not self._may_hold(link, stream):
             return
         passed_over = self._passed_over.get(stream.name, 0)
@@ -94,7 +91,7 @@ class Promoter(Service):
             done = going.step()
         except ResponseError as error:
             # The next step begins anew, not at once.
-            self._ask_again[stream.name] = time.monotonic() + _SELDOM
+            self._ask_again[stream.name] = time.monotonic() + self._timing.look_for_lease
             self._report(stream, str(error))
             return
         if not done:
@@ -127,7 +124,7 @@ class Promoter(Service):
 
     def _known_groups(self, link: Link, stream: StreamConfig) -> list[str]:
         asked, groups = self._groups.get(stream.name, (0.0, [*stream.groups]))
-        if time.monotonic() - asked > _SELDOM:
+        if time.monotonic() - asked > self._timing.look_for_lease:
             try:
                 groups = sorted({*recorded_groups(link, stream.keys), *stream.groups})
             except ResponseError as error:

@@ -12,11 +12,10 @@ from ...store.observe.statistics import MICROSECONDS, RUNS, count_command
 from ...store.scripts import Command, exchange
 from ..consumer.consumer import Consumer
 from ..shared.counters import COUNTED, ConsumerCounters
+from ..timing import Timing
 from .service import Service
 
 __all__ = ["Statistics"]
-
-_INTERVAL = 1.0
 
 
 class _Group:
@@ -49,8 +48,8 @@ class _Group:
 class Statistics(Service):
     """For the consumers of one connection. What can't be told is forgotten: nothing is ever counted twice."""
 
-    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer]) -> None:
-        super().__init__(alias, stop)
+    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer], timing: Timing) -> None:
+        super().__init__(alias, stop, timing)
         by_group: dict[str, list[Consumer]] = {}
         for each in consumers:
             by_group.setdefault(each.membership.label, []).append(each)
@@ -59,7 +58,7 @@ class Statistics(Service):
     @property
     def interval(self) -> float:
         """In seconds."""
-        return _INTERVAL
+        return self._timing.count
 
     def step(self, link: Link) -> None:
         """One round trip, where anything was done."""

@@ -15,7 +15,7 @@ from ..backoff import Backoff
 from ..http.exporter import Exporter
 from ..log import logger
 from ..options import Options, memberships, new_random_part
-from ..process import work
+from ..process import Assignment, work
 from ..shared.counters import ProcessCounters, WorkerCounters
 from ..shared.joined import Joined
 from ..shared.scoreboard import Scoreboard
@@ -28,12 +28,6 @@ from .child import Child
 from .rescues import Rescues
 
 __all__ = ["Supervisor"]
-
-_TICK = 0.5
-# When it was itself stopped for above so long, its processes get so long to say that they get on again.
-_AWAKE = 2.0
-# After the last process has ended, rescuers have this long to hand back what those held.
-_RESCUERS_GRACE = 10.0
 
 
 @dataclass(slots=True)
@@ -51,6 +45,7 @@ class Supervisor:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._timing = options.timing
         self._counters = WorkerCounters(options.targets, options.processes)
         self._joined = Joined([f"{stream.name}:{group.name}" for stream, group in options.groups])
         self._exporter = Exporter(options.listening, self._counters) if options.listening else None
@@ -118,8 +113,9 @@ class Supervisor:
 
     def _pause(self) -> float:
         # A restart or a rescuer that is due shouldn't wait for the tick.
-        hurry = self._stopping or self._replaced or self._rescues.owed or self._leftovers.any
-        return 0.05 if hurry or any(self._may_start(each) for each in self._process_slots) else _TICK
+        hurry = bool(self._stopping or self._replaced or self._rescues.owed or self._leftovers.any)
+        hurry = hurry or any(self._may_start(each) for each in self._process_slots)
+        return self._timing.supervise_closely if hurry else self._timing.supervise
 
     # ------------------------------------------------------------ starting
 
@@ -171,18 +167,20 @@ class Supervisor:
             child.scoreboard.forget_suspects()
 
     def _start(self, process_slot: _ProcessSlot, options: Options) -> None:
-        random_part, supervisor, scoreboard = new_random_part(), os.getpid(), Scoreboard(options.targets)
         # A quarantine does little, and is no measure of how well the worker is: nobody reads its counters.
         counters = ProcessCounters(options.targets) if process_slot.quarantine else self._counters.take()
-        consumer_counters, joined, quarantine = counters.consumers, self._joined, process_slot.quarantine
-        pid = forked(
-            lambda: work(
-                options, random_part, scoreboard, supervisor, consumer_counters, joined=joined, quarantine=quarantine
-            )
+        assignment = Assignment(
+            options=options,
+            supervisor=os.getpid(),
+            random_part=new_random_part(),
+            scoreboard=Scoreboard(options.targets),
+            counters=counters.consumers,
+            joined=self._joined,
+            quarantine=process_slot.quarantine,
         )
-        process_slot.child = Child(
-            pid, memberships(options, pid, random_part), scoreboard, counters, alone=process_slot.quarantine
-        )
+        pid = forked(lambda: work(assignment))
+        consumers = memberships(options, pid, assignment.random_part)
+        process_slot.child = Child(pid, consumers, assignment.scoreboard, counters, alone=process_slot.quarantine)
 
     # ------------------------------------------------------------ ending
 
@@ -211,8 +209,8 @@ class Supervisor:
         is no reason to end it.
         """
         now = time.monotonic()
-        if now - self._looked > _AWAKE:
-            self._judges_from = now + _AWAKE
+        if now - self._looked > self._timing.awake:
+            self._judges_from = now + self._timing.awake
         self._looked = now
         if now >= self._judges_from:
             self._replace_overdue(now)
@@ -244,7 +242,7 @@ class Supervisor:
             for child in children:
                 child.kill()
         if self._stopping and not children:
-            self._rescuers_deadline = self._rescuers_deadline or now + _RESCUERS_GRACE
+            self._rescuers_deadline = self._rescuers_deadline or now + self._timing.rescuers_grace
             if now >= self._rescuers_deadline:
                 self._rescues.give_up()
         elif (
