@@ -327,7 +327,7 @@ def test_of_a_batch_what_may_not_be_run_any_more_is_left(raw: Raw, group: Any, w
             case "stopped":
                 worker.stop.set()
             case "lost":
-                worker.consumer.unacked.release([f"orders/{ids[1]}"])
+                worker.runner.unacked.release([f"orders/{ids[1]}"])
             case "claimed by another":
                 raw.xclaim("orders", "billing", "another", 0, [ids[1]])
                 now = time.monotonic()
@@ -411,4 +411,4 @@ def test_a_long_drain_holds_on_to_nothing(raw: Raw) -> None:
     worker = Worker(drain=True).start()
     worker.join()
     assert totals(raw) == {"acknowledged": 5_000}
-    assert len(worker.consumer.unacked) == len(worker.consumer._unsettled) == 0
+    assert len(worker.runner.unacked) == len(worker.runner.unsettled) == 0

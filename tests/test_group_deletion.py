@@ -62,7 +62,7 @@ def on_server(raw: Raw, key: str = "orders") -> set[str]:
 
 def reading(worker: Worker) -> None:
     """Wait until it has read once."""
-    wait_until(lambda: worker.consumer.connection.has_read)
+    wait_until(lambda: worker.runner.connection.has_read)
 
 
 def delete(*words: str) -> str:
@@ -83,7 +83,7 @@ def test_a_group_that_a_worker_serves_is_not_deleted(
     if paused:
         groups.pause("orders", "billing", by="ann")
     with working(name="web-7") as worker:
-        wait_until(lambda: worker.consumer._paused if paused else worker.consumer.connection.has_read)
+        wait_until(lambda: worker.consumer._paused if paused else worker.runner.connection.has_read)
         elsewhere()
         with pytest.raises(GroupInUse, match="'web-7'"):
             groups.delete("orders", "billing", by="ann")
@@ -224,7 +224,7 @@ def test_what_a_worker_has_in_hand_is_dropped(raw: Raw, caplog: pytest.LogCaptur
     worker = Worker().start()
     assert began.wait(10)
     groups.delete("orders", "billing", by="ann", force=True)
-    wait_until(lambda: worker.consumer.connection.deleted, "it learns of it while its handler runs")
+    wait_until(lambda: worker.runner.connection.deleted, "it learns of it while its handler runs")
     finish.set()
     worker.join()
     assert seen == ["0"]

@@ -190,7 +190,7 @@ def test_an_idle_worker_takes_a_message_of_any_lane_at_once(lanes: Any, raw: Raw
     seen: list[str] = []
     bill(lambda message: seen.append(message.lane))
     with working(timing=Timing(block=60)) as worker:
-        wait_until(lambda: worker.consumer.connection.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         for lane in ("low", "high", "default"):
             wait_until(lambda: any(each["cmd"] == "xreadgroup" and "b" in each["flags"] for each in raw.client_list()))
             publish("orders", {}, lane=lane)
@@ -212,7 +212,7 @@ def test_a_worker_makes_the_group_of_a_lane_again(lanes: Any, raw: Raw, caplog: 
     seen: list[str] = []
     bill(lambda message: seen.append(message.payload["n"]))
     with working() as worker:
-        wait_until(lambda: worker.consumer.connection.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         raw.delete(HIGH)
         raw.xadd(LOW, {"n": "low"})
         raw.xadd(HIGH, {"n": "high"})
@@ -225,7 +225,7 @@ def test_scripts_that_are_flushed_stop_no_reading(lanes: Any, raw: Raw) -> None:
     seen: list[str] = []
     bill(lambda message: seen.append(message.lane))
     with working() as worker:
-        wait_until(lambda: worker.consumer.connection.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         for n in range(1, 4):
             raw.script_flush()
             publish("orders", {}, lane="high")

@@ -145,7 +145,7 @@ def test_an_idle_worker_takes_a_message_at_once(limits: Declare, raw: Raw) -> No
         wait_until(lambda: "cmd=xread " in raw.execute_command("CLIENT", "LIST", "TYPE", "normal"))
         publish(raw, 1)
         assert seen.wait(3)
-        wait_until(lambda: not len(worker.consumer.unacked))
+        wait_until(lambda: not len(worker.runner.unacked))
 
 
 def test_a_limited_group_can_be_drained(limits: Declare, raw: Raw) -> None:

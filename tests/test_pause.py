@@ -145,7 +145,7 @@ def test_a_paused_group_claims_nothing(raw: Raw, seen: list[str], streams: Calla
     states.deliver(consumer="gone")
     pause()
     with working() as worker:
-        wait_until(worker.consumer.claiming.stale.is_set, "maintenance has seen it")
+        wait_until(worker.runner.claiming.stale.is_set, "maintenance has seen it")
         wait_for_looks(raw)
         assert (seen, books(raw).pending) == ([], 1)
         resume()
@@ -165,7 +165,7 @@ def test_a_fast_worker_that_reads_ahead_obeys(raw: Raw) -> None:
     with working() as worker:
         wait_until(lambda: worker.consumer._paused)
         assert paused == [True]
-        assert books(raw).pending == len(worker.consumer.unacked) == 0
+        assert books(raw).pending == len(worker.runner.unacked) == 0
         assert 3_000 < totals(raw)["acknowledged"] < 4_000
         resume()
         wait_until(lambda: totals(raw) == {"acknowledged": 20_000})
@@ -221,7 +221,7 @@ def test_drain_says_that_a_group_is_paused_and_what_waits(raw: Raw, fleet: Fleet
 def test_while_the_server_refuses_to_say_what_it_said_last_holds(raw: Raw, seen: list[str]) -> None:
     """A refusal pauses nothing, and resumes nothing that somebody has paused."""
     with working() as worker:
-        wait_until(lambda: worker.consumer.connection.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         raw.set("{orders}:groups", "of a wrong type")
         publish(raw, 0)
         wait_for_looks(raw, 2)

@@ -115,7 +115,7 @@ def test_the_more_workers_look_for_what_to_claim_the_less_often_each_does(  # no
     for name in (*(f"own-{n}" for n in range(own)), *(f"other-{n}" for n in range(others))):
         raw.xgroup_createconsumer("orders", "billing", name)
     looks = maintenance.Maintenance(
-        "default", threading.Event(), [each.consumer for each in workers], [conf.stream("orders")], DEFAULT_TIMING
+        "default", threading.Event(), [each.runner for each in workers], [conf.stream("orders")], DEFAULT_TIMING
     )
     looks.guarded_step()
     assert looks.interval == pytest.approx(seconds)

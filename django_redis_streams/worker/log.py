@@ -1,4 +1,4 @@
-"""Telling what became of a message: a log line, and a signal where somebody listens.
+"""What a worker logs of its messages and groups.
 
 Whatever comes from a message is written with %r, so that its line breaks can't forge a line; tracebacks go
 into `extra`, not into the text.
@@ -10,13 +10,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from .. import signals
 from ..inspection.books import DONE_BY_OTHERS
-from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
-from ..store.consume.delivery import Delivery, Run
+from ..outcomes import Ack, RetryLater
+from ..store.consume.delivery import Delivery
 from ..store.consume.groups import Deletion
 from ..store.consume.membership import Membership
-from .strays import leave_if_stray
 
 __all__ = [
     "about",
@@ -27,7 +25,6 @@ __all__ = [
     "log_paused",
     "log_vanished",
     "logger",
-    "send_signals",
 ]  # fmt: skip
 
 logger = logging.getLogger("django_redis_streams.worker")
@@ -43,29 +40,6 @@ def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[s
     if delivery is not None:
         extra |= {"message_id": delivery.history().id, "attempt": delivery.attempt}
     return extra
-
-
-def send_signals(delivery: Delivery) -> None:
-    """Tell those who listen what became of a message; its `run` is there where any did when it was run."""
-    if delivery.run is not None:
-        try:
-            _send_signals(delivery.run, delivery.outcome)
-        finally:
-            leave_if_stray()
-
-
-def _send_signals(run: Run, outcome: Outcome | None) -> None:
-    about_run = {"handler": run.handler, "duration": run.duration}
-    if run.error is not None:
-        fate = "retry" if isinstance(outcome, RetryLater) else "dead letter"
-        signals.send(signals.message_failed, run.message, **about_run, error=run.error, outcome=fate)
-    elif isinstance(outcome, Ack):
-        signals.send(signals.message_processed, run.message, **about_run)
-    if isinstance(outcome, DeadLetter):
-        signals.send(
-            signals.message_dead_lettered, run.message,
-            handler=run.handler, reason=outcome.reason, error=outcome.failure.error,
-        )  # fmt: skip
 
 
 def log_outcome(membership: Membership, delivery: Delivery, *, done: bool) -> None:

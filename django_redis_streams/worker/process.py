@@ -20,6 +20,7 @@ from .. import connections, handlers
 from ..exceptions import ConfigurationError, ExtraMissing, HandlerError, ServerUnreachable, UnknownStream
 from ..store.consume.membership import Membership
 from ..store.consume.suspects import count_suspects
+from .consumer.batch_runner import BatchRunner
 from .consumer.consumer import Consumer
 from .consumer.quarantine import Quarantine
 from .execution.databases import close_pools
@@ -89,7 +90,7 @@ class Process:
         self._quota = None if options.max_messages is None else Quota(options.max_messages, self._stop)
         members = memberships(options, os.getpid(), assignment.random_part)
         parts = zip(members, assignment.scoreboard.slots, assignment.counters, strict=True)
-        self._consumers = [self._consumer(*each) for each in parts]
+        self._runners = [self._runner(*each) for each in parts]
 
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
@@ -106,7 +107,7 @@ class Process:
             close_pools()
         if self._full and not self._unclean:
             self._scoreboard.leave_full()
-        if not self._quarantine and all(each.connection.deleted for each in self._consumers):
+        if not self._quarantine and all(each.connection.deleted for each in self._runners):
             self._scoreboard.leave_deleted()
         if self._unclean:
             return 1
@@ -118,22 +119,22 @@ class Process:
         if self._quarantine:
             yield self._run_one_after_another, None
             return
-        for consumer, slots in zip(self._consumers, self._scoreboard.slots, strict=True):
-            yield partial(_run_and_leave, consumer, slots), consumer.membership
+        for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
+            yield partial(_run_and_leave, Consumer(runner), slots), runner.membership
 
     def _run_one_after_another(self) -> None:
         """Nothing runs beside a suspect, of whatever group. Groups without any cost a look."""
-        for consumer, slots in zip(self._consumers, self._scoreboard.slots, strict=True):
-            membership = consumer.membership
+        for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
+            membership = runner.membership
             if not self._stop.is_set() and count_suspects(connections.get(membership.stream.connection), membership):
-                _run_and_leave(consumer, slots)
+                _run_and_leave(Quarantine(runner), slots)
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
         timing = self._options.timing
         while any(thread.is_alive() for thread in threads):
             self._scoreboard.tick()
-            for consumer in self._consumers:
-                consumer.note_holder()
+            for runner in self._runners:
+                runner.note_holder()
             stopping = self._stop.is_set()
             if signals.wait(timing.tick_stopping if stopping else timing.tick) or os.getppid() != self._supervisor:
                 self._stop.set()
@@ -155,19 +156,19 @@ class Process:
         self._stop.set()
 
     def _end_blocked_reads(self) -> None:
-        for consumer in self._consumers:
+        for runner in self._runners:
             try:
-                consumer.connection.wake(connections.get(consumer.membership.stream.connection))
+                runner.connection.wake(connections.get(runner.membership.stream.connection))
             except ServerUnreachable:
                 continue  # then no read is blocked on it for long either
 
-    def _consumer(self, membership: Membership, slots: Slots, counters: ConsumerCounters) -> Consumer:
+    def _runner(self, membership: Membership, slots: Slots, counters: ConsumerCounters) -> BatchRunner:
         def settled(count: int) -> None:
             slots.settle(count)
             if self._quota is not None:
                 self._quota.settled(count)
 
-        return (Quarantine if self._quarantine else Consumer)(
+        return BatchRunner(
             membership,
             Executor(handlers.of(membership.stream.name, membership.group.name), membership.group, slots),
             stop=self._stop,
@@ -180,19 +181,19 @@ class Process:
 
     def _services(self) -> Iterable[Service]:
         timing = self._options.timing
-        drain = Drain({_connection(each) for each in self._consumers}, self._stop.set)
-        for alias, group in itertools.groupby(sorted(self._consumers, key=_connection), key=_connection):
-            consumers = list(group)
-            streams = list({each.membership.stream.name: each.membership.stream for each in consumers}.values())
-            yield Heartbeat(alias, self._services_stop, consumers, timing)
+        drain = Drain({_connection(each) for each in self._runners}, self._stop.set)
+        for alias, group in itertools.groupby(sorted(self._runners, key=_connection), key=_connection):
+            runners = list(group)
+            streams = list({each.membership.stream.name: each.membership.stream for each in runners}.values())
+            yield Heartbeat(alias, self._services_stop, runners, timing)
             if self._quarantine:
                 continue
-            yield Maintenance(alias, self._services_stop, consumers, streams, timing, scoreboard=self._scoreboard)
+            yield Maintenance(alias, self._services_stop, runners, streams, timing, scoreboard=self._scoreboard)
             # What comes due after the end of a drain waits for the next worker, where it is counted.
             yield Promoter(alias, self._stop if self._options.drain else self._services_stop, streams, timing)
-            yield Statistics(alias, self._services_stop, consumers, timing)
+            yield Statistics(alias, self._services_stop, runners, timing)
             if self._options.drain:
-                yield Draining(alias, self._stop, self._consumers, drain, timing)
+                yield Draining(alias, self._stop, self._runners, drain, timing)
 
     def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
         """A thread whose unforeseen end is the end of the process: a worker never goes on as a part of itself."""
@@ -231,12 +232,12 @@ class Process:
         return first
 
 
-def _run_and_leave(consumer: Consumer, slots: Slots) -> None:
+def _run_and_leave(consumer: Consumer | Quarantine, slots: Slots) -> None:
     try:
         consumer.run()
     finally:
         slots.leave()
 
 
-def _connection(consumer: Consumer) -> str:
-    return consumer.membership.stream.connection
+def _connection(runner: BatchRunner) -> str:
+    return runner.membership.stream.connection

@@ -219,7 +219,7 @@ def test_nobody_is_robbed_when_the_clock_jumps_ahead(wrong: Server, caplog: pyte
 
     with caplog.at_level(logging.WARNING), ExitStack() as stack:
         workers = [stack.enter_context(working(name=f"tested-{n}")) for n in range(3)]
-        wait_until(lambda: all(each.consumer.claiming.may_claim for each in workers))
+        wait_until(lambda: all(each.runner.claiming.may_claim for each in workers))
         publish("orders", "slow")
         wait_until(lambda: inspection.group_totals("orders", "billing").get("acknowledged"))
         wait_until(lambda: "jumped ahead by 3" in caplog.text)
@@ -234,9 +234,9 @@ def test_what_a_dead_worker_held_is_claimed_after_a_jump(wrong: Server) -> None:
     publish("orders", 1)
     wrong.raw().xreadgroup("billing", "dead", {"orders": ">"})
     with working() as worker:
-        wait_until(lambda: worker.consumer.claiming.may_claim)
+        wait_until(lambda: worker.runner.claiming.may_claim)
         wrong.set_clock(3_600)
-        wait_until(lambda: not worker.consumer.claiming.may_claim)
+        wait_until(lambda: not worker.runner.claiming.may_claim)
         wait_until(lambda: runs == [1], deadline=20)
 
 
@@ -270,7 +270,7 @@ def test_a_consumer_claims_no_later_than_its_clock_may_show(raw: Raw, streams: S
     worker.services = []
     worker.start()
     try:
-        claiming = worker.consumer.claiming
+        claiming = worker.runner.claiming
         wait_until(lambda: claiming.may_claim)
         wait_until(lambda: raw.xpending_range("orders", "billing", "-", "+", 1, idle=500))
         claiming.clock.saw(server_time(link) - 3_600_000, time.monotonic(), time.monotonic())

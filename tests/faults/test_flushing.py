@@ -139,10 +139,10 @@ def test_a_flush_while_the_consumer_connects_again_loses_and_doubles_nothing(
     worker = Worker(on_settled=run.settled.append)
 
     def reconnect() -> None:
-        assert worker.consumer.connection._client is not None
-        raw.client_kill_filter(_id=worker.consumer.connection._client.id)
+        assert worker.runner.connection._client is not None
+        raw.client_kill_filter(_id=worker.runner.connection._client.id)
         run.finish.set()
-        wait_until(lambda: worker.consumer._unsettled.ready)
+        wait_until(lambda: worker.runner.unsettled.ready)
         if lost:
             raise connections.get("default")._endpoint.unreachable("its reply was lost")
 
@@ -155,4 +155,4 @@ def test_a_flush_while_the_consumer_connects_again_loses_and_doubles_nothing(
     assert flushed
     assert run.right
     assert totals(raw) == {"acknowledged": 4}
-    assert len(worker.consumer._unsettled) == len(worker.consumer.unacked) == 0
+    assert len(worker.runner.unsettled) == len(worker.runner.unacked) == 0

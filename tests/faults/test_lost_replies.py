@@ -134,7 +134,7 @@ def test_what_is_delivered_to_a_dead_connection_is_run(
     # The server goes on with this read, however long the worker takes to come back.
     with working(timing=replace(HASTY, block=60)) as worker:
         (dead,) = wait_until(lambda: readers(raw))
-        worker.consumer.timing = replace(HASTY, block=0.2)
+        worker.runner.timing = replace(HASTY, block=0.2)
         half_open.lose = True
         wait_until(lambda: readers(raw) - {dead}, "the worker reads again")
         raw.xadd("orders", {"n": 1})
@@ -162,7 +162,7 @@ def test_what_is_pending_for_an_idle_consumer_unseen_is_run(raw: Raw, streams: C
     entry_id = raw.xadd("orders", {"n": 1})
     raw.xreadgroup("billing", "another", {"orders": ">"})
     with working(timing=replace(HASTY, look_idle=0.5)) as worker:
-        wait_until(lambda: worker.consumer.connection.has_read)
-        raw.xclaim("orders", "billing", worker.consumer.membership.consumer, 0, [entry_id])
+        wait_until(lambda: worker.runner.connection.has_read)
+        raw.xclaim("orders", "billing", worker.runner.membership.consumer, 0, [entry_id])
         wait_until(lambda: totals(raw) == {"acknowledged": 1})
     assert runs == [entry_id]

@@ -104,7 +104,7 @@ def test_a_worker_goes_on_while_a_command_is_refused(
     caplog.set_level(logging.WARNING)
     meanwhile = REFUSED[command]
     with working() as worker:
-        wait_until(lambda: worker.consumer.connection.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         limit(f"-{command}")
         if command == "xreadgroup":
             wait_until(lambda: "is refused" in caplog.text, "the read that was under way has ended")
@@ -146,7 +146,7 @@ def test_a_worker_goes_on_while_a_key_is_of_a_wrong_type(
     streams(SETTINGS)
     meanwhile = WRONG[key]
     with working() as worker:
-        wait_until(lambda: worker.consumer.connection.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         raw.eval(BREAK, 2, key, "{orders}:aside")
         if "redelivery" in key:
             wait_until(lambda: "is refused" in caplog.text, "the read that was under way has ended")
@@ -213,7 +213,7 @@ def test_a_worker_that_cannot_settle_reads_no_more_than_it_can_hold(
     for _ in range(400):
         raw.xadd("orders", {"do": "ok"})
     with working() as worker:
-        wait_until(lambda: worker.consumer._unsettled.overfull)
+        wait_until(lambda: worker.runner.unsettled.overfull)
         assert raw.xpending("orders", "billing")["pending"] < 400
         limit("+hincrby")
         wait_until(lambda: totals(raw) == {"acknowledged": 400})

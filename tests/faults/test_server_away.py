@@ -163,7 +163,7 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
     living = Worker(name="living", timing=timing).start()
     wait_until(lambda: runs)
     with working(name="other", timing=timing) as other:
-        wait_until(lambda: other.consumer.claiming.may_claim)
+        wait_until(lambda: other.runner.claiming.may_claim)
         monkeypatch.setattr(
             living.services[0], "_connected", lambda: back.wait(30) and Service._connected(living.services[0])
         )
@@ -171,7 +171,7 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
         looks = xpendings(own_server)
         wait_until(lambda: xpendings(own_server) > looks + 20, "the other has looked for what it may claim")
         back.set()
-        wait_until(lambda: other.consumer.claiming.may_claim)
+        wait_until(lambda: other.runner.claiming.may_claim)
         finish.set()
         wait_until(lambda: books(own_server.raw()).acknowledged == 1)
     living.end()

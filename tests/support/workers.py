@@ -17,6 +17,7 @@ from django.db import connections as databases
 from django_redis_streams import conf, connections, handlers
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.worker.consumer.batch_runner import BatchRunner
 from django_redis_streams.worker.consumer.consumer import Consumer
 from django_redis_streams.worker.execution.executor import Executor
 from django_redis_streams.worker.services.draining import Drain, Draining
@@ -62,24 +63,25 @@ class Worker:
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
         self.slots = Slots(place.stream, place.group)
         executor = Executor(handlers.of(stream, group), place.group, self.slots)
-        self.consumer = Consumer(place, executor, stop=self.stop, timing=timing, **options)
+        self.runner = BatchRunner(place, executor, stop=self.stop, timing=timing, **options)
+        self.consumer = Consumer(self.runner)
         self.services_stop = threading.Event()
         alias = place.stream.connection
         self.services = [
-            Heartbeat(alias, self.services_stop, [self.consumer], timing),
-            Maintenance(alias, self.services_stop, [self.consumer], [place.stream], timing),
+            Heartbeat(alias, self.services_stop, [self.runner], timing),
+            Maintenance(alias, self.services_stop, [self.runner], [place.stream], timing),
             Promoter(alias, self.services_stop, [place.stream], timing),
-            Statistics(alias, self.services_stop, [self.consumer], timing),
+            Statistics(alias, self.services_stop, [self.runner], timing),
         ]
         if drain:
-            self.services.append(Draining(alias, self.stop, [self.consumer], Drain([alias], self.stop.set), timing))
+            self.services.append(Draining(alias, self.stop, [self.runner], Drain([alias], self.stop.set), timing))
         self.error: BaseException | None = None
         self.threads: list[threading.Thread] = []
 
     def start(self) -> "Worker":
         """Start all threads."""
         for run in (self._consume, *(each.run for each in self.services)):
-            thread = threading.Thread(target=self._guarded(run), daemon=True, name=self.consumer.membership.consumer)
+            thread = threading.Thread(target=self._guarded(run), daemon=True, name=self.runner.membership.consumer)
             thread.start()
             self.threads.append(thread)
         return self
@@ -115,7 +117,7 @@ class Worker:
         until = time.monotonic() + 5
         while self.threads[0].is_alive() and time.monotonic() < until:
             with suppress(ServerUnreachable):
-                self.consumer.connection.wake(connections.get(self.consumer.membership.stream.connection))
+                self.runner.connection.wake(connections.get(self.runner.membership.stream.connection))
             self.threads[0].join(0.02)
         self.join()
 

@@ -58,15 +58,19 @@ class Unsettled:
         """Whether what was refused may be tried again now."""
         return bool(self.refused) and self._backoff.over
 
-    def begin(self, now: float) -> None:
-        """From now on outcomes may be added to `ready`, right at its end."""
+    def collect(self, now: float) -> list[Delivery]:
+        """Hand out the list that takes outcomes from now on: always the same one.
+
+        Whoever has it, in the consumer's thread, appends each delivery that has its outcome. It is called again after
+        each settling, so that it is known since when the first of them waits.
+        """
         if not self.ready:
             self._since = now
+        return self.ready
 
     def add_all(self, ended: Sequence[Delivery], now: float) -> bool:
         """Remember outcomes of runs that have ended just now; whether what waits is to be settled before the next."""
-        self.begin(now)
-        self.ready += ended
+        self.collect(now).extend(ended)
         return self._late(now)
 
     def send(self) -> SettleCommands:

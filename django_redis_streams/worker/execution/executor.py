@@ -21,9 +21,10 @@ from ...handlers import Handler, HandlerSet
 from ...message import Message
 from ...outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ...retry import judge
-from ...store.consume.delivery import Delivery, Run
+from ...store.consume.delivery import Delivery
 from ...wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from ..shared.scoreboard import Slots
+from ..signalling import Run
 from ..strays import leave_if_stray
 from .coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited

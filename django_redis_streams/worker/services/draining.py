@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ...connections import Link
 from ...store.consume.drained import Standstill, standstill
-from ..consumer.consumer import Consumer
+from ..consumer.batch_runner import BatchRunner
 from ..timing import Timing
 from .service import Service
 
@@ -61,7 +61,7 @@ class Draining(Service):
     """Looks at the groups of one connection until the drain has ended; `everybody` are all consumers of the process."""
 
     def __init__(
-        self, alias: str, stop: threading.Event, everybody: Sequence[Consumer], drain: Drain, timing: Timing
+        self, alias: str, stop: threading.Event, everybody: Sequence[BatchRunner], drain: Drain, timing: Timing
     ) -> None:
         super().__init__(alias, stop, timing)
         self._everybody = everybody

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from ...connections import Link
-from ..consumer.consumer import Consumer
+from ..consumer.batch_runner import BatchRunner
 from ..timing import Timing
 from .service import Service
 
@@ -20,7 +20,7 @@ class Heartbeat(Service):
     It never waits for a consumer: it looks at what each holds, and asks the server.
     """
 
-    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer], timing: Timing) -> None:
+    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[BatchRunner], timing: Timing) -> None:
         shortest = min(each.membership.group.claim_idle for each in consumers)
         super().__init__(alias, stop, timing, longest_wait=min(5.0, shortest / 6))
         self._consumers = consumers

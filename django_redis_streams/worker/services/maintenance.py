@@ -24,7 +24,7 @@ from ...store.consume.suspects import count_suspects
 from ...store.consume.trim import trim
 from ...store.observe.counters import watch
 from ...store.replies import group_is_gone
-from ..consumer.consumer import Consumer
+from ..consumer.batch_runner import BatchRunner
 from ..log import about, log_done_by_others, logger
 from ..shared.scoreboard import Scoreboard
 from ..system.clock import ServerClock
@@ -48,7 +48,7 @@ class Maintenance(Service):
         self,
         alias: str,
         stop: threading.Event,
-        consumers: Sequence[Consumer],
+        consumers: Sequence[BatchRunner],
         streams: Sequence[StreamConfig],
         timing: Timing,
         *,
@@ -135,7 +135,7 @@ class Maintenance(Service):
         self._took = time.monotonic() - began
 
     @property
-    def _groups_left(self) -> Sequence[Consumer]:
+    def _groups_left(self) -> Sequence[BatchRunner]:
         """One consumer of each group but those that somebody has deleted."""
         return [each for each in self._one_a_group if each.connection.deleted is None]
 
@@ -145,7 +145,7 @@ class Maintenance(Service):
         counts = {main: consumer_counts(link, main) for main in mains}
         self._usual = min(self._usual_of(each, counts) for each in self._one_a_group)
 
-    def _usual_of(self, consumer: Consumer, counts: Mapping[str, Mapping[str, int]]) -> float:
+    def _usual_of(self, consumer: BatchRunner, counts: Mapping[str, Mapping[str, int]]) -> float:
         membership = consumer.membership
         # The name of who hands back and the names of the lately dead count too: of a few, that makes no difference.
         own = sum(each.membership.label == membership.label for each in self._consumers)
@@ -154,11 +154,11 @@ class Maintenance(Service):
         most = max(usual, min(at_least, membership.group.claim_idle * _OF_CLAIM_IDLE))
         return min(most, usual * max(1, processes / _FEW))
 
-    def _look_for_suspects(self, link: Link, consumer: Consumer) -> None:
+    def _look_for_suspects(self, link: Link, consumer: BatchRunner) -> None:
         if self._scoreboard is not None and count_suspects(link, consumer.membership):
             self._scoreboard.see_suspects()
 
-    def _look_in(self, link: Link, consumer: Consumer) -> None:
+    def _look_in(self, link: Link, consumer: BatchRunner) -> None:
         alike = [each for each in self._consumers if each.membership.label == consumer.membership.label]
         try:
             stale = has_stale(link, consumer.membership, returned_only=not consumer.claiming.may_claim)

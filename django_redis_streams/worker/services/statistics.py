@@ -10,7 +10,7 @@ from ...connections import Link
 from ...store.consume.membership import Membership
 from ...store.observe.statistics import MICROSECONDS, RUNS, count_command
 from ...store.scripts import Command, exchange
-from ..consumer.consumer import Consumer
+from ..consumer.batch_runner import BatchRunner
 from ..shared.counters import COUNTED, ConsumerCounters
 from ..timing import Timing
 from .service import Service
@@ -48,9 +48,9 @@ class _Group:
 class Statistics(Service):
     """For the consumers of one connection. What can't be told is forgotten: nothing is ever counted twice."""
 
-    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer], timing: Timing) -> None:
+    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[BatchRunner], timing: Timing) -> None:
         super().__init__(alias, stop, timing)
-        by_group: dict[str, list[Consumer]] = {}
+        by_group: dict[str, list[BatchRunner]] = {}
         for each in consumers:
             by_group.setdefault(each.membership.label, []).append(each)
         self._groups = [_Group(some[0].membership, [each.counters for each in some]) for some in by_group.values()]
