@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
-from ...message import Message
 from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
 from .coroutine_slots import CoroutineSlots
 from .event_loop import EventLoop
 
-__all__ = ["GRACE", "Batch", "Deadlines"]
+__all__ = ["GRACE", "Deadlines", "TimedCall"]
 
 # In seconds: what was cancelled at its deadline has so long to end, before the supervisor ends the process for it.
 GRACE = 2.0
@@ -26,9 +26,15 @@ _STOOD = 0.1
 # For so many times its TIMEOUT one is excused for what any of them may have done: it may have been itself.
 _EXCUSED = 10
 
-Batch = list[tuple[Delivery, Message]]
-# Of a call: its task, by when that is to have ended, its TIMEOUT, and the batch.
-_Call = tuple[asyncio.Task[None], float, float, Batch]
+
+@dataclass(slots=True)
+class TimedCall:
+    """A call in flight: its task, by when that is to have ended, and its TIMEOUT."""
+
+    task: asyncio.Task[None]
+    deadline: float
+    timeout: float
+    deliveries: Sequence[Delivery]
 
 
 class Deadlines:
@@ -38,7 +44,7 @@ class Deadlines:
     """
 
     def __init__(self, slots: Slots, coroutine_slots: CoroutineSlots) -> None:
-        self.calls: dict[Delivery, _Call] = {}
+        self.calls: dict[Delivery, TimedCall] = {}
         self.timed_out: set[Delivery] = set()
         self.soonest = inf
         self._slots = slots
@@ -73,30 +79,30 @@ class Deadlines:
 
     @property
     def _next(self) -> float:
-        left = [deadline for first, (_, deadline, _, _) in self.calls.items() if first not in self.timed_out]
+        left = [call.deadline for first, call in self.calls.items() if first not in self.timed_out]
         return min(left, default=inf)
 
     def _cancel(self, now: float) -> None:
         taken = self._coroutine_slots.taken()
-        for first, (task, deadline, _, batch) in self.calls.items():
-            if deadline <= now and first not in self.timed_out:
+        for first, call in self.calls.items():
+            if call.deadline <= now and first not in self.timed_out:
                 self.timed_out.add(first)
-                task.cancel()
+                call.task.cancel()
                 # By now it may be late for that.
-                self._coroutine_slots.put_off(_slots_of(taken, batch), now - deadline)
+                self._coroutine_slots.put_off(_slots_of(taken, call), now - call.deadline)
         self.soonest = self._next
 
     def _excuse(self, seconds: float, *, outside: bool) -> None:
         taken = self._coroutine_slots.taken()
         holders = (not outside and self._slots.holders) or frozenset()
-        for first, (task, deadline, timeout, batch) in list(self.calls.items()):
-            slots = _slots_of(taken, batch)
+        for first, call in self.calls.items():
+            slots = _slots_of(taken, call)
             excused = self._excused.get(first, 0.0)
             if not outside:
-                if excused > _EXCUSED * timeout or not holders.isdisjoint(slots):
+                if excused > _EXCUSED * call.timeout or not holders.isdisjoint(slots):
                     continue
                 self._excused[first] = excused + seconds
-            self.calls[first] = task, deadline + seconds, timeout, batch
+            call.deadline += seconds
             self._coroutine_slots.put_off(slots, seconds)
         self.soonest = self._next
 
@@ -118,12 +124,12 @@ class Deadlines:
 
     def _held_by(self, task: object, begun: Sequence[Delivery] | None) -> list[str]:
         """The tokens of the call whose step the task takes; none where it is no call's, but made or left by one."""
-        for held, _, _, batch in list(self.calls.values()):
-            if held is task:
-                return [delivery.token for delivery, _ in batch]
+        for call in list(self.calls.values()):
+            if call.task is task:
+                return [each.token for each in call.deliveries]
         return [each.token for each in begun or ()]
 
 
-def _slots_of(taken: Mapping[str, int], batch: Batch) -> list[int]:
+def _slots_of(taken: Mapping[str, int], call: TimedCall) -> list[int]:
     """The slots of a call; none where it hasn't begun."""
-    return [taken[delivery.token] for delivery, _ in batch if delivery.token in taken]
+    return [taken[each.token] for each in call.deliveries if each.token in taken]

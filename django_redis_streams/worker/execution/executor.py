@@ -26,6 +26,7 @@ from ...wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from ..shared.scoreboard import Slots
 from ..signalling import Run
 from ..strays import leave_if_stray
+from .batch import Batch
 from .coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
 from .failures import failure_of, unmatched
@@ -34,13 +35,20 @@ from .outages import outage_of_all, seconds_of_outage
 __all__ = ["Executor", "Permission", "Runs"]
 
 _SKIPPED = Ack(skipped=True)
-# Instead of a failure: the call has given a coroutine.
-_GIVEN_AWAY = BaseException()
 
 
-# What is done with the messages of one type. Either something takes the slots that they stand on; or it is None, and
-# then there are the handler, the function to be called with each, and its TIMEOUT.
-_Way = tuple[Callable[[int], None] | None, Any, Any, float]
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What is done with the messages of one type.
+
+    Either `set_aside` takes the slot of each, for later or without a run; or it is None, and `function` is called with
+    each, which may take `timeout` seconds.
+    """
+
+    set_aside: Callable[[int], None] | None = None
+    handler: Any = None
+    function: Any = None
+    timeout: float = 0.0
 
 
 @dataclass(slots=True)
@@ -92,15 +100,11 @@ class _Part:
     may_run: Permission
     runs: Runs
     batches: dict[Handler, list[int]] = field(default_factory=dict)
+    routes: dict[str | None, _Route] = field(default_factory=dict)
 
-
-@dataclass(slots=True)
-class _Batch:
-    """What one call is for: slots, with their deliveries and messages."""
-
-    slots: Sequence[int]
-    deliveries: Sequence[Delivery]
-    messages: list[Message]
+    def batch(self, handler: Handler, slots: Sequence[int]) -> Batch:
+        """What stands on these."""
+        return Batch(handler, [self.deliveries[slot] for slot in slots], [self.messages[slot] for slot in slots], slots)
 
 
 class Executor:
@@ -165,9 +169,10 @@ class Executor:
         for slot, message in enumerate(part.messages):
             if message.type != seen:
                 seen = message.type
-                put_by, handler, function, seconds = self._way(seen, part)
-            if put_by is not None:
-                put_by(slot)
+                route = part.routes.get(seen) or self._route(seen, part)
+                set_aside, handler, function, seconds = route.set_aside, route.handler, route.function, route.timeout
+            if set_aside is not None:
+                set_aside(slot)
             elif may_run_one(delivery := deliveries[slot]):
                 deadlines[slot] = (began := self.now) + seconds
                 outcome: Outcome | None = HANDLED
@@ -200,17 +205,21 @@ class Executor:
         self.get_on()
         self._late = self.now + LATEST
 
-    def _way(self, type_: str | None, part: _Part) -> _Way:
+    def _route(self, type_: str | None, part: _Part) -> _Route:
         """What is to be done with messages of this type; None stands for what can't be decoded."""
+        route = part.routes[type_] = self._new_route(type_, part)
+        return route
+
+    def _new_route(self, type_: str | None, part: _Part) -> _Route:
         handler = None if type_ is None else self._handlers.find(type_)
         if handler is None:
             judged = self._invalid if type_ is None else self._unmatched
-            return partial(self._settle_unrun, judged, part), None, None, 0.0
+            return _Route(partial(self._settle_unrun, judged, part))
         if handler.batch:
-            return part.batches.setdefault(handler, []).append, None, None, 0.0
+            return _Route(part.batches.setdefault(handler, []).append)
         if handler in self._async:
-            return partial(self._give_away, handler, part), None, None, 0.0
-        return None, handler, self._functions[handler], self._timeouts[handler]
+            return _Route(partial(self._give_away, handler, part))
+        return _Route(None, handler, self._functions[handler], self._timeouts[handler])
 
     def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, slot: int) -> None:
         """What no handler can be called with has its outcome without a run."""
@@ -223,9 +232,9 @@ class Executor:
     def _run_batches(self, part: _Part) -> Iterator[None]:
         for handler, slots in part.batches.items():
             if handler in self._async:
-                self.coroutines.add(handler, [(part.deliveries[slot], part.messages[slot]) for slot in slots])
-            elif (batch := _batch(part, slots)).slots:
-                yield from self._run_batch(handler, batch, part.runs)
+                self.coroutines.add(part.batch(handler, slots))
+            elif allowed := _allowed(part, slots):
+                yield from self._run_batch(part.batch(handler, allowed), part.runs)
 
     def disown(self) -> None:
         """In a forked child: what runs ends the process when it has ended, and writes nothing on the slots."""
@@ -263,61 +272,63 @@ class Executor:
     ) -> Outcome | None:
         """The outcome; None where the function turned out to be one that gives a coroutine, which is to be run."""
         if asyncio.iscoroutine(result):
-            self.coroutines.add(handler, [(delivery, message)], result)
+            self.coroutines.add(Batch(handler, [delivery], [message]), result)
             return None
         return self._outcome(handler, delivery, message, message.asked, began)
 
-    def _run_batch(self, handler: Handler, batch: _Batch, runs: Runs) -> Iterator[None]:
+    def _run_batch(self, batch: Batch, runs: Runs) -> Iterator[None]:
         """One call for all; where it raises, one call each, so that the guilty one is found, if there may be one."""
         began = self.now = time.monotonic()
-        error = self._failure_of_batch(handler, batch)
-        if error is None or len(batch.slots) == 1 or self._fails_all(handler, batch.deliveries, error):
-            runs.in_batches += len(batch.slots)
+        result, error = self._call_batch(batch)
+        if asyncio.iscoroutine(result):
+            self.coroutines.add(batch, result)
+        elif error is None or len(batch) == 1 or self._fails_all(batch, error):
+            runs.in_batches += len(batch)
             runs.seconds_of_batches += self.now - began
-            self._judge_batch(handler, batch, error, began, runs)
-        elif error is not _GIVEN_AWAY:
-            for slot, delivery in zip(batch.slots, batch.deliveries, strict=True):
-                if self.now > self._late:
-                    yield
-                    self._go_on()
-                # Decoded anew: the call that failed may have marked or changed it.
-                self._slots.run([slot], self.now + self._timeouts[handler])
-                alone, began = _Batch([slot], [delivery], [decode_entry(delivery)]), self.now
-                self._judge_batch(handler, alone, self._failure_of_batch(handler, alone), began, runs)
+            self._judge_batch(batch, error, began, runs)
+        else:
+            yield from self._run_each(batch, runs)
         if self.now > self._late:
             yield
             self._go_on()
 
-    def _judge_batch(
-        self, handler: Handler, batch: _Batch, error: BaseException | None, began: float, runs: Runs
-    ) -> None:
+    def _run_each(self, batch: Batch, runs: Runs) -> Iterator[None]:
+        for slot, delivery in zip(batch.slots, batch.deliveries, strict=True):
+            if self.now > self._late:
+                yield
+                self._go_on()
+            # Decoded anew: the call that failed may have marked or changed it.
+            self._slots.run([slot], self.now + self._timeouts[batch.handler])
+            alone, began = Batch(batch.handler, [delivery], [decode_entry(delivery)], [slot]), self.now
+            result, error = self._call_batch(alone)
+            if asyncio.iscoroutine(result):
+                self.coroutines.add(alone, result)
+            else:
+                self._judge_batch(alone, error, began, runs)
+
+    def _judge_batch(self, batch: Batch, error: BaseException | None, began: float, runs: Runs) -> None:
         """What has come of a call: all alike, or what each was marked for."""
-        if error is _GIVEN_AWAY:
-            return
         seconds = self.now - began
         if error is None and not self._has_receivers and not any([each.asked for each in batch.messages]):  # noqa: C419  faster
             runs.add_alike(batch.deliveries, HANDLED, seconds)
             return
         for delivery, message in zip(batch.deliveries, batch.messages, strict=True):
             cause = message.asked if error is None else error
-            runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds)
+            runs.add(delivery, self._outcome(batch.handler, delivery, message, cause, began), seconds)
             seconds = 0.0  # as in `add_alike`
 
-    def _failure_of_batch(self, handler: Handler, batch: _Batch) -> BaseException | None:
+    def _call_batch(self, batch: Batch) -> tuple[Any, BaseException | None]:
+        """What the call for all of them returned, or what it raised."""
         # The call gets a list of its own, to do with as it likes.
         messages = batch.messages.copy()
-        self._slots.run(batch.slots, self.now + self._timeouts[handler])
+        self._slots.run(batch.slots, self.now + self._timeouts[batch.handler])
         try:
-            result = self._call(self._functions[handler], messages)
+            return self._call(self._functions[batch.handler], messages), None
         except BaseException as error:  # noqa: BLE001  as above
-            return error
+            return None, error
         finally:
             self._slots.run(batch.slots, 0.0)
             self.now = time.monotonic()
-        if asyncio.iscoroutine(result):
-            self.coroutines.add(handler, list(zip(batch.deliveries, batch.messages, strict=True)), result)
-            return _GIVEN_AWAY
-        return None
 
     def _outcome(
         self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | None, began: float
@@ -331,9 +342,9 @@ class Executor:
         outage = seconds_of_outage(error, delivery)
         return judge(error, message.attempt, handler.policy(self._group), failure, outage)
 
-    def _fails_all(self, handler: Handler, deliveries: Sequence[Delivery], error: BaseException) -> bool:
+    def _fails_all(self, batch: Batch, error: BaseException) -> bool:
         """Whether the error of a call for several is to be judged as that of each: nobody is guilty of it."""
-        return outage_of_all(error, deliveries, handler.policy(self._group))
+        return outage_of_all(error, batch.deliveries, batch.handler.policy(self._group))
 
     def _call(self, function: Callable[[Any], Any], argument: Message | list[Message]) -> Any:
         """What it returns: None, or what counts for nothing but where it is a coroutine, as a decorator may hide."""
@@ -353,13 +364,11 @@ class Executor:
         return result
 
 
-def _batch(part: _Part, slots: Sequence[int]) -> _Batch:
-    """Those of the slots that may be run."""
-    deliveries = [part.deliveries[slot] for slot in slots]
-    if not part.may_run.all(deliveries):
-        slots = [slot for slot, delivery in zip(slots, deliveries, strict=True) if part.may_run.one(delivery)]
-        deliveries = [part.deliveries[slot] for slot in slots]
-    return _Batch(slots, deliveries, [part.messages[slot] for slot in slots])
+def _allowed(part: _Part, slots: Sequence[int]) -> Sequence[int]:
+    """Those of the slots whose messages may be run."""
+    if part.may_run.all([part.deliveries[slot] for slot in slots]):
+        return slots
+    return [slot for slot in slots if part.may_run.one(part.deliveries[slot])]
 
 
 def _as_foreign(delivery: Delivery) -> Message:
