@@ -20,18 +20,19 @@ from ..wire import Fields, excerpt
 from .committed import publish_committed
 from .delays import due_of
 from .encoded import Call
-from .publication import Publication, around
+from .publication import Publication, add_middleware, remove_middleware
 from .sending import publish_now
 from .transactions import in_transaction, publish_on_commit
 
 __all__ = [
     "Publication",
+    "add_middleware",
     "apublish",
-    "around",
     "in_transaction",
     "publish",
     "publish_committed",
     "publish_many",
+    "remove_middleware",
 ]
 
 
