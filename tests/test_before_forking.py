@@ -167,4 +167,4 @@ def test_a_socket_that_the_process_was_given_is_no_reason_for_a_warning(
 def test_a_worker_tells_it_before_it_forks(fleet: Fleet) -> None:
     """Once, however many processes it has."""
     said = fleet.drain("--processes", "2", TEST_HANDLERS="tests.support.threaded_handlers")
-    assert said.count("Before the worker forks its processes there are already threads ('never ends').") == 1
+    assert said.count("The project has opened threads ('never ends') before the worker forks its processes.") == 1

@@ -262,7 +262,7 @@ def test_a_token_without_a_row_is_removed_and_reported(raw: Raw, caplog: pytest.
     raw.zadd(DELAYED, {"lost": 1})
     with caplog.at_level(logging.ERROR), working():
         wait_until(lambda: not raw.exists(DELAYED))
-        wait_until(lambda: "whose entry is gone" in caplog.text)
+        wait_until(lambda: "their entries are gone" in caplog.text)
 
 
 def test_a_lane_that_cannot_be_appended_to_keeps_what_is_delayed(raw: Raw, streams: Callable[..., None]) -> None:

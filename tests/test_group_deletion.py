@@ -273,7 +273,7 @@ def test_a_worker_that_starts_later_makes_the_group_anew(
         publish(raw, 3)
         wait_until(lambda: seen == ["1", "2", "3"])
         wait_until(lambda: totals(raw) == {"acknowledged": 1}, "the books began anew too")
-    assert "is made anew: it begins at its START, '$'" in caplog.text
+    assert "creates it again, and it begins at its START, '$'" in caplog.text
     assert set(raw.hgetall("{orders}:groups")) == {"billing"}
 
 
