@@ -28,14 +28,14 @@ from django.dispatch import Signal
 from .message import Message
 
 __all__ = [
-    "heard",
+    "has_receivers",
     "message_dead_lettered",
     "message_failed",
     "message_processed",
     "message_published",
     "publish_failed",
     "send",
-    "worker_heard",
+    "worker_has_receivers",
 ]
 
 logger = logging.getLogger("django_redis_streams")
@@ -47,14 +47,14 @@ message_failed: Final = Signal()
 message_dead_lettered: Final = Signal()
 
 
-def heard(signal: Signal) -> bool:
+def has_receivers(signal: Signal) -> bool:
     """Whether anybody listens: ask before making arguments that cost something."""
     return bool(signal.receivers) and signal.has_listeners(Message)
 
 
-def worker_heard() -> bool:
+def worker_has_receivers() -> bool:
     """Whether anybody listens to what a worker has to tell."""
-    return heard(message_processed) or heard(message_failed) or heard(message_dead_lettered)
+    return has_receivers(message_processed) or has_receivers(message_failed) or has_receivers(message_dead_lettered)
 
 
 def send(signal: Signal, message: Message, **arguments: Any) -> None:

@@ -11,10 +11,8 @@ import redis
 from django.db import connections
 
 from django_redis_streams import Message, handlers, signals
-from django_redis_streams.worker.backoff import Patience
-from django_redis_streams.worker.consumer import consumer
-from django_redis_streams.worker.services import maintenance, promoter
 
+from .support import workers
 from .support.postgresql import NEEDS, Postgresql, forget_connections, programs
 from .support.proxies import Proxy
 from .support.servers import CHOSEN, STARTED, Server, ServerMissing
@@ -177,20 +175,5 @@ def failed() -> Iterator[list[dict[str, Any]]]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker waits a twentieth of what it would wait for a message or another try, so that a test sees several."""
-    monkeypatch.setattr(consumer, "BLOCK_MS", consumer.BLOCK_MS // 20)
-    monkeypatch.setattr(promoter, "_SELDOM", promoter._SELDOM / 20)
-    monkeypatch.setattr(maintenance, "_INTERVAL", maintenance._INTERVAL / 20)
-    reset = Patience.reset
-
-    def reset_hastily(self: Patience) -> None:
-        reset(self)
-        self._next /= 20
-
-    monkeypatch.setattr(Patience, "reset", reset_hastily)
-    original = Patience.__init__
-
-    def made(self: Patience, *, least: float, most: float) -> None:
-        original(self, least=least, most=most / 20)
-
-    monkeypatch.setattr(Patience, "__init__", made)
+    """Workers in the test's own process are hasty, unless they are told otherwise."""
+    monkeypatch.setattr(workers, "default_timing", workers.HASTY)

@@ -10,7 +10,7 @@ from django_redis_streams import inspection
 from django_redis_streams.exceptions import Reject, Retry, UnknownStream
 from django_redis_streams.handlers import handler
 from django_redis_streams.inspection import Activity
-from django_redis_streams.worker.shared.counters import Tally
+from django_redis_streams.worker.shared.counters import ConsumerCounters
 
 from .support.servers import Server
 from .support.waiting import wait_until
@@ -175,7 +175,7 @@ def test_a_stream_that_is_not_declared_is_an_error() -> None:
 
 def test_the_longest_run_is_taken_once() -> None:
     """Each minute has its own."""
-    tally = Tally()
-    tally.ran([0.5, 0.25])
-    assert (tally.take_longest(), tally.take_longest()) == (0.5, 0)
-    assert (tally.read().runs, tally.read().seconds) == (2, 0.75)
+    counters = ConsumerCounters()
+    counters.ran([0.5, 0.25])
+    assert (counters.take_longest(), counters.take_longest()) == (0.5, 0)
+    assert (counters.read().runs, counters.read().seconds) == (2, 0.75)

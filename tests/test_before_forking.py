@@ -82,9 +82,9 @@ cache = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": u
 settings.configure(CACHES={"default": cache}, REDIS_STREAMS={"CONNECTIONS": {"default": {"URL": url}}, "STREAMS": {}})
 django.setup()
 exec(program)
-from django_redis_streams.worker.supervisor.before_forking import close_what_is_open, tell_what_stays_open
+from django_redis_streams.worker.supervisor.before_forking import close_what_is_open, warn_of_what_stays_open
 close_what_is_open()
-tell_what_stays_open()
+warn_of_what_stays_open()
 sys.stderr.flush()
 os._exit(0)
 """
@@ -170,4 +170,4 @@ def test_a_socket_that_the_process_was_given_is_no_reason_for_a_warning(
 def test_a_worker_tells_it_before_it_forks(fleet: Fleet) -> None:
     """Once, however many processes it has."""
     said = fleet.drain("--processes", "2", TEST_HANDLERS="tests.support.threaded_handlers")
-    assert said.count("Before the worker forks its processes there are already threads ('never ends').") == 1
+    assert said.count("The project has opened threads ('never ends') before the worker forks its processes.") == 1

@@ -14,7 +14,7 @@ from django_redis_streams.operations import groups
 from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
-from django_redis_streams.worker.services import maintenance
+from django_redis_streams.worker.timing import Timing
 
 from .support import states
 from .support.waiting import wait_until
@@ -178,10 +178,8 @@ def test_what_hard_maxlen_drops_is_dropped(raw: Raw, streams: Callable[..., None
     assert (by_others(books()), books().acknowledged, books().missing) == ({"dropped": 15}, 5, 0)
 
 
-def test_a_worker_watches_and_tells(raw: Raw, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+def test_a_worker_watches_and_tells(raw: Raw, caplog: pytest.LogCaptureFixture) -> None:
     """A line of its log for each thing that others did, once."""
-    monkeypatch.setattr(maintenance, "_SERVE_EACH", 0.05)
-    monkeypatch.setattr(maintenance, "_INTERVAL", 0.05)
     seen: list[str] = []
 
     @handler("orders", group="billing")
@@ -189,7 +187,7 @@ def test_a_worker_watches_and_tells(raw: Raw, caplog: pytest.LogCaptureFixture, 
         seen.append(message.payload["n"])
 
     publish(raw, 10)
-    with working():
+    with working(timing=Timing(serve=0.05, look_stale=0.05)):
         wait_until(lambda: raw.hget("{orders}:totals:billing", "acknowledged") == "10")
         raw.xgroup_setid("orders", "billing", "0")
         wait_until(lambda: raw.hget("{orders}:totals:billing", "moved-back") == "10")

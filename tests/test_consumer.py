@@ -11,6 +11,7 @@ from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message, new_id
 from django_redis_streams.worker.execution.executor import Executor
+from django_redis_streams.worker.timing import Timing
 
 from .support.books import books, letters, totals
 from .support.servers import Server
@@ -317,7 +318,7 @@ def test_of_a_batch_what_may_not_be_run_any_more_is_left(raw: Raw, group: Any, w
     group(CLAIM_IDLE=0.2)
     ran: list[str] = []
     ids = [raw.xadd("orders", {"type": kind}) for kind in ("first", "second", "second")]
-    # Without a keeper, which would see by itself what is lost.
+    # Without a heartbeat, which would see by itself what is lost.
     grants = iter([True, True, False])
 
     @handler("orders", type="first", group="billing", batch=True)
@@ -326,7 +327,7 @@ def test_of_a_batch_what_may_not_be_run_any_more_is_left(raw: Raw, group: Any, w
             case "stopped":
                 worker.stop.set()
             case "lost":
-                worker.consumer.holdings.release([f"orders/{ids[1]}"])
+                worker.runner.unacked.release([f"orders/{ids[1]}"])
             case "claimed by another":
                 raw.xclaim("orders", "billing", "another", 0, [ids[1]])
                 now = time.monotonic()
@@ -364,7 +365,6 @@ def test_only_messages_that_run_alone_are_read_by_their_time(
 ) -> None:
     """The call of a batch handler takes as long for few: its lists stay as long as BATCH_SIZE allows."""
     group(BATCH_SIZE=20)
-    monkeypatch.setattr("django_redis_streams.worker.consumer.batch_size._WORK", 0.001)
     read: list[int] = []
 
     @handler("orders", group="billing", batch=batch)
@@ -379,7 +379,7 @@ def test_only_messages_that_run_alone_are_read_by_their_time(
     monkeypatch.setattr(Executor, "run", counted)
     for n in range(70):
         raw.xadd("orders", {"n": n})
-    drain()
+    drain(timing=Timing(batch=0.001))
     assert totals(raw) == {"acknowledged": 70}
     assert (max(read) == 20) == batch
     assert min(read[1:]) < 10 or batch
@@ -411,4 +411,4 @@ def test_a_long_drain_holds_on_to_nothing(raw: Raw) -> None:
     worker = Worker(drain=True).start()
     worker.join()
     assert totals(raw) == {"acknowledged": 5_000}
-    assert len(worker.consumer.holdings) == len(worker.consumer._ledger) == 0
+    assert len(worker.runner.unacked) == len(worker.runner.unsettled) == 0

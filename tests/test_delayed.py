@@ -20,6 +20,7 @@ from django_redis_streams.operations import dead_letters, waiting
 from django_redis_streams.store.consume.promote import promote
 from django_redis_streams.testing import drain
 from django_redis_streams.worker.services.promoter import Promoter
+from django_redis_streams.worker.timing import DEFAULT_TIMING
 
 from .support import states
 from .support.servers import Server
@@ -235,7 +236,7 @@ def test_a_lane_that_cannot_be_appended_to_holds_up_no_other(raw: Raw, streams: 
     raw.set("{orders}:lane:high", "not a stream")
     handled: list[Any] = []
     handler("orders", group="billing")(lambda message: handled.append(message.payload))
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     link = connections.get()
     wait_until(lambda: (promoter.step(link), raw.xlen("orders") == 250)[1])
     assert raw.zcard(DELAYED) == 350
@@ -292,7 +293,7 @@ def test_a_token_without_a_row_is_removed_and_reported(raw: Raw, caplog: pytest.
     raw.zadd(DELAYED, {"lost": 1})
     with caplog.at_level(logging.ERROR), working():
         wait_until(lambda: not raw.exists(DELAYED))
-        wait_until(lambda: "whose entry is gone" in caplog.text)
+        wait_until(lambda: "their entries are gone" in caplog.text)
 
 
 def test_a_lane_that_cannot_be_appended_to_keeps_what_is_delayed(raw: Raw, streams: Callable[..., None]) -> None:

@@ -463,7 +463,7 @@ def test_an_atomic_batch_is_one_transaction(execute):
 
 @pytest.mark.parametrize("batch_size", [100, 2])
 def test_what_runs_stands_on_the_slots_while_it_runs(batch_size):
-    """Also where more is to be run than there are rows; and nothing stands there before or after it."""
+    """Also where more is to be run than there are slots; and nothing stands there before or after it."""
     seen: list[list[str]] = []
     group = GroupConfig(name="billing", batch_size=batch_size)
     slots = Slots(STREAM, group)
@@ -568,8 +568,8 @@ def test_what_is_decoded_stands_on_the_slots_meanwhile(monkeypatch: pytest.Monke
 
     def decode_seen(entries: list[Delivery]) -> Any:
         assert slots.decoding is not None
-        rows, deadline = slots.decoding
-        seen.append((slots.names(rows), deadline - time.monotonic()))
+        decoded, deadline = slots.decoding
+        seen.append((slots.names(decoded), deadline - time.monotonic()))
         return decode_all(entries)
 
     async def run_later(_: Message) -> None: ...

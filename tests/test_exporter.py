@@ -25,8 +25,8 @@ from django_redis_streams.outcomes import Ack
 from django_redis_streams.store.consume.delivery import Delivery, deliveries
 from django_redis_streams.wire import Origin
 from django_redis_streams.worker.http.health import not_alive, not_ready
-from django_redis_streams.worker.shared.counters import Histogram, Tallies, _shared
-from django_redis_streams.worker.shared.latency import note_waits
+from django_redis_streams.worker.shared.counters import Histogram, WorkerCounters, _shared
+from django_redis_streams.worker.shared.latency import note_latency
 
 from .support.samples import samples
 from .support.servers import Server
@@ -274,50 +274,50 @@ def test_the_command_needs_a_port(options: list[str]) -> None:
 
 
 @pytest.fixture
-def tallies(streams: Callable[..., None]) -> Tallies:
+def counters(streams: Callable[..., None]) -> WorkerCounters:
     """Of a worker with one process that works well."""
     stream = conf.stream("orders")
-    made = Tallies([(stream, stream.groups["billing"])], 1)
+    made = WorkerCounters([(stream, stream.groups["billing"])], 1)
     made.beat(stopping=False)
-    made.take().tallies[0].turned(well=True)
+    made.take().consumers[0].turned(well=True)
     return made
 
 
-def test_what_works_well_has_no_problem(tallies: Tallies) -> None:
+def test_what_works_well_has_no_problem(counters: WorkerCounters) -> None:
     """The beginning of all that follows."""
-    assert not_ready(tallies) == []
+    assert not_ready(counters) == []
 
 
-def test_a_loop_that_stands_still_is_not_alive(tallies: Tallies, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_stands_still_is_not_alive(counters: WorkerCounters, monkeypatch: pytest.MonkeyPatch) -> None:
     """The consumer's or the supervisor's; but a handler may take as long as it needs."""
     later = time.monotonic() + 31
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    assert not_alive(tallies) == [
+    assert not_alive(counters) == [
         "the supervisor is silent for 31 s",
         "orders:billing: a consumer is silent for 31 s",
     ]
-    tallies.beat(stopping=False)
-    tallies.rows[0].tallies[0].runs_batch()
-    assert not_alive(tallies) == []
+    counters.beat(stopping=False)
+    counters.processes[0].consumers[0].runs_batch()
+    assert not_alive(counters) == []
 
 
-def test_a_worker_that_stops_or_lacks_a_process_is_not_ready(tallies: Tallies) -> None:
+def test_a_worker_that_stops_or_lacks_a_process_is_not_ready(counters: WorkerCounters) -> None:
     """It is alive."""
-    tallies.rows[0].end()
-    tallies.beat(stopping=True)
-    assert not_ready(tallies) == ["the worker stops", "0 of 1 processes run"]
-    assert not_alive(tallies) == []
+    counters.processes[0].end()
+    counters.beat(stopping=True)
+    assert not_ready(counters) == ["the worker stops", "0 of 1 processes run"]
+    assert not_alive(counters) == []
 
 
-def test_two_processes_never_write_in_one_row(tallies: Tallies) -> None:
-    """One that drains may run beside its replacement; a row that is free again is counted on in."""
-    first = tallies.rows[0]
-    rows = [tallies.take() for _ in range(9)]
-    assert len({id(each) for each in [first, *rows]}) == 10
-    first.tallies[0].settled(Ack(), 7)
+def test_two_processes_never_write_to_the_same_counters(counters: WorkerCounters) -> None:
+    """One that drains may run beside its replacement; counters that are free again are counted on in."""
+    first = counters.processes[0]
+    taken = [counters.take() for _ in range(9)]
+    assert len({id(each) for each in [first, *taken]}) == 10
+    first.consumers[0].settled(Ack(), 7)
     first.end()
-    assert tallies.take() is first
-    assert first.tallies[0].read().counts[0] == 7
+    assert counters.take() is first
+    assert first.consumers[0].read().counts[0] == 7
 
 
 @pytest.mark.parametrize("values", [[0.0005, 0.001], [0.0005, 0.3, 7000.0]])
@@ -348,7 +348,7 @@ def entry(milliseconds: int, key: str = "orders") -> Delivery:
 def test_messages_have_waited_since_they_were_published(appended: list[int], buckets: dict[float, int]) -> None:
     """Until their own run, not that of the batch's first; never less than nothing."""
     histogram = Histogram(_shared(len(BOUNDS) + 2))
-    note_waits(histogram, list(map(entry, appended)), 2000.0, [0.2] * len(appended))
+    note_latency(histogram, list(map(entry, appended)), 2000.0, [0.2] * len(appended))
     counts = histogram.read()[:-1]
     assert {BOUNDS[number]: count for number, count in enumerate(counts) if count} == buckets
 
@@ -358,7 +358,7 @@ def test_of_a_batch_of_many_each_counts_where_it_belongs() -> None:
     histogram = Histogram(_shared(len(BOUNDS) + 2))
     retries = [entry(1, "{orders}:redelivery:billing")] * 5
     batch = [*retries, *map(entry, [1_000_000] * 41), *map(entry, [1_995_500] * 13)]
-    note_waits(histogram, batch, 2000.0, [0.001] * len(batch))
+    note_latency(histogram, batch, 2000.0, [0.001] * len(batch))
     *counts, total = histogram.read()
     assert {BOUNDS[number]: count for number, count in enumerate(counts) if count} == {3600.0: 41, 5.0: 13}
     assert total == pytest.approx(41 * 1000 + 13 * 4.5, rel=0.01)
@@ -367,5 +367,5 @@ def test_of_a_batch_of_many_each_counts_where_it_belongs() -> None:
 def test_a_retry_has_not_waited() -> None:
     """Nor has what was replayed: it waited on purpose."""
     histogram = Histogram(_shared(len(BOUNDS) + 2))
-    note_waits(histogram, [entry(1, "{orders}:redelivery:billing")], 2000.0, [0.1])
+    note_latency(histogram, [entry(1, "{orders}:redelivery:billing")], 2000.0, [0.1])
     assert sum(histogram.read()) == 0

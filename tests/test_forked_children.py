@@ -135,7 +135,7 @@ def test_a_child_writes_nothing_on_its_parent_s_board(raw: Raw, kind: str) -> No
         signals.message_processed.disconnect(look)
     assert seen == [(0, int(kind != "receiver"), 0)]
     assert worker.slots.running() == []
-    assert worker.slots.settled == worker.consumer.tally.read().counts[0] == 1
+    assert worker.slots.settled == worker.runner.counters.read().counts[0] == 1
     assert totals(raw) == {"acknowledged": 1}
 
 

@@ -19,9 +19,9 @@ from django_redis_streams.message import Message
 from django_redis_streams.operations import groups
 from django_redis_streams.store.consume import groups as store
 from django_redis_streams.store.consume.membership import Membership
-from django_redis_streams.worker.services import maintenance
-from django_redis_streams.worker.supervisor.child import Remains, Suspect
-from django_redis_streams.worker.supervisor.rescuer import wind_up
+from django_redis_streams.worker.supervisor.child import Orphans, Suspect
+from django_redis_streams.worker.supervisor.rescuer import rescue_all
+from django_redis_streams.worker.timing import Timing
 
 from .support import states
 from .support.books import totals
@@ -62,7 +62,7 @@ def on_server(raw: Raw, key: str = "orders") -> set[str]:
 
 def reading(worker: Worker) -> None:
     """Wait until it has read once."""
-    wait_until(lambda: worker.consumer.session.has_read)
+    wait_until(lambda: worker.runner.connection.has_read)
 
 
 def delete(*words: str) -> str:
@@ -83,7 +83,7 @@ def test_a_group_that_a_worker_serves_is_not_deleted(
     if paused:
         groups.pause("orders", "billing", by="ann")
     with working(name="web-7") as worker:
-        wait_until(lambda: worker.consumer._resting if paused else worker.consumer.session.has_read)
+        wait_until(lambda: worker.consumer._paused if paused else worker.runner.connection.has_read)
         elsewhere()
         with pytest.raises(GroupInUse, match="'web-7'"):
             groups.delete("orders", "billing", by="ann")
@@ -146,13 +146,9 @@ def test_a_worker_that_is_killed_holds_up_nobody_for_long(raw: Raw, elsewhere: A
     wait_until(lambda: groups.waiting("orders", "billing").consumers == [])
 
 
-def test_a_worker_says_again_and_again_that_it_serves_its_group(
-    raw: Raw, seen: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_says_again_and_again_that_it_serves_its_group(raw: Raw, seen: list[str]) -> None:
     """However long it runs, and also where it was forgotten meanwhile."""
-    monkeypatch.setattr(maintenance, "_SERVE_EACH", 0.05)
-    monkeypatch.setattr(maintenance, "_INTERVAL", 0.05)
-    with working(name="old") as worker:
+    with working(name="old", timing=Timing(serve=0.05, look_stale=0.05)) as worker:
         reading(worker)
         for _ in range(2):
             raw.delete("{orders}:workers:billing")
@@ -188,7 +184,7 @@ def test_a_paused_worker_obeys_too(raw: Raw, seen: list[str], caplog: pytest.Log
     caplog.set_level(logging.INFO)
     groups.pause("orders", "billing", by="ann")
     worker = Worker().start()
-    wait_until(lambda: worker.consumer._resting)
+    wait_until(lambda: worker.consumer._paused)
     groups.delete("orders", "billing", by="ann", force=True)
     worker.join()
     assert on_server(raw) == set()
@@ -228,7 +224,7 @@ def test_what_a_worker_has_in_hand_is_dropped(raw: Raw, caplog: pytest.LogCaptur
     worker = Worker().start()
     assert began.wait(10)
     groups.delete("orders", "billing", by="ann", force=True)
-    wait_until(lambda: worker.consumer.session.deleted, "it learns of it while its handler runs")
+    wait_until(lambda: worker.runner.connection.deleted, "it learns of it while its handler runs")
     finish.set()
     worker.join()
     assert seen == ["0"]
@@ -257,7 +253,7 @@ def test_what_a_dead_process_held_of_a_deleted_group_is_looked_after_by_nobody(r
     (held,) = states.deliver()
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "tested")
     groups.delete("orders", "billing", by="ann", force=True)
-    assert wind_up([Remains(place, suspects=[Suspect(held.token, "was killed")])], os.getppid()) == 0
+    assert rescue_all([Orphans(place, suspects=[Suspect(held.token, "was killed")])], os.getppid()) == 0
     assert not raw.exists("{orders}:suspects:billing")
 
 
@@ -277,7 +273,7 @@ def test_a_worker_that_starts_later_makes_the_group_anew(
         publish(raw, 3)
         wait_until(lambda: seen == ["1", "2", "3"])
         wait_until(lambda: totals(raw) == {"acknowledged": 1}, "the books began anew too")
-    assert "is made anew: it begins at its START, '$'" in caplog.text
+    assert "creates it again, and it begins at its START, '$'" in caplog.text
     assert set(raw.hgetall("{orders}:groups")) == {"billing"}
 
 

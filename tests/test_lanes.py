@@ -18,7 +18,7 @@ from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.read import delivered, read_command, refused
 from django_redis_streams.store.consume.trim import trim
 from django_redis_streams.store.scripts import run
-from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.timing import Timing
 
 from .support.books import letters, totals
 from .support.waiting import wait_until
@@ -185,15 +185,12 @@ def test_redelivery_takes_no_more_than_half_while_there_is_anything_new(lanes: A
     assert read(place, 10) == ["high*"] * 10
 
 
-def test_an_idle_worker_takes_a_message_of_any_lane_at_once(
-    lanes: Any, raw: Raw, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_idle_worker_takes_a_message_of_any_lane_at_once(lanes: Any, raw: Raw) -> None:
     """It waits for all of them in one blocked read."""
-    monkeypatch.setattr(consumer, "BLOCK_MS", 60_000)
     seen: list[str] = []
     bill(lambda message: seen.append(message.lane))
-    with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+    with working(timing=Timing(block=60)) as worker:
+        wait_until(lambda: worker.runner.connection.has_read)
         for lane in ("low", "high", "default"):
             wait_until(lambda: any(each["cmd"] == "xreadgroup" and "b" in each["flags"] for each in raw.client_list()))
             publish("orders", {}, lane=lane)
@@ -215,7 +212,7 @@ def test_a_worker_makes_the_group_of_a_lane_again(lanes: Any, raw: Raw, caplog: 
     seen: list[str] = []
     bill(lambda message: seen.append(message.payload["n"]))
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         raw.delete(HIGH)
         raw.xadd(LOW, {"n": "low"})
         raw.xadd(HIGH, {"n": "high"})
@@ -228,7 +225,7 @@ def test_scripts_that_are_flushed_stop_no_reading(lanes: Any, raw: Raw) -> None:
     seen: list[str] = []
     bill(lambda message: seen.append(message.lane))
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         for n in range(1, 4):
             raw.script_flush()
             publish("orders", {}, lane="high")

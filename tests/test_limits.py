@@ -20,7 +20,7 @@ from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, Reason, Retr
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import claim, hand_back
-from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.timing import Timing
 
 from .support import states
 from .support.books import books, totals
@@ -136,17 +136,16 @@ def test_what_is_claimed_counts_too(limits: Declare, raw: Raw) -> None:
     assert len(claim(link, place, 10, idle_until=0).deliveries) == 1
 
 
-def test_an_idle_worker_takes_a_message_at_once(limits: Declare, raw: Raw, monkeypatch: Any) -> None:
+def test_an_idle_worker_takes_a_message_at_once(limits: Declare, raw: Raw) -> None:
     """It waits for one without a read that would deliver more than the limit, and not until that wait is over."""
-    monkeypatch.setattr(consumer, "BLOCK_MS", 5_000)
     limits(RATE="1000/s", GROUP_CONCURRENCY=5)
     seen = threading.Event()
     bill(lambda _: seen.set())
-    with working() as worker:
+    with working(timing=Timing(block=5)) as worker:
         wait_until(lambda: "cmd=xread " in raw.execute_command("CLIENT", "LIST", "TYPE", "normal"))
         publish(raw, 1)
         assert seen.wait(3)
-        wait_until(lambda: not len(worker.consumer.holdings))
+        wait_until(lambda: not len(worker.runner.unacked))
 
 
 def test_a_limited_group_can_be_drained(limits: Declare, raw: Raw) -> None:
@@ -231,7 +230,7 @@ def test_a_claim_takes_over_the_lease_of_its_entry(limits: Declare, raw: Raw) ->
 def test_workers_that_are_killed_with_all_slots_stop_nobody_for_longer_than_claim_idle(
     server: Server, raw: Raw, tmp_path: Path
 ) -> None:
-    """Their leases end, unless a warden of theirs has freed them before."""
+    """Their leases end, unless a rescuer of theirs has freed them before."""
     settings = {"orders": {"GROUPS": {"billing": {"GROUP_CONCURRENCY": 5, "CLAIM_IDLE": 1}}}}
     raw.flushall()
     fleet = Fleet(tmp_path, server.url, settings)

@@ -30,6 +30,8 @@ from django_redis_streams import (
     publishing,
     signals,
 )
+from django_redis_streams.contrib.opentelemetry.processing import traced
+from django_redis_streams.contrib.opentelemetry.publishing import traced_publication
 from django_redis_streams.exceptions import InvalidMessage, ServerUnreachable
 from django_redis_streams.operations import dead_letters
 from django_redis_streams.wire import RedeliveryMetadata, split_metadata
@@ -60,8 +62,8 @@ def spans() -> Iterator[InMemorySpanExporter]:
     _exporter.clear()
     with modify_settings(INSTALLED_APPS={"append": APP}):
         yield _exporter
-    publishing.around(None)
-    handlers.wrap(None)
+    publishing.remove_middleware(traced_publication)
+    handlers.remove_middleware(traced)
     signals.publish_failed.disconnect(dispatch_uid=APP)
     forking._before_exit.clear()
 

@@ -18,7 +18,7 @@ from django_redis_streams.message import Message
 from django_redis_streams.operations import groups
 from django_redis_streams.store.consume.groups import paused_since
 from django_redis_streams.store.consume.promote import recorded_groups
-from django_redis_streams.worker.consumer import consumer
+from django_redis_streams.worker.timing import DEFAULT_TIMING
 
 from .support import states
 from .support.books import books, totals
@@ -83,7 +83,7 @@ def test_a_paused_group_is_not_read_until_it_is_resumed(raw: Raw, seen: list[str
         publish(raw, 1)
         wait_until(lambda: seen == ["1"])
         pause()
-        wait_until(lambda: worker.consumer._resting, "it obeys", deadline=5)
+        wait_until(lambda: worker.consumer._paused, "it obeys", deadline=5)
         publish(raw, 2, 3)
         before = reads(raw)
         wait_for_looks(raw)
@@ -99,7 +99,7 @@ def test_a_paused_group_is_read_in_no_lane(raw: Raw, seen: list[str], streams: C
         publish(raw, 1)
         wait_until(lambda: seen == ["1"])
         pause()
-        wait_until(lambda: worker.consumer._resting, "it obeys", deadline=5)
+        wait_until(lambda: worker.consumer._paused, "it obeys", deadline=5)
         publish(raw, 2)
         raw.xadd("{orders}:lane:high", {"n": 3})
         before = reads(raw)
@@ -115,7 +115,7 @@ def test_a_worker_that_starts_reads_nothing_of_a_paused_group(raw: Raw, seen: li
     pause()
     before = reads(raw)
     with working() as worker:
-        wait_until(lambda: worker.consumer._resting)
+        wait_until(lambda: worker.consumer._paused)
         wait_for_looks(raw)
         assert (seen, reads(raw)) == ([], before)
 
@@ -134,7 +134,7 @@ def test_what_is_in_hand_is_finished_and_settled(raw: Raw) -> None:
         assert began.wait(10)
         pause()
         finish.set()
-        wait_until(lambda: worker.consumer._resting)
+        wait_until(lambda: worker.consumer._paused)
         assert totals(raw) == {"acknowledged": 1}
 
 
@@ -145,7 +145,7 @@ def test_a_paused_group_claims_nothing(raw: Raw, seen: list[str], streams: Calla
     states.deliver(consumer="gone")
     pause()
     with working() as worker:
-        wait_until(worker.consumer.claiming.stale.is_set, "maintenance has seen it")
+        wait_until(worker.runner.claiming.stale.is_set, "maintenance has seen it")
         wait_for_looks(raw)
         assert (seen, books(raw).pending) == ([], 1)
         resume()
@@ -163,9 +163,9 @@ def test_a_fast_worker_that_reads_ahead_obeys(raw: Raw) -> None:
             paused.append(groups.pause("orders", "billing", by="a handler"))
 
     with working() as worker:
-        wait_until(lambda: worker.consumer._resting)
+        wait_until(lambda: worker.consumer._paused)
         assert paused == [True]
-        assert books(raw).pending == len(worker.consumer.holdings) == 0
+        assert books(raw).pending == len(worker.runner.unacked) == 0
         assert 3_000 < totals(raw)["acknowledged"] < 4_000
         resume()
         wait_until(lambda: totals(raw) == {"acknowledged": 20_000})
@@ -178,11 +178,11 @@ def test_a_worker_says_that_it_is_paused_and_that_it_goes_on(
     caplog.set_level(logging.INFO)
     pause()
     with working():
-        wait_until(lambda: "is paused: nothing more is read" in caplog.text)
+        wait_until(lambda: "is paused. This worker reads nothing more" in caplog.text)
         wait_for_looks(raw)
         resume()
         wait_until(lambda: "its messages are read again" in caplog.text)
-    assert caplog.text.count("nothing more is read") == 1
+    assert caplog.text.count("reads nothing more") == 1
     assert "orders:billing was paused by 'ann'" in caplog.text
     assert "orders:billing was resumed by 'ann'" in caplog.text
 
@@ -221,7 +221,7 @@ def test_drain_says_that_a_group_is_paused_and_what_waits(raw: Raw, fleet: Fleet
 def test_while_the_server_refuses_to_say_what_it_said_last_holds(raw: Raw, seen: list[str]) -> None:
     """A refusal pauses nothing, and resumes nothing that somebody has paused."""
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         raw.set("{orders}:groups", "of a wrong type")
         publish(raw, 0)
         wait_for_looks(raw, 2)
@@ -231,7 +231,7 @@ def test_while_the_server_refuses_to_say_what_it_said_last_holds(raw: Raw, seen:
         seen.clear()
         pause()
         publish(raw, 1)
-        wait_until(lambda: worker.consumer._resting)
+        wait_until(lambda: worker.consumer._paused)
         assert seen in ([], ["1"])  # it may have been waiting for one when it was paused
         raw.set("{orders}:groups", "of a wrong type")
         publish(raw, 2)
@@ -243,7 +243,7 @@ def test_while_the_server_refuses_to_say_what_it_said_last_holds(raw: Raw, seen:
 
 def test_it_is_asked_often_enough() -> None:
     """At least twice a second, so that a resumed group is read within a second."""
-    assert consumer._LOOK_PAUSED <= 0.5
+    assert DEFAULT_TIMING.look_paused <= 0.5
 
 
 # ---------------------------------------------------------------- the record

@@ -123,7 +123,7 @@ def test_drain_waits_for_what_another_process_is_running(raw: Raw, fleet: Fleet,
     publish(raw, f"wait:{finish}")
     other = fleet.start()
     wait_until(lambda: fleet.noted("began"))
-    drain = fleet.start("--drain", TEST_BLOCK_MS="100")
+    drain = fleet.start("--drain", TEST_BLOCK="0.1")
     reads = raw.info("commandstats")["cmdstat_xreadgroup"]["calls"]
     wait_until(lambda: raw.info("commandstats")["cmdstat_xreadgroup"]["calls"] > reads + 6, "it reads, in vain")
     assert drain.poll() is None
@@ -134,7 +134,7 @@ def test_drain_waits_for_what_another_process_is_running(raw: Raw, fleet: Fleet,
     fleet.finish(other)
 
 
-@pytest.mark.slow  # its wardens try again for ten seconds
+@pytest.mark.slow  # its rescuers try again for ten seconds
 def test_a_stop_while_the_server_refuses_to_write_says_so(raw: Raw, fleet: Fleet) -> None:
     """It ends, with an error of one line: what it held is claimed from it later, as from one that was killed."""
     publish(raw, "ok")
@@ -146,7 +146,7 @@ def test_a_stop_while_the_server_refuses_to_write_says_so(raw: Raw, fleet: Fleet
         said = fleet.finish(worker, code=1)
     finally:
         raw.config_set("min-replicas-to-write", 0)
-    assert "Couldn't settle and hand back everything: 'NOREPLICAS" in said
+    assert "couldn't settle and hand back all its messages. A rescuer tries again: 'NOREPLICAS" in said
     assert "Traceback" not in said
 
 
@@ -154,7 +154,7 @@ def test_a_stop_while_the_server_refuses_to_write_says_so(raw: Raw, fleet: Fleet
 def test_max_messages_ends_each_process_after_so_many(raw: Raw, fleet: Fleet, most: int) -> None:
     """At once, not when the next message comes; the rest is left for others."""
     publish(raw, *["ok"] * 7)
-    worker = fleet.start("--max-messages", str(most), TEST_BLOCK_MS="5000")
+    worker = fleet.start("--max-messages", str(most), TEST_BLOCK="5")
     fleet.finish(worker)
     assert len(fleet.noted("began")) == most
     assert books(raw).acknowledged == most

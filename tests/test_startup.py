@@ -12,29 +12,35 @@ from django.core.management import CommandError, call_command
 from django_redis_streams import conf, embedded
 from django_redis_streams.exceptions import ConfigurationError
 from django_redis_streams.handlers import handler
-from django_redis_streams.worker.options import Plan, memberships
-from django_redis_streams.worker.process import work
-from django_redis_streams.worker.services.heartbeat import Keeper
+from django_redis_streams.worker.options import Options, memberships
+from django_redis_streams.worker.process import Assignment, work
+from django_redis_streams.worker.services.heartbeat import Heartbeat
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.promoter import Promoter
-from django_redis_streams.worker.shared.counters import Tally
+from django_redis_streams.worker.shared.counters import ConsumerCounters
 from django_redis_streams.worker.shared.joined import Joined
-from django_redis_streams.worker.shared.scoreboard import Board
-from django_redis_streams.worker.supervisor.child import Remains
-from django_redis_streams.worker.supervisor.rescuer import wind_up
-from django_redis_streams.worker.supervisor.rescues import Errands
+from django_redis_streams.worker.shared.scoreboard import Scoreboard
+from django_redis_streams.worker.supervisor.child import Orphans
+from django_redis_streams.worker.supervisor.rescuer import rescue_all
+from django_redis_streams.worker.supervisor.rescues import Rescues
 
 from .support.books import totals
 from .support.waiting import wait_until
 from .support.workers import Fleet
 
 
-def run_process(**options: Any) -> tuple[int, Board]:
+def run_process(**options: Any) -> tuple[int, Scoreboard]:
     """One process of a worker, in this one's main thread, until its end; its exit code."""
-    plan = Plan(groups=((conf.stream("orders"), conf.group("orders", "billing")),), **options)
-    board = Board(plan.places)
-    tallies, joined = [Tally() for _ in plan.places], Joined(["orders:billing"])
-    return work(plan, "tested", board, os.getppid(), tallies, joined=joined, quarantine=False), board
+    worker_options = Options(groups=((conf.stream("orders"), conf.group("orders", "billing")),), **options)
+    assignment = Assignment(
+        options=worker_options,
+        supervisor=os.getppid(),
+        random_part="tested",
+        scoreboard=Scoreboard(worker_options.targets),
+        counters=[ConsumerCounters() for _ in worker_options.targets],
+        joined=Joined(["orders:billing"]),
+    )
+    return work(assignment), assignment.scoreboard
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ def test_what_only_a_process_finds_ends_the_command_too(fleet: Fleet, place: str
     assert lines[-1].startswith("CommandError: The embedded server can't keep its data in ")
     assert "it isn't a directory" in lines[-1]
     assert "Traceback" not in said
-    assert "another starts" not in said
+    assert "Another starts" not in said
     assert time.monotonic() - began < 25
 
 
@@ -98,10 +104,10 @@ def test_an_unforeseen_error_is_told_with_one_traceback(
     def fail(*_: object) -> None:
         raise LookupError("unforeseen")
 
-    for service in (Keeper, Maintenance, Promoter):
+    for service in (Heartbeat, Maintenance, Promoter):
         monkeypatch.setattr(service, "step", fail)
-    code, board = run_process()
-    assert (code, board.given_up) == (1, "")
+    code, scoreboard = run_process()
+    assert (code, scoreboard.given_up) == (1, "")
     told = [each for each in caplog.records if each.levelno == logging.CRITICAL]
     assert len(told) == 3
     assert [bool(each.exc_info) for each in told].count(True) == 1
@@ -113,24 +119,24 @@ def test_handlers_that_clash_are_told_to_the_supervisor() -> None:
     """A process that is made of what can't work gives up, as one that finds it out later."""
     for _ in range(2):
         handler("orders", group="billing", type="order.created")(lambda _: None)
-    code, board = run_process()
+    code, scoreboard = run_process()
     assert code == 1
-    assert "both take the type 'order.created'" in board.given_up
+    assert "both take the type 'order.created'" in scoreboard.given_up
 
 
-def test_a_warden_does_not_try_again_what_cannot_work(streams: Any, place: str) -> None:
+def test_a_rescuer_does_not_try_again_what_cannot_work(streams: Any, place: str) -> None:
     """What can't be connected to holds nothing that it could hand back."""
     streams(URL=place)
-    plan = Plan(groups=((conf.stream("orders"), conf.group("orders", "billing")),))
-    remains = [Remains(each) for each in memberships(plan, 1, "tested")]
-    assert wind_up(remains, os.getppid()) == 0
-    assert not Errands().any
+    worker_options = Options(groups=((conf.stream("orders"), conf.group("orders", "billing")),))
+    orphans = [Orphans(each) for each in memberships(worker_options, 1, "tested")]
+    assert rescue_all(orphans, os.getppid()) == 0
+    assert not Rescues().any
 
 
 def test_a_sentence_is_kept_as_far_as_there_is_room() -> None:
     """It may be of many settings, and in any language."""
-    board = Board([])
-    assert board.given_up == ""
-    board.give_up("é" * 10_000)
-    assert set(board.given_up) == {"é"}
-    assert len(board.given_up) > 1_000
+    scoreboard = Scoreboard([])
+    assert scoreboard.given_up == ""
+    scoreboard.give_up("é" * 10_000)
+    assert set(scoreboard.given_up) == {"é"}
+    assert len(scoreboard.given_up) > 1_000

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams.worker.supervisor.rescues import Errands
+from django_redis_streams.worker.supervisor.rescues import Rescues
 from django_redis_streams.worker.system.forking import ended_how
 
 from .support.books import books, totals
@@ -70,7 +70,7 @@ def assert_handed_back(raw: Raw, count: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_worker_stops_at_once(raw: Raw, fleet: Fleet, number: signal.Signals) -> None:
     """Long before its read for a message is over, and it leaves nothing; a terminal signals all of its processes."""
-    worker = fleet.start("--processes", "2", TEST_BLOCK_MS="50000")
+    worker = fleet.start("--processes", "2", TEST_BLOCK="50")
     wait_until(lambda: consuming(raw, 2))
     os.killpg(worker.pid, number)
     assert "Traceback" not in fleet.finish(worker, deadline=20)
@@ -113,7 +113,7 @@ def test_a_handler_that_takes_too_long_at_a_stop_is_ended(raw: Raw, fleet: Fleet
     wait_until(lambda: fleet.noted("began"))
     worker.terminate()
     said = fleet.finish(worker, code=1)
-    assert said.count("didn't finish in time") == 1
+    assert said.count("didn't finish within --shutdown-timeout") == 1
     assert_handed_back(raw, 1)
 
 
@@ -134,7 +134,7 @@ def test_a_process_that_dies_is_replaced_ever_later_until_a_message_is_settled(r
     os.kill(own, signal.SIGKILL)
     wait_until(lambda: other_reader(raw, fleet, worker, own))
     worker.terminate()
-    waits = [float(each) for each in re.findall(r"SIGKILL; another starts in ([\d.]+) s", fleet.finish(worker))]
+    waits = [float(each) for each in re.findall(r"SIGKILL\. Another starts in ([\d.]+) s", fleet.finish(worker))]
     first, second, third, last = waits
     # About 0.1, 0.2 and 0.4 seconds, each a quarter more or less, told to a tenth.
     assert first <= second < third
@@ -156,7 +156,7 @@ def test_what_a_dead_process_held_is_handed_back_at_once(raw: Raw, fleet: Fleet,
     assert len([each for each in fleet.noted("began") if each[2] == deadly]) == 2
     wait_until(lambda: consuming(raw))
     worker.terminate()
-    assert "What it held is handed back" in fleet.finish(worker)
+    assert "Its messages are handed back" in fleet.finish(worker)
 
 
 @pytest.mark.parametrize(
@@ -169,15 +169,15 @@ def test_how_a_process_ended_is_told(code: int, how: str) -> None:
 
 
 def test_a_warden_that_fails_is_not_tried_again_at_once() -> None:
-    """A warden tries until it is done; one that fails all the same is started again after a wait."""
-    errands = Errands()
-    errands.wind_up([])
-    errand = errands.owed.pop()
-    errands._at_work[1] = errand
-    assert errands.ended(1, 1, retry=True)
-    errands.start()
-    assert errands.owed == [errand]
-    assert errands._at_work == {}
+    """A rescuer tries until it is done; one that fails all the same is started again after a wait."""
+    rescues = Rescues()
+    rescues.add([])
+    rescue = rescues.owed.pop()
+    rescues._at_work[1] = rescue
+    assert rescues.ended(1, 1, retry=True)
+    rescues.start()
+    assert rescues.owed == [rescue]
+    assert rescues._at_work == {}
 
 
 def test_processes_whose_supervisor_is_killed_drain_and_end(raw: Raw, fleet: Fleet) -> None:
@@ -203,7 +203,7 @@ def test_a_signal_between_fork_and_handler_is_not_lost() -> None:
     program = """
 import os, signal
 from django_redis_streams.worker.system.os_signals import Signals
-from django_redis_streams.worker.supervisor.rescues import Errands
+from django_redis_streams.worker.supervisor.rescues import Rescues
 from django_redis_streams.worker.system.forking import NOTED, forked
 
 def work():

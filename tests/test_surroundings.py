@@ -36,9 +36,9 @@ def left() -> Iterator[list[Any]]:
         else:
             noted.append((publication.config.name, publication.message_id, publication.count))
 
-    publishing.around(surrounding)
+    publishing.add_middleware(surrounding)
     yield noted
-    publishing.around(None)
+    publishing.remove_middleware(surrounding)
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def runs() -> Iterator[list[Any]]:
 
         return call
 
-    handlers.wrap(wrapper)
+    handlers.add_middleware(wrapper)
     yield noted
-    handlers.wrap(None)
+    handlers.remove_middleware(wrapper)
 
 
 def test_what_is_around_a_call_gives_its_headers_and_learns_what_was_published(left, raw):
@@ -106,6 +106,99 @@ def test_a_handler_with_something_around_it_is_the_same_handler(runs):
     assert declared.function is run
     assert found.function is not run
     assert (found.name, found.is_async, found.timeout, found.types) == (declared.name, True, 7, ("a",))
+
+
+@pytest.fixture
+def two() -> Iterator[list[str]]:
+    """Two that know nothing of each other, around publishing and around handlers; what they do is noted in order."""
+    noted: list[str] = []
+
+    def around_publishing(name: str) -> Any:
+        @contextmanager
+        def context(publication: Publication) -> Iterator[None]:
+            publication.headers = {**(publication.headers or {}), name: True}
+            noted.append(f"{name} enters")
+            try:
+                yield
+            finally:
+                noted.append(f"{name} leaves")
+
+        return context
+
+    def around_handlers(name: str) -> Any:
+        def middleware(_: handlers.Handler, function: Any) -> Any:
+            @wraps(function)
+            def call(argument: Any) -> Any:
+                noted.append(f"{name} begins")
+                try:
+                    return function(argument)
+                finally:
+                    noted.append(f"{name} ends")
+
+            return call
+
+        return middleware
+
+    contexts = [around_publishing("a"), around_publishing("b")]
+    wrappers = [around_handlers("a"), around_handlers("b")]
+    for context, wrapper in zip(contexts, wrappers, strict=True):
+        for _ in range(2):  # as an app that is made ready twice
+            publishing.add_middleware(context)
+            handlers.add_middleware(wrapper)
+    yield noted
+    for context, wrapper in zip(contexts, wrappers, strict=True):
+        publishing.remove_middleware(context)
+        handlers.remove_middleware(wrapper)
+
+
+def test_two_that_are_around_a_call_both_run_in_the_order_in_which_they_came(two):
+    """The first that was added is the outermost, and each is there once."""
+    message = publish("orders", {"n": 1})
+    assert message.headers == {"a": True, "b": True}
+    assert two == ["a enters", "b enters", "b leaves", "a leaves"]
+    two.clear()
+    with pytest.raises(InvalidMessage):
+        publish("orders", {"n": object()})
+    assert two == ["a enters", "b enters", "b leaves", "a leaves"]
+
+
+def test_one_that_cannot_be_entered_leaves_those_that_were(two):
+    """Its error is the call's, and nothing is published."""
+
+    def broken(_: Publication) -> Any:
+        raise LookupError("not today")
+
+    publishing.add_middleware(broken)
+    try:
+        with pytest.raises(LookupError):
+            publish("orders", {"n": 1})
+    finally:
+        publishing.remove_middleware(broken)
+    assert two == ["a enters", "b enters", "b leaves", "a leaves"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_two_that_are_around_a_handler_both_run_in_the_order_in_which_they_came(two, is_async):
+    """So they do around a coroutine, which stays one."""
+    ran = []
+
+    if is_async:
+
+        @bill
+        async def run(message: Message) -> None:
+            ran.append(message.payload)
+
+    else:
+
+        @bill
+        def run(message: Message) -> None:
+            ran.append(message.payload)
+
+    publish("orders", {"n": 1})
+    two.clear()
+    drain()
+    assert ran == [{"n": 1}]
+    assert two == ["a begins", "b begins", "b ends", "a ends"]
 
 
 def test_with_nothing_around_it_a_handler_is_what_was_declared():

@@ -109,7 +109,7 @@ def test_a_new_group_may_begin_at_the_end(raw: Raw, seen: list[str], group: Call
     publish(raw, 1)
     last = raw.xinfo_stream("orders")["last-generated-id"]
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         publish(raw, 2)
         wait_until(lambda: seen)
     assert seen == ["2"]
@@ -174,7 +174,7 @@ def test_a_group_that_is_taken_away_is_made_again(  # noqa: PLR0917  fixtures, b
     """Loudly, and what is published from then on is handled, wherever START says that a new group begins."""
     group(START=start)
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         publish(raw, 1)
         wait_until(lambda: totals(raw) == {"acknowledged": 1})
         remove(raw)
@@ -211,7 +211,7 @@ def test_maintenance_makes_a_group_again_no_later_than_its_consumer_would(
         finish.wait(20)
 
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
+        wait_until(lambda: worker.runner.connection.has_read)
         publish(raw, 1)
         wait_until(lambda: seen)
         raw.flushall()

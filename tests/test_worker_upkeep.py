@@ -4,6 +4,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from django_redis_streams.message import Message
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import hand_back
-from django_redis_streams.worker.consumer import consumer
 from django_redis_streams.worker.services import maintenance
 from django_redis_streams.worker.services.promoter import Promoter
+from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
 
 from .support.books import totals
 from .support.waiting import wait_until
-from .support.workers import Fleet, Worker, working
+from .support.workers import HASTY, Fleet, Worker, working
 
 Raw = Any
 
@@ -72,7 +73,7 @@ def test_one_promoter_serves_all_groups_of_its_stream(raw: Raw) -> None:
 def test_who_may_not_promote_looks_with_one_command(raw: Raw) -> None:
     """A hundred idle workers ask the server a hundred times a second, whatever there is to promote."""
     raw.set("{orders}:promoter", "another")
-    idle = Promoter("default", threading.Event(), [conf.stream("orders")])
+    idle = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     idle.guarded_step()
     assert looked(raw, idle) == {"pttl": 1}
     raw.delete("{orders}:promoter")
@@ -114,7 +115,7 @@ def test_the_more_workers_look_for_what_to_claim_the_less_often_each_does(  # no
     for name in (*(f"own-{n}" for n in range(own)), *(f"other-{n}" for n in range(others))):
         raw.xgroup_createconsumer("orders", "billing", name)
     looks = maintenance.Maintenance(
-        "default", threading.Event(), [each.consumer for each in workers], [conf.stream("orders")]
+        "default", threading.Event(), [each.runner for each in workers], [conf.stream("orders")], DEFAULT_TIMING
     )
     looks.guarded_step()
     assert looks.interval == pytest.approx(seconds)
@@ -137,11 +138,8 @@ def test_due_retries_of_a_group_that_is_no_more_declared_are_promoted(raw: Raw, 
     former.end()
 
 
-def test_very_much_that_was_handed_back_is_claimed_in_one_go(
-    raw: Raw, runs: Counter[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_very_much_that_was_handed_back_is_claimed_in_one_go(raw: Raw, runs: Counter[str]) -> None:
     """Batch after batch, without another look between two, and in among what is new."""
-    monkeypatch.setattr(maintenance, "_INTERVAL", 60)
     gone = Membership(conf.stream("orders"), conf.group("orders", "billing"), "gone")
     link = connections.get()
     make_group(link, gone, "0")
@@ -149,40 +147,32 @@ def test_very_much_that_was_handed_back_is_claimed_in_one_go(
     raw.xreadgroup("billing", "gone", {"orders": ">"}, count=500)
     assert hand_back(link, gone)[0] == 500
     publish(raw, 500)
-    with working():
+    with working(timing=Timing(look_stale=60)):
         wait_until(lambda: totals(raw) == {"acknowledged": 1_000})
     assert sum(runs.values()) == 1_000
 
 
-def test_what_is_handed_back_wakes_a_worker_that_waits(
-    raw: Raw, runs: Counter[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_handed_back_wakes_a_worker_that_waits(raw: Raw, runs: Counter[str]) -> None:
     """It is run long before the worker's read would have ended."""
-    monkeypatch.setattr(consumer, "BLOCK_MS", 60_000)
     gone = Membership(conf.stream("orders"), conf.group("orders", "billing"), "gone")
     link = connections.get()
     make_group(link, gone, "0")
     publish(raw, 1)
     raw.xreadgroup("billing", "gone", {"orders": ">"})
-    with working():
+    with working(timing=Timing(block=60)):
         wait_until(lambda: raw.info("clients")["blocked_clients"] == 1)
         hand_back(link, gone)
         wait_until(lambda: totals(raw) == {"acknowledged": 1})
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_consumer_that_is_long_gone_and_holds_nothing_is_removed(
-    raw: Raw, runs: Counter[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_consumer_that_is_long_gone_and_holds_nothing_is_removed(raw: Raw, runs: Counter[str]) -> None:
     """One that holds something stays, and so does the name of what was handed back."""
-    monkeypatch.setattr(maintenance, "_RETIRE_EACH", 0)
-    monkeypatch.setattr(maintenance, "_RETIRED_AFTER_MS", 300)
     publish(raw, 1)
     raw.xgroup_create("orders", "billing", "0")
     raw.xreadgroup("billing", "holds something", {"orders": ">"})
     for name in ("holds nothing", "returned"):
         raw.xgroup_createconsumer("orders", "billing", name)
-    with working():
+    with working(timing=replace(HASTY, retire=0, retire_after=0.3)):
         wait_until(lambda: "holds nothing" not in consumers(raw))
         assert consumers(raw) >= {"holds something", "returned"}
 

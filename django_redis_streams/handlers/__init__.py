@@ -7,6 +7,6 @@ These are imported when somebody first asks for handlers, never at start-up.
 from .declaring import handler
 from .matching import Handler, HandlerSet
 from .registry import isolated, of, registered
-from .wrapping import wrap
+from .wrapping import add_middleware, remove_middleware
 
-__all__ = ["Handler", "HandlerSet", "handler", "isolated", "of", "registered", "wrap"]
+__all__ = ["Handler", "HandlerSet", "add_middleware", "handler", "isolated", "of", "registered", "remove_middleware"]

@@ -10,30 +10,40 @@ from asgiref.sync import markcoroutinefunction
 
 from .matching import Handler
 
-__all__ = ["wrap", "wrapped"]
+__all__ = ["add_middleware", "remove_middleware", "wrapped"]
 
 _Function = Callable[[Any], Any]
+_Middleware = Callable[[Handler, _Function], _Function]
 
-_wrapper: Callable[[Handler, _Function], _Function] | None = None
+# The outermost first.
+_middleware: list[_Middleware] = []
 
 
-def wrap(wrapper: Callable[[Handler, _Function], _Function] | None) -> None:
-    """From now on handlers run as what `wrapper(handler, function)` makes of them; with None, as they are.
+def add_middleware(middleware: _Middleware) -> None:
+    """From now on handlers run as what `middleware(handler, function)` makes of them. Added twice, it counts once.
 
     It is asked once for each handler of a group, when a consumer of that is made, and not at each call.
     `function` takes a message, or a list of them, and includes the handler's transaction; it may give a coroutine,
     and then what is made of it has to give one. What is made is to be named as the function is
-    (`functools.wraps`). There is one wrapper at most: the last that was given.
+    (`functools.wraps`). The first that was added is the outermost: it is called first, and ends last.
     """
-    global _wrapper  # noqa: PLW0603  one for the process, as there is one INSTALLED_APPS
-    _wrapper = wrapper
+    if middleware not in _middleware:
+        _middleware.append(middleware)
+
+
+def remove_middleware(middleware: _Middleware) -> None:
+    """Undo `add_middleware`; nothing where it wasn't added."""
+    if middleware in _middleware:
+        _middleware.remove(middleware)
 
 
 def wrapped(handler: Handler) -> Handler:
     """The handler as it is to be run; itself where nothing is around it."""
-    if _wrapper is None:
+    if not _middleware:
         return handler
-    function = _wrapper(handler, handler.in_transaction)
-    if handler.is_async:
-        function = markcoroutinefunction(function)
+    function = handler.in_transaction
+    for middleware in reversed(_middleware):
+        function = middleware(handler, function)
+        if handler.is_async:
+            function = markcoroutinefunction(function)
     return replace(handler, function=function, atomic=False)

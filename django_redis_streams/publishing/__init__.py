@@ -16,23 +16,24 @@ from .. import conf
 from ..conf import values
 from ..exceptions import InvalidMessage, StreamsError, TransactionError
 from ..message import Message
-from ..wire import Fields, shown
+from ..wire import Fields, excerpt
 from .committed import publish_committed
 from .delays import due_of
 from .encoded import Call
-from .publication import Publication, around
+from .publication import Publication, add_middleware, remove_middleware
 from .sending import publish_now
 from .transactions import in_transaction, publish_on_commit
 
 __all__ = [
     "Publication",
+    "add_middleware",
     "apublish",
     "apublish_many",
-    "around",
     "in_transaction",
     "publish",
     "publish_committed",
     "publish_many",
+    "remove_middleware",
 ]
 
 
@@ -162,7 +163,7 @@ def _checked(payloads: Iterable[Any]) -> Iterable[Any]:
     given: object = payloads
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise InvalidMessage(
-            f"payloads={shown(payloads)}: expected an iterable of payloads; publish() takes a single one."
+            f"payloads={excerpt(payloads)}: expected an iterable of payloads; publish() takes a single one."
         )
     return payloads
 
@@ -171,7 +172,7 @@ def _publish_by_chunks(call: Call, entries: Iterator[Fields], chunk_size: int, u
     try:
         values.positive(chunk_size)
     except ValueError as error:
-        raise InvalidMessage(f"chunk_size={shown(chunk_size)}: {error}.") from None
+        raise InvalidMessage(f"chunk_size={excerpt(chunk_size)}: {error}.") from None
     if in_transaction(using):
         raise TransactionError(
             f"publish_many(chunk_size={chunk_size!r}) sends as it goes, but a transaction of {using!r} may still be "

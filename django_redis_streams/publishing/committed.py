@@ -56,5 +56,5 @@ def _tell_unmade(message: Message, subject: str, error: Exception) -> None:
         exc_info=None if isinstance(error, StreamsError) else error,
         extra={"stream": message.stream, "message_id": message.id},
     )
-    if signals.heard(signals.publish_failed):
+    if signals.has_receivers(signals.publish_failed):
         signals.send(signals.publish_failed, message, error=error)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from ..exceptions import InvalidMessage
 from ..store.publish.delay import Due
-from ..wire import shown
+from ..wire import excerpt
 
 __all__ = ["due_of"]
 
@@ -22,16 +22,16 @@ def due_of(delay: object, at: object) -> Due | None:
     if delay is None:
         return None if at is None else _at(at)
     if at is not None:
-        raise InvalidMessage(f"delay={shown(delay)}, at={shown(at)}: give one of the two.")
+        raise InvalidMessage(f"delay={excerpt(delay)}, at={excerpt(at)}: give one of the two.")
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST:
-        raise InvalidMessage(f"delay={shown(delay)}: expected seconds, from 0 to a hundred years, or a timedelta.")
+        raise InvalidMessage(f"delay={excerpt(delay)}: expected seconds, from 0 to a hundred years, or a timedelta.")
     return Due(round(seconds * 1000), absolute=False)
 
 
 def _at(at: object) -> Due:
     if not isinstance(at, datetime):
-        raise InvalidMessage(f"at={shown(at)}: expected a datetime; seconds from now are delay=.")
+        raise InvalidMessage(f"at={excerpt(at)}: expected a datetime; seconds from now are delay=.")
     if timezone.is_naive(at):
         if settings.USE_TZ:
             raise InvalidMessage(f"at={at!r}: expected an aware datetime, as USE_TZ is on; see timezone.make_aware().")

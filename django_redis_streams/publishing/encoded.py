@@ -114,4 +114,4 @@ def _declared(config: StreamConfig, lane: object) -> str:
 def _check_headers(headers: object) -> None:
     if headers is None or (isinstance(headers, Mapping) and all(isinstance(name, str) for name in headers)):
         return
-    raise InvalidMessage(f"headers={wire.shown(headers)}: expected a dict with texts as its keys.")
+    raise InvalidMessage(f"headers={wire.excerpt(headers)}: expected a dict with texts as its keys.")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any, Self
 
 from ..conf import StreamConfig
 
-__all__ = ["Publication", "around"]
+__all__ = ["Publication", "add_middleware", "remove_middleware"]
 
 
 class Publication:
-    """A call, as a context that it runs in. It costs next to nothing while `around` was given nothing.
+    """A call, as a context that it runs in. It costs next to nothing while there is no middleware.
 
     `headers` are those that the messages will carry, and may be replaced before the call goes on. `message_id` is
     known at the end of `publish`, `count` at the end of `publish_many`.
@@ -25,12 +26,16 @@ class Publication:
         self.headers = headers
         self.message_id = ""
         self.count: int | None = None
-        self._surrounding: AbstractContextManager[object] | None = None
+        self._surrounding: ExitStack[bool | None] | None = None
 
     def __enter__(self) -> Self:
-        if _around is not None:
-            self._surrounding = _around(self)
-            self._surrounding.__enter__()
+        if _middleware:
+            with ExitStack() as stack:
+                for make in _middleware:
+                    context = make(self)
+                    context.__enter__()
+                    stack.push(partial(_leave, context))
+                self._surrounding = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -39,14 +44,29 @@ class Publication:
             leave(*error)
 
 
-_around: Callable[[Publication], AbstractContextManager[object]] | None = None
+def _leave(context: AbstractContextManager[object], *error: Any) -> None:
+    """Leave it, whatever it answers: what a call raises can't be held back."""
+    context.__exit__(*error)
 
 
-def around(make: Callable[[Publication], AbstractContextManager[object]] | None) -> None:
-    """From now on each call runs in the context that `make` makes for it; with None, in none.
+_Middleware = Callable[[Publication], AbstractContextManager[object]]
+
+# The outermost first.
+_middleware: list[_Middleware] = []
+
+
+def add_middleware(middleware: _Middleware) -> None:
+    """From now on each call runs in the context that `middleware` makes for it. Added twice, it counts once.
 
     It is entered before anything is encoded, and left when the messages are sent, or will be on commit. What the
-    call raises passes through it, and can't be held back. There is one at most: the last that was given.
+    call raises passes through it, and can't be held back. The first that was added is the outermost: it is entered
+    first, and left last.
     """
-    global _around  # noqa: PLW0603  one for the process, as there is one INSTALLED_APPS
-    _around = make
+    if middleware not in _middleware:
+        _middleware.append(middleware)
+
+
+def remove_middleware(middleware: _Middleware) -> None:
+    """Undo `add_middleware`; nothing where it wasn't added."""
+    if middleware in _middleware:
+        _middleware.remove(middleware)

@@ -35,7 +35,7 @@ def publish_now(call: Call, whole: Sequence[Fields]) -> int:
     """How many were published: all. Raises the first error, which says how many are on the stream nevertheless."""
     replies = _append(call, whole)
     failed = [reply for reply in replies if isinstance(reply, StreamsError)]
-    if signals.heard(signals.message_published):
+    if signals.has_receivers(signals.message_published):
         for fields, reply in zip(whole, replies, strict=True):
             if isinstance(reply, str):
                 signals.send(signals.message_published, call.as_sent(fields, reply))
@@ -62,11 +62,11 @@ def publish_after_commit(call: Call, whole: Sequence[Fields]) -> None:
 
 
 def _tell(call: Call, whole: Sequence[Fields], replies: Sequence[str | BaseException]) -> None:
-    heard = signals.heard(signals.message_published)
+    has_receivers = signals.has_receivers(signals.message_published)
     for fields, reply in zip(whole, replies, strict=True):
         if not isinstance(reply, str):
             _tell_failed(call, fields, reply)
-        elif heard:
+        elif has_receivers:
             signals.send(signals.message_published, call.as_sent(fields, reply))
 
 
@@ -101,5 +101,5 @@ def _tell_failed(call: Call, fields: Fields, error: BaseException) -> None:
         exc_info=None if isinstance(error, StreamsError) else error,
         extra={"stream": stream, "message_id": identity},
     )
-    if signals.heard(signals.publish_failed):
+    if signals.has_receivers(signals.publish_failed):
         signals.send(signals.publish_failed, call.as_sent(fields), error=error)

@@ -21,6 +21,7 @@ from ..handlers import HandlerSet
 from ..keys import split_label
 from ..store.consume.membership import Membership
 from ..store.consume.promote import make_due, promote
+from ..worker.consumer.batch_runner import BatchRunner
 from ..worker.consumer.consumer import Consumer
 from ..worker.execution.databases import left_alone
 from ..worker.execution.executor import Executor
@@ -107,8 +108,8 @@ def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
         try:
             consumer.run()
         except ResponseError as error:
-            raise ServerRefused(f"{consumer.membership.place} can't be drained: {error}") from error
-        for name, count in zip(COUNTED, consumer.tally.read().counts, strict=True):
+            raise ServerRefused(f"{consumer.runner.membership.label} can't be drained: {error}") from error
+        for name, count in zip(COUNTED, consumer.runner.counters.read().counts, strict=True):
             if name != "claimed":
                 attribute = name.replace("-", "_")
                 setattr(drained, attribute, getattr(drained, attribute) + count)
@@ -124,14 +125,14 @@ def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consume
     declared = handlers.of(stream.name, group.name)
     watched = HandlerSet([changed(each, function=watch.over(each)) for each in declared])
     watch.stop = Stop()
-    consumer = Consumer(
+    runner = BatchRunner(
         Membership(stream, group, _NAME),
         Executor(watched, group, Slots(stream, group)),
         stop=watch.stop,
-        when_idle=lambda link: _promote(link, stream, [group.name]),
+        patient=False,
     )
-    consumer.claiming.stale.set()
-    return consumer
+    runner.claiming.stale.set()
+    return Consumer(runner, when_idle=lambda link: _promote(link, stream, [group.name]))
 
 
 def _promoted(served: Sequence[_Place], *, hasten: bool) -> int:

@@ -25,7 +25,7 @@ from .decoding import (
 from .encoding import EntryEncoder
 from .names import MOST_FIELDS, Fields
 from .redelivery import RedeliveryMetadata, attach_metadata, split_metadata
-from .showing import shown
+from .showing import excerpt
 
 __all__ = [
     "MOST_FIELDS",
@@ -39,9 +39,9 @@ __all__ = [
     "decode_all",
     "decode_as_foreign",
     "decode_entry",
+    "excerpt",
     "is_envelope",
     "is_native_flat",
     "message_id",
-    "shown",
     "split_metadata",
 ]

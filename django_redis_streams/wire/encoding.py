@@ -18,7 +18,7 @@ from ..exceptions import InvalidMessage, PayloadTooLarge
 from ..message import LONGEST_TYPE
 from .faults import Fault, alike, first_fault, has_odd_dicts, merged_keys, multi_valued
 from .names import FLAT_ID
-from .showing import shown
+from .showing import excerpt
 
 __all__ = ["EntryEncoder"]
 
@@ -64,7 +64,7 @@ class EntryEncoder:
     ) -> None:
         for name, value in (("type", type), ("key", key)):
             if value is not None and not isinstance(value, str):
-                raise InvalidMessage(f"{name}={shown(value)}: expected text.")
+                raise InvalidMessage(f"{name}={excerpt(value)}: expected text.")
         if type and len(type) > LONGEST_TYPE:
             raise InvalidMessage(
                 f"type={type[:50]!r}… has {len(type):,} characters: expected at most {LONGEST_TYPE:,}. Put what a "
@@ -106,7 +106,7 @@ class EntryEncoder:
 
 def _flat(payload: Any, *, typed: bool) -> list[str]:
     if not isinstance(payload, Mapping) or not payload:
-        raise InvalidMessage(f"payload={shown(payload)}: FORMAT 'flat' takes a mapping with at least one key.")
+        raise InvalidMessage(f"payload={excerpt(payload)}: FORMAT 'flat' takes a mapping with at least one key.")
     if isinstance(payload, MultiValueDict):
         raise _multi_valued("payload", payload)
     try:
@@ -127,7 +127,7 @@ def _flat(payload: Any, *, typed: bool) -> list[str]:
 
 def _flat_name(name: object) -> str:
     if not isinstance(name, str):
-        raise InvalidMessage(f"The payload's key {shown(name)} is not text; a field's name is.")
+        raise InvalidMessage(f"The payload's key {excerpt(name)} is not text; a field's name is.")
     return _utf8(str.__str__(name), "a key of the payload")
 
 
@@ -135,7 +135,7 @@ def _flat_value(name: str, value: object) -> str:
     """Text as it is, a Decimal or datetime as Django's encoder writes it, a number, true or null as in JSON."""
     path = f"payload[{name!r}]"
     if isinstance(value, Mapping | AbstractSet) or (isinstance(value, Sequence) and not isinstance(value, str)):
-        raise InvalidMessage(f"{path}={shown(value)}: FORMAT 'flat' takes no nested values; use 'json'.")
+        raise InvalidMessage(f"{path}={excerpt(value)}: FORMAT 'flat' takes no nested values; use 'json'.")
     text = _json(value, path)
     return str(json.loads(text)) if text.startswith('"') else text
 
@@ -194,7 +194,7 @@ def _unwritable(value: Any, what: str, error: Exception) -> InvalidMessage:
             fault = first_fault(value, what, _write)
     if fault is None:
         fault = Fault(what, value, error)
-    return InvalidMessage(f"{fault.path}={shown(fault.part)}: {_reason(fault.part, fault.error)}")
+    return InvalidMessage(f"{fault.path}={excerpt(fault.part)}: {_reason(fault.part, fault.error)}")
 
 
 def _reason(part: Any, error: Exception) -> str:
@@ -207,15 +207,15 @@ def _reason(part: Any, error: Exception) -> str:
 
 def _multi_valued(path: str, part: object) -> InvalidMessage:
     return InvalidMessage(
-        f"{path}={shown(part)}: holds a list of values for each key, of which the last alone would arrive. Write "
+        f"{path}={excerpt(part)}: holds a list of values for each key, of which the last alone would arrive. Write "
         ".dict() behind it for the last ones, or dict(….lists()) for all."
     )
 
 
 def _merged(path: str, first: object, second: object) -> InvalidMessage:
     return InvalidMessage(
-        f"{path} has the keys {shown(first)} and {shown(second)}, which JSON writes alike: one of the two values would "
-        "be lost. Make the keys differ as text."
+        f"{path} has the keys {excerpt(first)} and {excerpt(second)}, which JSON writes alike: one of the two values "
+        "would be lost. Make the keys differ as text."
     )
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.utils.datastructures import MultiValueDict
 
-from .showing import shown
+from .showing import excerpt
 
 __all__ = ["Fault", "alike", "first_fault", "has_odd_dicts", "merged_keys", "multi_valued"]
 
@@ -42,7 +42,7 @@ class _Place(NamedTuple):
         keys = []
         place: _Place | None = self
         while place is not None and place.above is not None:
-            keys.append(f"[{shown(place.key)}]")
+            keys.append(f"[{excerpt(place.key)}]")
             place = place.above
         if len(keys) > _LONGEST_PATH:
             keys[_LONGEST_PATH // 2 : -_LONGEST_PATH // 2] = ["[…]"]

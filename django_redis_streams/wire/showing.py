@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any, Final
 
-__all__ = ["shown"]
+__all__ = ["excerpt"]
 
 
 class _Excerpt(reprlib.Repr):
@@ -26,6 +26,6 @@ class _Excerpt(reprlib.Repr):
 _excerpt: Final = _Excerpt()
 
 
-def shown(value: object) -> str:
+def excerpt(value: object) -> str:
     """The repr of any value, cut where it is long. Raises nothing."""
     return _excerpt.repr(value)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 
-__all__ = ["Patience"]
+__all__ = ["Backoff"]
 
 
-class Patience:
+class Backoff:
     """Seconds between tries, from `least` to `most`."""
 
     def __init__(self, *, least: float, most: float) -> None:

@@ -1,4 +1,4 @@
-"""Telling what became of a message: a log line, and a signal where somebody listens.
+"""What a worker logs of its messages and groups.
 
 Whatever comes from a message is written with %r, so that its line breaks can't forge a line; tracebacks go
 into `extra`, not into the text.
@@ -10,16 +10,21 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from .. import signals
 from ..inspection.books import DONE_BY_OTHERS
-from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
-from ..store.consume.delivery import Delivery, Run
+from ..outcomes import Ack, RetryLater
+from ..store.consume.delivery import Delivery
 from ..store.consume.groups import Deletion
 from ..store.consume.membership import Membership
-from .strays import leave_if_stray
 
 __all__ = [
-    "about", "logger", "signal", "tell", "tell_anew", "tell_books", "tell_deleted", "tell_paused", "tell_vanished",
+    "about",
+    "log_deleted",
+    "log_done_by_others",
+    "log_made_anew",
+    "log_outcome",
+    "log_paused",
+    "log_vanished",
+    "logger",
 ]  # fmt: skip
 
 logger = logging.getLogger("django_redis_streams.worker")
@@ -37,98 +42,75 @@ def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[s
     return extra
 
 
-def signal(delivery: Delivery) -> None:
-    """Tell those who listen what became of a message; its `run` is there where any did when it was run."""
-    if delivery.run is not None:
-        try:
-            _signal(delivery.run, delivery.outcome)
-        finally:
-            leave_if_stray()
-
-
-def _signal(run: Run, outcome: Outcome | None) -> None:
-    about_run = {"handler": run.handler, "duration": run.duration}
-    if run.error is not None:
-        fate = "retry" if isinstance(outcome, RetryLater) else "dead letter"
-        signals.send(signals.message_failed, run.message, **about_run, error=run.error, outcome=fate)
-    elif isinstance(outcome, Ack):
-        signals.send(signals.message_processed, run.message, **about_run)
-    if isinstance(outcome, DeadLetter):
-        signals.send(
-            signals.message_dead_lettered, run.message,
-            handler=run.handler, reason=outcome.reason, error=outcome.failure.error,
-        )  # fmt: skip
-
-
-def tell(membership: Membership, delivery: Delivery, *, done: bool) -> None:
+def log_outcome(membership: Membership, delivery: Delivery, *, done: bool) -> None:
     """Log one settled message; `done` is False where the server had nothing to do for it."""
     outcome = delivery.outcome
     assert outcome is not None
-    place, name = membership.place, delivery.history().id
+    label, name = membership.label, delivery.history().id
     if not done:
         logger.info(
-            "%s: %r was settled before, or is another consumer's by now: nothing was changed.",
-            place, name, extra=about(membership, delivery),
+            "%s: message %r was settled before, or belongs to another consumer now. Nothing was changed.",
+            label, name, extra=about(membership, delivery),
         )  # fmt: skip
         return
     if isinstance(outcome, Ack):
-        logger.debug("%s handled %r", place, name, extra=about(membership, delivery))
+        logger.debug("%s handled %r", label, name, extra=about(membership, delivery))
         return
     failure = outcome.failure
     extra = {**about(membership, delivery), "handler": failure.handler, "traceback": failure.traceback}
     if isinstance(outcome, RetryLater):
         logger.warning(
-            "%s will run %r again in %.1f s: attempt %d of %s ended in %r",
-            place, name, outcome.delay, delivery.attempt, failure.handler, failure.error, extra=extra,
+            "%s: attempt %d of %r failed in %s. The next attempt is in %.1f s: %r",
+            label, delivery.attempt, name, failure.handler, outcome.delay, failure.error, extra=extra,
         )  # fmt: skip
     else:
         logger.error(
             "%s dead-lettered %r (%s) in attempt %d: %r",
-            place, name, outcome.reason, delivery.attempt, failure.error, extra=extra,
+            label, name, outcome.reason, delivery.attempt, failure.error, extra=extra,
         )  # fmt: skip
 
 
-def tell_vanished(membership: Membership, tokens: Iterable[str]) -> None:
+def log_vanished(membership: Membership, tokens: Iterable[str]) -> None:
     """Log each entry that can't be handled by anybody any more."""
     for token in tokens:
         logger.error(
-            "%s: the entry %r was deleted while it was pending; it can't be handled any more.",
-            membership.place, token, extra=about(membership),
+            "%s: entry %r was deleted while it was pending. Nobody can handle it any more.",
+            membership.label, token, extra=about(membership),
         )  # fmt: skip
 
 
-def tell_paused(membership: Membership, *, paused: bool) -> None:
+def log_paused(membership: Membership, *, paused: bool) -> None:
     """Log that a consumer stops reading because its group is paused, or reads again."""
     if paused:
-        text = "%s is paused: nothing more is read until `manage.py streams resume %s`."
-        logger.warning(text, membership.place, membership.place, extra=about(membership))
+        text = "%s is paused. This worker reads nothing more of it until `manage.py streams resume %s`."
+        logger.warning(text, membership.label, membership.label, extra=about(membership))
     else:
-        logger.info("%s was resumed: its messages are read again.", membership.place, extra=about(membership))
+        logger.info("%s was resumed. This worker reads its messages again.", membership.label, extra=about(membership))
 
 
-def tell_deleted(membership: Membership, deleted: Deletion, dropped: int) -> None:
+def log_deleted(membership: Membership, deleted: Deletion, dropped: int) -> None:
     """Log that a consumer ends because somebody has deleted its group on purpose."""
     logger.warning(
-        "%s was deleted by %r at %s: this worker reads it no more, and drops the %d messages that it had in hand. A "
-        "worker that is started from now on makes the group anew.",
-        membership.place, deleted.by, _time(deleted), dropped, extra=about(membership),
+        "%s was deleted by %r at %s. This worker no longer reads it, and drops the %d messages that it had in hand. A "
+        "worker that starts from now on creates the group again.",
+        membership.label, deleted.by, _time(deleted), dropped, extra=about(membership),
     )  # fmt: skip
 
 
-def tell_anew(membership: Membership, deleted: Deletion) -> None:
+def log_made_anew(membership: Membership, deleted: Deletion) -> None:
     """Log that a worker that starts makes a group anew that was deleted before."""
     logger.warning(
-        "%s was deleted by %r at %s, and is made anew: it begins at its START, %r.",
-        membership.place, deleted.by, _time(deleted), membership.group.start, extra=about(membership),
+        "%s was deleted by %r at %s. This worker creates it again, and it begins at its START, %r.",
+        membership.label, deleted.by, _time(deleted), membership.group.start, extra=about(membership),
     )  # fmt: skip
 
 
-def tell_books(membership: Membership, found: Mapping[str, int]) -> None:
+def log_done_by_others(membership: Membership, found: Mapping[str, int]) -> None:
     """Log what others did to a group since its books were looked at last."""
     for name, count in found.items():
         logger.warning(
-            "%s: %s. %d messages are entered into its books as %r.",
-            membership.place, DONE_BY_OTHERS[name], count, name, extra=about(membership),
+            "%s: %s. The books of the group count %d messages as %r.",
+            membership.label, DONE_BY_OTHERS[name], count, name, extra=about(membership),
         )  # fmt: skip
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 from ..conf import GroupConfig, StreamConfig
 from ..store.consume.membership import Membership
+from .timing import DEFAULT_TIMING, Timing
 
-__all__ = ["Plan", "memberships", "new_random_part"]
+__all__ = ["Options", "memberships", "new_random_part"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Options:
     """One `runconsumers`.
 
     Each process has `threads` consumers for each of `groups`. With `drain` it ends when the groups have
@@ -34,6 +35,7 @@ class Plan:
     max_memory: int | None = None
     reload: bool = False
     listening: socket.socket | None = None
+    timing: Timing = DEFAULT_TIMING
 
     @property
     def ends_by_itself(self) -> bool:
@@ -41,12 +43,12 @@ class Plan:
         return self.drain or self.max_messages is not None
 
     @property
-    def for_quarantine(self) -> Plan:
+    def for_quarantine(self) -> Options:
         """What its quarantine is to do: the same groups, one consumer each, until there is no suspect."""
         return replace(self, processes=1, threads=1, drain=False, max_messages=None, max_memory=None)
 
     @property
-    def places(self) -> Sequence[tuple[StreamConfig, GroupConfig]]:
+    def targets(self) -> Sequence[tuple[StreamConfig, GroupConfig]]:
         """The stream and group of each consumer, and so of each thread that runs handlers, of one process."""
         return [each for each in self.groups for _ in range(self.threads)]
 
@@ -56,8 +58,8 @@ def new_random_part() -> str:
     return secrets.token_hex(4)
 
 
-def memberships(plan: Plan, pid: int, random_part: str) -> list[Membership]:
+def memberships(options: Options, pid: int, random_part: str) -> list[Membership]:
     """The consumers of one process. The supervisor knows them too: for what they held when the process died."""
-    prefix = f"{plan.name}-" if plan.name else ""
+    prefix = f"{options.name}-" if options.name else ""
     first = f"{prefix}{socket.gethostname()}-{pid}-{random_part}"
-    return [Membership(stream, group, f"{first}-{number}") for number, (stream, group) in enumerate(plan.places)]
+    return [Membership(stream, group, f"{first}-{number}") for number, (stream, group) in enumerate(options.targets)]

@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from redis.exceptions import ResponseError
@@ -19,87 +20,84 @@ from .. import connections, handlers
 from ..exceptions import ConfigurationError, ExtraMissing, HandlerError, ServerUnreachable, UnknownStream
 from ..store.consume.membership import Membership
 from ..store.consume.suspects import count_suspects
+from .consumer.batch_runner import BatchRunner
 from .consumer.consumer import Consumer
 from .consumer.quarantine import Quarantine
 from .execution.databases import close_pools
 from .execution.executor import Executor
 from .log import about, logger
-from .options import Plan, memberships
+from .options import Options, memberships
 from .services.draining import Drain, Draining
-from .services.heartbeat import Keeper
+from .services.heartbeat import Heartbeat
 from .services.maintenance import Maintenance
 from .services.promoter import Promoter
 from .services.service import Service
 from .services.statistics import Statistics
-from .shared.counters import Tally
+from .shared.counters import ConsumerCounters
 from .shared.joined import Joined
-from .shared.scoreboard import Board, Slots
+from .shared.scoreboard import Scoreboard, Slots
 from .stop import Quota, Stop
-from .system.memory import resident, told
+from .system.memory import readable_size, resident
 from .system.os_signals import Signals
 
-__all__ = ["Process", "work"]
+__all__ = ["Assignment", "Process", "work"]
 
-_TICK = 0.2
-# While it stops, blocked reads are ended again and again: a consumer may just have begun one.
-_TICK_STOPPING = 0.05
 # What a process that is started again meets again.
 _UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
 
 
-def work(
-    plan: Plan,
-    random_part: str,
-    board: Board,
-    supervisor: int,
-    tallies: Sequence[Tally],
-    *,
-    joined: Joined,
-    quarantine: bool,
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a supervisor gives a process that it forks: what to do, and the memory that the two share.
+
+    `supervisor` is its pid, `random_part` what makes the names of the process' consumers unique. As `quarantine` the
+    process runs suspects, one at a time, then ends.
+    """
+
+    options: Options
+    supervisor: int
+    random_part: str
+    scoreboard: Scoreboard
+    counters: Sequence[ConsumerCounters]
+    joined: Joined
+    quarantine: bool = False
+
+
+def work(assignment: Assignment) -> int:
     """Be a process of a supervisor's, until the end; its exit code."""
     try:
-        return Process(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine).run()
+        return Process(assignment).run()
     except _UNWORKABLE as error:
-        board.give_up(str(error))
+        assignment.scoreboard.give_up(str(error))
         return 1
 
 
 class Process:
-    """A child of a supervisor, built after the fork. As `quarantine` it runs suspects, one at a time, then ends."""
+    """A child of a supervisor, built after the fork."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        random_part: str,
-        board: Board,
-        supervisor: int,
-        tallies: Sequence[Tally],
-        *,
-        joined: Joined,
-        quarantine: bool = False,
-    ) -> None:
-        self._quarantine = quarantine
-        self._plan = plan
-        self._supervisor = supervisor
-        self._board = board
-        self._joined = joined
+    def __init__(self, assignment: Assignment) -> None:
+        self._quarantine = assignment.quarantine
+        self._options = options = assignment.options
+        self._supervisor = assignment.supervisor
+        self._scoreboard = assignment.scoreboard
+        self._joined = assignment.joined
         self._full = False
         self._stop = Stop()
         self._services_stop = threading.Event()
         self._unclean = False
         self._failed = False
         self._failing = threading.Lock()
-        self._quota = None if plan.max_messages is None else Quota(plan.max_messages, self._stop)
-        places = memberships(plan, os.getpid(), random_part)
-        self._consumers = [self._consumer(*each) for each in zip(places, board.slots, tallies, strict=True)]
+        self._quota = None if options.max_messages is None else Quota(options.max_messages, self._stop)
+        members = memberships(options, os.getpid(), assignment.random_part)
+        parts = zip(members, assignment.scoreboard.slots, assignment.counters, strict=True)
+        self._runners = [self._runner(*each) for each in parts]
 
     def run(self) -> int:
         """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
             # Made first: statistics begin at what stands there before any consumer counts.
             made = list(self._services())
-            threads = [self._started(run, place) for run, place in self._work()]
+            threads = [self._started(run, membership) for run, membership in self._work()]
             services = [self._started(each.run) for each in made]
             self._wait(signals, threads)
             self._services_stop.set()
@@ -108,12 +106,12 @@ class Process:
         with suppress(Exception):  # the server ends what can't be closed
             close_pools()
         if self._full and not self._unclean:
-            self._board.leave_full()
-        if not self._quarantine and all(each.session.deleted for each in self._consumers):
-            self._board.leave_deleted()
+            self._scoreboard.leave_full()
+        if not self._quarantine and all(each.connection.deleted for each in self._runners):
+            self._scoreboard.leave_deleted()
         if self._unclean:
             return 1
-        self._board.end_well()
+        self._scoreboard.end_well()
         return 0
 
     def _work(self) -> Iterator[tuple[Callable[[], None], Membership | None]]:
@@ -121,23 +119,24 @@ class Process:
         if self._quarantine:
             yield self._run_one_after_another, None
             return
-        for consumer, slots in zip(self._consumers, self._board.slots, strict=True):
-            yield partial(_run_and_leave, consumer, slots), consumer.membership
+        for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
+            yield partial(_run_and_leave, Consumer(runner), slots), runner.membership
 
     def _run_one_after_another(self) -> None:
         """Nothing runs beside a suspect, of whatever group. Groups without any cost a look."""
-        for consumer, slots in zip(self._consumers, self._board.slots, strict=True):
-            place = consumer.membership
-            if not self._stop.is_set() and count_suspects(connections.get(place.stream.connection), place):
-                _run_and_leave(consumer, slots)
+        for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
+            membership = runner.membership
+            if not self._stop.is_set() and count_suspects(connections.get(membership.stream.connection), membership):
+                _run_and_leave(Quarantine(runner), slots)
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
+        timing = self._options.timing
         while any(thread.is_alive() for thread in threads):
-            self._board.tick()
-            for consumer in self._consumers:
-                consumer.note_holder()
+            self._scoreboard.tick()
+            for runner in self._runners:
+                runner.note_holder()
             stopping = self._stop.is_set()
-            if signals.wait(_TICK_STOPPING if stopping else _TICK) or os.getppid() != self._supervisor:
+            if signals.wait(timing.tick_stopping if stopping else timing.tick) or os.getppid() != self._supervisor:
                 self._stop.set()
             if not self._stop.is_set():
                 self._look_at_memory()
@@ -146,55 +145,57 @@ class Process:
 
     def _look_at_memory(self) -> None:
         """A process that has settled nothing goes on: the one that replaces it would get no further."""
-        most = self._plan.max_memory
-        if most is None or not self._board.settled or (used := resident()) <= most:
+        most = self._options.max_memory
+        if most is None or not self._scoreboard.settled or (used := resident()) <= most:
             return
         logger.warning(
-            "Process %d uses %s, more than --max-memory (%s): it finishes what it runs, and another replaces it.",
-            os.getpid(), told(used), told(most),
+            "Process %d uses %s, more than --max-memory (%s). It finishes what it runs, and another one replaces it.",
+            os.getpid(), readable_size(used), readable_size(most),
         )  # fmt: skip
         self._full = True
         self._stop.set()
 
     def _end_blocked_reads(self) -> None:
-        for consumer in self._consumers:
+        for runner in self._runners:
             try:
-                consumer.session.wake(connections.get(consumer.membership.stream.connection))
+                runner.connection.wake(connections.get(runner.membership.stream.connection))
             except ServerUnreachable:
                 continue  # then no read is blocked on it for long either
 
-    def _consumer(self, place: Membership, slots: Slots, tally: Tally) -> Consumer:
+    def _runner(self, membership: Membership, slots: Slots, counters: ConsumerCounters) -> BatchRunner:
         def settled(count: int) -> None:
             slots.settle(count)
             if self._quota is not None:
                 self._quota.settled(count)
 
-        return (Quarantine if self._quarantine else Consumer)(
-            place,
-            Executor(handlers.of(place.stream.name, place.group.name), place.group, slots),
+        return BatchRunner(
+            membership,
+            Executor(handlers.of(membership.stream.name, membership.group.name), membership.group, slots),
             stop=self._stop,
             begin=None if self._quota is None else self._quota.try_acquire,
             on_settled=settled,
-            tally=tally,
+            counters=counters,
             joined=self._joined,
+            timing=self._options.timing,
         )
 
     def _services(self) -> Iterable[Service]:
-        drain = Drain({_connection(each) for each in self._consumers}, self._stop.set)
-        for alias, group in itertools.groupby(sorted(self._consumers, key=_connection), key=_connection):
-            consumers = list(group)
-            streams = list({each.membership.stream.name: each.membership.stream for each in consumers}.values())
-            yield Keeper(alias, self._services_stop, consumers)
+        timing = self._options.timing
+        drain = Drain({_connection(each) for each in self._runners}, self._stop.set)
+        for alias, group in itertools.groupby(sorted(self._runners, key=_connection), key=_connection):
+            runners = list(group)
+            streams = list({each.membership.stream.name: each.membership.stream for each in runners}.values())
+            yield Heartbeat(alias, self._services_stop, runners, timing)
             if self._quarantine:
                 continue
-            yield Maintenance(alias, self._services_stop, consumers, streams, self._board)
+            yield Maintenance(alias, self._services_stop, runners, streams, timing, scoreboard=self._scoreboard)
             # What comes due after the end of a drain waits for the next worker, where it is counted.
-            yield Promoter(alias, self._stop if self._plan.drain else self._services_stop, streams)
-            yield Statistics(alias, self._services_stop, consumers)
-            if self._plan.drain:
-                yield Draining(alias, self._stop, self._consumers, drain)
+            yield Promoter(alias, self._stop if self._options.drain else self._services_stop, streams, timing)
+            yield Statistics(alias, self._services_stop, runners, timing)
+            if self._options.drain:
+                yield Draining(alias, self._stop, self._runners, drain, timing)
 
-    def _started(self, run: Callable[[], None], place: Membership | None = None) -> threading.Thread:
+    def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
         """A thread whose unforeseen end is the end of the process: a worker never goes on as a part of itself."""
 
         def guarded() -> None:
@@ -203,20 +204,22 @@ class Process:
             except (ServerUnreachable, ResponseError) as error:
                 self._unclean = True
                 logger.error(
-                    "Couldn't settle and hand back everything: %r", str(error), extra=about(place) if place else None
+                    "A consumer couldn't settle and hand back all its messages. A rescuer tries again: %r",
+                    str(error),
+                    extra=about(membership) if membership else None,
                 )
             except _UNWORKABLE as error:
                 self._fail()
-                self._board.give_up(str(error))
+                self._scoreboard.give_up(str(error))
             except BaseException as error:  # noqa: BLE001  logged, and the end of the process
                 # Mostly they all fail of one reason: its traceback once will do.
                 first = self._fail()
                 logger.critical(
-                    "A thread of the worker failed: %r", str(error) or type(error).__name__,
-                    exc_info=first, extra=about(place) if place else None,
+                    "A thread of the worker failed, and so its process ends: %r", str(error) or type(error).__name__,
+                    exc_info=first, extra=about(membership) if membership else None,
                 )  # fmt: skip
 
-        thread = threading.Thread(target=guarded, daemon=True, name=place.consumer if place else None)
+        thread = threading.Thread(target=guarded, daemon=True, name=membership.consumer if membership else None)
         thread.start()
         return thread
 
@@ -229,12 +232,12 @@ class Process:
         return first
 
 
-def _run_and_leave(consumer: Consumer, slots: Slots) -> None:
+def _run_and_leave(consumer: Consumer | Quarantine, slots: Slots) -> None:
     try:
         consumer.run()
     finally:
         slots.leave()
 
 
-def _connection(consumer: Consumer) -> str:
-    return consumer.membership.stream.connection
+def _connection(runner: BatchRunner) -> str:
+    return runner.membership.stream.connection

@@ -2,7 +2,7 @@
 
 It is a copy of all that the worker holds, down to the calls that it stands in. What it does within the handler is the
 handler's own affair; but it is no part of the worker, so it never gets further than the handler's end. There it ends as
-any program does that comes to its end so, without a word to the board, the ledger or a server.
+any program does that comes to its end so, without a word to the scoreboard, to a consumer's outcomes or to a server.
 
 Nothing is asked for this after each message. When a process is forked, each part of the worker that is at work here
 prepares its copy in the child, so that it comes to `leave_if_stray` before it touches anything.

@@ -1,7 +1,7 @@
 """How fast waiting messages are handled.
 
 The stream is filled beforehand. Rates are taken from outside, between the first tenth and the last message: no
-start-up counts. Our side is `manage.py runconsumers` as it is deployed, with its supervisor, keeper, maintenance and
+start-up counts. Our side is `manage.py runconsumers` as it is deployed, with its supervisor, heartbeat, maintenance and
 promoter at work, and all promises kept: messages are held by heartbeat, acknowledged by script, counted in the totals.
 """
 

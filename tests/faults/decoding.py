@@ -15,8 +15,7 @@ from django_redis_streams.signals import message_processed
 from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.wire import decode_entry
 from django_redis_streams.worker.execution import executor
-from django_redis_streams.worker.supervisor import overdue
-from django_redis_streams.worker.supervisor import rescuer as warden
+from django_redis_streams.worker.supervisor import overdue, rescuer
 
 from ..support.obedient_handlers import die, once
 
@@ -46,7 +45,7 @@ def _obey(delivery: Delivery) -> None:
 
 
 executor.decode_all = _decode_and_more
-warden.decode_entry = _decode_one_and_more
+rescuer.decode_entry = _decode_one_and_more
 
 
 @receiver(message_processed)

@@ -26,6 +26,7 @@ from django_redis_streams.store.scripts import run
 from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.services.shortening import Shortening
 from django_redis_streams.worker.system.clock import ServerClock
+from django_redis_streams.worker.timing import DEFAULT_TIMING
 
 from ..support import states
 from ..support.servers import Server
@@ -104,7 +105,7 @@ def test_what_waits_is_held_to_its_wait_though_no_worker_saw_the_clock_go_back(
     went_back(raw)
     raw.zadd(DELAYED, {absolute.id: moment})
     right = publish("orders", 3, delay=20)
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     with caplog.at_level(logging.WARNING):
         wait_until(lambda: promoter.guarded_step() is not None and "2 retries and delayed messages" in caplog.text)
     (seconds,) = re.findall(r"orders: the server's clock went back by ([0-9.]+) s", caplog.text)
@@ -129,7 +130,7 @@ def test_no_wait_is_more_than_doubled(raw: Raw, link: Link) -> None:
     for token, at in due:  # half of its time is over
         raw.zadd(DELAYED, {token: at - (at - server_time(link)) / 2})
     went_back(raw)
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     wait_until(lambda: promoter.guarded_step() is not None and raw.hget(CLOCK, "jump"))
     now, given = server_time(link), dict(due)
     first = min(given.values())
@@ -151,7 +152,7 @@ def test_who_is_killed_half_way_leaves_it_to_the_next(raw: Raw, link: Link) -> N
     assert not begun.step()
     assert 0 < begun.sooner < 500
     raw.delete("{orders}:promoter")
-    promoter = Promoter("default", threading.Event(), [stream])
+    promoter = Promoter("default", threading.Event(), [stream], DEFAULT_TIMING)
     wait_until(lambda: promoter.guarded_step() is not None and raw.hget(CLOCK, "jump"))
     assert max(waits(raw, DELAYED).values()) <= 30_000
 
@@ -172,7 +173,7 @@ def test_a_key_of_a_wrong_type_is_told_and_holds_up_no_promotion(raw: Raw, caplo
     publish("orders", 1, delay=0)
     raw.hset(CLOCK, "seen", server_time(connections.get()) + BACK)
     raw.set(RETRY, "of a wrong type")
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     with caplog.at_level(logging.ERROR):
         wait_until(lambda: promoter.guarded_step() is not None and raw.xlen("orders") == 1)
         wait_until(lambda: promoter.guarded_step() is not None and "WRONGTYPE" in caplog.text)
@@ -184,7 +185,7 @@ def test_a_lease_from_before_the_clock_went_back_stops_nobody(raw: Raw) -> None:
     """Its holder may be gone; if it isn't, it finds that another has it."""
     raw.set("{orders}:promoter", "gone", px=2_000 + BACK)
     publish("orders", 1, delay=0)
-    promoter = Promoter("default", threading.Event(), [conf.stream("orders")])
+    promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
     wait_until(lambda: promoter.guarded_step() is not None and raw.xlen("orders") == 1)
     assert promote(connections.get(), conf.stream("orders"), [], "gone") is None
 
@@ -220,7 +221,7 @@ def test_nobody_is_robbed_when_the_clock_jumps_ahead(wrong: Server, caplog: pyte
 
     with caplog.at_level(logging.WARNING), ExitStack() as stack:
         workers = [stack.enter_context(working(name=f"tested-{n}")) for n in range(3)]
-        wait_until(lambda: all(each.consumer.claiming.may_claim for each in workers))
+        wait_until(lambda: all(each.runner.claiming.may_claim for each in workers))
         publish("orders", "slow")
         wait_until(lambda: inspection.group_totals("orders", "billing").get("acknowledged"))
         wait_until(lambda: "jumped ahead by 3" in caplog.text)
@@ -235,9 +236,9 @@ def test_what_a_dead_worker_held_is_claimed_after_a_jump(wrong: Server) -> None:
     publish("orders", 1)
     wrong.raw().xreadgroup("billing", "dead", {"orders": ">"})
     with working() as worker:
-        wait_until(lambda: worker.consumer.claiming.may_claim)
+        wait_until(lambda: worker.runner.claiming.may_claim)
         wrong.set_clock(3_600)
-        wait_until(lambda: not worker.consumer.claiming.may_claim)
+        wait_until(lambda: not worker.runner.claiming.may_claim)
         wait_until(lambda: runs == [1], deadline=20)
 
 
@@ -271,7 +272,7 @@ def test_a_consumer_claims_no_later_than_its_clock_may_show(raw: Raw, streams: S
     worker.services = []
     worker.start()
     try:
-        claiming = worker.consumer.claiming
+        claiming = worker.runner.claiming
         wait_until(lambda: claiming.may_claim)
         wait_until(lambda: raw.xpending_range("orders", "billing", "-", "+", 1, idle=500))
         claiming.clock.saw(server_time(link) - 3_600_000, time.monotonic(), time.monotonic())

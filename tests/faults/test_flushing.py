@@ -1,4 +1,4 @@
-"""What was handled is settled while the next handler runs, by the keeper; and what may go wrong with that."""
+"""What was handled is settled while the next handler runs, by the heartbeat; and what may go wrong with that."""
 
 import threading
 from collections import Counter
@@ -11,7 +11,7 @@ from django_redis_streams import connections, signals
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker.consumer.unsettled import Ledger
+from django_redis_streams.worker.consumer.unsettled import Unsettled
 
 from ..support.books import letters, totals
 from ..support.waiting import wait_until
@@ -57,13 +57,13 @@ def run(raw: Raw) -> Iterator[Run]:
 
 @pytest.fixture
 def flushing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], list[int]]:
-    """Has something done, once, between a flush of the keeper's and its end; whether it was."""
+    """Has something done, once, between a flush of the heartbeat's and its end; whether it was."""
     done: list[int] = []
 
     def when_flushed(do: Callable[[], None]) -> list[int]:
-        flush = Ledger.flush
+        flush = Unsettled.flush
 
-        def flushed(self: Ledger, now: float, exchange: Callable[[Sequence[Any]], Sequence[object]]) -> None:
+        def flushed(self: Unsettled, now: float, exchange: Callable[[Sequence[Any]], Sequence[object]]) -> None:
             def exchanged(commands: Sequence[Any]) -> Sequence[object]:
                 replies = exchange(commands)
                 if not done:
@@ -73,7 +73,7 @@ def flushing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], 
 
             flush(self, now, exchanged)
 
-        monkeypatch.setattr(Ledger, "flush", flushed)
+        monkeypatch.setattr(Unsettled, "flush", flushed)
         return done
 
     return when_flushed
@@ -118,7 +118,7 @@ def test_a_failure_is_settled_so_too_and_told_in_the_consumers_thread(raw: Raw) 
 
 
 def test_a_flush_whose_reply_is_lost_is_sent_again_and_counted_once(raw: Raw, run: Run, flushing: Any) -> None:
-    """By whoever settles next: the keeper, or the consumer."""
+    """By whoever settles next: the heartbeat, or the consumer."""
 
     def lose() -> None:
         raise connections.get("default")._endpoint.unreachable("its reply was lost")
@@ -139,10 +139,10 @@ def test_a_flush_while_the_consumer_connects_again_loses_and_doubles_nothing(
     worker = Worker(on_settled=run.settled.append)
 
     def reconnect() -> None:
-        assert worker.consumer.session._client is not None
-        raw.client_kill_filter(_id=worker.consumer.session._client.id)
+        assert worker.runner.connection._client is not None
+        raw.client_kill_filter(_id=worker.runner.connection._client.id)
         run.finish.set()
-        wait_until(lambda: worker.consumer._ledger.fresh)
+        wait_until(lambda: worker.runner.unsettled.ready)
         if lost:
             raise connections.get("default")._endpoint.unreachable("its reply was lost")
 
@@ -155,4 +155,4 @@ def test_a_flush_while_the_consumer_connects_again_loses_and_doubles_nothing(
     assert flushed
     assert run.right
     assert totals(raw) == {"acknowledged": 4}
-    assert len(worker.consumer._ledger) == len(worker.consumer.holdings) == 0
+    assert len(worker.runner.unsettled) == len(worker.runner.unacked) == 0

@@ -5,6 +5,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +14,12 @@ from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.scripts import script
-from django_redis_streams.worker.consumer import consumer
 
 from ..support.books import books, letters, totals
 from ..support.proxies import Proxy
 from ..support.servers import Server
 from ..support.waiting import wait_until
-from ..support.workers import working
+from ..support.workers import HASTY, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 
@@ -123,7 +123,7 @@ def half_open(server: Server) -> Iterator[HalfOpen]:
 
 @pytest.mark.parametrize("rule", ["+@all", "-client"])
 def test_what_is_delivered_to_a_dead_connection_is_run(
-    server: Server, streams: Callable[..., None], half_open: HalfOpen, rule: str, monkeypatch: Any
+    server: Server, streams: Callable[..., None], half_open: HalfOpen, rule: str
 ) -> None:
     """The worker ends its old connection; where it may not, it looks for what that was given."""
     raw = server.raw()
@@ -132,10 +132,9 @@ def test_what_is_delivered_to_a_dead_connection_is_run(
     seen: list[str] = []
     handler("orders", group="billing")(lambda message: seen.append(message.payload["n"]))
     # The server goes on with this read, however long the worker takes to come back.
-    monkeypatch.setattr(consumer, "BLOCK_MS", 60_000)
-    with working():
+    with working(timing=replace(HASTY, block=60)) as worker:
         (dead,) = wait_until(lambda: readers(raw))
-        monkeypatch.setattr(consumer, "BLOCK_MS", 200)
+        worker.runner.timing = replace(HASTY, block=0.2)
         half_open.lose = True
         wait_until(lambda: readers(raw) - {dead}, "the worker reads again")
         raw.xadd("orders", {"n": 1})
@@ -150,11 +149,8 @@ def readers(raw: Raw) -> set[str]:
     return {each["id"] for each in raw.client_list() if each["cmd"] == "xreadgroup" and "b" in each["flags"]}
 
 
-def test_what_is_pending_for_an_idle_consumer_unseen_is_run(
-    raw: Raw, streams: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_pending_for_an_idle_consumer_unseen_is_run(raw: Raw, streams: Callable[..., None]) -> None:
     """However it came to be so, and without a new connection."""
-    monkeypatch.setattr(consumer, "_LOOK_IDLE", 0.5)
     streams({"orders": {"GROUPS": {"billing": {}}}})
     runs: list[str] = []
 
@@ -165,8 +161,8 @@ def test_what_is_pending_for_an_idle_consumer_unseen_is_run(
     raw.xgroup_create("orders", "billing", "0", mkstream=True)
     entry_id = raw.xadd("orders", {"n": 1})
     raw.xreadgroup("billing", "another", {"orders": ">"})
-    with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read)
-        raw.xclaim("orders", "billing", worker.consumer.membership.consumer, 0, [entry_id])
+    with working(timing=replace(HASTY, look_idle=0.5)) as worker:
+        wait_until(lambda: worker.runner.connection.has_read)
+        raw.xclaim("orders", "billing", worker.runner.membership.consumer, 0, [entry_id])
         wait_until(lambda: totals(raw) == {"acknowledged": 1})
     assert runs == [entry_id]

@@ -14,7 +14,7 @@ from django_redis_streams.connections import Link
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker.consumer import unsettled as ledger
+from django_redis_streams.worker.consumer import unsettled
 from django_redis_streams.worker.consumer.reader import Reader
 
 from ..support.books import totals
@@ -91,14 +91,14 @@ def test_a_read_ahead_that_is_refused_leaves_nothing_behind(raw: Raw, ahead: Any
     worker.join()
     assert refused
     assert totals(raw) == {"acknowledged": COUNT}
-    assert len(worker.consumer._ledger) == len(worker.consumer.holdings) == 0
+    assert len(worker.runner.unsettled) == len(worker.runner.unacked) == 0
 
 
 def test_a_worker_whose_refused_outcomes_fill_its_memory_settles_them_when_it_can(
     raw: Raw, ahead: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though it had asked for one more batch."""
-    monkeypatch.setattr(ledger, "_MOST_REFUSED", 1)
+    monkeypatch.setattr(unsettled, "_MOST_REFUSED", 1)
     broken = ahead(lambda _: raw.lpush("{orders}:dlq", "of a wrong type"))
     slow = iter(range(3))
 
@@ -110,7 +110,7 @@ def test_a_worker_whose_refused_outcomes_fill_its_memory_settles_them_when_it_ca
 
     publish(raw)
     with working() as worker:
-        wait_until(lambda: worker.consumer._ledger.full)
+        wait_until(lambda: worker.runner.unsettled.overfull)
         raw.delete("{orders}:dlq")
         wait_until(lambda: sum(totals(raw).values()) == COUNT)
     assert totals(raw)["dead-lettered"] == 3
@@ -134,7 +134,7 @@ def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, strea
         wait_until(lambda: waiting)
         with working(name="other"):
             # All but what the slow one has in hand: one that it runs, and what waits behind that.
-            wait_until(lambda: raw.xpending("orders", "billing")["pending"] == len(slow.consumer.holdings) > 0)
+            wait_until(lambda: raw.xpending("orders", "billing")["pending"] == len(slow.runner.unacked) > 0)
             finish.set()
             wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
     assert set(runs.values()) == {1}
@@ -219,8 +219,8 @@ def test_where_nothing_else_waits_whole_batches_are_claimed(raw: Raw, claims: An
 def test_a_claim_that_was_refused_with_a_read_is_tried_by_itself() -> None:
     """There its error is reported; and once it is allowed, the next may go with a read again."""
     with working() as worker:
-        wait_until(lambda: worker.consumer.session.has_read, "the group is there")
-    claiming = Worker().consumer.claiming
+        wait_until(lambda: worker.runner.connection.has_read, "the group is there")
+    claiming = Worker().runner.claiming
     claiming.command(10)
     assert not claiming.stale.is_set()
     assert claiming.bodies(error := ResponseError("WRONGTYPE")) == []

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,14 +13,12 @@ from django_redis_streams import publish
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker.consumer import connection as session
-from django_redis_streams.worker.services import service
 from django_redis_streams.worker.services.service import Service
 
 from ..support.books import Books, books, letters, totals
 from ..support.servers import Server
 from ..support.waiting import wait_until
-from ..support.workers import Worker, working
+from ..support.workers import HASTY, Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 
@@ -75,16 +74,16 @@ def pause(server: Server) -> None:
     ],
 )
 def test_all_that_was_published_is_handled(
-    own_server: Server, runs: Counter[int], monkeypatch: pytest.MonkeyPatch, away: Callable[[Server], None]
+    own_server: Server, runs: Counter[int], away: Callable[[Server], None]
 ) -> None:
     """Twice in the middle of the work; the books balance, and only what was in hand may be run again."""
-    monkeypatch.setattr(session, "_TIMEOUT", 0.5)
+    timing = replace(HASTY, reply_timeout=0.45)
     pipeline = own_server.raw().pipeline()
     for n in range(COUNT):
         pipeline.xadd("orders", {"n": n})
     pipeline.execute()
     wanted = Books(COUNT - 15, 0, 15, 0, 0, unread=0, pending=0, retrying=0)
-    with working(name="one"), working(name="two"):
+    with working(name="one", timing=timing), working(name="two", timing=timing):
         for share in (3, 2):
             wait_until(lambda share=share: len(runs) > COUNT // share)
             away(own_server)
@@ -157,8 +156,7 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
     own_server: Server, streams: Any, monkeypatch: pytest.MonkeyPatch, away: Callable[[Server], None]
 ) -> None:
     """Their heartbeats may be back later than others: whoever comes first has to wait for them."""
-    monkeypatch.setattr(service, "_TIMEOUT", 0.3)
-    monkeypatch.setattr(session, "_TIMEOUT", 10)
+    timing = replace(HASTY, service_timeout=0.3, reply_timeout=10)
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 3}}}}, URL=own_server.url)
     runs: list[str] = []
     finish, back = threading.Event(), threading.Event()
@@ -169,10 +167,10 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
         finish.wait(30)
 
     own_server.raw().xadd("orders", {"n": 1})
-    living = Worker(name="living").start()
+    living = Worker(name="living", timing=timing).start()
     wait_until(lambda: runs)
-    with working(name="other") as other:
-        wait_until(lambda: other.consumer.claiming.may_claim)
+    with working(name="other", timing=timing) as other:
+        wait_until(lambda: other.runner.claiming.may_claim)
         monkeypatch.setattr(
             living.services[0], "_connected", lambda: back.wait(30) and Service._connected(living.services[0])
         )
@@ -180,7 +178,7 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
         looks = xpendings(own_server)
         wait_until(lambda: xpendings(own_server) > looks + 20, "the other has looked for what it may claim")
         back.set()
-        wait_until(lambda: other.consumer.claiming.may_claim)
+        wait_until(lambda: other.runner.claiming.may_claim)
         finish.set()
         wait_until(lambda: books(own_server.raw()).acknowledged == 1)
     living.end()

@@ -81,7 +81,7 @@ def test_a_living_worker_is_not_robbed(raw: Raw, streams: Any) -> None:
         wait_until(lambda: runs)
         with working(name="other") as other:
             began = time.monotonic()
-            wait_until(lambda: other.consumer.claiming.may_claim and time.monotonic() - began > 2.2)
+            wait_until(lambda: other.runner.claiming.may_claim and time.monotonic() - began > 2.2)
             finish.set()
             wait_until(lambda: totals(raw) == {"acknowledged": 2})
     assert [n for n, _ in runs] == ["1", "2"]

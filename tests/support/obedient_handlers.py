@@ -19,8 +19,7 @@ from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.consume import promote
-from django_redis_streams.worker.consumer import connection, consumer
-from django_redis_streams.worker.services import promoter
+from django_redis_streams.worker.timing import DEFAULT_TIMING
 
 # What handlers have leaked.
 kept: list[bytes] = []
@@ -119,10 +118,10 @@ def _declare(stream: str, group: str) -> None:
 
 # A promoter's lease outlives it: for less time than usual, so that tests are quick.
 promote.LEASE_MS = 200
-promoter._SELDOM = 0.1
+# The worker's process has no other way to be given its timing: the command is started as it is by a user.
+object.__setattr__(DEFAULT_TIMING, "look_for_lease", 0.1)
 # Longer than usual, it shows whether a blocked read is ended by a stop.
-consumer.BLOCK_MS = int(os.environ.get("TEST_BLOCK_MS", consumer.BLOCK_MS))
-connection._TIMEOUT = consumer.BLOCK_MS / 1_000 + 5
+object.__setattr__(DEFAULT_TIMING, "block", float(os.environ.get("TEST_BLOCK", DEFAULT_TIMING.block)))
 
 # Each group has one, but those called `nobody`.
 for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():

@@ -17,21 +17,33 @@ from django.db import connections as databases
 from django_redis_streams import conf, connections, handlers
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.worker.consumer.batch_runner import BatchRunner
 from django_redis_streams.worker.consumer.consumer import Consumer
 from django_redis_streams.worker.execution.executor import Executor
 from django_redis_streams.worker.services.draining import Drain, Draining
-from django_redis_streams.worker.services.heartbeat import Keeper
+from django_redis_streams.worker.services.heartbeat import Heartbeat
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.services.statistics import Statistics
 from django_redis_streams.worker.shared.scoreboard import Slots
 from django_redis_streams.worker.stop import Stop
+from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
 
 ROOT = Path(__file__).parent.parent.parent
 
+# A twentieth of what a worker usually waits for a message or for another try, so that a test sees several.
+HASTY = Timing(
+    block=DEFAULT_TIMING.block / 20,
+    look_for_lease=DEFAULT_TIMING.look_for_lease / 20,
+    look_stale=DEFAULT_TIMING.look_stale / 20,
+    backoff_factor=1 / 20,
+)
+# Of a worker that is given none.
+default_timing = DEFAULT_TIMING
+
 
 class Worker:
-    """One consumer with a keeper, maintenance, a promoter and statistics, in threads of this process.
+    """One consumer with a heartbeat, maintenance, a promoter and statistics, in threads of this process.
 
     With `drain` it ends when its group has nothing left to do.
     """
@@ -43,30 +55,33 @@ class Worker:
         name: str = "tested",
         *,
         drain: bool = False,
+        timing: Timing | None = None,
         **options: Any,
     ) -> None:
         self.stop = Stop()
+        timing = timing or default_timing
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
         self.slots = Slots(place.stream, place.group)
         executor = Executor(handlers.of(stream, group), place.group, self.slots)
-        self.consumer = Consumer(place, executor, stop=self.stop, **options)
+        self.runner = BatchRunner(place, executor, stop=self.stop, timing=timing, **options)
+        self.consumer = Consumer(self.runner)
         self.services_stop = threading.Event()
         alias = place.stream.connection
         self.services = [
-            Keeper(alias, self.services_stop, [self.consumer]),
-            Maintenance(alias, self.services_stop, [self.consumer], [place.stream]),
-            Promoter(alias, self.services_stop, [place.stream]),
-            Statistics(alias, self.services_stop, [self.consumer]),
+            Heartbeat(alias, self.services_stop, [self.runner], timing),
+            Maintenance(alias, self.services_stop, [self.runner], [place.stream], timing),
+            Promoter(alias, self.services_stop, [place.stream], timing),
+            Statistics(alias, self.services_stop, [self.runner], timing),
         ]
         if drain:
-            self.services.append(Draining(alias, self.stop, [self.consumer], Drain([alias], self.stop.set)))
+            self.services.append(Draining(alias, self.stop, [self.runner], Drain([alias], self.stop.set), timing))
         self.error: BaseException | None = None
         self.threads: list[threading.Thread] = []
 
     def start(self) -> "Worker":
         """Start all threads."""
         for run in (self._consume, *(each.run for each in self.services)):
-            thread = threading.Thread(target=self._guarded(run), daemon=True, name=self.consumer.membership.consumer)
+            thread = threading.Thread(target=self._guarded(run), daemon=True, name=self.runner.membership.consumer)
             thread.start()
             self.threads.append(thread)
         return self
@@ -102,7 +117,7 @@ class Worker:
         until = time.monotonic() + 5
         while self.threads[0].is_alive() and time.monotonic() < until:
             with suppress(ServerUnreachable):
-                self.consumer.session.wake(connections.get(self.consumer.membership.stream.connection))
+                self.runner.connection.wake(connections.get(self.runner.membership.stream.connection))
             self.threads[0].join(0.02)
         self.join()
 

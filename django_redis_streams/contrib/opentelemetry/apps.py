@@ -20,7 +20,7 @@ class OpenTelemetryConfig(AppConfig):
 
     def ready(self) -> None:
         """Trace from now on, with the tracer provider that the project has set or will set."""
-        publishing.around(traced_publication)
-        handlers.wrap(traced)
+        publishing.add_middleware(traced_publication)
+        handlers.add_middleware(traced)
         signals.publish_failed.connect(unsent, dispatch_uid=self.name)
         forking.before_exit(flush)

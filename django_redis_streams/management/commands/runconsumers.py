@@ -23,10 +23,10 @@ from ...store.consume.membership import Membership
 from ...store.consume.promote import waiting_delayed, waiting_retries
 from ...worker.execution.sqlite import IDENTITY, hasty_databases
 from ...worker.http.exporter import listen
-from ...worker.options import Plan
+from ...worker.options import Options
 from ...worker.supervisor.autoreload import begin_anew
 from ...worker.supervisor.supervisor import Supervisor
-from ...worker.system.memory import resident, told
+from ...worker.system.memory import readable_size, resident
 from ..arguments import port as port_number
 
 __all__ = ["Command"]
@@ -61,25 +61,25 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         """Run until stopped or done. Raises `CommandError` for what can't be served."""
         try:
-            plan = _plan(options)
+            worker_options = _worker_options(options)
         except StreamsError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(self.style.SUCCESS(_opening(plan)))
+        self.stdout.write(self.style.SUCCESS(_opening(worker_options)))
         for what, mend in hasty_databases():
             self.stderr.write(self.style.WARNING(f"{what} {mend} ({IDENTITY})"))
-        supervisor = Supervisor(plan)
+        supervisor = Supervisor(worker_options)
         code = supervisor.run()
         if supervisor.given_up:
             raise CommandError(supervisor.given_up)
         if supervisor.begins_anew:
             begin_anew()
-        for line in _closing(plan):
+        for line in _closing(worker_options):
             self.stdout.write(line)
         if code:
             raise CommandError("A process didn't end well; the log says which, and why.", returncode=code)
 
 
-def _plan(options: dict[str, Any]) -> Plan:
+def _worker_options(options: dict[str, Any]) -> Options:
     served = [each for name in options["groups"] for each in _named(name)] or _with_handlers(
         conf.get().streams.values()
     )
@@ -94,7 +94,7 @@ def _plan(options: dict[str, Any]) -> Plan:
     for stream, _ in served:
         connections.address(stream.connection)  # raises what is wrong with the connection's settings
     _check_memory(options["max_memory"])
-    return Plan(
+    return Options(
         groups=tuple({(stream.name, group.name): (stream, group) for stream, group in served}.values()),
         processes=options["processes"],
         threads=options["threads"],
@@ -130,7 +130,8 @@ def _check_memory(most: int | None) -> None:
     used = resident()
     if most is not None and used >= most:
         raise CommandError(
-            f"--max-memory: {told(most)} is less than the {told(used)} that this project uses before its first message."
+            f"--max-memory: {readable_size(most)} is less than the {readable_size(used)} that this project uses before "
+            "its first message."
         )
 
 
@@ -155,24 +156,24 @@ def _groups(streams: Iterable[StreamConfig]) -> list[Served]:
     return [(stream, group) for stream in streams for group in stream.groups.values()]
 
 
-def _opening(plan: Plan) -> str:
-    served = ", ".join(f"{stream.name}:{group.name}" for stream, group in plan.groups)
-    consumers = len(plan.places)
-    threads = plan.processes * consumers
+def _opening(options: Options) -> str:
+    served = ", ".join(f"{stream.name}:{group.name}" for stream, group in options.groups)
+    consumers = len(options.targets)
+    threads = options.processes * consumers
     aliases = ", ".join(map(repr, databases)) or "none"
     return (
-        f"Consuming {served} with processes: {plan.processes}, threads in each: {consumers}; connections to each "
+        f"Consuming {served} with processes: {options.processes}, threads in each: {consumers}; connections to each "
         f"database ({aliases}): {threads} at most. Stop with Ctrl-C."
     )
 
 
-def _closing(plan: Plan) -> list[str]:
+def _closing(options: Options) -> list[str]:
     """What is left behind: what waits for later, all of a group that is paused, and what a drain didn't come to."""
     lines: list[str] = []
     try:
-        for stream, group in plan.groups:
-            lines += _left_of(stream, group, drain=plan.drain)
-        for stream in {stream.name: stream for stream, _ in plan.groups}.values():
+        for stream, group in options.groups:
+            lines += _left_of(stream, group, drain=options.drain)
+        for stream in {stream.name: stream for stream, _ in options.groups}.values():
             if delayed := waiting_delayed(connections.get(stream.connection), stream.keys):
                 lines.append(f"{stream.name}: {delayed} waiting to be published later.")
     except (StreamsError, ResponseError) as error:

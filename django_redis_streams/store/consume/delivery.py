@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...keys import token
-from ...message import Message
 from ...outcomes import Outcome
 from ...wire import Fields, Origin, RedeliveryMetadata, message_id, split_metadata
 
-__all__ = ["Delivery", "Run", "deliveries"]
+__all__ = ["Delivery", "deliveries"]
 
 # [[entry id, [name, value, …]], …], as XREADGROUP, XCLAIM and XRANGE reply.
 Entries = Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run, for those who listen: the handler's dotted name ("" where there was none), the seconds it took."""
-
-    message: Message
-    handler: str = ""
-    duration: float = 0.0
-    error: BaseException | None = None
 
 
 class Delivery:
@@ -33,7 +21,8 @@ class Delivery:
     `key` and `entry_id` say where it is pending; `fields` are the original ones; `metadata` is set where it
     came by the redelivery stream, where an entry is deleted when it is settled. `since` is when
     it was last known to be pending for this consumer, on the monotonic clock; `outcome`, what its run has come to;
-    `run`, what that was like, where somebody wants to hear of it.
+    `run`, what the
+    worker notes of that, where somebody wants to hear of it.
     """
 
     __slots__ = "entry_id", "fields", "key", "metadata", "origin", "outcome", "run", "since"
@@ -45,7 +34,7 @@ class Delivery:
     metadata: RedeliveryMetadata | None
     since: float
     outcome: Outcome | None
-    run: Run | None
+    run: object
 
     @property
     def token(self) -> str:

@@ -30,7 +30,7 @@ class Membership:
         return self.stream.keys
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """Stream and group as people write them: `orders:billing`."""
         return f"{self.stream.name}:{self.group.name}"
 

@@ -6,9 +6,8 @@ a message. How long the call of a batch handler takes tells nothing of that: few
 
 from __future__ import annotations
 
-__all__ = ["Pace"]
+__all__ = ["BatchSize"]
 
-_WORK = 0.1
 _FIRST = 10
 # A batch below this is over before a reply could have been waited for twice.
 _FAST = 0.02
@@ -16,10 +15,11 @@ _FAST = 0.02
 _WEIGHT = 0.5
 
 
-class Pace:
-    """The count of the next read, at most `most`."""
+class BatchSize:
+    """The count of the next read, at most `most`: as many as run in `seconds`."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, seconds: float) -> None:
+        self._seconds = seconds
         self._most = most
         self._seconds_each: float | None = None
         self._fast = False
@@ -29,7 +29,7 @@ class Pace:
         """How many to read now."""
         if self._seconds_each is None:
             return min(_FIRST, self._most)
-        return max(1, min(self._most, int(_WORK / max(self._seconds_each, 1e-9))))
+        return max(1, min(self._most, int(self._seconds / max(self._seconds_each, 1e-9))))
 
     @property
     def fast(self) -> bool:

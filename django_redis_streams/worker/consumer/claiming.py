@@ -16,10 +16,10 @@ from ...store.consume.delivery import Delivery
 from ...store.consume.membership import Membership
 from ...store.consume.ownership import Found, bodies_commands, claim, claim_command, claimed
 from ...store.scripts import Command
-from ..log import tell_vanished
-from ..shared.counters import Tally
+from ..log import log_vanished
+from ..shared.counters import ConsumerCounters
 from ..system.clock import ServerClock
-from .connection import Session
+from .connection import ConsumerConnection
 
 __all__ = ["Claiming"]
 
@@ -36,15 +36,15 @@ class Claiming:
     def __init__(
         self,
         membership: Membership,
-        session: Session,
-        tally: Tally,
+        connection: ConsumerConnection,
+        counters: ConsumerCounters,
         take: Callable[[list[Delivery], float], list[Delivery]],
     ) -> None:
         self.stale = threading.Event()
         self.clock = ServerClock()
         self._membership = membership
-        self._session = session
-        self._tally = tally
+        self._connection = connection
+        self._counters = counters
         self._take = take
         self._asked = 0
         self._refused = False
@@ -56,7 +56,7 @@ class Claiming:
         Idle time counts through an outage: the first to reconnect would claim from all who didn't yet. A
         connection is never older than the server's own start.
         """
-        since = self._session.since
+        since = self._connection.since
         return inf if since is None else max(0.0, since + self._membership.group.claim_idle / 2 - time.monotonic())
 
     @property
@@ -116,6 +116,6 @@ class Claiming:
             self.stale.set()
 
     def _found(self, found: Found, since: float) -> list[Delivery]:
-        tell_vanished(self._membership, found.vanished)
-        self._tally.claimed(len(found.deliveries))
+        log_vanished(self._membership, found.vanished)
+        self._counters.claimed(len(found.deliveries))
         return self._take(found.deliveries, since)

@@ -18,19 +18,15 @@ from ...store.consume.connection import Client, begin_session, unblock
 from ...store.consume.groups import Deletion, make_group
 from ...store.consume.membership import Membership
 from ...store.replies import group_is_gone
-from ..backoff import Patience
-from ..log import about, logger, tell_anew
+from ..log import about, log_made_anew, logger
 from ..shared.joined import Joined
 from ..strays import leave_if_stray
+from ..timing import Timing
 
-__all__ = ["BLOCK_MS", "Session"]
-
-BLOCK_MS = 1_000
-# Above BLOCK, so that an idle read isn't taken for a lost connection.
-_TIMEOUT = BLOCK_MS / 1_000 + 5
+__all__ = ["ConsumerConnection"]
 
 
-class Session:
+class ConsumerConnection:
     """One consumer's connection, made anew when lost.
 
     `wait` waits for some seconds, or until the consumer is to stop. `resume` is called with each new link before
@@ -47,6 +43,7 @@ class Session:
         resume: Callable[[Link], None],
         *,
         joined: Joined,
+        timing: Timing,
         patient: bool,
     ) -> None:
         self.deleted: Deletion | None = None
@@ -55,13 +52,15 @@ class Session:
         # Whether the last step was done.
         self.well = False
         self._joined = joined
+        # Longer than a read waits, so that an idle one isn't taken for a lost connection.
+        self._timeout = timing.block + timing.reply_timeout
         self._membership = membership
         self._pause = wait
         self._patient = patient
         self._resume = resume
         self._link: Link | None = None
         self._client: Client | None = None
-        self._patience = Patience(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
+        self._backoff = timing.backoff(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
 
     @property
     def connected(self) -> bool:
@@ -104,14 +103,14 @@ class Session:
             if group_is_gone(error) and step != self.make_group:
                 self.attempt(self.make_group)
             else:
-                self._wait("is refused", error)
+                self._wait("was refused by the server", error)
         else:
-            self._patience.reset()
+            self._backoff.reset()
             self.well = True
 
     def _connect(self) -> Link:
         leave_if_stray()
-        link = connections.open(self._membership.stream.connection, timeout=_TIMEOUT)
+        link = connections.open(self._membership.stream.connection, timeout=self._timeout)
         try:
             self._client = begin_session(link, self._client)
             self.make_group(link)
@@ -131,29 +130,29 @@ class Session:
         """
         if self.deleted is not None:
             return
-        place = self._membership.place
-        joined = place in self._joined
+        label = self._membership.label
+        joined = label in self._joined
         start = "0" if self.has_read else self._membership.group.start
         made, deleted = make_group(link, self._membership, start, anew=not joined)
         if deleted is not None and joined:
             self.deleted = deleted
             return
-        self._joined.add(place)
+        self._joined.add(label)
         if deleted is not None:
-            tell_anew(self._membership, deleted)
+            log_made_anew(self._membership, deleted)
         elif made and self.has_read:
             logger.error(
-                "%s was gone from the server and was made again: messages may be delivered twice.",
-                self._membership.place, extra=about(self._membership),
+                "%s was missing on the server and was created again. Messages may be delivered twice.",
+                self._membership.label, extra=about(self._membership),
             )  # fmt: skip
 
     def _wait(self, what: str, error: Exception) -> None:
         self.well = False
         if not self._patient:
             raise error
-        wait = self._patience.more()
+        wait = self._backoff.more()
         logger.error(
-            "%s %s; next try in %.1f s: %r",
-            self._membership.place, what, wait, str(error), extra=about(self._membership),
+            "%s %s. The next try is in %.1f s: %r",
+            self._membership.label, what, wait, str(error), extra=about(self._membership),
         )  # fmt: skip
         self._pause(wait)

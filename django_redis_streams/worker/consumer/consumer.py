@@ -1,166 +1,69 @@
-"""The heart of the worker: one consumer of one group, in one thread, with a connection of its own.
+"""The loop of a consumer of one group, in one thread, with a connection of its own.
 
-A turn reads a batch, in the same round trip in which it settles the last, and runs it. Why no message is
-lost:
-
-- what was read is pending on the server under this consumer's name until its outcome is settled there;
-- an outcome stays in the ledger until the server's answer to it was seen, and is sent again otherwise;
-- after a lost connection the consumer first settles again, then looks for what the server thinks it holds
-  and it doesn't, and only then reads on;
-- what it doesn't finish at a stop it hands back; if it can't, or dies, a warden does, or whoever finds its
-  messages idle for too long.
+An iteration reads a batch, in the same round trip in which it settles the last, and runs it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-
-from redis.exceptions import ResponseError
 
 from ...connections import Link
 from ...exceptions import ServerUnreachable
 from ...store.consume.delivery import Delivery
 from ...store.consume.drained import Standstill, standstill
-from ...store.consume.groups import Deletion
-from ...store.consume.membership import Membership
-from ...store.consume.ownership import hand_back, is_held, pending_of
-from .. import strays
 from ..execution.coroutines import LATEST
-from ..execution.executor import Executor, Permission, Runs
-from ..log import tell_deleted, tell_paused, tell_vanished
-from ..shared.counters import Tally
-from ..shared.joined import Joined
-from ..shared.latency import note_waits, note_waits_at_once
-from ..stop import Stop
-from .batch_size import Pace
-from .claiming import Claiming
-from .connection import BLOCK_MS, Session
-from .in_flight import Flight
-from .reader import Reader
-from .renewal import renew_all_in_hand
-from .settling import Settling
-from .unacked import Holdings
+from ..log import log_paused
+from .batch_runner import BatchRunner
 
 __all__ = ["Consumer"]
-
-# In seconds: how often a paused group is looked at.
-_LOOK_PAUSED = 0.25
-# By then the server has given up on a blocked read of the connection before.
-_LOOK_AGAIN = 1.5 * BLOCK_MS / 1_000
-# In seconds: how often an idle consumer looks for what is pending unseen for any other reason, of which none is known.
-_LOOK_IDLE = 10.0
 
 
 class Consumer:
     """Reads, runs and settles until it is told to stop.
 
-    `stop` ends it after the message that it runs. `begin` is asked before each message whether one more may be begun,
-    which ends it too; `on_settled` is told how many were settled. What it does is counted in `tally`. It ends, too,
-    when somebody has deleted its group on purpose since its worker has `joined` that.
-
     With `when_idle` it works alone, for whoever waits for its end: it never waits for a message, but calls that when
-    nothing came, and ends by itself when its group has nothing left to do; and what the server refuses, or a lost
-    server, is raised instead of tried again.
+    nothing came, and ends by itself when its group has nothing left to do.
     """
 
-    def __init__(
-        self,
-        membership: Membership,
-        executor: Executor,
-        *,
-        stop: Stop,
-        begin: Callable[[], bool] | None = None,
-        on_settled: Callable[[int], None] = lambda _: None,
-        tally: Tally | None = None,
-        joined: Joined | None = None,
-        when_idle: Callable[[Link], object] | None = None,
-    ) -> None:
-        self.membership = membership
-        self.holdings = Holdings()
-        self.tally = tally or Tally()
-        self._permission = Permission(self._may_run, self._may_all_run)
-        self._flight = Flight(executor, stop, self._may_run, self._ended)
-        patient = when_idle is None
-        joined = joined or Joined([membership.place])
-        self.session = Session(membership, self._flight.pause, self._resume, joined=joined, patient=patient)
-        self.claiming = Claiming(membership, self.session, self.tally, self._in_hand)
-        self._executor = executor
-        self._stop = stop
-        self._begin = begin
+    def __init__(self, runner: BatchRunner, *, when_idle: Callable[[Link], object] | None = None) -> None:
+        self.runner = runner
         self._when_idle = when_idle
-        self._settling = Settling(membership, self.holdings, self.tally, on_settled, patient=patient)
-        self._ledger = self._settling.ledger
-        self._reader = Reader(membership, self._settling.answered, self.claiming, self._in_hand)
-        self._pace = Pace(membership.group.batch_size)
-        # For how long after it was seen so a message is certainly this consumer's.
-        self._sure_for = membership.group.claim_idle / 2
-        self._looks: list[float] = []
-        self._looked = 0.0
+        self._reader = runner.reader
+        self._claiming = runner.claiming
+        self._unsettled = runner.unsettled
+        self._in_flight = runner.in_flight
         self._standstill: Standstill | None = None
-        self._drained = False
-        self._resting = False
-
-    @property
-    def rests(self) -> bool:
-        """Whether it is connected and has nothing in hand; for any thread."""
-        return self.session.since is not None and not (self.holdings or self._flight.busy)
+        self._paused = False
 
     def run(self) -> None:
-        """Consume until stopped or done; then settle, hand back and leave.
+        """Consume until stopped or done; then settle, hand back and leave. Raises what `BatchRunner.run` does."""
+        self.runner.run(self._iterate, self.runner.leave)
 
-        Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a warden does it then.
-        """
-        with strays.prepared(self._disown):
-            self._consume()
-
-    def _consume(self) -> None:
-        try:
-            while not (self._stop.is_set() or self._drained or self.session.deleted):
-                self.session.attempt(self._turn)
-                self.tally.turned(well=self.session.well)
-            self._flight.finish()
-        except BaseException:
-            self.session.close()  # a reply may be owed on it
-            raise
-        finally:
-            self.tally.left(well=self.session.deleted is not None)
-            try:
-                self._leave(self.session.link())
-            finally:
-                self._executor.close()
-
-    def _disown(self) -> None:
-        """In a forked child: begin no other message, and let what runs get no further than its end."""
-        self._stop = Stop()
-        self._stop.set()
-        self._executor.disown()
-
-    def _turn(self, link: Link) -> None:
-        self._settling.take_flushed()
-        self._executor.get_on()
-        self._flight.advance()
-        if self._ledger.full or not self._reader.ahead:
-            self._attend(link)
-        if self._ledger.full:
-            self._flight.pause(BLOCK_MS / 1_000)
+    def _iterate(self, link: Link) -> None:
+        self.runner.settling.take_flushed()
+        self.runner.executor.get_on()
+        self._in_flight.advance()
+        if self._unsettled.overfull or not self._reader.ahead:
+            self._do_chores(link)
+        if self._unsettled.overfull:
+            self._in_flight.pause(self.runner.timing.block)
         elif self._reader.paused and not self._reader.ahead:
-            self._rest(link)
-        elif not (self._reader.ahead or self._flight.fits(1)):
-            self._flight.wait_for_one()
+            self._wait_while_paused(link)
+        elif not (self._reader.ahead or self._in_flight.fits(1)):
+            self._in_flight.wait_for_one()
         elif batch := self._read(link):
-            self._handle(batch)
-        elif not (self._reader.waited or self._flight.busy):
+            self.runner.handle(batch)
+        elif not (self._reader.waited or self._in_flight.busy):
             self._idle(link)
 
-    def _attend(self, link: Link) -> None:
+    def _do_chores(self, link: Link) -> None:
         """What comes before reading on: what was refused, what is pending unseen, what others left."""
         self._reader.free(link)
-        if self._ledger.again:
-            self._settling.settle(link, self._ledger.send_refused())
-        if unseen := self._unseen(link):
-            self._handle(unseen)
+        if self._unsettled.retry_due:
+            self.runner.settling.settle(link, self._unsettled.send_refused())
+        if unseen := self.runner.unseen(link):
+            self.runner.handle(unseen)
         if self._may_claim_now:
             self._handle_claimed(link)
 
@@ -168,226 +71,98 @@ class Consumer:
         """The next batch, for which the last was settled; and where batches come full and fast, ask for one more."""
         ahead = self._reader.ahead
         if not ahead:
-            self._reader.ask(link, self._ledger.send(), self._count, self._block_ms)
+            self._reader.ask(link, self._unsettled.send(), self._count, self._block_ms)
         # What was read ahead is here, or about to be.
-        if self._reader.asked and (self._flight.busy or not ahead):
-            self._flight.wait_for_reply(link, BLOCK_MS / 1_000)
+        if self._reader.asked and (self._in_flight.busy or not ahead):
+            self._in_flight.wait_for_reply(link, self.runner.timing.block)
         batch = self._reader.take(link)
-        self.session.has_read = True
+        self.runner.connection.has_read = True
         self._ask_ahead(link, batch)
         return batch
 
     @property
     def _needs_attention(self) -> bool:
-        looks = bool(self._looks) and time.monotonic() >= self._looks[0]
-        held_up = self._ledger.again or self._ledger.full or self._reader.paused
+        held_up = self._unsettled.retry_due or self._unsettled.overfull or self._reader.paused
         claims = self._may_claim_now and not self._claims_ahead
-        return looks or claims or held_up or self._stop.is_set()
+        return self.runner.looks_due or claims or held_up or self.runner.stopping
 
     @property
     def _may_claim_now(self) -> bool:
-        return self.claiming.stale.is_set() and not self._reader.paused and self._flight.fits(1) > 0
+        return self._claiming.stale.is_set() and not self._reader.paused and self._in_flight.fits(1) > 0
 
     @property
     def _claims_ahead(self) -> bool:
         """Whether to claim with the read that is asked for ahead: where no limit bounds what is in hand."""
-        bounded = self.membership.group.limited or self._executor.runs_coroutines
-        return self._may_claim_now and self.claiming.goes_ahead and not bounded
+        bounded = self.runner.membership.group.limited or self.runner.executor.runs_coroutines
+        return self._may_claim_now and self._claiming.goes_ahead and not bounded
 
     def _ask_ahead(self, link: Link, batch: list[Delivery]) -> None:
         """Where batches come full and fast, ask for the next before this is run: half of it claimed, where there is.
 
         All of it, where nothing else waits.
         """
-        more = batch and self._pace.fast and (self._reader.full or self._claims_ahead)
-        if not more or self._needs_attention or self._flight.busy:
+        more = batch and self.runner.batch_size.fast and (self._reader.full or self._claims_ahead)
+        if not more or self._needs_attention or self._in_flight.busy:
             return
-        count, claim = self._pace.count, None
+        count, claim = self.runner.batch_size.count, None
         if self._claims_ahead:
             count = count if self._reader.empty else (count + 1) // 2
-            claim = self.claiming.command(count)
+            claim = self._claiming.command(count)
         # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
         # next who needs it reports that, connects again, and sends the outcomes again.
         with suppress(ServerUnreachable):
-            self._reader.ask(link, self._ledger.send(), count, None, claim)
+            self._reader.ask(link, self._unsettled.send(), count, None, claim)
 
     @property
     def _block_ms(self) -> int | None:
-        if self.claiming.stale.is_set() or self._when_idle is not None:
+        if self._claiming.stale.is_set() or self._when_idle is not None:
             return None  # there is something to do
-        if self._flight.begun and self._ledger.fresh:
+        if self._in_flight.begun and self._unsettled.ready:
             return None  # settling is answered before the read, and hides how long that one waits
-        return round(LATEST * 1_000) if self._flight.busy else BLOCK_MS
+        return round(1_000 * (LATEST if self._in_flight.busy else self.runner.timing.block))
 
     @property
     def _count(self) -> int:
         """How many to read or claim now. Where the group's workers share slots, no more than can be run at once."""
-        count = self._flight.fits(self._pace.count)
-        return count if self.membership.group.group_concurrency is None else min(count, self._executor.at_once)
-
-    def _handle(self, batch: list[Delivery]) -> None:
-        began = time.monotonic()
-        runs = Runs(self._ledger.fresh)
-        self._ledger.begin(began)
-        self.tally.runs_batch()
-        for _ in self._executor.run(batch, self._permission, runs):
-            if self.session.connected:
-                self.session.attempt(self._settle_fresh)
-            self._ledger.begin(time.monotonic())
-        if runs.durations:
-            self.tally.ran(runs.durations)
-            note_waits(self.tally.waits, runs.deliveries, time.time() - (time.monotonic() - began), runs.durations)
-        self._flight.advance()
-        if batch:
-            in_batches, seconds = runs.in_batches, runs.seconds_of_batches
-            self._pace.ran(len(batch) - in_batches, time.monotonic() - began - seconds, seconds)
-
-    def _ended(self, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
-        """What coroutines have come to."""
-        now = self._executor.now = time.monotonic()
-        late = self._ledger.add_all(ended, now)
-        if ended:
-            self.tally.ran(durations)
-            note_waits_at_once(self.tally.waits, ended, durations)
-        if late and self.session.connected:
-            self.session.attempt(self._settle_fresh)
+        count = self._in_flight.fits(self.runner.batch_size.count)
+        shared = self.runner.membership.group.group_concurrency is not None
+        return min(count, self.runner.executor.at_once) if shared else count
 
     def _handle_claimed(self, link: Link) -> None:
         """Claim and run what nobody runs, where maintenance saw some. What may have ended a worker is left out."""
-        batch = self.claiming.claim(link, self._count)
+        batch = self._claiming.claim(link, self._count)
         self._ask_ahead(link, batch)
-        self._handle(batch)
-
-    def _may_run(self, delivery: Delivery) -> bool:
-        """Asked right before each message: whether it is still ours to run, and one more may be begun."""
-        if self._executor.now - delivery.since > self._sure_for:
-            self._make_sure(delivery)
-            self._executor.get_on()
-        if self._stop.requested or self.session.deleted or delivery not in self.holdings:
-            return False
-        if self._begin is not None and not self._begin():
-            self._stop.set()
-            return False
-        return True
-
-    def _may_all_run(self, deliveries: Sequence[Delivery]) -> bool:
-        """Whether `_may_run` would say so of each of these, whatever the server says."""
-        surely = self._executor.now - min([each.since for each in deliveries]) <= self._sure_for
-        free = surely and not self._stop.requested and self.session.deleted is None and self._begin is None
-        return free and self.holdings.issuperset(deliveries)
-
-    def _make_sure(self, delivery: Delivery) -> None:
-        """Ask until the server answers; where it refuses to renew, which the keeper reports, look whose it is."""
-        sure = False
-
-        def ask(link: Link) -> None:
-            nonlocal sure
-            self._reader.free(link)
-            try:
-                self.renew(link)
-            except ResponseError:
-                if not is_held(link, self.membership, delivery):
-                    self.holdings.discard(delivery)
-            sure = True
-
-        while not (sure or self._stop.is_set() or self.session.deleted):
-            self._executor.get_on()
-            self.session.attempt(ask)
+        self.runner.handle(batch)
 
     def _idle(self, link: Link) -> None:
         """Nothing came: now and then a moment to look for what is pending unseen, and of who works alone the end."""
         alone = self._when_idle is not None
         if self._when_idle is not None:
             self._when_idle(link)
-        if alone or time.monotonic() - self._looked > _LOOK_IDLE:
-            self._handle(self._look(link))
+        if alone or self.runner.looked_for > self.runner.timing.look_idle:
+            self.runner.handle(self.runner.look(link))
         if wait_ms := self._reader.held_back and self._reader.held_back.wait_ms:
             # A limit leaves no room.
-            self._flight.pause(min(wait_ms, BLOCK_MS) / 1_000)
+            self._in_flight.pause(min(wait_ms / 1_000, self.runner.timing.block))
         elif alone:
-            before, self._standstill = self._standstill, standstill(link, [self.membership])
-            self._drained = self._standstill is not None and before == self._standstill
+            before, self._standstill = self._standstill, standstill(link, [self.runner.membership])
+            self.runner.drained = self._standstill is not None and before == self._standstill
 
-    def _rest(self, link: Link) -> None:
+    def _wait_while_paused(self, link: Link) -> None:
         """The group is paused: settle what is left, read and claim nothing, and ask again soon."""
-        self._settle_fresh(link)
-        if not self._resting:
-            self._resting = True
-            tell_paused(self.membership, paused=True)
-        if self._when_idle is not None and not (len(self._ledger) or self._flight.busy):
-            self._drained = True
+        self.runner.settle_ready(link)
+        if not self._paused:
+            self._paused = True
+            log_paused(self.runner.membership, paused=True)
+        if self._when_idle is not None and not (len(self._unsettled) or self._in_flight.busy):
+            self.runner.drained = True
             return
-        self._flight.pause(_LOOK_PAUSED)
+        self._in_flight.pause(self.runner.timing.look_paused)
         self._reader.look(link)
         if not self._reader.paused:
-            self._resting = False
+            self._paused = False
             # What is deleted isn't paused any more either.
-            self.session.make_group(link)
-            if self.session.deleted:
+            self.runner.connection.make_group(link)
+            if self.runner.connection.deleted:
                 return
-            tell_paused(self.membership, paused=False)
-
-    def _settle_fresh(self, link: Link) -> None:
-        # First, or its error would leave these on a way that they were never sent.
-        self._reader.free(link)
-        self._settling.settle(link, self._ledger.send())
-
-    def note_holder(self) -> None:
-        """For the main thread: where the event loop doesn't turn, say on the slots what keeps it from that."""
-        self._executor.coroutines.note_holder()
-
-    def flush(self, link: Link) -> None:
-        """Settle what waits for a handler to end. The keeper calls it, from its thread, on its link."""
-        self._settling.flush(link)
-
-    # ------------------------------------------------------------ holding
-
-    def renew(self, link: Link) -> None:
-        """Renew what is in hand, and drop what is lost. The keeper calls it too, from its thread, on its link."""
-        renew_all_in_hand(link, self.membership, self.holdings)
-
-    def _resume(self, link: Link) -> None:
-        """On a new connection: settle again what may not have arrived, and see what is still ours."""
-        self._reader.forget()
-        # Before the first read: a new worker reads nothing of a paused group.
-        self._reader.look(link)
-        self._settling.settle(link, self._ledger.send_everything())
-        # Refused, it is reported by the keeper, and each message is looked at before it is run.
-        with suppress(ResponseError):
-            self.renew(link)
-        now = time.monotonic()
-        self._looks = [now, now + _LOOK_AGAIN]
-
-    def _unseen(self, link: Link) -> list[Delivery]:
-        """What the server thinks this consumer holds and it doesn't: when connected, and once more a little later."""
-        if not self._looks or time.monotonic() < self._looks[0]:
-            return []
-        self._looks.pop(0)
-        return self._look(link)
-
-    def _look(self, link: Link) -> list[Delivery]:
-        self._looked = since = time.monotonic()
-        found = pending_of(link, self.membership, self.holdings.tokens.__contains__)
-        tell_vanished(self.membership, found.vanished)
-        return self._in_hand(found.deliveries, since)
-
-    def _in_hand(self, deliveries: list[Delivery], since: float) -> list[Delivery]:
-        self.holdings.take(deliveries, since)
-        return deliveries
-
-    def _leave(self, link: Link) -> None:
-        if self.session.deleted is not None:
-            self._forsake(self.session.deleted)
-            return
-        self._reader.free(link)
-        self._settling.end(link)
-        _, vanished = hand_back(link, self.membership)
-        tell_vanished(self.membership, vanished)
-        self.session.close()
-
-    def _forsake(self, deleted: Deletion) -> None:
-        """The group is gone on purpose: nothing is pending any more, so there is nothing to settle or to hand back."""
-        self.session.close()  # a reply may be owed on it
-        tell_deleted(self.membership, deleted, len(self.holdings))
-        self.holdings.clear()
-        self._ledger.forget()
+            log_paused(self.runner.membership, paused=False)

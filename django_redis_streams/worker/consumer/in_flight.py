@@ -11,10 +11,10 @@ from ...store.consume.delivery import Delivery
 from ..execution.coroutines import LATEST
 from ..execution.executor import Executor
 
-__all__ = ["Flight"]
+__all__ = ["InFlight"]
 
 
-class Flight:
+class InFlight:
     """For the thread of one consumer.
 
     `may_run` is asked right before each message is begun; `ended` is told which have ended, with their outcomes, and

@@ -13,73 +13,79 @@ from ...connections import Link
 from ...outcomes import DeadLetter, Failure, Reason
 from ...store.consume.ownership import pending_of
 from ...store.consume.suspects import Crashed, suspects, take_back, try_suspect
-from ..log import tell_vanished
-from .consumer import Consumer
+from ..log import log_vanished
+from .batch_runner import BatchRunner
 
 __all__ = ["Quarantine"]
 
-# In seconds: how often a group whose limits leave no room is asked again.
-_LIMITED = 0.05
 
+class Quarantine:
+    """Takes nothing but suspects, in the stead of a consumer, and ends when there is none that it may take."""
 
-class Quarantine(Consumer):
-    """A consumer that takes nothing but suspects, and ends when there is none that it may take."""
+    def __init__(self, runner: BatchRunner) -> None:
+        self.runner = runner
+        self._membership = runner.membership
+        # Suspects that are yet to be tried, the next one last; None where they weren't asked for yet.
+        self._tokens: list[str] | None = None
+        # Whether any of them could be taken.
+        self._found = False
 
-    _tokens: list[str] | None = None
-    _found = False
+    def run(self) -> None:
+        """Run suspects until stopped or done; then settle, hand back and leave. Raises what `BatchRunner.run` does."""
+        self.runner.run(self._iterate, self._leave)
 
-    def _turn(self, link: Link) -> None:
+    def _iterate(self, link: Link) -> None:
         """Run one suspect and settle it, before the next is looked for."""
-        self._executor.get_on()
-        self._settling.take_flushed()
-        self._settling.settle(link, self._ledger.send_everything())
-        if len(self._ledger):  # refused, and reported: nothing more begins meanwhile
-            self._stop.wait(1.0)
+        self.runner.executor.get_on()
+        self.runner.settling.take_flushed()
+        self.runner.settling.settle(link, self.runner.unsettled.send_everything())
+        if len(self.runner.unsettled):  # refused, and reported: nothing more begins meanwhile
+            self.runner.wait(self.runner.timing.block)
             return
-        self._reader.look(link)
-        if self._reader.paused:
-            self._drained = True
+        self.runner.reader.look(link)
+        if self.runner.reader.paused:
+            self.runner.drained = True
             return
         if self._tokens is None:
-            self._tokens, self._found = suspects(link, self.membership), False
+            self._tokens, self._found = suspects(link, self._membership), False
         if self._tokens:
             self._try(link, self._tokens)
         elif self._found:
             self._tokens = None  # meanwhile there may be more
         else:
-            self._drained = True
+            self.runner.drained = True
 
     def _try(self, link: Link, tokens: list[str]) -> None:
         since = time.monotonic()
-        tried = try_suspect(link, self.membership, tokens[-1])
+        tried = try_suspect(link, self._membership, tokens[-1])
         if tried.limited:
-            self._stop.wait(_LIMITED)
+            self.runner.wait(self.runner.timing.look_limited)
             return
         # Only now: where the reply is lost, the same is asked for again.
         token = tokens.pop()
-        tell_vanished(self.membership, [token] if tried.vanished else [])
+        log_vanished(self._membership, [token] if tried.vanished else [])
         if tried.delivery is None:
             return
         self._found = True
-        self._in_hand([tried.delivery], since)
+        self.runner.take([tried.delivery], since)
         if tried.crashed is None:
-            self._handle([tried.delivery])
-            self._flight.finish()
+            self.runner.handle([tried.delivery])
+            self.runner.in_flight.finish()
         else:
             tried.delivery.outcome = _crashed(tried.crashed)
-            self._ledger.add_all([tried.delivery], since)
-        self.session.attempt(self._settle_fresh)
+            self.runner.unsettled.add_all([tried.delivery], since)
+        self.runner.connection.attempt(self.runner.settle_ready)
 
     def _leave(self, link: Link) -> None:
         """A run that was written down and not begun, or whose outcome can't be settled, is the next one's."""
-        self._settling.settle(link, self._ledger.send_everything())
-        for each in pending_of(link, self.membership, lambda _: False).deliveries:
-            take_back(link, self.membership, each.token)
-        super()._leave(link)
+        self.runner.settling.settle(link, self.runner.unsettled.send_everything())
+        for each in pending_of(link, self._membership, lambda _: False).deliveries:
+            take_back(link, self._membership, each.token)
+        self.runner.leave(link)
 
 
 def _crashed(known: Crashed) -> DeadLetter:
     handler = known.handler or "its handler"
-    how = known.how or "was never heard of again"
-    error = f"Alone in its process it was begun {known.runs} times by {handler}, and never ended: the process {how}."
+    how = known.how or "vanished"
+    error = f"It was begun {known.runs} times by {handler}, alone in its process, and never ended. The process {how}."
     return DeadLetter(Reason.CRASHED, Failure(handler=known.handler, error=error))

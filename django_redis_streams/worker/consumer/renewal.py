@@ -9,20 +9,20 @@ from redis.exceptions import ResponseError
 from ...connections import Link
 from ...store.consume.membership import Membership
 from ...store.consume.ownership import renew
-from ..log import tell_vanished
-from .unacked import Holdings
+from ..log import log_vanished
+from .unacked import Unacked
 
 __all__ = ["renew_all_in_hand"]
 
 
-def renew_all_in_hand(link: Link, membership: Membership, holdings: Holdings) -> None:
+def renew_all_in_hand(link: Link, membership: Membership, unacked: Unacked) -> None:
     """Renew these, stream by stream, and drop those that another has claimed, or that have no body any more.
 
     Where one stream is refused, the others are renewed before that is raised.
     """
     since = time.monotonic()
     refused: ResponseError | None = None
-    for key, held in holdings.by_key().items():
+    for key, held in unacked.by_key().items():
         try:
             lost, vanished = renew(link, membership, key, [each.entry_id for each in held])
         except ResponseError as error:
@@ -30,7 +30,7 @@ def renew_all_in_hand(link: Link, membership: Membership, holdings: Holdings) ->
             continue
         for delivery in held:
             delivery.since = since
-        holdings.release((*lost, *vanished))
-        tell_vanished(membership, vanished)
+        unacked.release((*lost, *vanished))
+        log_vanished(membership, vanished)
     if refused is not None:
         raise refused

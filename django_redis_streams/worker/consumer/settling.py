@@ -15,16 +15,18 @@ from ...store.consume.settle import SettleCommands
 from ...store.replies import group_is_gone
 from ...store.scripts import exchange
 from ..execution.outages import OutageLog
-from ..log import about, logger, signal, tell
-from ..shared.counters import Tally
-from .unacked import Holdings
-from .unsettled import Ledger
+from ..log import about, log_outcome, logger
+from ..shared.counters import ConsumerCounters
+from ..signalling import send_signals
+from ..timing import Timing
+from .unacked import Unacked
+from .unsettled import Unsettled
 
 __all__ = ["Settling"]
 
 
 class Settling:
-    """Settles for one consumer, in its thread; `flush` alone is for the keeper's.
+    """Settles for one consumer, in its thread; `flush` alone is for the heartbeat's.
 
     `on_settled` is told how many were settled. Where it isn't `patient`, what is refused is raised, too.
     """
@@ -32,16 +34,17 @@ class Settling:
     def __init__(
         self,
         membership: Membership,
-        holdings: Holdings,
-        tally: Tally,
+        unacked: Unacked,
+        counters: ConsumerCounters,
         on_settled: Callable[[int], None],
         *,
+        timing: Timing,
         patient: bool,
     ) -> None:
-        self.ledger = Ledger(membership)
+        self.unsettled = Unsettled(membership, timing.backoff(least=0.5, most=30.0))
         self._membership = membership
-        self._holdings = holdings
-        self._tally = tally
+        self._unacked = unacked
+        self._counters = counters
         self._on_settled = on_settled
         self._patient = patient
         self._outages = OutageLog(membership)
@@ -52,22 +55,22 @@ class Settling:
         self.take_flushed()
 
     def flush(self, link: Link) -> None:
-        """Settle what has waited for too long, while a handler runs; on a link of the keeper's.
+        """Settle what has waited for too long, while a handler runs; on a link of the heartbeat's.
 
         It never waits for the consumer. What was answered is the consumer's to see, in its next turn.
         """
-        self.ledger.flush(time.monotonic(), lambda commands: exchange(link, commands))
+        self.unsettled.flush(time.monotonic(), lambda commands: exchange(link, commands))
 
     def take_flushed(self) -> None:
-        """See what was answered to the keeper."""
-        for commands, replies in self.ledger.flushed():
+        """See what was answered to the heartbeat."""
+        for commands, replies in self.unsettled.flushed():
             self.answered(commands, replies)
-        self._outages.tell()
+        self._outages.log_due()
 
     def end(self, link: Link) -> None:
         """Settle, at the end, all that is left, and log what waited for company."""
-        self.settle(link, self.ledger.send_everything())
-        self._outages.tell(now=True)
+        self.settle(link, self.unsettled.send_everything())
+        self._outages.log_due(now=True)
 
     def answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
         """The server has answered so."""
@@ -81,7 +84,7 @@ class Settling:
             self._refused(batches, error)
 
     def _done(self, batch: list[Delivery], reply: object) -> None:
-        self.ledger.settled(batch)
+        self.unsettled.settled(batch)
         # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before. Where the group is
         # gone nothing is pending; made again, it delivers these once more. Acknowledgements come by the hundred.
         outcome = batch[0].outcome
@@ -89,23 +92,23 @@ class Settling:
         acknowledged = isinstance(outcome, Ack)
         done = not isinstance(reply, Exception) and (acknowledged or bool(reply))
         if done:
-            self._tally.settled(outcome, int(str(reply)) if acknowledged else 1)
-        self._holdings.difference_update(batch)
+            self._counters.settled(outcome, int(str(reply)) if acknowledged else 1)
+        self._unacked.difference_update(batch)
         if not (done and acknowledged) or logger.isEnabledFor(logging.DEBUG):
             for delivery in batch:
                 if not (done and self._outages.takes(delivery, outcome)):
-                    tell(self._membership, delivery, done=done)
+                    log_outcome(self._membership, delivery, done=done)
         if done:
             for delivery in batch:
                 if delivery.run is not None:
-                    signal(delivery)
+                    send_signals(delivery)
         self._on_settled(len(batch))
 
     def _refused(self, batches: list[list[Delivery]], error: str) -> None:
         if not self._patient:  # they stay on their way: what the consumer leaves is settled once more
-            raise ServerRefused(f"{self._membership.place} can't settle a message: {error}")
-        wait = self.ledger.refuse(batches)
+            raise ServerRefused(f"{self._membership.label} couldn't settle a message: {error}")
+        wait = self.unsettled.refuse(batches)
         logger.error(
-            "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
-            self._membership.place, sum(map(len, batches)), wait, error, extra=about(self._membership),
+            "%s couldn't settle %d messages. They stay pending, and the next try is in %.1f s: %r",
+            self._membership.label, sum(map(len, batches)), wait, error, extra=about(self._membership),
         )  # fmt: skip

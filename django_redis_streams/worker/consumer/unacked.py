@@ -1,6 +1,6 @@
 """What one consumer has in hand: delivered to it, and not yet seen settled.
 
-The consumer puts in and takes out, the keeper's thread looks and takes out what was lost. Neither waits for
+The consumer puts in and takes out, the heartbeat's thread looks and takes out what was lost. Neither waits for
 the other: each step here is one operation on a set or an attribute, which Python does whole.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from ...store.consume.delivery import Delivery
 
-__all__ = ["Holdings"]
+__all__ = ["Unacked"]
 
 
-class Holdings(set[Delivery]):
+class Unacked(set[Delivery]):
     """Deliveries, each itself: one that was lost and came again is another, and the first isn't run any more.
 
     Each tells when it was last known to be this consumer's.

@@ -4,8 +4,8 @@ An outcome stays here until its command was answered: after a lost connection it
 changes nothing where the first try had arrived. What the server refuses (a wrong type, an ACL, a full disk)
 stays too, and is tried again, alone and ever less often, while the rest goes on.
 
-The consumer's thread alone changes all this, but for one thing: while a handler runs, the keeper's thread may
-take what is fresh and send it, by `flush`, which leaves what was answered to the consumer.
+The consumer's thread alone changes all this, but for one thing: while a handler runs, the heartbeat's thread may
+take what is ready and send it, by `flush`, which leaves what was answered to the consumer.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ...store.consume.delivery import Delivery
 from ...store.consume.membership import Membership
 from ...store.consume.settle import SettleCommands, settle_commands
 from ...store.scripts import Command
-from ..backoff import Patience
+from ..backoff import Backoff
 
-__all__ = ["Ledger"]
+__all__ = ["Unsettled"]
 
 # How long an outcome may wait for company, and how much of it there may be.
 _LATEST = 0.05
@@ -31,46 +31,50 @@ _MOST_REFUSED = 1_000
 Replies = Sequence[object]
 
 
-class Ledger:
-    """Outcomes, by their deliveries: to be settled (`fresh`), on their way (`sent`, by command), or refused."""
+class Unsettled:
+    """Outcomes, by their deliveries: to be settled (`ready`), on their way (`in_flight`, by command), or refused."""
 
-    def __init__(self, membership: Membership) -> None:
-        self.fresh: list[Delivery] = []
-        self.sent: dict[int, list[Delivery]] = {}
+    def __init__(self, membership: Membership, backoff: Backoff) -> None:
+        self.ready: list[Delivery] = []
+        self.in_flight: dict[int, list[Delivery]] = {}
         self.refused: list[Delivery] = []
         self._membership = membership
         self._since = 0.0
-        self._patience = Patience(least=0.5, most=30.0)
-        # Held by the keeper while it flushes: the consumer waits for that, the keeper never waits for the consumer.
+        self._backoff = backoff
+        # Held by the heartbeat while it flushes. The consumer waits for that, and nobody waits for the consumer.
         self._flushing = threading.Lock()
         self._flushed: list[tuple[SettleCommands, Replies]] = []
 
     def __len__(self) -> int:
-        return len(self.fresh) + sum(map(len, list(self.sent.values()))) + len(self.refused)
+        return len(self.ready) + sum(map(len, list(self.in_flight.values()))) + len(self.refused)
 
     @property
-    def full(self) -> bool:
+    def overfull(self) -> bool:
         """Whether so much was refused that no more may be read."""
         return len(self.refused) >= _MOST_REFUSED
 
     @property
-    def again(self) -> bool:
+    def retry_due(self) -> bool:
         """Whether what was refused may be tried again now."""
-        return bool(self.refused) and self._patience.over
+        return bool(self.refused) and self._backoff.over
 
-    def begin(self, now: float) -> None:
-        """From now on outcomes may be added to `fresh`, right at its end."""
-        if not self.fresh:
+    def collect(self, now: float) -> list[Delivery]:
+        """Hand out the list that takes outcomes from now on: always the same one.
+
+        Whoever has it, in the consumer's thread, appends each delivery that has its outcome. It is called again after
+        each settling, so that it is known since when the first of them waits.
+        """
+        if not self.ready:
             self._since = now
+        return self.ready
 
     def add_all(self, ended: Sequence[Delivery], now: float) -> bool:
         """Remember outcomes of runs that have ended just now; whether what waits is to be settled before the next."""
-        self.begin(now)
-        self.fresh += ended
+        self.collect(now).extend(ended)
         return self._late(now)
 
     def send(self) -> SettleCommands:
-        """What settles all that is fresh, from now on on its way."""
+        """What settles all that is ready, from now on on its way."""
         with self._flushing:
             return self._taken()
 
@@ -83,36 +87,36 @@ class Ledger:
         """What settles all that the server hasn't answered, to be sent again."""
         with self._flushing:
             answered = {id(batch) for commands, _ in self._flushed for _, batch in commands}
-            lost = [self.sent.pop(each) for each in list(self.sent) if each not in answered]
+            lost = [self.in_flight.pop(each) for each in list(self.in_flight) if each not in answered]
             refused, self.refused = self.refused, []
             return self._on_way([*refused, *chain.from_iterable(lost)]) + self._taken()
 
     def settled(self, batch: list[Delivery]) -> None:
         """The server has settled these, or had before."""
-        self.sent.pop(id(batch), None)
+        self.in_flight.pop(id(batch), None)
         if not self.refused:
-            self._patience.reset()
+            self._backoff.reset()
 
     def refuse(self, batches: Iterable[list[Delivery]]) -> float:
         """The server refused these: they are tried again, with all that was refused, after so many seconds."""
         for each in batches:
-            self.sent.pop(id(each), None)
+            self.in_flight.pop(id(each), None)
             self.refused += each
         # What is refused while the others wait joins them, and doesn't put off their try.
-        return self._patience.more() if self._patience.over else self._patience.left
+        return self._backoff.more() if self._backoff.over else self._backoff.left
 
     def forget(self) -> None:
         """None of these can be settled any more."""
         with self._flushing:
-            self.fresh.clear()
-            self.sent.clear()
+            self.ready.clear()
+            self.in_flight.clear()
             self.refused.clear()
             self._flushed.clear()
 
     def flush(self, now: float, exchange: Callable[[Sequence[Command]], Replies]) -> None:
-        """Settle what waits for too long, by `exchange`; for the keeper's thread.
+        """Settle what waits for too long, by `exchange`; for the heartbeat's thread.
 
-        Where that fails it is fresh again, whether it arrived or not.
+        Where that fails it is ready again, whether it arrived or not.
         """
         if not self._late(now) or not self._flushing.acquire(blocking=False):
             return
@@ -122,29 +126,29 @@ class Ledger:
                 replies = exchange([command for command, _ in commands])
             except BaseException:
                 for _, batch in commands:
-                    del self.sent[id(batch)]
-                    self.fresh += batch
+                    del self.in_flight[id(batch)]
+                    self.ready += batch
                 raise
             self._flushed.append((commands, replies))
         finally:
             self._flushing.release()
 
     def flushed(self) -> Iterator[tuple[SettleCommands, Replies]]:
-        """What the keeper has sent, and the replies; each once."""
+        """What the heartbeat has sent, and the replies; each once."""
         while self._flushed:
             yield self._flushed.pop(0)
 
     def _late(self, now: float) -> bool:
-        return bool(self.fresh) and (len(self.fresh) > _MOST or now - self._since > _LATEST)
+        return bool(self.ready) and (len(self.ready) > _MOST or now - self._since > _LATEST)
 
     def _taken(self) -> SettleCommands:
         # While a handler runs the consumer may add one: at the end, which stays.
-        count = len(self.fresh)
-        taken = self.fresh[:count]
-        del self.fresh[:count]
+        count = len(self.ready)
+        taken = self.ready[:count]
+        del self.ready[:count]
         return self._on_way(taken)
 
     def _on_way(self, ended: list[Delivery]) -> SettleCommands:
         commands = settle_commands(self._membership, ended)
-        self.sent.update((id(batch), batch) for _, batch in commands)
+        self.in_flight.update((id(batch), batch) for _, batch in commands)
         return commands

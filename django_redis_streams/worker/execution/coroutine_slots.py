@@ -1,4 +1,4 @@
-"""The rows of a consumer's slots that its coroutines stand on: which are free, and what they are named."""
+"""The slots of a consumer that its coroutines stand on: which are free, and what they are named."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
 
-__all__ = ["Rows"]
+__all__ = ["CoroutineSlots"]
 
 
-class Rows:
-    """A row is taken right before a message is run, and given back after it."""
+class CoroutineSlots:
+    """A slot is taken right before a message is run, and given back after it."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._all = slots.coroutine_rows
+        self._all = slots.coroutine_slots
         self._free = deque(self._all)
         # So many of those that are taken next have their names already.
         self._named = 0
@@ -33,26 +33,26 @@ class Rows:
         self._named = 0
 
     def take(self, delivery: Delivery, deadline: float) -> int:
-        """The row on which this runs now, until the deadline."""
-        row = self._free.popleft()
+        """The slot on which this runs now, until the deadline."""
+        slot = self._free.popleft()
         if self._named:
             self._named -= 1
         else:
-            self._slots.name_coroutines((delivery,), row)
-        self._slots.deadlines[row] = deadline
-        return row
+            self._slots.name_coroutines((delivery,), slot)
+        self._slots.deadlines[slot] = deadline
+        return slot
 
     def taken(self) -> dict[str, int]:
-        """The rows on which something runs now, by its token; for any thread, and seldom: it reads all names."""
-        rows = [row for row, _ in self._slots.running_rows() if row in self._all]
-        return dict(zip(self._slots.names(rows), rows, strict=True))
+        """The slots on which something runs now, by its token; for any thread, and seldom: it reads all names."""
+        slots = [slot for slot, _ in self._slots.running_slots() if slot in self._all]
+        return dict(zip(self._slots.names(slots), slots, strict=True))
 
-    def put_off(self, rows: Sequence[int], seconds: float) -> None:
+    def put_off(self, slots: Sequence[int], seconds: float) -> None:
         """What runs on these has so much longer."""
-        for row in rows:
-            self._slots.deadlines[row] += seconds
+        for slot in slots:
+            self._slots.deadlines[slot] += seconds
 
-    def give_back(self, row: int) -> None:
+    def give_back(self, slot: int) -> None:
         """What stood there has ended."""
-        self._slots.deadlines[row] = 0.0
-        self._free.append(row)
+        self._slots.deadlines[slot] = 0.0
+        self._free.append(slot)

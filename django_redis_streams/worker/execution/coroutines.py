@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Any, NoReturn
@@ -22,8 +23,9 @@ from ...outcomes import HANDLED, Outcome
 from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
 from ..strays import leave, leave_if_stray
-from .coroutine_slots import Rows
-from .deadlines import GRACE, Batch, Deadlines
+from .batch import Batch
+from .coroutine_slots import CoroutineSlots
+from .deadlines import GRACE, Deadlines, TimedCall
 from .event_loop import EventLoop
 
 __all__ = ["LATEST", "Coroutines"]
@@ -32,20 +34,29 @@ __all__ = ["LATEST", "Coroutines"]
 LATEST = 0.05
 # In seconds: how often old connections are closed while there is no moment without a coroutine.
 _TIDY_EACH = 1.0
+# Before Python 3.12 a task takes its first step in the loop's next turn, and not where it is made.
+_BEGIN_LATER = sys.version_info < (3, 12)
 
-# A batch for one call, and the coroutine where that was called already; True where it was allowed to run before.
-_Call = tuple[Handler, Batch, Coroutine[Any, Any, Any] | None, bool]
-# What is called with one message, and was not called yet: most are.
+# What is called with one message, and was not called yet: most are, so it is as cheap as can be.
 _Single = tuple[Handler, Delivery, Message]
 _Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Outcome]
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that is to be awaited: `coroutine` where the function was called already; `allowed` to run before."""
+
+    batch: Batch
+    coroutine: Coroutine[Any, Any, Any] | None = None
+    allowed: bool = False
 
 
 class Coroutines:
     """Runs what is added, at most ASYNC_CONCURRENCY messages at once; a batch counts as its messages.
 
     `judged` makes an outcome of how a run ended, and of when it began on the monotonic clock; `decoded` a message
-    anew. `fails_all` says whether the error of a batch is that of each of its messages, and `heard` whether somebody
-    is to be told of each run. A batch that is larger than the bound runs when nothing else does.
+    anew. `fails_all` says whether the error of a batch is that of each of its messages, and `has_receivers` whether
+    somebody is to be told of each run. A batch that is larger than the bound runs when nothing else does.
     """
 
     def __init__(
@@ -54,19 +65,19 @@ class Coroutines:
         slots: Slots,
         judged: _Judged,
         decoded: Callable[[Delivery], Message],
-        fails_all: Callable[[Handler, list[Delivery], BaseException], bool],
+        fails_all: Callable[[Batch, BaseException], bool],
     ) -> None:
         self._group = group
         self._most = group.async_concurrency
-        self._rows = Rows(slots)
-        self._deadlines = Deadlines(slots, self._rows)
+        self._coroutine_slots = CoroutineSlots(slots)
+        self._deadlines = Deadlines(slots, self._coroutine_slots)
         # What is in flight, by the first message of each call.
         self._tasks = self._deadlines.calls
         self._judged = judged
         self._decoded = decoded
         self._fails_all = fails_all
         self._may_run: Callable[[Delivery], bool] = lambda _: True
-        self.heard = False
+        self.has_receivers = False
         self._event_loop: EventLoop | None = None
         self._backlog: deque[_Call] = deque()
         self._singles: deque[_Single] = deque()
@@ -86,7 +97,7 @@ class Coroutines:
     @property
     def room(self) -> int:
         """How many more messages could be begun at once."""
-        waiting = len(self._singles) + sum(len(batch) for _, batch, _, _ in self._backlog)
+        waiting = len(self._singles) + sum(len(call.batch) for call in self._backlog)
         return max(0, self._most - self._running - waiting)
 
     @property
@@ -99,9 +110,9 @@ class Coroutines:
         """Whether there is a loop, which has to run while the consumer waits, and can."""
         return self._event_loop is not None and not self._event_loop.running
 
-    def add(self, handler: Handler, batch: Batch, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
+    def add(self, batch: Batch, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         """Run a call for these as soon as there is room; `coroutine` where the handler was called already."""
-        self._backlog.append((handler, batch, coroutine, coroutine is not None))
+        self._backlog.append(_Call(batch, coroutine, allowed=coroutine is not None))
 
     def add_one(self, handler: Handler, delivery: Delivery, message: Message) -> None:
         """Run a call for this one, after those that were added by `add`."""
@@ -151,7 +162,7 @@ class Coroutines:
 
     def disown(self) -> None:
         """In a forked child: the run that forked it ends the process, and no other goes on."""
-        self.heard = True  # or one that returns would be judged by nobody
+        self.has_receivers = True  # or one that returns would be judged by nobody
         self._judged = _ended_as_stray
         if self._event_loop is not None:
             self._event_loop.disown()
@@ -164,7 +175,7 @@ class Coroutines:
     @property
     def _next_has_room(self) -> bool:
         if self._backlog:
-            return not self._running or self._running + len(self._backlog[0][1]) <= self._most
+            return not self._running or self._running + len(self._backlog[0].batch) <= self._most
         return bool(self._singles) and self._running < self._most
 
     def _begin(self) -> None:
@@ -172,35 +183,39 @@ class Coroutines:
         self._now = time.monotonic()
         until = self._now + LATEST
         if not self._running:
-            first = [delivery for _, batch, _, _ in self._backlog for delivery, _ in batch]
-            self._rows.name_next(first + [delivery for _, delivery, _ in self._singles])
+            first = [delivery for call in self._backlog for delivery in call.batch.deliveries]
+            self._coroutine_slots.name_next(first + [delivery for _, delivery, _ in self._singles])
         try:
             while self._backlog and self._now < until and self._next_has_room:
-                self._begin_call(*self._backlog.popleft())
+                self._begin_call(self._backlog.popleft())
             if not self._backlog:
                 self._begin_singles(until)
         finally:
             self._begins = False
 
-    def _begin_call(
-        self,
-        handler: Handler,
-        batch: Batch,
-        coroutine: Coroutine[Any, Any, Any] | None,
-        allowed: bool,
-    ) -> None:
-        if not allowed:
-            asked, batch = batch, [each for each in batch if self._may_run(each[0])]
-            if len(batch) < len(asked):
-                self._rows.forget_next()
-        if batch:
-            seconds = handler.deadline(self._group, 0.0)
+    def _begin_call(self, call: _Call) -> None:
+        if not call.allowed:
+            self._drop_refused(call)
+        batch = call.batch
+        if batch.deliveries:
+            seconds = batch.handler.deadline(self._group, 0.0)
             self._running += len(batch)
             assert self._event_loop is not None
-            self._latest = [delivery for delivery, _ in batch]
-            task = self._event_loop.task(self._run(handler, batch, coroutine, seconds))
+            self._latest = batch.deliveries
+            task = self._event_loop.task(self._run(call, seconds))
             if not task.done():
-                self._suspended(task, seconds, handler, batch, coroutine)
+                if _BEGIN_LATER:
+                    task.add_done_callback(partial(self._cancelled_unrun, call))
+                self._suspended(task, seconds, batch.deliveries)
+
+    def _drop_refused(self, call: _Call) -> None:
+        """Leave out what may not be run."""
+        asked = zip(call.batch.deliveries, call.batch.messages, strict=True)
+        allowed = [each for each in asked if self._may_run(each[0])]
+        if len(allowed) < len(call.batch):
+            self._coroutine_slots.forget_next()
+            deliveries, messages = [each for each, _ in allowed], [each for _, each in allowed]
+            call.batch = Batch(call.batch.handler, deliveries, messages)
 
     def _begin_singles(self, until: float) -> None:
         """As `_begin_call`, in as few steps as it takes."""
@@ -210,7 +225,7 @@ class Coroutines:
         while singles and self._now < until and self._running < self._most:
             handler, delivery, message = singles.popleft()
             if not may_run(delivery):
-                self._rows.forget_next()
+                self._coroutine_slots.forget_next()
                 continue
             if handler is not latest:
                 latest, seconds = handler, handler.deadline(self._group, 0.0)
@@ -218,81 +233,65 @@ class Coroutines:
             self._latest = (delivery,)
             task = begin(run(handler, delivery, message, seconds))
             if not task.done():
-                self._suspended(task, seconds, handler, [(delivery, message)], None)
+                if _BEGIN_LATER:
+                    call = _Call(Batch(handler, self._latest, [message]))
+                    task.add_done_callback(partial(self._cancelled_unrun, call))
+                self._suspended(task, seconds, self._latest)
 
-    def _suspended(
-        self,
-        task: asyncio.Task[None],
-        seconds: float,
-        handler: Handler,
-        batch: Batch,
-        coroutine: Coroutine[Any, Any, Any] | None,
-    ) -> None:
+    def _suspended(self, task: asyncio.Task[None], seconds: float, deliveries: Sequence[Delivery]) -> None:
         """It waits for something, or before Python 3.12 for its first turn."""
-        if sys.version_info < (3, 12):
-            task.add_done_callback(partial(self._cancelled_unrun, handler, batch, coroutine))
+        if _BEGIN_LATER:
             self._now = time.monotonic()
         deadline = self._now + seconds
-        self._tasks[batch[0][0]] = task, deadline, seconds, batch
+        self._tasks[deliveries[0]] = TimedCall(task, deadline, seconds, deliveries)
         self._deadlines.soonest = min(self._deadlines.soonest, deadline)
 
-    def _cancelled_unrun(
-        self,
-        handler: Handler,
-        batch: Batch,
-        coroutine: Coroutine[Any, Any, Any] | None,
-        task: asyncio.Task[None],
-    ) -> None:
+    def _cancelled_unrun(self, call: _Call, task: asyncio.Task[None]) -> None:
         """A handler that cancels all tasks may meet one that hasn't begun, which therefore can't tell of it."""
         if task.cancelled():
-            if coroutine is not None:
-                coroutine.close()
-            self._failed(handler, batch, asyncio.CancelledError(), time.monotonic())
-            self._running -= len(batch)
-            self._leave(batch[0][0])
+            if call.coroutine is not None:
+                call.coroutine.close()
+            self._failed(call.batch, asyncio.CancelledError(), time.monotonic())
+            self._running -= len(call.batch)
+            self._leave(call.batch.deliveries[0])
 
     async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, seconds: float) -> None:
         """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
         self._now = began = time.monotonic()
-        row = self._rows.take(delivery, began + seconds + GRACE)
+        slot = self._coroutine_slots.take(delivery, began + seconds + GRACE)
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
             # What is told has no name here: that would hold this frame, by its traceback, and the frame it.
-            delivery.outcome = self._judged(handler, delivery, message, self._told(error, handler, delivery), began)
+            delivery.outcome = self._judged(handler, delivery, message, self._cause(error, handler, delivery), began)
         else:
-            plain = asked_of(message) is None and not self.heard
+            plain = asked_of(message) is None and not self.has_receivers
             delivery.outcome = HANDLED if plain else self._judged(handler, delivery, message, asked_of(message), began)
         self._ended.append(delivery)
         self._now = ended = time.monotonic()
         self._durations.append(ended - began)
-        self._rows.give_back(row)
+        self._coroutine_slots.give_back(slot)
         self._running -= 1
         if self._tasks and delivery in self._tasks:
             self._leave(delivery)
 
-    async def _run(
-        self,
-        handler: Handler,
-        batch: Batch,
-        coroutine: Coroutine[Any, Any, Any] | None,
-        seconds: float,
-    ) -> None:
+    async def _run(self, call: _Call, seconds: float) -> None:
         """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
+        batch, first = call.batch, call.batch.deliveries[0]
         self._now = began = time.monotonic()
-        rows = [self._rows.take(delivery, began + seconds + GRACE) for delivery, _ in batch]
+        slots = [self._coroutine_slots.take(delivery, began + seconds + GRACE) for delivery in batch.deliveries]
         try:
-            await (coroutine or handler.function([message for _, message in batch]))
+            await (call.coroutine or batch.handler.function(batch.messages.copy()))
         except BaseException as error:  # noqa: BLE001
-            self._failed(handler, batch, self._told(error, handler, batch[0][0]), began)
+            self._failed(batch, self._cause(error, batch.handler, first), began)
         else:
-            self._end(handler, batch, None, began)
-        for row in rows:
-            self._rows.give_back(row)
+            self._end(batch, None, began)
+        for slot in slots:
+            self._coroutine_slots.give_back(slot)
         self._now = time.monotonic()
         self._running -= len(batch)
-        if batch[0][0] in self._tasks:
-            self._leave(batch[0][0])
+        if first in self._tasks:
+            self._leave(first)
 
     def _leave(self, first: Delivery) -> None:
         """One that was suspended has ended."""
@@ -300,14 +299,15 @@ class Coroutines:
         if self._wakes and self._event_loop is not None:
             self._event_loop.stop()
 
-    def _failed(self, handler: Handler, batch: Batch, error: BaseException, began: float) -> None:
+    def _failed(self, batch: Batch, error: BaseException, began: float) -> None:
         """Of a batch, each is run alone, so that the guilty one is found, if there may be one."""
         leave_if_stray()
-        if len(batch) == 1 or self._fails_all(handler, [delivery for delivery, _ in batch], error):
-            self._end(handler, batch, error, began)
+        if len(batch) == 1 or self._fails_all(batch, error):
+            self._end(batch, error, began)
             return
         # Decoded anew: the call that failed may have marked or changed them.
-        self._backlog.extend((handler, [(each, self._decoded(each))], None, True) for each, _ in batch)
+        alone = [Batch(batch.handler, [each], [self._decoded(each)]) for each in batch.deliveries]
+        self._backlog.extend(_Call(each, allowed=True) for each in alone)
 
     def _tick(self) -> None:
         """Called in the loop again and again, while something is in flight."""
@@ -316,19 +316,19 @@ class Coroutines:
         if self._ticks and self._event_loop is not None:
             self._event_loop.later(LATEST, self._tick)
 
-    def _told(self, error: BaseException, handler: Handler, first: Delivery) -> BaseException:
+    def _cause(self, error: BaseException, handler: Handler, first: Delivery) -> BaseException:
         """The error; of one that was cancelled at its deadline, that."""
         if first not in self._deadlines.timed_out or not isinstance(error, asyncio.CancelledError):
             return error
         timeout = self._group.timeout if handler.timeout is None else handler.timeout
-        told = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and was cancelled")
-        return told.with_traceback(error.__traceback__)
+        timed_out = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and was cancelled")
+        return timed_out.with_traceback(error.__traceback__)
 
-    def _end(self, handler: Handler, batch: Batch, error: BaseException | None, began: float) -> None:
+    def _end(self, batch: Batch, error: BaseException | None, began: float) -> None:
         took = (time.monotonic() - began) / len(batch)
-        for delivery, message in batch:
+        for delivery, message in zip(batch.deliveries, batch.messages, strict=True):
             cause = asked_of(message) if error is None else error
-            delivery.outcome = self._judged(handler, delivery, message, cause, began)
+            delivery.outcome = self._judged(batch.handler, delivery, message, cause, began)
             self._ended.append(delivery)
             self._durations.append(took)
 

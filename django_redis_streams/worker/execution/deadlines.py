@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
-from ...message import Message
 from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
-from .coroutine_slots import Rows
+from .coroutine_slots import CoroutineSlots
 from .event_loop import EventLoop
 
-__all__ = ["GRACE", "Batch", "Deadlines"]
+__all__ = ["GRACE", "Deadlines", "TimedCall"]
 
 # In seconds: what was cancelled at its deadline has so long to end, before the supervisor ends the process for it.
 GRACE = 2.0
@@ -26,9 +26,15 @@ _STOOD = 0.1
 # For so many times its TIMEOUT one is excused for what any of them may have done: it may have been itself.
 _EXCUSED = 10
 
-Batch = list[tuple[Delivery, Message]]
-# Of a call: its task, by when that is to have ended, its TIMEOUT, and the batch.
-_Call = tuple[asyncio.Task[None], float, float, Batch]
+
+@dataclass(slots=True)
+class TimedCall:
+    """A call in flight: its task, by when that is to have ended, and its TIMEOUT."""
+
+    task: asyncio.Task[None]
+    deadline: float
+    timeout: float
+    deliveries: Sequence[Delivery]
 
 
 class Deadlines:
@@ -37,12 +43,12 @@ class Deadlines:
     `soonest` is not above the next deadline. What is added to `calls` lowers it.
     """
 
-    def __init__(self, slots: Slots, rows: Rows) -> None:
-        self.calls: dict[Delivery, _Call] = {}
+    def __init__(self, slots: Slots, coroutine_slots: CoroutineSlots) -> None:
+        self.calls: dict[Delivery, TimedCall] = {}
         self.timed_out: set[Delivery] = set()
         self.soonest = inf
         self._slots = slots
-        self._rows = rows
+        self._coroutine_slots = coroutine_slots
         self._turned = 0.0
         # For how many seconds some of them were excused.
         self._excused: dict[Delivery, float] = {}
@@ -73,31 +79,31 @@ class Deadlines:
 
     @property
     def _next(self) -> float:
-        left = [deadline for first, (_, deadline, _, _) in self.calls.items() if first not in self.timed_out]
+        left = [call.deadline for first, call in self.calls.items() if first not in self.timed_out]
         return min(left, default=inf)
 
     def _cancel(self, now: float) -> None:
-        taken = self._rows.taken()
-        for first, (task, deadline, _, batch) in self.calls.items():
-            if deadline <= now and first not in self.timed_out:
+        taken = self._coroutine_slots.taken()
+        for first, call in self.calls.items():
+            if call.deadline <= now and first not in self.timed_out:
                 self.timed_out.add(first)
-                task.cancel()
+                call.task.cancel()
                 # By now it may be late for that.
-                self._rows.put_off(_rows(taken, batch), now - deadline)
+                self._coroutine_slots.put_off(_slots_of(taken, call), now - call.deadline)
         self.soonest = self._next
 
     def _excuse(self, seconds: float, *, outside: bool) -> None:
-        taken = self._rows.taken()
+        taken = self._coroutine_slots.taken()
         holders = (not outside and self._slots.holders) or frozenset()
-        for first, (task, deadline, timeout, batch) in list(self.calls.items()):
-            rows = _rows(taken, batch)
+        for first, call in self.calls.items():
+            slots = _slots_of(taken, call)
             excused = self._excused.get(first, 0.0)
             if not outside:
-                if excused > _EXCUSED * timeout or not holders.isdisjoint(rows):
+                if excused > _EXCUSED * call.timeout or not holders.isdisjoint(slots):
                     continue
                 self._excused[first] = excused + seconds
-            self.calls[first] = task, deadline + seconds, timeout, batch
-            self._rows.put_off(rows, seconds)
+            call.deadline += seconds
+            self._coroutine_slots.put_off(slots, seconds)
         self.soonest = self._next
 
     def note_holder(self, loop: EventLoop, begun: Sequence[Delivery] | None) -> None:
@@ -113,17 +119,17 @@ class Deadlines:
         if not loop.running or (task is None and begun is not None):  # the consumer's own work
             self._slots.note((), 0.0)
         elif before == self._seen:
-            taken = self._rows.taken()
+            taken = self._coroutine_slots.taken()
             self._slots.note([taken[each] for each in self._held_by(task, begun) if each in taken], turned)
 
     def _held_by(self, task: object, begun: Sequence[Delivery] | None) -> list[str]:
         """The tokens of the call whose step the task takes; none where it is no call's, but made or left by one."""
-        for held, _, _, batch in list(self.calls.values()):
-            if held is task:
-                return [delivery.token for delivery, _ in batch]
+        for call in list(self.calls.values()):
+            if call.task is task:
+                return [each.token for each in call.deliveries]
         return [each.token for each in begun or ()]
 
 
-def _rows(taken: Mapping[str, int], batch: Batch) -> list[int]:
-    """The rows of a call; none where it hasn't begun."""
-    return [taken[delivery.token] for delivery, _ in batch if delivery.token in taken]
+def _slots_of(taken: Mapping[str, int], call: TimedCall) -> list[int]:
+    """The slots of a call; none where it hasn't begun."""
+    return [taken[each.token] for each in call.deliveries if each.token in taken]

@@ -21,10 +21,12 @@ from ...handlers import Handler, HandlerSet
 from ...message import Message, asked_of
 from ...outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ...retry import judge
-from ...store.consume.delivery import Delivery, Run
+from ...store.consume.delivery import Delivery
 from ...wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from ..shared.scoreboard import Slots
+from ..signalling import Run
 from ..strays import leave_if_stray
+from .batch import Batch
 from .coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
 from .failures import failure_of, unmatched
@@ -33,13 +35,20 @@ from .outages import outage_of_all, seconds_of_outage
 __all__ = ["Executor", "Permission", "Runs"]
 
 _SKIPPED = Ack(skipped=True)
-# Instead of a failure: the call has given a coroutine.
-_GIVEN_AWAY = BaseException()
 
 
-# What is done with the messages of one type. Either something takes the rows that they stand on; or it is None, and
-# then there are the handler, the function to be called with each, and its TIMEOUT.
-_Way = tuple[Callable[[int], None] | None, Any, Any, float]
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What is done with the messages of one type.
+
+    Either `set_aside` takes the slot of each, for later or without a run; or it is None, and `function` is called with
+    each, which may take `timeout` seconds.
+    """
+
+    set_aside: Callable[[int], None] | None = None
+    handler: Any = None
+    function: Any = None
+    timeout: float = 0.0
 
 
 @dataclass(slots=True)
@@ -84,22 +93,18 @@ class Permission(NamedTuple):
 
 @dataclass(slots=True)
 class _Part:
-    """What stands on the rows: deliveries with their messages, and which rows are for which batch handler."""
+    """What stands on the slots: deliveries with their messages, and which slots are for which batch handler."""
 
     deliveries: Sequence[Delivery]
     messages: Sequence[Any]
     may_run: Permission
     runs: Runs
     batches: dict[Handler, list[int]] = field(default_factory=dict)
+    routes: dict[str | None, _Route] = field(default_factory=dict)
 
-
-@dataclass(slots=True)
-class _Batch:
-    """What one call is for: rows, with their deliveries and messages."""
-
-    rows: Sequence[int]
-    deliveries: Sequence[Delivery]
-    messages: list[Message]
+    def batch(self, handler: Handler, slots: Sequence[int]) -> Batch:
+        """What stands on these."""
+        return Batch(handler, [self.deliveries[slot] for slot in slots], [self.messages[slot] for slot in slots], slots)
 
 
 class Executor:
@@ -118,7 +123,7 @@ class Executor:
         self._group = group
         self._slots = slots
         self._databases = Databases()
-        self._heard = False
+        self._has_receivers = False
         self._async = {each for each in handlers if each.is_async}
         self._timeout = inf if group.timeout is None else group.timeout
         self.coroutines = Coroutines(group, slots, self._outcome, decode_entry, self._fails_all)
@@ -143,16 +148,16 @@ class Executor:
         """
         self._before_batch()
         self._go_on()
-        # What was claimed or looked for may be more than there are rows.
-        for first in range(0, len(deliveries), self._slots.rows):
-            part = deliveries[first : first + self._slots.rows]
+        # What was claimed or looked for may be more than there are slots.
+        for first in range(0, len(deliveries), self._slots.thread_slots):
+            part = deliveries[first : first + self._slots.thread_slots]
             self._slots.name_batch(part)
             yield from self._run_part(part, may_run, runs)
         self._after_batch()
 
     def _run_part(self, deliveries: Sequence[Delivery], may_run: Permission, runs: Runs) -> Iterator[None]:
-        """As many as there are rows: each stands on one. Most are for a function, which is called here."""
-        deadlines, call, clock, heard = self._slots.deadlines, self._call, time.monotonic, self._heard
+        """As many as there are slots: each stands on one. Most are for a function, which is called here."""
+        deadlines, call, clock, has_receivers = self._slots.deadlines, self._call, time.monotonic, self._has_receivers
         may_run_one = may_run.one
         ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
         # Whatever happens in there, the supervisor sees with which messages: a hang, or a crash.
@@ -161,23 +166,24 @@ class Executor:
         self._slots.decoded()
         seen: Any = part  # none of the types
         self.now = clock()  # no handler's TIMEOUT begins before its message is there
-        for row, message in enumerate(part.messages):
+        for slot, message in enumerate(part.messages):
             if message.type != seen:
                 seen = message.type
-                put_by, handler, function, seconds = self._way(seen, part)
-            if put_by is not None:
-                put_by(row)
-            elif may_run_one(delivery := deliveries[row]):
-                deadlines[row] = (began := self.now) + seconds
+                route = part.routes.get(seen) or self._route(seen, part)
+                set_aside, handler, function, seconds = route.set_aside, route.handler, route.function, route.timeout
+            if set_aside is not None:
+                set_aside(slot)
+            elif may_run_one(delivery := deliveries[slot]):
+                deadlines[slot] = (began := self.now) + seconds
                 outcome: Outcome | None = HANDLED
                 try:
                     result = call(function, message)
                 except BaseException as error:  # noqa: BLE001  sys.exit() in a handler is a failure of the handler
                     outcome = self._outcome(handler, delivery, message, error, began)
                 else:
-                    if heard or asked_of(message) is not None or result is not None:
+                    if has_receivers or asked_of(message) is not None or result is not None:
                         outcome = self._returned(handler, delivery, message, result, began)
-                deadlines[row] = 0.0
+                deadlines[slot] = 0.0
                 now = self.now = clock()
                 if outcome is not None:
                     delivery.outcome = outcome
@@ -199,32 +205,36 @@ class Executor:
         self.get_on()
         self._late = self.now + LATEST
 
-    def _way(self, type_: str | None, part: _Part) -> _Way:
+    def _route(self, type_: str | None, part: _Part) -> _Route:
         """What is to be done with messages of this type; None stands for what can't be decoded."""
+        route = part.routes[type_] = self._new_route(type_, part)
+        return route
+
+    def _new_route(self, type_: str | None, part: _Part) -> _Route:
         handler = None if type_ is None else self._handlers.find(type_)
         if handler is None:
             judged = self._invalid if type_ is None else self._unmatched
-            return partial(self._settle_unrun, judged, part), None, None, 0.0
+            return _Route(partial(self._settle_unrun, judged, part))
         if handler.batch:
-            return part.batches.setdefault(handler, []).append, None, None, 0.0
+            return _Route(part.batches.setdefault(handler, []).append)
         if handler in self._async:
-            return partial(self._give_away, handler, part), None, None, 0.0
-        return None, handler, self._functions[handler], self._timeouts[handler]
+            return _Route(partial(self._give_away, handler, part))
+        return _Route(None, handler, self._functions[handler], self._timeouts[handler])
 
-    def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, row: int) -> None:
+    def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, slot: int) -> None:
         """What no handler can be called with has its outcome without a run."""
-        if part.may_run.one(delivery := part.deliveries[row]):
-            part.runs.add(delivery, judged(delivery, part.messages[row]))
+        if part.may_run.one(delivery := part.deliveries[slot]):
+            part.runs.add(delivery, judged(delivery, part.messages[slot]))
 
-    def _give_away(self, handler: Handler, part: _Part, row: int) -> None:
-        self.coroutines.add_one(handler, part.deliveries[row], part.messages[row])
+    def _give_away(self, handler: Handler, part: _Part, slot: int) -> None:
+        self.coroutines.add_one(handler, part.deliveries[slot], part.messages[slot])
 
     def _run_batches(self, part: _Part) -> Iterator[None]:
-        for handler, rows in part.batches.items():
+        for handler, slots in part.batches.items():
             if handler in self._async:
-                self.coroutines.add(handler, [(part.deliveries[row], part.messages[row]) for row in rows])
-            elif (batch := _batch(part, rows)).rows:
-                yield from self._run_batch(handler, batch, part.runs)
+                self.coroutines.add(part.batch(handler, slots))
+            elif allowed := _allowed(part, slots):
+                yield from self._run_batch(part.batch(handler, allowed), part.runs)
 
     def disown(self) -> None:
         """In a forked child: what runs ends the process when it has ended, and writes nothing on the slots."""
@@ -238,7 +248,7 @@ class Executor:
         self.coroutines.close()
 
     def _before_batch(self) -> None:
-        self._heard = self.coroutines.heard = signals.worker_heard()
+        self._has_receivers = self.coroutines.has_receivers = signals.worker_has_receivers()
         self._databases.watch()
         self._databases.before_batch()
 
@@ -246,14 +256,14 @@ class Executor:
         self._databases.after_batch()
 
     def _invalid(self, delivery: Delivery, error: Undecodable) -> Outcome:
-        if self._heard:
+        if self._has_receivers:
             delivery.run = Run(_as_foreign(delivery))
         return DeadLetter(Reason.INVALID, Failure(error=str(error)))
 
     def _unmatched(self, delivery: Delivery, message: Message) -> Outcome:
         if self._group.unmatched == "skip":
             return _SKIPPED
-        if self._heard:
+        if self._has_receivers:
             delivery.run = Run(message)
         return DeadLetter(Reason.NO_HANDLER, unmatched(self._group.name, message.type))
 
@@ -262,67 +272,69 @@ class Executor:
     ) -> Outcome | None:
         """The outcome; None where the function turned out to be one that gives a coroutine, which is to be run."""
         if asyncio.iscoroutine(result):
-            self.coroutines.add(handler, [(delivery, message)], result)
+            self.coroutines.add(Batch(handler, [delivery], [message]), result)
             return None
         return self._outcome(handler, delivery, message, asked_of(message), began)
 
-    def _run_batch(self, handler: Handler, batch: _Batch, runs: Runs) -> Iterator[None]:
+    def _run_batch(self, batch: Batch, runs: Runs) -> Iterator[None]:
         """One call for all; where it raises, one call each, so that the guilty one is found, if there may be one."""
         began = self.now = time.monotonic()
-        error = self._failure_of_batch(handler, batch)
-        if error is None or len(batch.rows) == 1 or self._fails_all(handler, batch.deliveries, error):
-            runs.in_batches += len(batch.rows)
+        result, error = self._call_batch(batch)
+        if asyncio.iscoroutine(result):
+            self.coroutines.add(batch, result)
+        elif error is None or len(batch) == 1 or self._fails_all(batch, error):
+            runs.in_batches += len(batch)
             runs.seconds_of_batches += self.now - began
-            self._judge_batch(handler, batch, error, began, runs)
-        elif error is not _GIVEN_AWAY:
-            for row, delivery in zip(batch.rows, batch.deliveries, strict=True):
-                if self.now > self._late:
-                    yield
-                    self._go_on()
-                # Decoded anew: the call that failed may have marked or changed it.
-                self._slots.run([row], self.now + self._timeouts[handler])
-                alone, began = _Batch([row], [delivery], [decode_entry(delivery)]), self.now
-                self._judge_batch(handler, alone, self._failure_of_batch(handler, alone), began, runs)
+            self._judge_batch(batch, error, began, runs)
+        else:
+            yield from self._run_each(batch, runs)
         if self.now > self._late:
             yield
             self._go_on()
 
-    def _judge_batch(
-        self, handler: Handler, batch: _Batch, error: BaseException | None, began: float, runs: Runs
-    ) -> None:
+    def _run_each(self, batch: Batch, runs: Runs) -> Iterator[None]:
+        for slot, delivery in zip(batch.slots, batch.deliveries, strict=True):
+            if self.now > self._late:
+                yield
+                self._go_on()
+            # Decoded anew: the call that failed may have marked or changed it.
+            self._slots.run([slot], self.now + self._timeouts[batch.handler])
+            alone, began = Batch(batch.handler, [delivery], [decode_entry(delivery)], [slot]), self.now
+            result, error = self._call_batch(alone)
+            if asyncio.iscoroutine(result):
+                self.coroutines.add(alone, result)
+            else:
+                self._judge_batch(alone, error, began, runs)
+
+    def _judge_batch(self, batch: Batch, error: BaseException | None, began: float, runs: Runs) -> None:
         """What has come of a call: all alike, or what each was marked for."""
-        if error is _GIVEN_AWAY:
-            return
         seconds = self.now - began
-        if error is None and not self._heard and not any([asked_of(each) for each in batch.messages]):  # noqa: C419  faster
+        if error is None and not self._has_receivers and not any([asked_of(each) for each in batch.messages]):  # noqa: C419  faster
             runs.add_alike(batch.deliveries, HANDLED, seconds)
             return
         for delivery, message in zip(batch.deliveries, batch.messages, strict=True):
             cause = asked_of(message) if error is None else error
-            runs.add(delivery, self._outcome(handler, delivery, message, cause, began), seconds)
+            runs.add(delivery, self._outcome(batch.handler, delivery, message, cause, began), seconds)
             seconds = 0.0  # as in `add_alike`
 
-    def _failure_of_batch(self, handler: Handler, batch: _Batch) -> BaseException | None:
+    def _call_batch(self, batch: Batch) -> tuple[Any, BaseException | None]:
+        """What the call for all of them returned, or what it raised."""
         # The call gets a list of its own, to do with as it likes.
         messages = batch.messages.copy()
-        self._slots.run(batch.rows, self.now + self._timeouts[handler])
+        self._slots.run(batch.slots, self.now + self._timeouts[batch.handler])
         try:
-            result = self._call(self._functions[handler], messages)
+            return self._call(self._functions[batch.handler], messages), None
         except BaseException as error:  # noqa: BLE001  as above
-            return error
+            return None, error
         finally:
-            self._slots.run(batch.rows, 0.0)
+            self._slots.run(batch.slots, 0.0)
             self.now = time.monotonic()
-        if asyncio.iscoroutine(result):
-            self.coroutines.add(handler, list(zip(batch.deliveries, batch.messages, strict=True)), result)
-            return _GIVEN_AWAY
-        return None
 
     def _outcome(
         self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | None, began: float
     ) -> Outcome:
         """What a run that ended so has come to; it is written down where somebody listens."""
-        if self._heard:
+        if self._has_receivers:
             delivery.run = Run(message, handler.name, time.monotonic() - began, error)
         if error is None:
             return HANDLED
@@ -330,9 +342,9 @@ class Executor:
         outage = seconds_of_outage(error, delivery)
         return judge(error, message.attempt, handler.policy(self._group), failure, outage)
 
-    def _fails_all(self, handler: Handler, deliveries: Sequence[Delivery], error: BaseException) -> bool:
+    def _fails_all(self, batch: Batch, error: BaseException) -> bool:
         """Whether the error of a call for several is to be judged as that of each: nobody is guilty of it."""
-        return outage_of_all(error, deliveries, handler.policy(self._group))
+        return outage_of_all(error, batch.deliveries, batch.handler.policy(self._group))
 
     def _call(self, function: Callable[[Any], Any], argument: Message | list[Message]) -> Any:
         """What it returns: None, or what counts for nothing but where it is a coroutine, as a decorator may hide."""
@@ -352,13 +364,11 @@ class Executor:
         return result
 
 
-def _batch(part: _Part, rows: Sequence[int]) -> _Batch:
-    """Those of the rows that may be run."""
-    deliveries = [part.deliveries[row] for row in rows]
-    if not part.may_run.all(deliveries):
-        rows = [row for row, delivery in zip(rows, deliveries, strict=True) if part.may_run.one(delivery)]
-        deliveries = [part.deliveries[row] for row in rows]
-    return _Batch(rows, deliveries, [part.messages[row] for row in rows])
+def _allowed(part: _Part, slots: Sequence[int]) -> Sequence[int]:
+    """Those of the slots whose messages may be run."""
+    if part.may_run.all([part.deliveries[slot] for slot in slots]):
+        return slots
+    return [slot for slot in slots if part.may_run.one(part.deliveries[slot])]
 
 
 def _as_foreign(delivery: Delivery) -> Message:

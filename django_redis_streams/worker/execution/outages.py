@@ -55,14 +55,14 @@ def unavailable_database(error: BaseException) -> bool:
     """
     if isinstance(error, TransactionManagementError | NotCommitted) and error.__cause__ is not None:
         return unavailable_database(error.__cause__)  # it only says that something went wrong before
-    return isinstance(error, Error) and _told_by_driver(error, error.__cause__ or error)
+    return isinstance(error, Error) and _driver_says_unavailable(error, error.__cause__ or error)
 
 
-def _told_by_driver(error: Error, cause: Any) -> bool:
+def _driver_says_unavailable(error: Error, cause: Any) -> bool:
     if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
         return code & 0xFF in _SQLITE
     if hasattr(cause, "sqlstate") or hasattr(cause, "pgcode"):
-        return _told_by_postgresql(error, getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None))
+        return _postgresql_says_unavailable(error, getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None))
     first = cause.args[0] if cause.args else None
     if isinstance(first, int):
         # mysqlclient has an InterfaceError of 0 for a connection that is closed.
@@ -70,7 +70,7 @@ def _told_by_driver(error: Error, cause: Any) -> bool:
     return bool(_ORACLE.fullmatch(getattr(first, "full_code", "")))
 
 
-def _told_by_postgresql(error: Error, state: str | None) -> bool:
+def _postgresql_says_unavailable(error: Error, state: str | None) -> bool:
     """Without a state the error is the client's own: it couldn't connect, or was disconnected."""
     if state is not None:
         return bool(_POSTGRESQL.fullmatch(state))
@@ -111,7 +111,7 @@ class OutageLog:
         self._next = 0.0
 
     def takes(self, delivery: Delivery, outcome: Outcome | None) -> bool:
-        """Whether this is such a run; then it is told of by `tell`."""
+        """Whether this is such a run; then it is logged by `log_due`."""
         if not isinstance(outcome, RetryLater) or outcome.counted or not outcome.unavailable:
             return False
         # Numbers of processes and transactions make no other cause.
@@ -120,7 +120,7 @@ class OutageLog:
         cause.runs, cause.last, cause.outcome = cause.runs + 1, delivery, outcome
         return True
 
-    def tell(self, *, now: bool = False) -> None:
+    def log_due(self, *, now: bool = False) -> None:
         """Log what has come together, unless the last lines are younger than a second; `now`, whatever they are."""
         if not self._causes or not (now or time.monotonic() >= self._next):
             return
@@ -130,8 +130,8 @@ class OutageLog:
             failure = cause.outcome.failure
             extra = {"handler": failure.handler, "traceback": failure.traceback, "runs": cause.runs}
             logger.warning(
-                "%s: a database was unavailable, which failed runs of %s: %d. They use up no retry; %r, the last, runs "
+                "%s: %d runs of %s failed because a database was unavailable. They use up no retry. The last, %r, runs "
                 "again in %.1f s: %r",
-                self._membership.place, failure.handler, cause.runs, cause.last.history().id, cause.outcome.delay,
+                self._membership.label, cause.runs, failure.handler, cause.last.history().id, cause.outcome.delay,
                 failure.error, extra={**about(self._membership, cause.last), **extra},
             )  # fmt: skip

@@ -14,11 +14,11 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from ..backoff import Patience
+from ..backoff import Backoff
 from ..log import logger
-from ..shared.counters import Tallies
+from ..shared.counters import WorkerCounters
 from ..system.forking import ended_how, forked
-from .server import Serving
+from .server import Server
 
 __all__ = ["Exporter", "listen"]
 
@@ -37,11 +37,11 @@ def listen(address: str, port: int) -> socket.socket:
 class Exporter:
     """One such process; the supervisor starts it where it is missing, and says when it has ended."""
 
-    def __init__(self, listening: socket.socket, tallies: Tallies) -> None:
+    def __init__(self, listening: socket.socket, counters: WorkerCounters) -> None:
         self._listening = listening
-        self._tallies = tallies
+        self._counters = counters
         self._pid: int | None = None
-        self._patience = Patience(least=0.1, most=30.0)
+        self._backoff = Backoff(least=0.1, most=30.0)
         self._forking = False
         self._began = 0.0
         # A worker process that drains for long must not keep the port from the next supervisor.
@@ -49,7 +49,7 @@ class Exporter:
 
     def start_if_missing(self) -> None:
         """Fork it, unless it is there, or has just failed."""
-        if self._pid is None and self._patience.over:
+        if self._pid is None and self._backoff.over:
             supervisor = os.getpid()
             self._forking, self._began = True, time.monotonic()
             self._pid = forked(lambda: self._serve(supervisor), deaf=True)
@@ -61,9 +61,9 @@ class Exporter:
             return False
         self._pid = None
         if time.monotonic() - self._began > _LONG:
-            self._patience.reset()
-        wait = self._patience.more()
-        logger.error("The exporter, process %d, %s; another starts in %.1f s.", pid, ended_how(code), wait)
+            self._backoff.reset()
+        wait = self._backoff.more()
+        logger.error("The exporter, process %d, %s. Another starts in %.1f s.", pid, ended_how(code), wait)
         return True
 
     def end(self) -> None:
@@ -76,8 +76,8 @@ class Exporter:
 
     def _serve(self, supervisor: int) -> int:
         # A SIGTERM changes nothing: until the supervisor ends it, it tells of the stop.
-        serving = Serving(self._listening, self._tallies)
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        server = Server(self._listening, self._counters)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         while os.getppid() == supervisor:
             time.sleep(_LOOK)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ..shared.counters import Tallies
+from ..shared.counters import WorkerCounters
 
 __all__ = ["not_alive", "not_ready"]
 
@@ -13,11 +13,11 @@ __all__ = ["not_alive", "not_ready"]
 _LONGEST_TURN: Final = 30.0
 
 
-def not_alive(tallies: Tallies) -> list[str]:
+def not_alive(counters: WorkerCounters) -> list[str]:
     """What stands still, in words; nothing where every loop turns. A handler that runs is alive."""
-    found = [] if tallies.silent_for < _LONGEST_TURN else [f"the supervisor is silent for {tallies.silent_for:.0f} s"]
-    for row in tallies.rows:
-        silent = [(each, each.silent_for) for each in row.tallies] if row.used else []
+    found = [] if counters.silent_for < _LONGEST_TURN else [f"the supervisor is silent for {counters.silent_for:.0f} s"]
+    for process in counters.processes:
+        silent = [(each, each.silent_for) for each in process.consumers] if process.used else []
         found += [
             f"{each.stream}:{each.group}: a consumer is silent for {seconds:.0f} s"
             for each, seconds in silent
@@ -26,17 +26,17 @@ def not_alive(tallies: Tallies) -> list[str]:
     return found
 
 
-def not_ready(tallies: Tallies) -> list[str]:
+def not_ready(counters: WorkerCounters) -> list[str]:
     """Why messages may not be handled now, in words; nothing where all processes run and are connected."""
-    return [*not_alive(tallies), *_missing(tallies)]
+    return [*not_alive(counters), *_missing(counters)]
 
 
-def _missing(tallies: Tallies) -> Iterator[str]:
-    if tallies.stopping:
+def _missing(counters: WorkerCounters) -> Iterator[str]:
+    if counters.stopping:
         yield "the worker stops"
-    used = [row for row in tallies.rows if row.used]
-    if len(used) < tallies.processes:
-        yield f"{len(used)} of {tallies.processes} processes run"
-    for each in (tally for row in used for tally in row.tallies):
+    used = [process for process in counters.processes if process.used]
+    if len(used) < counters.process_count:
+        yield f"{len(used)} of {counters.process_count} processes run"
+    for each in (consumer for process in used for consumer in process.consumers):
         if not each.well:
             yield f"{each.stream}:{each.group}: a consumer is not connected, or refused"

@@ -14,10 +14,10 @@ from ...exceptions import ExtraMissing
 from ...metrics import Collector, Work, work_families
 from ...metrics import names as metrics
 from ...metrics.exposition import Rendered, rendered
-from ..shared.counters import COUNTED, Tallies, TallyReading
+from ..shared.counters import COUNTED, CountersReading, WorkerCounters
 from .health import not_alive, not_ready
 
-__all__ = ["Serving"]
+__all__ = ["Server"]
 
 _METRICS: Final = dict(
     zip(
@@ -29,19 +29,19 @@ _METRICS: Final = dict(
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
-def _work(tallies: Tallies) -> list[Work]:
+def _work(counters: WorkerCounters) -> list[Work]:
     """What all processes did for each group, those that have ended too."""
-    every = [each for row in tallies.rows for each in row.tallies]
+    every = [each for process in counters.processes for each in process.consumers]
     return [
         _sum(stream, group, [each.read() for each in every if (each.stream, each.group) == (stream, group)])
-        for stream, group in tallies.places
+        for stream, group in counters.groups
     ]
 
 
-def _sum(stream: str, group: str, read: Sequence[TallyReading]) -> Work:
+def _sum(stream: str, group: str, read: Sequence[CountersReading]) -> Work:
     counts = [sum(each) for each in zip(*(reading.counts for reading in read), strict=True)]
     durations = [sum(each) for each in zip(*(reading.durations for reading in read), strict=True)]
-    latencies = [sum(each) for each in zip(*(reading.waits for reading in read), strict=True)]
+    latencies = [sum(each) for each in zip(*(reading.latency for reading in read), strict=True)]
     named = {_METRICS[name]: count for name, count in zip(COUNTED, counts, strict=True)}
     return Work(stream, group, named, durations, latencies)
 
@@ -49,7 +49,7 @@ def _sum(stream: str, group: str, read: Sequence[TallyReading]) -> Work:
 class _Handler(BaseHTTPRequestHandler):
     """Answers one request. Whatever is asked for, the server goes on."""
 
-    server: Serving
+    server: Server
     # Seconds that a client may take for its request.
     timeout = 5
     server_version = "django_redis_streams"
@@ -73,9 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         if path == "/healthz":
-            return _told(not_alive(self.server.tallies))
+            return _health_response(not_alive(self.server.counters))
         if path == "/readyz":
-            return _told(not_ready(self.server.tallies))
+            return _health_response(not_ready(self.server.counters))
         if path in {"/metrics", "/metrics/streams"}:
             try:
                 answer = self._metrics(path)
@@ -87,27 +87,27 @@ class _Handler(BaseHTTPRequestHandler):
     def _metrics(self, path: str) -> Rendered:
         accept = self.headers.get("Accept", "")
         if path == "/metrics":
-            return rendered(work_families(_work(self.server.tallies)), accept)
+            return rendered(work_families(_work(self.server.counters)), accept)
         with self.server.one_at_a_time:
             return rendered(Collector().collect(), accept)
 
 
-def _told(problems: Sequence[str]) -> tuple[HTTPStatus, str, bytes]:
+def _health_response(problems: Sequence[str]) -> tuple[HTTPStatus, str, bytes]:
     status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
     body = json.dumps({"ok": not problems, "problems": problems})
     return status, "application/json", f"{body}\n".encode()
 
 
-class Serving(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
     """Serves on a socket that listens already: a thread for each request, so that a slow client holds up nobody."""
 
     daemon_threads = True
 
-    def __init__(self, listening: socket.socket, tallies: Tallies) -> None:
+    def __init__(self, listening: socket.socket, counters: WorkerCounters) -> None:
         super().__init__(("", 0), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
-        self.tallies = tallies
+        self.counters = counters
         # Several scrapes at once would cost the servers several times as much.
         self.one_at_a_time = threading.Lock()
 

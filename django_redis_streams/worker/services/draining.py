@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 from ...connections import Link
 from ...store.consume.drained import Standstill, standstill
-from ..consumer.consumer import Consumer
+from ..consumer.batch_runner import BatchRunner
+from ..timing import Timing
 from .service import Service
 
 __all__ = ["Drain", "Draining"]
-
-_INTERVAL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +60,19 @@ class Drain:
 class Draining(Service):
     """Looks at the groups of one connection until the drain has ended; `everybody` are all consumers of the process."""
 
-    def __init__(self, alias: str, stop: threading.Event, everybody: Sequence[Consumer], drain: Drain) -> None:
-        super().__init__(alias, stop)
+    def __init__(
+        self, alias: str, stop: threading.Event, everybody: Sequence[BatchRunner], drain: Drain, timing: Timing
+    ) -> None:
+        super().__init__(alias, stop, timing)
         self._everybody = everybody
         self._consumers = [each for each in everybody if each.membership.stream.connection == alias]
-        self._one_a_group = list({each.membership.place: each.membership for each in self._consumers}.values())
+        self._one_a_group = list({each.membership.label: each.membership for each in self._consumers}.values())
         self._drain = drain
 
     @property
     def interval(self) -> float:
         """Looking costs the server little, and is only done where nothing else is."""
-        return _INTERVAL
+        return self._timing.look_drained
 
     def step(self, link: Link) -> None:
         """One look, where no consumer has anything in hand: what is run of a paused group may publish for another."""
@@ -79,4 +80,4 @@ class Draining(Service):
         found = standstill(link, self._one_a_group) if all(each.rests for each in self._everybody) else None
         if self._drain.looked(self._alias, found, began, time.monotonic()):
             for each in self._consumers:
-                each.session.wake(link)
+                each.connection.wake(link)

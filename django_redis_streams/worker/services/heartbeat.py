@@ -7,24 +7,22 @@ import time
 from collections.abc import Sequence
 
 from ...connections import Link
-from ..consumer.consumer import Consumer
+from ..consumer.batch_runner import BatchRunner
+from ..timing import Timing
 from .service import Service
 
-__all__ = ["Keeper"]
-
-# In seconds: how long what waits for a slow handler to end may be overlooked.
-_FLUSH_EACH = 0.05
+__all__ = ["Heartbeat"]
 
 
-class Keeper(Service):
+class Heartbeat(Service):
     """For the consumers of one connection: flushes each 50 ms, and renews each third of the shortest CLAIM_IDLE.
 
     It never waits for a consumer: it looks at what each holds, and asks the server.
     """
 
-    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer]) -> None:
+    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[BatchRunner], timing: Timing) -> None:
         shortest = min(each.membership.group.claim_idle for each in consumers)
-        super().__init__(alias, stop, longest_wait=min(5.0, shortest / 6))
+        super().__init__(alias, stop, timing, longest_wait=min(5.0, shortest / 6))
         self._consumers = consumers
         # Two beats may be missed before anything is claimed.
         self._beat = shortest / 3
@@ -33,7 +31,7 @@ class Keeper(Service):
     @property
     def interval(self) -> float:
         """In seconds."""
-        return min(_FLUSH_EACH, self._beat)
+        return min(self._timing.flush, self._beat)
 
     def step(self, link: Link) -> None:
         """Flush, and renew where it is time to."""

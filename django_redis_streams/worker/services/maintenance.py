@@ -24,33 +24,21 @@ from ...store.consume.ownership import has_stale
 from ...store.consume.suspects import count_suspects
 from ...store.consume.trim import trim
 from ...store.replies import group_is_gone
-from ..consumer.consumer import Consumer
-from ..log import about, logger, tell_books
-from ..shared.scoreboard import Board
+from ..consumer.batch_runner import BatchRunner
+from ..log import about, log_done_by_others, logger
+from ..shared.scoreboard import Scoreboard
 from ..system.clock import ServerClock
+from ..timing import Timing
 from .service import Service
 
 __all__ = ["Maintenance"]
 
-# How often to look for what may be claimed. Above a few processes of a group each looks less often, for a hundred
-# idle ones would keep the server busy; but not less often than `_SELDOM`, or than a quarter of CLAIM_IDLE: all but
-# one may be busy. And at most this share of the time is spent on looking, which takes the server long where very
-# much is pending.
-_INTERVAL = 0.5
+# Above a few processes of a group each looks less often for what may be claimed, for a hundred idle ones would keep the
+# server busy; but not less often than in a quarter of CLAIM_IDLE: all but one may be busy. And at most this share of
+# the time is spent on looking, which takes the server long where very much is pending.
 _FEW = 4
-_SELDOM = 2.0
 _OF_CLAIM_IDLE = 0.25
-_LEAST = 0.05
 _SHARE = 0.05
-_COUNT_EACH = 10.0
-# How often a worker says that it serves a group; who hasn't for `LIVING` isn't taken for one any more.
-_SERVE_EACH = 5.0
-_TRIM_EACH = 1.0
-_RETIRE_EACH = 60.0
-_LEFT_EACH = 60.0
-# A consumer of ours reads each second, but for one whose group is paused: removed, it comes back with its next read.
-# One of another client may be silent for longer.
-_RETIRED_AFTER_MS = 3_600_000
 
 
 class Maintenance(Service):
@@ -60,24 +48,26 @@ class Maintenance(Service):
         self,
         alias: str,
         stop: threading.Event,
-        consumers: Sequence[Consumer],
+        consumers: Sequence[BatchRunner],
         streams: Sequence[StreamConfig],
-        board: Board | None = None,
+        timing: Timing,
+        *,
+        scoreboard: Scoreboard | None = None,
     ) -> None:
-        super().__init__(alias, stop)
+        super().__init__(alias, stop, timing)
         self._consumers = consumers
-        self._one_a_group = list({each.membership.place: each for each in consumers}.values())
+        self._one_a_group = list({each.membership.label: each for each in consumers}.values())
         self._trimmed_streams = [each for each in streams if each.maxlen is not None or each.max_age is not None]
         self._streams = streams
-        self._board = board
+        self._scoreboard = scoreboard
         self._clock = ServerClock()
         for each in consumers:
             each.claiming.clock = self._clock
         self._took = 0.0
-        self._usual = _INTERVAL
-        self._counted = -_COUNT_EACH
+        self._usual = timing.look_stale
+        self._counted = -timing.count_others
         self._served = time.monotonic()
-        self._left = -_LEFT_EACH
+        self._left = -timing.look_at_unread_lanes
         self._trimmed = 0.0
         self._retired = time.monotonic()
 
@@ -85,7 +75,8 @@ class Maintenance(Service):
     def interval(self) -> float:
         """Longer where looking takes long or others look too; shorter where a consumer may claim for the first time."""
         soon = min((left for each in self._one_a_group if (left := each.claiming.claims_in) > 0), default=inf)
-        return max(_LEAST, self._took / _SHARE, min(self._usual, soon + _LEAST))
+        least = self._timing.between_looks
+        return max(least, self._took / _SHARE, min(self._usual, soon + least))
 
     def step(self, link: Link) -> None:
         """One round."""
@@ -94,26 +85,26 @@ class Maintenance(Service):
     def connected(self) -> None:
         """A new connection. Others may have lost theirs too: what seems idle may be a heartbeat that isn't back yet."""
         for each in self._consumers:
-            each.session.doubt()
+            each.connection.doubt()
 
     def _due(self) -> Iterator[Callable[[Link], None]]:
         yield self._look_at_clock
         yield self._look_for_stale
-        now = time.monotonic()
-        if now - self._served > _SERVE_EACH:
+        now, timing = time.monotonic(), self._timing
+        if now - self._served > timing.serve:
             self._served = now
             yield lambda link: self.each(self._groups_left, lambda consumer: serve(link, consumer.membership))
             yield lambda link: self.each(self._groups_left, lambda consumer: self._watch(link, consumer.membership))
-        if now - self._counted > _COUNT_EACH:
+        if now - self._counted > timing.count_others:
             self._counted = now
             yield self._count_others
-        if now - self._trimmed > _TRIM_EACH:
+        if now - self._trimmed > timing.trim:
             self._trimmed = now
             yield lambda link: self.each(self._trimmed_streams, lambda stream: self._trim(link, stream))
-        if now - self._left > _LEFT_EACH:
+        if now - self._left > timing.look_at_unread_lanes:
             self._left = now
-            yield lambda link: self.each(self._streams, lambda stream: self._tell_left(link, stream))
-        if now - self._retired > _RETIRE_EACH:
+            yield lambda link: self.each(self._streams, lambda stream: self._log_unread_lanes(link, stream))
+        if now - self._retired > timing.retire:
             self._retired = now
             yield lambda link: self.each(self._groups_left, lambda consumer: self._retire(link, consumer.membership))
 
@@ -124,11 +115,11 @@ class Maintenance(Service):
         if abs(jump) <= TOLERATED_MS:
             return
         for each in self._consumers:
-            each.session.doubt()
+            each.connection.doubt()
         logger.warning(
-            "The clock of the server of connection %r %s by %.1f s%s.",
+            "The clock of the server of connection %r %s by %.1f s%s",
             self._alias, "jumped ahead" if jump > 0 else "went back", abs(jump) / 1000,
-            ", or this host stood still for as long: what is idle isn't claimed for half of CLAIM_IDLE" * (jump > 0),
+            ", or this host stood still. Idle messages aren't claimed for half of CLAIM_IDLE." if jump > 0 else ".",
             extra={"connection": self._alias},
         )  # fmt: skip
 
@@ -144,9 +135,9 @@ class Maintenance(Service):
         self._took = time.monotonic() - began
 
     @property
-    def _groups_left(self) -> Sequence[Consumer]:
+    def _groups_left(self) -> Sequence[BatchRunner]:
         """One consumer of each group but those that somebody has deleted."""
-        return [each for each in self._one_a_group if each.session.deleted is None]
+        return [each for each in self._one_a_group if each.connection.deleted is None]
 
     def _count_others(self, link: Link) -> None:
         """Look the less often, the more processes look at the same groups."""
@@ -154,20 +145,21 @@ class Maintenance(Service):
         counts = {main: consumer_counts(link, main) for main in mains}
         self._usual = min(self._usual_of(each, counts) for each in self._one_a_group)
 
-    def _usual_of(self, consumer: Consumer, counts: Mapping[str, Mapping[str, int]]) -> float:
-        place = consumer.membership
+    def _usual_of(self, consumer: BatchRunner, counts: Mapping[str, Mapping[str, int]]) -> float:
+        membership = consumer.membership
         # The name of who hands back and the names of the lately dead count too: of a few, that makes no difference.
-        own = sum(each.membership.place == place.place for each in self._consumers)
-        processes = counts[place.main].get(place.group.name, 1) / own
-        most = max(_INTERVAL, min(_SELDOM, place.group.claim_idle * _OF_CLAIM_IDLE))
-        return min(most, _INTERVAL * max(1, processes / _FEW))
+        own = sum(each.membership.label == membership.label for each in self._consumers)
+        processes = counts[membership.main].get(membership.group.name, 1) / own
+        usual, at_least = self._timing.look_stale, self._timing.look_stale_at_least
+        most = max(usual, min(at_least, membership.group.claim_idle * _OF_CLAIM_IDLE))
+        return min(most, usual * max(1, processes / _FEW))
 
-    def _look_for_suspects(self, link: Link, consumer: Consumer) -> None:
-        if self._board is not None and count_suspects(link, consumer.membership):
-            self._board.see_suspects()
+    def _look_for_suspects(self, link: Link, consumer: BatchRunner) -> None:
+        if self._scoreboard is not None and count_suspects(link, consumer.membership):
+            self._scoreboard.see_suspects()
 
-    def _look_in(self, link: Link, consumer: Consumer) -> None:
-        alike = [each for each in self._consumers if each.membership.place == consumer.membership.place]
+    def _look_in(self, link: Link, consumer: BatchRunner) -> None:
+        alike = [each for each in self._consumers if each.membership.label == consumer.membership.label]
         try:
             stale = has_stale(link, consumer.membership, returned_only=not consumer.claiming.may_claim)
         except ResponseError as error:
@@ -175,12 +167,12 @@ class Maintenance(Service):
                 raise
             # A consumer that runs handlers would learn only after them that its group was deleted.
             for each in alike:
-                each.session.make_group(link)
+                each.connection.make_group(link)
             return
         for each in alike:
             if stale and not each.claiming.stale.is_set():
                 each.claiming.stale.set()
-                each.session.wake(link)
+                each.connection.wake(link)
 
     def _trim(self, link: Link, stream: StreamConfig) -> None:
         # A declared group that is missing needs all that it was never given: make it, then look. The consumer of one
@@ -188,26 +180,27 @@ class Maintenance(Service):
         consumers = {each.membership.group: each for each in self._one_a_group if each.membership.stream == stream}
         for group in stream.groups.values():
             if group in consumers:
-                consumers[group].session.make_group(link)
+                consumers[group].connection.make_group(link)
             else:
                 make_group(link, Membership(stream, group, ""), group.start, anew=False)
         while trim(link, stream) and not self._stop.is_set():
             pass
 
-    def _tell_left(self, link: Link, stream: StreamConfig) -> None:
+    def _log_unread_lanes(self, link: Link, stream: StreamConfig) -> None:
         for lane, group, count in left_in_lanes(link, stream):
             logger.warning(
-                "%s:%s: up to %d messages wait in the lane %r, which nobody reads: put it back into LANES for now.",
+                "%s:%s: up to %d messages wait in lane %r, which no consumer reads. Put it back into LANES until they "
+                "are handled.",
                 stream.name, group, count, lane, extra={"stream": stream.name, "group": group},
             )  # fmt: skip
 
-    def _watch(self, link: Link, place: Membership) -> None:
-        found = watch(link, place.stream, [place.group.name])[place.group.name]
-        tell_books(place, found)
+    def _watch(self, link: Link, membership: Membership) -> None:
+        found = watch(link, membership.stream, [membership.group.name])[membership.group.name]
+        log_done_by_others(membership, found)
 
-    def _retire(self, link: Link, place: Membership) -> None:
-        for name in retire_dead(link, place, _RETIRED_AFTER_MS):
+    def _retire(self, link: Link, membership: Membership) -> None:
+        for name in retire_dead(link, membership, round(self._timing.retire_after * 1_000)):
             logger.info(
-                "%s: removed the consumer %r, which holds nothing and was silent for an hour.",
-                place.place, name, extra={**about(place), "consumer": name},
+                "Removed consumer %r of %s, which held nothing and was silent for an hour.",
+                name, membership.label, extra={**about(membership), "consumer": name},
             )  # fmt: skip

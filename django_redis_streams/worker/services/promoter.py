@@ -14,21 +14,18 @@ from ...connections import Link
 from ...store.consume.clock import TOLERATED_MS
 from ...store.consume.promote import AT_ONCE, Promotion, lease_is_free, promote, recorded_groups
 from ..log import logger
+from ..timing import Timing
 from .service import Service
 from .shortening import Shortening
 
 __all__ = ["Promoter"]
 
-_INTERVAL = 0.05
-# Without the lease, or for the list of groups: this often is enough.
-_SELDOM = 1.0
-
 
 class Promoter(Service):
     """Promotes for the streams of one connection, those for which it holds the lease."""
 
-    def __init__(self, alias: str, stop: threading.Event, streams: Sequence[StreamConfig]) -> None:
-        super().__init__(alias, stop)
+    def __init__(self, alias: str, stop: threading.Event, streams: Sequence[StreamConfig], timing: Timing) -> None:
+        super().__init__(alias, stop, timing)
         self._streams = streams
         self._holder = secrets.token_hex(8)
         self._ask_again = dict.fromkeys((each.name for each in streams), 0.0)
@@ -42,7 +39,7 @@ class Promoter(Service):
     @property
     def interval(self) -> float:
         """What is due is at most about this late; where more are due than one step moves, the next follows at once."""
-        return 0.0 if self._more else _INTERVAL
+        return 0.0 if self._more else self._timing.promote
 
     def step(self, link: Link) -> None:
         """One look at each stream whose lease may be had."""
@@ -53,7 +50,7 @@ class Promoter(Service):
 
     def _promote(self, link: Link, stream: StreamConfig) -> None:
         # Not before this, unless it goes well.
-        self._ask_again[stream.name] = time.monotonic() + _SELDOM
+        self._ask_again[stream.name] = time.monotonic() + self._timing.look_for_lease
         if not self._may_hold(link, stream):
             return
         passed_over = self._passed_over.get(stream.name, 0)
@@ -64,7 +61,7 @@ class Promoter(Service):
             self._shortenings.pop(stream.name, None)
             return
         self._held.add(stream.name)
-        self._tell(stream, promotion, refused_before=passed_over > 0)
+        self._log_promotion(stream, promotion, refused_before=passed_over > 0)
         self._go_on(stream, promotion, passed_over)
         self._shorten(link, stream, groups, promotion)
 
@@ -94,7 +91,7 @@ class Promoter(Service):
             done = going.step()
         except ResponseError as error:
             # The next step begins anew, not at once.
-            self._ask_again[stream.name] = time.monotonic() + _SELDOM
+            self._ask_again[stream.name] = time.monotonic() + self._timing.look_for_lease
             self._report(stream, str(error))
             return
         if not done:
@@ -102,18 +99,24 @@ class Promoter(Service):
             self._more = True
             return
         logger.warning(
-            "%s: the server's clock went back by %.1f s. %d retries and delayed messages that would have waited for as "
-            "much longer wait from now on for as long as they were to.",
+            "%s: the server's clock went back by %.1f s. %d retries and delayed messages would have waited for as much "
+            "longer. Their waits were shortened by that.",
             stream.name, going.behind / 1000, going.sooner, extra={"stream": stream.name},
         )  # fmt: skip
 
-    def _tell(self, stream: StreamConfig, promotion: Promotion, *, refused_before: bool) -> None:
+    def _log_promotion(self, stream: StreamConfig, promotion: Promotion, *, refused_before: bool) -> None:
         # Of all that is refused in one round, once.
         for problem in () if refused_before else promotion.problems:
             self._report(stream, problem)
         for count, what in (
-            (promotion.vanished, "%s: %d retries or delayed messages were due whose entry is gone."),
-            (promotion.dead_lettered, "%s: %d retries or delayed messages can't be moved: they became dead letters."),
+            (
+                promotion.vanished,
+                "%s: %d due retries or delayed messages can't be handled: their entries are gone.",
+            ),
+            (
+                promotion.dead_lettered,
+                "%s: %d due retries or delayed messages couldn't be moved, and were dead-lettered.",
+            ),
         ):
             if count:
                 logger.error(what, stream.name, count, extra={"stream": stream.name})
@@ -127,7 +130,7 @@ class Promoter(Service):
 
     def _known_groups(self, link: Link, stream: StreamConfig) -> list[str]:
         asked, groups = self._groups.get(stream.name, (0.0, [*stream.groups]))
-        if time.monotonic() - asked > _SELDOM:
+        if time.monotonic() - asked > self._timing.look_for_lease:
             try:
                 groups = sorted({*recorded_groups(link, stream.keys), *stream.groups})
             except ResponseError as error:
@@ -137,4 +140,9 @@ class Promoter(Service):
         return groups
 
     def _report(self, stream: StreamConfig, problem: str) -> None:
-        logger.error("%s: what is due can't be moved: %r", stream.name, problem, extra={"stream": stream.name})
+        logger.error(
+            "%s: due retries and delayed messages couldn't be moved: %r",
+            stream.name,
+            problem,
+            extra={"stream": stream.name},
+        )

@@ -14,15 +14,12 @@ from ... import connections
 from ...connections import Link
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
-from ..backoff import Patience
 from ..log import logger
+from ..timing import Timing
 
 __all__ = ["Service"]
 
 T = TypeVar("T")
-
-# None of them blocks on the server; a reply later than this means that it is gone.
-_TIMEOUT = 5.0
 
 
 class Service(ABC):
@@ -31,11 +28,12 @@ class Service(ABC):
     At first soon, then ever later, but not later than after `longest_wait` seconds.
     """
 
-    def __init__(self, alias: str, stop: threading.Event, *, longest_wait: float = 5.0) -> None:
+    def __init__(self, alias: str, stop: threading.Event, timing: Timing, *, longest_wait: float = 5.0) -> None:
+        self._timing = timing
         self._alias = alias
         self._stop = stop
         self._link: Link | None = None
-        self._patience = Patience(least=min(0.1, longest_wait), most=longest_wait)
+        self._backoff = timing.backoff(least=min(0.1, longest_wait), most=longest_wait)
 
     @property
     @abstractmethod
@@ -65,13 +63,13 @@ class Service(ABC):
         try:
             self.step(self._connected())
         except (ServerUnreachable, ResponseError) as error:
-            wait = self._patience.more()
+            wait = self._backoff.more()
             logger.error(
-                "%s on connection %r failed; next try in %.1f s: %r",
+                "%s on connection %r failed. The next try is in %.1f s: %r",
                 type(self).__name__, self._alias, wait, str(error), extra={"connection": self._alias},
             )  # fmt: skip
             return wait
-        self._patience.reset()
+        self._backoff.reset()
         return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
 
     def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:
@@ -90,6 +88,6 @@ class Service(ABC):
 
     def _connected(self) -> Link:
         if self._link is None or not self._link.connected:
-            self._link = connections.open(self._alias, timeout=_TIMEOUT)
+            self._link = connections.open(self._alias, timeout=self._timing.service_timeout)
             self.connected()
         return self._link

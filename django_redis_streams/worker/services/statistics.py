@@ -10,36 +10,35 @@ from ...connections import Link
 from ...store.consume.membership import Membership
 from ...store.observe.minutes import MICROSECONDS, RUNS, count_command
 from ...store.scripts import Command, exchange
-from ..consumer.consumer import Consumer
-from ..shared.counters import COUNTED, Tally
+from ..consumer.batch_runner import BatchRunner
+from ..shared.counters import COUNTED, ConsumerCounters
+from ..timing import Timing
 from .service import Service
 
 __all__ = ["Statistics"]
-
-_INTERVAL = 1.0
 
 
 class _Group:
     """One group's consumers in this process, and what was told of them."""
 
-    def __init__(self, membership: Membership, tallies: Sequence[Tally]) -> None:
+    def __init__(self, membership: Membership, counters: Sequence[ConsumerCounters]) -> None:
         self._membership = membership
-        self._tallies = tallies
-        self._told = self._figures()
+        self._counters = counters
+        self._sent = self._figures()
 
     def news(self) -> Command | None:
         """What is to be told now, which counts as told. None where nothing was done."""
         now = self._figures()
-        fresh = {name: count - self._told[name] for name, count in now.items() if count != self._told[name]}
-        self._told = now
-        longest = round(max(each.take_longest() for each in self._tallies) * 1_000_000)
+        fresh = {name: count - self._sent[name] for name, count in now.items() if count != self._sent[name]}
+        self._sent = now
+        longest = round(max(each.take_longest() for each in self._counters) * 1_000_000)
         if not fresh:
             return None
-        place = self._membership
-        return count_command(place.keys, place.group.name, int(time.time() // 60), fresh, longest)
+        membership = self._membership
+        return count_command(membership.keys, membership.group.name, int(time.time() // 60), fresh, longest)
 
     def _figures(self) -> dict[str, int]:
-        read = [each.read() for each in self._tallies]
+        read = [each.read() for each in self._counters]
         figures = {name: sum(each.counts[number] for each in read) for number, name in enumerate(COUNTED)}
         figures[RUNS] = sum(each.runs for each in read)
         figures[MICROSECONDS] = round(sum(each.seconds for each in read) * 1_000_000)
@@ -49,17 +48,17 @@ class _Group:
 class Statistics(Service):
     """For the consumers of one connection. What can't be told is forgotten: nothing is ever counted twice."""
 
-    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[Consumer]) -> None:
-        super().__init__(alias, stop)
-        places: dict[str, list[Consumer]] = {}
+    def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[BatchRunner], timing: Timing) -> None:
+        super().__init__(alias, stop, timing)
+        by_group: dict[str, list[BatchRunner]] = {}
         for each in consumers:
-            places.setdefault(each.membership.place, []).append(each)
-        self._groups = [_Group(some[0].membership, [each.tally for each in some]) for some in places.values()]
+            by_group.setdefault(each.membership.label, []).append(each)
+        self._groups = [_Group(some[0].membership, [each.counters for each in some]) for some in by_group.values()]
 
     @property
     def interval(self) -> float:
         """In seconds."""
-        return _INTERVAL
+        return self._timing.count
 
     def step(self, link: Link) -> None:
         """One round trip, where anything was done."""

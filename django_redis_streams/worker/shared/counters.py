@@ -18,7 +18,7 @@ from ...conf import GroupConfig, StreamConfig
 from ...metrics import BOUNDS
 from ...outcomes import Ack, DeadLetter, Outcome
 
-__all__ = ["COUNTED", "Histogram", "Row", "Tallies", "Tally", "TallyReading"]
+__all__ = ["COUNTED", "ConsumerCounters", "CountersReading", "Histogram", "ProcessCounters", "WorkerCounters"]
 
 _DOUBLE: Final = 8
 
@@ -28,8 +28,8 @@ _ACKNOWLEDGED, _SKIPPED, _RETRIED, _DEAD, _CLAIMED = range(len(COUNTED))
 _LONGEST, _TURNED, _BUSY, _WELL, _DURATIONS = range(len(COUNTED), len(COUNTED) + 5)
 # A bucket for each bound, one for what is above, and the sum.
 _HISTOGRAM: Final = len(BOUNDS) + 2
-_WAITS: Final = _DURATIONS + _HISTOGRAM
-_SIZE: Final = _WAITS + _HISTOGRAM
+_LATENCY: Final = _DURATIONS + _HISTOGRAM
+_SIZE: Final = _LATENCY + _HISTOGRAM
 
 
 def _shared(size: int) -> memoryview[float]:
@@ -69,7 +69,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class TallyReading:
+class CountersReading:
     """What stood there at a moment: counts in the order of COUNTED; durations of runs, and times from publish to run.
 
     These two are the count of each bucket of BOUNDS, and of what is above, and last the sum.
@@ -77,7 +77,7 @@ class TallyReading:
 
     counts: Sequence[int]
     durations: Sequence[float]
-    waits: Sequence[float]
+    latency: Sequence[float]
 
     @property
     def runs(self) -> int:
@@ -90,14 +90,14 @@ class TallyReading:
         return self.durations[-1]
 
 
-class Tally:
+class ConsumerCounters:
     """The numbers of one consumer."""
 
     def __init__(self, stream: str = "", group: str = "") -> None:
         self.stream, self.group = stream, group
         self._numbers = numbers = _shared(_SIZE)
-        self._durations = Histogram(numbers[_DURATIONS:_WAITS])
-        self.waits = Histogram(numbers[_WAITS:])
+        self._durations = Histogram(numbers[_DURATIONS:_LATENCY])
+        self.latency = Histogram(numbers[_LATENCY:])
 
     def settled(self, outcome: Outcome, count: int) -> None:
         """The server has settled so many messages with outcomes of this kind."""
@@ -152,17 +152,17 @@ class Tally:
         """Seconds since the loop last turned; 0 while handlers run, and when it has ended."""
         return 0.0 if self._numbers[_BUSY] else max(0.0, time.monotonic() - self._numbers[_TURNED])
 
-    def read(self) -> TallyReading:
+    def read(self) -> CountersReading:
         """What stands there now."""
         counts = [int(each) for each in self._numbers[: len(COUNTED)]]
-        return TallyReading(counts, self._durations.read(), self.waits.read())
+        return CountersReading(counts, self._durations.read(), self.latency.read())
 
 
-class Row:
-    """The tallies of one process' consumers, in the order of their places; for one process at a time."""
+class ProcessCounters:
+    """The counters of one process' consumers, in their order; for one process at a time."""
 
-    def __init__(self, places: Sequence[tuple[StreamConfig, GroupConfig]]) -> None:
-        self.tallies = [Tally(stream.name, group.name) for stream, group in places]
+    def __init__(self, targets: Sequence[tuple[StreamConfig, GroupConfig]]) -> None:
+        self.consumers = [ConsumerCounters(stream.name, group.name) for stream, group in targets]
         self._used = _shared(1)
 
     @property
@@ -172,7 +172,7 @@ class Row:
 
     def begin(self) -> None:
         """A process is about to begin."""
-        for each in self.tallies:
+        for each in self.consumers:
             each.begin()
         self._used[0] = 1.0
 
@@ -181,24 +181,24 @@ class Row:
         self._used[0] = 0.0
 
 
-class Tallies:
-    """The rows of a worker that is to have so many processes, and what its supervisor says of itself.
+class WorkerCounters:
+    """The counters of a worker that is to have so many processes, and what its supervisor says of itself.
 
-    There are more rows than processes: one that is being replaced may still run beside its replacement.
+    There are more of them than there are processes: one that is being replaced may still run beside its replacement.
     """
 
-    def __init__(self, places: Sequence[tuple[StreamConfig, GroupConfig]], processes: int) -> None:
-        self.places = list(dict.fromkeys((stream.name, group.name) for stream, group in places))
-        self.processes = processes
-        self.rows = [Row(places) for _ in range(2 * processes + 2)]
-        self._spare = places
+    def __init__(self, targets: Sequence[tuple[StreamConfig, GroupConfig]], processes: int) -> None:
+        self.groups = list(dict.fromkeys((stream.name, group.name) for stream, group in targets))
+        self.process_count = processes
+        self.processes = [ProcessCounters(targets) for _ in range(2 * processes + 2)]
+        self._spare = targets
         self._supervisor = _shared(2)
 
-    def take(self) -> Row:
-        """A row for a process that is about to be forked; where all are used, one that nobody reads."""
-        row = next((each for each in self.rows if not each.used), None) or Row(self._spare)
-        row.begin()
-        return row
+    def take(self) -> ProcessCounters:
+        """Counters for a process that is about to be forked; where all are used, some that nobody reads."""
+        counters = next((each for each in self.processes if not each.used), None) or ProcessCounters(self._spare)
+        counters.begin()
+        return counters
 
     def beat(self, *, stopping: bool) -> None:
         """The supervisor's loop has turned."""

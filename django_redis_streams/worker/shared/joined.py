@@ -13,15 +13,15 @@ __all__ = ["Joined"]
 
 
 class Joined:
-    """The groups of these `places` ("orders:billing") that were joined; at first none."""
+    """The groups of these `labels` ("orders:billing") that were joined; at first none."""
 
-    def __init__(self, places: Sequence[str]) -> None:
-        self._at = {place: number for number, place in enumerate(places)}
-        self._marks = mmap.mmap(-1, max(1, len(places)))
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._at = {label: number for number, label in enumerate(labels)}
+        self._marks = mmap.mmap(-1, max(1, len(labels)))
 
-    def __contains__(self, place: str) -> bool:
-        return self._marks[self._at[place]] == 1
+    def __contains__(self, label: str) -> bool:
+        return self._marks[self._at[label]] == 1
 
-    def add(self, place: str) -> None:
+    def add(self, label: str) -> None:
         """A consumer of this worker reads the group from now on."""
-        self._marks[self._at[place]] = 1
+        self._marks[self._at[label]] = 1

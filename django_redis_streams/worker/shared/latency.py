@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ...store.consume.delivery import Delivery
 from .counters import Histogram
 
-__all__ = ["note_waits", "note_waits_at_once"]
+__all__ = ["note_latency", "note_latency_at_once"]
 
 # In seconds: what ran for less, all together, might as well have run one after another.
 _SHORT = 0.05
@@ -19,7 +19,7 @@ _SHORT = 0.05
 _FEW = 8
 
 
-def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, durations: Sequence[float]) -> None:
+def note_latency(histogram: Histogram, batch: Sequence[Delivery], began: float, durations: Sequence[float]) -> None:
     """Note how long each of a batch had waited, whose first run began at `began`, in seconds since 1970.
 
     Mostly all of a batch fall into one bucket, which its first and its last tell: then that is one step for all. Else
@@ -35,31 +35,31 @@ def note_waits(histogram: Histogram, batch: Sequence[Delivery], began: float, du
             return
     if len(batch) > _FEW:
         half = len(batch) // 2
-        note_waits(histogram, batch[:half], began, durations[:half])
-        note_waits(histogram, batch[half:], began + sum(durations[:half]), durations[half:])
+        note_latency(histogram, batch[:half], began, durations[:half])
+        note_latency(histogram, batch[half:], began + sum(durations[:half]), durations[half:])
         return
-    waits, start = [], began
+    latencies, start = [], began
     for delivery, duration in zip(batch, durations, strict=True):
         if not delivery.redelivered:
-            waits.append(max(0.0, start - _appended(delivery)))
+            latencies.append(max(0.0, start - _appended(delivery)))
         start += duration
-    if waits:
-        histogram.add(waits)
+    if latencies:
+        histogram.add(latencies)
 
 
-def note_waits_at_once(histogram: Histogram, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
+def note_latency_at_once(histogram: Histogram, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
     """The same for messages that ran at the same time, and have all ended just now."""
     now, all_together = time.time(), sum(durations)
     if all_together < _SHORT:
-        note_waits(histogram, ended, now - all_together, durations)
+        note_latency(histogram, ended, now - all_together, durations)
         return
-    waits = [
+    latencies = [
         max(0.0, now - duration - _appended(delivery))
         for delivery, duration in zip(ended, durations, strict=True)
         if not delivery.redelivered
     ]
-    if waits:
-        histogram.add(waits)
+    if latencies:
+        histogram.add(latencies)
 
 
 def _appended(delivery: Delivery) -> float:

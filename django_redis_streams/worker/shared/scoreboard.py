@@ -16,7 +16,7 @@ from ...keys import split_token, token
 from ...store.consume.delivery import Delivery
 from ...store.consume.membership import Membership
 
-__all__ = ["Board", "Slots"]
+__all__ = ["Scoreboard", "Slots"]
 
 _DOUBLE = 8
 # Bytes of a sentence, which may be of several settings.
@@ -26,41 +26,41 @@ _ENTRY_ID = 43
 # In seconds: a process that didn't tick for so long stood still, with all that it runs.
 _STOOD = 2.0
 
-# What there is beside the rows, a double each.
+# What there is beside the slots, a double each.
 _SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _DECODED_BY = range(7)
 _MARKS = 7
 
 
 class Slots:
-    """What one consumer runs: rows, each of an entry, in memory shared with the supervisor. One writer.
+    """What one consumer runs: slots, each of an entry, in memory shared with the supervisor. One writer.
 
-    A row whose deadline isn't 0 runs. `deadlines` is written to directly, right before a handler is called: by
+    A slot whose deadline isn't 0 runs. `deadlines` is written to directly, right before a handler is called: by
     when it must have ended on the monotonic clock, which all processes share (`inf` for never); and 0 after it.
-    The first `rows` are for what runs one after another, `coroutine_rows` for coroutines.
+    The first `thread_slots` are for what runs one after another, `coroutine_slots` for coroutines.
 
     Beside them stands when the consumer's thread last got on, when its event loop last turned and what is seen to
-    keep it from that, and of which rows the messages are being decoded.
+    keep it from that, and of which slots the messages are being decoded.
     """
 
     def __init__(self, stream: StreamConfig, group: GroupConfig) -> None:
-        self.rows = group.batch_size
-        rows = self.rows + max(group.batch_size, group.async_concurrency)
-        self.coroutine_rows = range(self.rows, rows)
+        self.thread_slots = group.batch_size
+        slots = self.thread_slots + max(group.batch_size, group.async_concurrency)
+        self.coroutine_slots = range(self.thread_slots, slots)
         self._width = max(len(key.encode()) for key in Membership(stream, group, "").sources) + _ENTRY_ID
-        self._memory = mmap.mmap(-1, (rows + _MARKS) * _DOUBLE + rows * self._width + len(self.coroutine_rows))
+        self._memory = mmap.mmap(-1, (slots + _MARKS) * _DOUBLE + slots * self._width + len(self.coroutine_slots))
         memory = memoryview(self._memory)
-        doubles = memory[: (rows + _MARKS) * _DOUBLE].cast("d")
-        self.deadlines = doubles[:rows]
-        self._marks = doubles[rows:]
-        # Of the first rows a line each; of the others so many bytes each, since they are named one by one.
-        texts = memory[(rows + _MARKS) * _DOUBLE :]
-        self._lines = texts[: self.rows * self._width]
-        self._names = texts[self.rows * self._width : rows * self._width]
-        # A byte for each row of a coroutine: whether that was seen to keep the loop from turning.
-        self._holders = texts[rows * self._width :]
+        doubles = memory[: (slots + _MARKS) * _DOUBLE].cast("d")
+        self.deadlines = doubles[:slots]
+        self._marks = doubles[slots:]
+        # Of the first slots a line each; of the others so many bytes each, since they are named one by one.
+        texts = memory[(slots + _MARKS) * _DOUBLE :]
+        self._lines = texts[: self.thread_slots * self._width]
+        self._names = texts[self.thread_slots * self._width : slots * self._width]
+        # A byte for each slot of a coroutine: whether that was seen to keep the loop from turning.
+        self._holders = texts[slots * self._width :]
 
     def name_batch(self, deliveries: Sequence[Delivery]) -> None:
-        """Say which entries the first rows stand for. None of them may be running."""
+        """Say which entries the first slots stand for. None of them may be running."""
         key = deliveries[0].key
         if [each.key for each in deliveries].count(key) == len(deliveries):  # as mostly: then it stands there once
             lines = f"{key}/" + "\0".join([each.entry_id for each in deliveries])
@@ -70,22 +70,22 @@ class Slots:
         self._lines[: len(text)] = text
 
     def name_coroutines(self, deliveries: Sequence[Delivery], first: int) -> None:
-        """Say which entries the rows of coroutines from `first` on stand for. None of these rows may be running."""
+        """Say which entries the slots of coroutines from `first` on stand for. None of these slots may be running."""
         names = b"".join([each.token.encode().ljust(self._width) for each in deliveries])
-        begin = (first - self.rows) * self._width
+        begin = (first - self.thread_slots) * self._width
         self._names[begin : begin + len(names)] = names
 
-    def run(self, rows: Sequence[int], deadline: float) -> None:
-        """These rows, which ascend, run until the deadline; 0 where they have ended."""
-        first, count = rows[0], len(rows)
-        if rows[-1] - first == count - 1:
+    def run(self, slots: Sequence[int], deadline: float) -> None:
+        """These slots, which ascend, run until the deadline; 0 where they have ended."""
+        first, count = slots[0], len(slots)
+        if slots[-1] - first == count - 1:
             self.deadlines[first : first + count] = array("d", (deadline,)) * count
         else:
-            for row in rows:
-                self.deadlines[row] = deadline
+            for slot in slots:
+                self.deadlines[slot] = deadline
 
     def decode(self, count: int, deadline: float) -> None:
-        """The messages of so many rows, the first ones, are being decoded, and must be by the deadline."""
+        """The messages of so many slots, the first ones, are being decoded, and must be by the deadline."""
         self._marks[_DECODES] = count
         self._marks[_DECODED_BY] = deadline
 
@@ -102,34 +102,34 @@ class Slots:
         self._marks[_TURNED] = self._marks[_GOT_ON] = now
 
     def note(self, holders: Iterable[int], turned: float) -> None:
-        """For another thread: these rows keep the loop from turning, which last did so then; none of them may."""
+        """For another thread: these slots keep the loop from turning, which last did so then; none of them may."""
         self._marks[_NOTED] = 0.0
         noted = bytearray(len(self._holders))
-        for row in holders:
-            noted[row - self.rows] = 1
+        for slot in holders:
+            noted[slot - self.thread_slots] = 1
         self._holders[:] = noted
         self._marks[_NOTED] = turned
 
     # ------------------------------------------------------------ reading
 
-    def running_rows(self) -> list[tuple[int, float]]:
-        """Each row that runs, with its deadline."""
-        return [(row, deadline) for row, deadline in enumerate(self.deadlines.tolist()) if deadline]
+    def running_slots(self) -> list[tuple[int, float]]:
+        """Each slot that runs, with its deadline."""
+        return [(slot, deadline) for slot, deadline in enumerate(self.deadlines.tolist()) if deadline]
 
     @property
     def in_thread(self) -> bool:
         """Whether the consumer's thread runs a handler's function, or decodes."""
-        return bool(self._marks[_DECODED_BY]) or any(self.deadlines[: self.rows].tolist())
+        return bool(self._marks[_DECODED_BY]) or any(self.deadlines[: self.thread_slots].tolist())
 
     def running(self) -> list[tuple[str, float]]:
-        """For the supervisor: the token and the deadline of each row that runs."""
-        found = self.running_rows()
-        names = self.names([row for row, _ in found])
+        """For the supervisor: the token and the deadline of each slot that runs."""
+        found = self.running_slots()
+        names = self.names([slot for slot, _ in found])
         return [(name, deadline) for name, (_, deadline) in zip(names, found, strict=True)]
 
     @property
     def decoding(self) -> tuple[range, float] | None:
-        """The rows whose messages are being decoded, and by when they must be; None where none are."""
+        """The slots whose messages are being decoded, and by when they must be; None where none are."""
         deadline = self._marks[_DECODED_BY]
         return (range(int(self._marks[_DECODES])), deadline) if deadline else None
 
@@ -145,10 +145,10 @@ class Slots:
 
     @property
     def holders(self) -> frozenset[int] | None:
-        """The rows that were seen to keep the loop from turning since it last did; None where nobody has looked."""
+        """The slots that were seen to keep the loop from turning since it last did; None where nobody has looked."""
         if not self.turned or self._marks[_NOTED] != self.turned:
             return None
-        return frozenset(row for row, noted in zip(self.coroutine_rows, bytes(self._holders), strict=True) if noted)
+        return frozenset(slot for slot, noted in zip(self.coroutine_slots, bytes(self._holders), strict=True) if noted)
 
     def settle(self, count: int) -> None:
         """The consumer has settled `count` more messages."""
@@ -168,24 +168,24 @@ class Slots:
         """How many messages the consumer has settled."""
         return int(self._marks[_SETTLED])
 
-    def names(self, rows: Sequence[int]) -> list[str]:
-        """The tokens of the entries that these rows stand for."""
-        lines = bytes(self._lines).split(b"\0") if rows else []
-        return [self._named(row, lines) for row in rows]
+    def names(self, slots: Sequence[int]) -> list[str]:
+        """The tokens of the entries that these slots stand for."""
+        lines = bytes(self._lines).split(b"\0") if slots else []
+        return [self._named(slot, lines) for slot in slots]
 
-    def _named(self, row: int, lines: Sequence[bytes]) -> str:
-        if row < self.rows:
-            name = lines[row].decode()
+    def _named(self, slot: int, lines: Sequence[bytes]) -> str:
+        if slot < self.thread_slots:
+            name = lines[slot].decode()
             return name if "/" in name else token(split_token(lines[0].decode())[0], name)
-        begin = (row - self.rows) * self._width
+        begin = (slot - self.thread_slots) * self._width
         return bytes(self._names[begin : begin + self._width]).rstrip(b" ").decode()
 
 
-class Board:
+class Scoreboard:
     """The slots of all consumers of one process, in their order; made before the process is forked."""
 
-    def __init__(self, places: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
-        self.slots = [Slots(*each) for each in places]
+    def __init__(self, targets: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
+        self.slots = [Slots(*each) for each in targets]
         self._marks = mmap.mmap(-1, 4)
         self._sentence = mmap.mmap(-1, _SENTENCE)
         self._memory = mmap.mmap(-1, 2 * _DOUBLE)

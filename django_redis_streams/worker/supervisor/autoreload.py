@@ -17,13 +17,13 @@ from django.utils import autoreload
 from ..log import logger
 from ..system.forking import forked
 
-__all__ = ["Reloading", "begin_anew"]
+__all__ = ["Autoreload", "begin_anew"]
 
 # What a watcher ends with that has seen a change, as Django's own does.
 _CHANGED = 3
 
 
-class Reloading:
+class Autoreload:
     """A child that watches, and after a change one that tries to load the code; the supervisor reports their ends.
 
     `ready` once there is changed code that can be loaded.
@@ -47,7 +47,7 @@ class Reloading:
             self._trial = None
             self.ready = code == 0
             if not self.ready:
-                logger.error("The changed code can't be loaded: the worker goes on with what it has.")
+                logger.error("The changed code can't be loaded. The worker goes on with the code that it has.")
         elif pid == self._watcher:
             self._watcher = None
             if code == _CHANGED:

@@ -23,7 +23,7 @@ from ... import connections
 from ..execution.databases import close_pools
 from ..log import logger
 
-__all__ = ["close_what_is_open", "tell_what_stays_open"]
+__all__ = ["close_what_is_open", "warn_of_what_stays_open"]
 
 # How the names begin of threads that are begun anew after a fork by whoever made them: the SDKs of OpenTelemetry and
 # Sentry, and the debugger of most editors.
@@ -44,14 +44,14 @@ def close_what_is_open() -> None:
             pool.disconnect(inuse_connections=False)
 
 
-def tell_what_stays_open() -> None:
+def warn_of_what_stays_open() -> None:
     """Warn of threads and connections that are left: no process of the worker can use them."""
     threads, peers = list(_threads()), sorted(_peers())
     if threads or peers:
         logger.warning(
-            "Before the worker forks its processes there are already%s%s. In a forked process threads don't run, and "
-            "what several processes say on one connection is mixed up. Let handlers make such clients when they first "
-            "need them, not a module when it is imported; or make them anew by os.register_at_fork(after_in_child=…).",
+            "The project has opened%s%s before the worker forks its processes. A forked process has no such threads, "
+            "and processes on one connection read each other's replies. Open them in handlers when they are first "
+            "needed, not when a module is imported; or open them again with os.register_at_fork(after_in_child=…).",
             f" threads ({', '.join(map(repr, threads))})" if threads else "",
             f"{' and' if threads else ''} connections (to {', '.join(peers)})" if peers else "",
         )
@@ -88,12 +88,12 @@ def _peer(number: int) -> str:
             return ""
         with socket.socket(fileno=os.dup(number)) as found:
             # A datagram is whole, whoever sends it.
-            return _told(found.getpeername()) if found.type in _STREAMS else ""
+            return _readable(found.getpeername()) if found.type in _STREAMS else ""
     except OSError:  # closed meanwhile, or not connected
         return ""
 
 
-def _told(address: object) -> str:
+def _readable(address: object) -> str:
     """An address, readable; empty for a pair of sockets within this process."""
     if isinstance(address, tuple):
         host, port = address[:2]

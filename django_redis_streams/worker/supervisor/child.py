@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...store.consume.membership import Membership
-from ..shared.counters import Row
-from ..shared.scoreboard import Board, Slots
+from ..shared.counters import ProcessCounters
+from ..shared.scoreboard import Scoreboard, Slots
 from .overdue import SILENT, Overdue, overdue
 
-__all__ = ["Child", "Remains", "Suspect"]
+__all__ = ["Child", "Orphans", "Suspect"]
 
 
 # In seconds: what coroutines have come to is settled when they have ended for so long.
@@ -34,7 +34,7 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class Orphans:
     """What one consumer of a dead process leaves, mostly by tokens; all else that it holds it had not begun.
 
     `suspects` may be what ended it. `overdue` it was ended for, as they ran beyond their TIMEOUT; `undecodable`, as
@@ -59,8 +59,8 @@ class Child:
 
     pid: int
     consumers: Sequence[Membership]
-    board: Board
-    row: Row
+    scoreboard: Scoreboard
+    counters: ProcessCounters
     alone: bool = False
     end_at: float = math.inf
     killed_at: float | None = None
@@ -78,14 +78,14 @@ class Child:
 
     def overdue(self, now: float) -> list[Overdue]:
         """What of each of its consumers is beyond its time."""
-        for each in self.board.slots:
+        for each in self.scoreboard.slots:
             if each.in_thread:
                 self._busy[each] = now
         if self.halted:  # nobody is to blame, but its messages don't wait until somebody wakes it
-            late = [any(deadline <= now for _, deadline in each.running_rows()) for each in self.board.slots]
+            late = [any(deadline <= now for _, deadline in each.running_slots()) for each in self.scoreboard.slots]
             return [Overdue(hangs=each) for each in late]
-        busy = [self._busy.get(each, 0.0) for each in self.board.slots]
-        return overdue(self.board, self.consumers, busy, now, alone=self.alone)
+        busy = [self._busy.get(each, 0.0) for each in self.scoreboard.slots]
+        return overdue(self.scoreboard, self.consumers, busy, now, alone=self.alone)
 
     def problem(self, now: float) -> str:
         """What keeps it from getting on; empty where it does."""
@@ -93,25 +93,25 @@ class Child:
         if any(each.guilty for each in found):
             return "has a handler that runs beyond its TIMEOUT"
         if any(each.decoding and each.unclear for each in found):
-            return "can't decode what it has read within TIMEOUT, or one of its handlers holds it up"
+            return "couldn't decode its messages within TIMEOUT, or one of its handlers holds it up"
         if any(each.unclear for each in found):
-            return "is held up beyond a TIMEOUT, and it can't be told by which of its handlers"
-        return "doesn't get on, though no handler runs" if any(each.hangs for each in found) else ""
+            return "is held up beyond a TIMEOUT by one of its handlers, and nobody can see by which"
+        return "makes no progress, though no handler runs" if any(each.hangs for each in found) else ""
 
     def may_be_killed(self, now: float) -> bool:
         """Whether nobody has to be waited for any more: all others have left, or can't get on, or had their time."""
-        if now >= self.end_at or self.board.silent(now) > SILENT:
+        if now >= self.end_at or self.scoreboard.silent(now) > SILENT:
             return True
         found = self.overdue(now)
         if any(each.others_get_on for each in found):
             self._others_ended = now
-        pairs = zip(self.board.slots, found, strict=True)
+        pairs = zip(self.scoreboard.slots, found, strict=True)
         return now - self._others_ended > _SETTLED and all(slots.left or each.any for slots, each in pairs)
 
     def needs_renewal(self, now: float) -> bool:
         """Whether it has been silent for too long to renew what it holds, and nobody has done that for it lately."""
         interval = min(each.group.claim_idle for each in self.consumers) / 3
-        return min(self.board.silent(now), now - self.renewed) > interval
+        return min(self.scoreboard.silent(now), now - self.renewed) > interval
 
     def kill(self) -> None:
         """End it now."""
@@ -120,36 +120,36 @@ class Child:
 
     def ended_well(self, code: int) -> bool:
         """Whether it came to its end, with nothing left to do for others."""
-        return code == 0 and self.board.ended_well
+        return code == 0 and self.scoreboard.ended_well
 
     def was_running(self) -> bool:
         """Whether it was running anything when it ended."""
-        return any(each.running_rows() or each.decoding for each in self.board.slots)
+        return any(each.running_slots() or each.decoding for each in self.scoreboard.slots)
 
-    def remains(self, how: str) -> list[Remains]:
+    def orphans(self, how: str) -> list[Orphans]:
         """What its consumers leave, when it has ended."""
         nothing = [Overdue() for _ in self.consumers]
         found = self.overdue(self.killed_at or time.monotonic()) if self.timed_out else nothing
         count = sum(len(each.unclear) for each in found)
-        each_of = zip(self.consumers, self.board.slots, found, strict=True)
-        return [self._remains_of(*each, how, count) for each in each_of]
+        each_of = zip(self.consumers, self.scoreboard.slots, found, strict=True)
+        return [self._orphans_of(*each, how, count) for each in each_of]
 
-    def _remains_of(self, membership: Membership, slots: Slots, found: Overdue, how: str, count: int) -> Remains:
+    def _orphans_of(self, membership: Membership, slots: Slots, found: Overdue, how: str, count: int) -> Orphans:
         decoding = slots.decoding[0] if slots.decoding else ()
         held_up = f"was held up, and it can't be told by which of {count}"
-        late = [row for row in found.unclear if row in decoding or slots.deadlines[row]]
-        others = [row for row, _ in slots.running_rows() if row not in {*found.guilty, *late}]
-        others += [row for row in decoding if row not in late]
+        late = [number for number in found.unclear if number in decoding or slots.deadlines[number]]
+        others = [number for number, _ in slots.running_slots() if number not in {*found.guilty, *late}]
+        others += [number for number in decoding if number not in late]
 
-        def suspects(rows: Sequence[int], how: str) -> list[Suspect]:
-            named = zip(rows, slots.names(rows), strict=True)
-            return [Suspect(token, how, decoded=row not in decoding) for row, token in named]
+        def suspects(numbers: Sequence[int], how: str) -> list[Suspect]:
+            named = zip(numbers, slots.names(numbers), strict=True)
+            return [Suspect(token, how, decoded=number not in decoding) for number, token in named]
 
         alone = self.alone and found.decoding
-        return Remains(
+        return Orphans(
             membership,
             suspects=[*([] if alone else suspects(late, held_up)), *([] if self.killed_at else suspects(others, how))],
-            overdue=slots.names([row for row in found.guilty if slots.deadlines[row]]),
+            overdue=slots.names([number for number in found.guilty if slots.deadlines[number]]),
             undecodable=slots.names(late) if alone else [],
             stopped=slots.names(others) if self.killed_at else [],
         )

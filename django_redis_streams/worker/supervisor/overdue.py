@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ...store.consume.membership import Membership
-from ..shared.scoreboard import Board, Slots
+from ..shared.scoreboard import Scoreboard, Slots
 
 __all__ = ["SILENT", "Overdue", "overdue"]
 
@@ -21,15 +21,16 @@ SILENT = 2.0
 # In seconds: what a consumer does by itself, settling above all, may wait for servers at least so long.
 _OWN_WORK = 60.0
 
-# A row, and by when what stands there must have ended.
+# The number of a slot, and by when what stands there must have ended.
 _Runs = Sequence[tuple[int, float]]
 
 
 @dataclass(slots=True)
 class Overdue:
-    """What of one consumer is beyond its time: rows that are to blame, and of which one is, with others' or alone.
+    """What of one consumer is beyond its time, by the numbers of slots.
 
-    `decoding`: it is about messages that are being decoded, in the rows that it says. `hangs`: the consumer itself
+    `guilty` are to blame. Of `unclear`, and those of the other consumers, one is.
+    `decoding`: it is about messages that are being decoded, in the slots that it says. `hangs`: the consumer itself
     doesn't get on, so nobody is to blame.
     """
 
@@ -62,39 +63,39 @@ class _Seen:
 
     @property
     def calls(self) -> list[tuple[list[int], float]]:
-        """What may hold the GIL, each by its rows."""
+        """What may hold the GIL, each by its slots."""
         if self.functions:
-            return [([row for row, _ in self.functions], min(deadline for _, deadline in self.functions))]
+            return [([number for number, _ in self.functions], min(deadline for _, deadline in self.functions))]
         if self.decoding:
             return [(list(self.decoding[0]), self.decoding[1])]
-        return [([row], deadline) for row, deadline in self.coroutines]
+        return [([number], deadline) for number, deadline in self.coroutines]
 
 
 def overdue(
-    board: Board, consumers: Sequence[Membership], busy: Sequence[float], now: float, *, alone: bool
+    scoreboard: Scoreboard, consumers: Sequence[Membership], busy: Sequence[float], now: float, *, alone: bool
 ) -> list[Overdue]:
     """For each consumer of a process what is overdue at `now`.
 
     `busy` is when each was last seen to run something; `alone` says that the process runs one message at a time.
     """
-    seen = [_seen(each) for each in board.slots]
-    found = [_told(each, board.ticked, now) for each in seen]
+    seen = [_seen(each) for each in scoreboard.slots]
+    found = [_seen_to_blame(each, scoreboard.ticked, now) for each in seen]
     if not any(each.any for each in found):
         for one, each in zip(found, seen, strict=True):
-            _untold_in_loop(one, each, now, alone=alone)
-    if not any(each.any for each in found) and board.silent(now) > SILENT:
-        _untold(found, seen, now)
+            _find_unseen_holder(one, each, now, alone=alone)
+    if not any(each.any for each in found) and scoreboard.silent(now) > SILENT:
+        _find_unseen_hold_up(found, seen, now)
     looked = zip(found, seen, consumers, busy, strict=True)
     nothing_runs = not any(each.calls for each in seen)
     for one, each, consumer, last in looked:
         by = max(each.slots.got_on, last) + max(consumer.group.timeout or inf, _OWN_WORK)
-        one.hangs = _began(each) and not each.in_thread and by <= (now if nothing_runs else board.ticked)
+        one.hangs = _began(each) and not each.in_thread and by <= (now if nothing_runs else scoreboard.ticked)
     return found
 
 
 def _seen(slots: Slots) -> _Seen:
-    runs = slots.running_rows()
-    functions = [each for each in runs if each[0] < slots.rows]
+    runs = slots.running_slots()
+    functions = [each for each in runs if each[0] < slots.thread_slots]
     return _Seen(slots, functions, runs[len(functions) :], slots.decoding)
 
 
@@ -102,12 +103,12 @@ def _began(seen: _Seen) -> bool:
     return bool(seen.slots.got_on) and not seen.slots.left
 
 
-def _told(seen: _Seen, ticked: float, now: float) -> Overdue:
+def _seen_to_blame(seen: _Seen, ticked: float, now: float) -> Overdue:
     """What could have ended, or is seen to keep others from it."""
     slots = seen.slots
     turned, holders = slots.turned, (not seen.in_thread and slots.holders) or ()
-    functions = [row for row, deadline in seen.functions if deadline <= ticked]
-    coroutines = [row for row, by in seen.coroutines if by <= turned or (row in holders and by <= ticked)]
+    functions = [number for number, deadline in seen.functions if deadline <= ticked]
+    coroutines = [number for number, by in seen.coroutines if by <= turned or (number in holders and by <= ticked)]
     found = Overdue(guilty=functions + coroutines)
     if seen.decoding and seen.decoding[1] <= ticked:
         found.unclear, found.decoding = list(seen.decoding[0]), True
@@ -116,30 +117,30 @@ def _told(seen: _Seen, ticked: float, now: float) -> Overdue:
     return found
 
 
-def _untold_in_loop(found: Overdue, seen: _Seen, now: float, *, alone: bool) -> None:
+def _find_unseen_holder(found: Overdue, seen: _Seen, now: float, *, alone: bool) -> None:
     """The loop is kept from turning by what isn't a run's own step: a task that one has started, or has left behind."""
     stood = now - seen.slots.turned > SILENT and not seen.in_thread
     if not stood or seen.slots.holders != frozenset() or not _some_late(seen, now):
         return
-    rows = [row for row, _ in seen.coroutines]
-    if alone and len(rows) == 1:
-        found.guilty = rows
+    numbers = [number for number, _ in seen.coroutines]
+    if alone and len(numbers) == 1:
+        found.guilty = numbers
     else:
-        found.unclear = rows
+        found.unclear = numbers
 
 
-def _untold(found: Sequence[Overdue], seen: Sequence[_Seen], now: float) -> None:
+def _find_unseen_hold_up(found: Sequence[Overdue], seen: Sequence[_Seen], now: float) -> None:
     """No thread of the process gets on: any call in it may be why, unless there is but one."""
     if not any(_some_late(each, now) for each in seen):
         return
     one_call = sum(len(each.calls) for each in seen) == 1
     for one, each in zip(found, seen, strict=True):
-        rows = [row for rows, _ in each.calls for row in rows]
+        numbers = [number for numbers, _ in each.calls for number in numbers]
         one.decoding = bool(each.decoding) and not each.functions
         if one_call and not one.decoding:
-            one.guilty = rows
+            one.guilty = numbers
         else:
-            one.unclear = rows
+            one.unclear = numbers
 
 
 def _some_late(seen: _Seen, now: float) -> bool:

@@ -25,27 +25,27 @@ from ...store.consume.suspects import body_of, suspect, take_back
 from ...store.replies import group_is_gone
 from ...store.scripts import exchange
 from ...wire import Undecodable, decode_entry
-from ..backoff import Patience
-from ..log import about, logger, tell, tell_vanished
-from .child import Remains, Suspect
+from ..backoff import Backoff
+from ..log import about, log_outcome, log_vanished, logger
+from .child import Orphans, Suspect
 
-__all__ = ["renew_for", "wind_up"]
+__all__ = ["renew_for", "rescue_all"]
 
 _TIMEOUT = 5.0
 
 
-def wind_up(dead: Iterable[Remains], supervisor: int) -> int:
+def rescue_all(dead: Iterable[Orphans], supervisor: int) -> int:
     """Settle what timed out, write down what is suspect, and hand back all else that a dead process held.
 
     Tried until it is done, or the supervisor is gone; the exit code. Each script is fenced on the dead consumers'
     names, which nobody else ever has, so that a step may be done twice.
     """
     left = list(dead)
-    patience = Patience(least=0.1, most=5.0)
+    backoff = Backoff(least=0.1, most=5.0)
     while left and os.getppid() == supervisor:
-        left = [each for each in left if not _attempted(each.membership, lambda link, each=each: _wind_up(link, each))]  # type: ignore[misc]
+        left = [each for each in left if not _attempted(each.membership, lambda link, each=each: _rescue(link, each))]  # type: ignore[misc]
         if left:
-            time.sleep(patience.more())
+            time.sleep(backoff.more())
     return 1 if left else 0
 
 
@@ -55,10 +55,10 @@ def renew_for(silent: Iterable[Membership]) -> int:
     return 0 if all(done) else 1
 
 
-def _attempted(place: Membership, work: Callable[[Link], None]) -> bool:
+def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
     """Whether it needs no other try: it is done, or the connection can't work, and then nothing could be held by it."""
     try:
-        link = connections.open(place.stream.connection, timeout=_TIMEOUT)
+        link = connections.open(membership.stream.connection, timeout=_TIMEOUT)
         try:
             work(link)
         finally:
@@ -66,83 +66,88 @@ def _attempted(place: Membership, work: Callable[[Link], None]) -> bool:
     except (ServerUnreachable, ResponseError) as error:
         if group_is_gone(error):  # and with it all that was pending
             return True
-        logger.error("What another process held can't be looked after yet: %r", str(error), extra=about(place))
+        logger.error("Couldn't look after the messages of another process yet: %r", str(error), extra=about(membership))
         return False
     except ConfigurationError as error:
-        logger.error("What another process held can't be looked after: %r", str(error), extra=about(place))
+        logger.error(
+            "Couldn't look after the messages of another process. Mend the connection's settings: %r",
+            str(error),
+            extra=about(membership),
+        )
     return True
 
 
-def _wind_up(link: Link, dead: Remains) -> None:
-    place = dead.membership
+def _rescue(link: Link, dead: Orphans) -> None:
+    membership = dead.membership
     for each in dead.suspects:
-        for delivery in body_of(link, place, [each.token]):
-            _suspect(link, place, delivery, each)
-    for delivery in body_of(link, place, dead.undecodable):
-        error = f"It couldn't be decoded within the group's TIMEOUT of {place.group.timeout:g} s, alone in its process."
-        _settle(link, place, delivery, DeadLetter(Reason.INVALID, Failure(error=error)))
-    _settle_overdue(link, dead, body_of(link, place, dead.overdue))
+        for delivery in body_of(link, membership, [each.token]):
+            _suspect(link, membership, delivery, each)
+    for delivery in body_of(link, membership, dead.undecodable):
+        timeout = f"{membership.group.timeout:g} s"
+        error = f"It couldn't be decoded within the group's TIMEOUT of {timeout}, alone in its process."
+        _settle(link, membership, delivery, DeadLetter(Reason.INVALID, Failure(error=error)))
+    _settle_overdue(link, dead, body_of(link, membership, dead.overdue))
     for name in dead.stopped:
-        take_back(link, place, name)
-    count, vanished = hand_back(link, place)
-    tell_vanished(place, vanished)
+        take_back(link, membership, name)
+    count, vanished = hand_back(link, membership)
+    log_vanished(membership, vanished)
     if count:
-        logger.warning("Messages handed back that a dead process held: %d.", count, extra=about(place))
+        logger.warning("Handed back %d messages that a dead process held.", count, extra=about(membership))
 
 
-def _suspect(link: Link, place: Membership, delivery: Delivery, known: Suspect) -> None:
+def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Suspect) -> None:
     # What was not decoded when its process died isn't decoded here: this one would be the next.
-    handler = _handler_of(place, delivery) if known.decoded else None
+    handler = _handler_of(membership, delivery) if known.decoded else None
     name = handler.name if handler else ""
-    if suspect(link, place, delivery, name, known.how):
+    if suspect(link, membership, delivery, name, known.how):
         logger.warning(
-            "%s: %r was being %s when its worker %s; it goes on in quarantine.",
-            place.place, delivery.history().id, f"run by {name}" if known.decoded else "decoded", known.how,
-            extra={**about(place, delivery), "handler": name},
+            "%s: message %r was being %s when its worker %s. It runs next in quarantine.",
+            membership.label, delivery.history().id, f"run by {name}" if known.decoded else "decoded", known.how,
+            extra={**about(membership, delivery), "handler": name},
         )  # fmt: skip
 
 
-def _settle_overdue(link: Link, dead: Remains, overdue: Sequence[Delivery]) -> None:
+def _settle_overdue(link: Link, dead: Orphans, overdue: Sequence[Delivery]) -> None:
     """What ran for too long has failed. Of a batch nobody knows which message did it: each of them is run alone."""
-    place = dead.membership
+    membership = dead.membership
     in_batches: dict[Handler, list[Delivery]] = {}
     for delivery in overdue:
-        handler = _handler_of(place, delivery)
+        handler = _handler_of(membership, delivery)
         if handler is None:
             continue
         if handler.batch:
             in_batches.setdefault(handler, []).append(delivery)
         else:
-            _fail(link, place, delivery, handler)
+            _fail(link, membership, delivery, handler)
     for handler, batch in in_batches.items():
         if len(batch) == 1:
-            _fail(link, place, batch[0], handler)
+            _fail(link, membership, batch[0], handler)
         else:
             how = f"had run it, with {len(batch) - 1} others, beyond its TIMEOUT"
             for delivery in batch:
-                _suspect(link, place, delivery, Suspect(delivery.token, how))
+                _suspect(link, membership, delivery, Suspect(delivery.token, how))
 
 
-def _fail(link: Link, place: Membership, delivery: Delivery, handler: Handler) -> None:
-    timeout = place.group.timeout if handler.timeout is None else handler.timeout
+def _fail(link: Link, membership: Membership, delivery: Delivery, handler: Handler) -> None:
+    timeout = membership.group.timeout if handler.timeout is None else handler.timeout
     error = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and its process was ended")
     failure = Failure(handler=handler.name, error=f"TimeoutError: {error}")
-    _settle(link, place, delivery, judge(error, delivery.attempt, handler.policy(place.group), failure))
+    _settle(link, membership, delivery, judge(error, delivery.attempt, handler.policy(membership.group), failure))
 
 
-def _settle(link: Link, place: Membership, delivery: Delivery, outcome: Outcome) -> None:
+def _settle(link: Link, membership: Membership, delivery: Delivery, outcome: Outcome) -> None:
     delivery.outcome = outcome
-    ((command, _),) = settle_commands(place, [delivery])
+    ((command, _),) = settle_commands(membership, [delivery])
     (reply,) = exchange(link, [command])
     if isinstance(reply, Exception):
         raise reply
-    tell(place, delivery, done=bool(reply))
+    log_outcome(membership, delivery, done=bool(reply))
 
 
-def _handler_of(place: Membership, delivery: Delivery) -> Handler | None:
+def _handler_of(membership: Membership, delivery: Delivery) -> Handler | None:
     """The handler that was running this; None where it can't be told any more."""
     try:
         message = decode_entry(delivery)
     except Undecodable:
         return None
-    return handlers.of(place.stream.name, place.group.name).find(message.type)
+    return handlers.of(membership.stream.name, membership.group.name).find(message.type)

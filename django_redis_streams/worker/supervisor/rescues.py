@@ -1,4 +1,4 @@
-"""What a supervisor has wardens do: processes of their own, that reach the server in its stead."""
+"""What a supervisor has rescuers do: processes of their own, that reach the server in its stead."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...store.consume.membership import Membership
-from ..backoff import Patience
+from ..backoff import Backoff
 from ..system.forking import forked
-from .child import Remains
-from .rescuer import renew_for, wind_up
+from .child import Orphans
+from .rescuer import renew_for, rescue_all
 
-__all__ = ["Errands"]
+__all__ = ["Rescues"]
 
 
 @dataclass(slots=True, eq=False)
-class _WindUp:
+class _Rescue:
     """What one dead process left."""
 
-    remains: Sequence[Remains]
+    orphans: Sequence[Orphans]
 
     @property
     def suspicious(self) -> bool:
         """Whether some of it may become suspects."""
-        return any(each.suspects or each.overdue or each.stopped for each in self.remains)
+        return any(each.suspects or each.overdue or each.stopped for each in self.orphans)
 
 
-class Errands:
-    """Wardens that are at work, and what is still owed.
+class Rescues:
+    """Rescuers that are at work, and what is still owed.
 
     `found_suspects` says that one has ended that may have written suspects down.
     """
 
     def __init__(self) -> None:
-        self.owed: list[_WindUp] = []
+        self.owed: list[_Rescue] = []
         self.found_suspects = False
-        self._at_work: dict[int, _WindUp] = {}
+        self._at_work: dict[int, _Rescue] = {}
         self._renewing: set[int] = set()
-        # A warden tries by itself until it is done; this is for one that fails in an unforeseen way.
-        self._patience = Patience(least=0.1, most=30.0)
+        # A rescuer tries by itself until it is done; this is for one that fails in an unforeseen way.
+        self._backoff = Backoff(least=0.1, most=30.0)
 
     @property
     def any(self) -> bool:
         """Whether something is left to do that somebody is missing."""
         return bool(self.owed or self._at_work)
 
-    def wind_up(self, remains: Sequence[Remains]) -> None:
+    def add(self, orphans: Sequence[Orphans]) -> None:
         """Have settled, written down and handed back what a dead process held."""
-        self.owed.append(_WindUp(remains))
+        self.owed.append(_Rescue(orphans))
 
     def renew(self, consumers: Sequence[Membership]) -> None:
         """Have renewed what the consumers of a silent process hold; one at a time."""
@@ -57,27 +57,27 @@ class Errands:
             self._renewing.add(forked(lambda: renew_for(consumers), deaf=True))
 
     def start(self) -> None:
-        """Start wardens for what is owed, unless it is too soon after one that failed."""
+        """Start rescuers for what is owed, unless it is too soon after one that failed."""
         supervisor = os.getpid()
-        while self.owed and self._patience.over:
-            errand = self.owed.pop(0)
-            pid = forked(lambda errand=errand: wind_up(errand.remains, supervisor), deaf=True)  # type: ignore[misc]
-            self._at_work[pid] = errand
+        while self.owed and self._backoff.over:
+            rescue = self.owed.pop(0)
+            pid = forked(lambda rescue=rescue: rescue_all(rescue.orphans, supervisor), deaf=True)  # type: ignore[misc]
+            self._at_work[pid] = rescue
 
     def ended(self, pid: int, code: int, *, retry: bool) -> bool:
-        """Whether the process that ended was a warden; what it didn't do is done again, with `retry`."""
+        """Whether the process that ended was a rescuer; what it didn't do is done again, with `retry`."""
         if pid in self._renewing:
             self._renewing.remove(pid)
             return True
-        errand = self._at_work.pop(pid, None)
-        if errand is None:
+        rescue = self._at_work.pop(pid, None)
+        if rescue is None:
             return False
         if code == 0:
-            self._patience.reset()
-            self.found_suspects = self.found_suspects or errand.suspicious
+            self._backoff.reset()
+            self.found_suspects = self.found_suspects or rescue.suspicious
         elif retry:
-            self._patience.more()
-            self.owed.append(errand)
+            self._backoff.more()
+            self.owed.append(rescue)
         return True
 
     def give_up(self) -> None:

@@ -11,61 +11,56 @@ import signal
 import time
 from dataclasses import dataclass, field
 
-from ..backoff import Patience
+from ..backoff import Backoff
 from ..http.exporter import Exporter
 from ..log import logger
-from ..options import Plan, memberships, new_random_part
-from ..process import work
-from ..shared.counters import Row, Tallies
+from ..options import Options, memberships, new_random_part
+from ..process import Assignment, work
+from ..shared.counters import ProcessCounters, WorkerCounters
 from ..shared.joined import Joined
-from ..shared.scoreboard import Board
+from ..shared.scoreboard import Scoreboard
 from ..system.forking import NOTED, ended_how, forked, own, waited
 from ..system.leftovers import Leftovers
 from ..system.os_signals import Signals
-from .autoreload import Reloading
-from .before_forking import close_what_is_open, tell_what_stays_open
+from .autoreload import Autoreload
+from .before_forking import close_what_is_open, warn_of_what_stays_open
 from .child import Child
-from .rescues import Errands
+from .rescues import Rescues
 
 __all__ = ["Supervisor"]
 
-_TICK = 0.5
-# When it was itself stopped for above so long, its processes get so long to say that they get on again.
-_AWAKE = 2.0
-# After the last process has ended, wardens have this long to hand back what those held.
-_WARDENS_GRACE = 10.0
-
 
 @dataclass(slots=True)
-class _Place:
+class _ProcessSlot:
     """One of the processes that there should be: one that works, or the quarantine."""
 
     quarantine: bool = False
-    patience: Patience = field(default_factory=lambda: Patience(least=0.1, most=30.0))
+    backoff: Backoff = field(default_factory=lambda: Backoff(least=0.1, most=30.0))
     child: Child | None = None
     done: bool = False
 
 
 class Supervisor:
-    """Runs a plan in the calling thread, which must be the main one."""
+    """Runs a worker with these options in the calling thread, which must be the main one."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._tallies = Tallies(plan.places, plan.processes)
-        self._joined = Joined([f"{stream.name}:{group.name}" for stream, group in plan.groups])
-        self._exporter = Exporter(plan.listening, self._tallies) if plan.listening else None
-        self._places = [_Place() for _ in range(plan.processes)]
-        self._quarantine = _Place(quarantine=True)
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._timing = options.timing
+        self._counters = WorkerCounters(options.targets, options.processes)
+        self._joined = Joined([f"{stream.name}:{group.name}" for stream, group in options.groups])
+        self._exporter = Exporter(options.listening, self._counters) if options.listening else None
+        self._process_slots = [_ProcessSlot() for _ in range(options.processes)]
+        self._quarantine = _ProcessSlot(quarantine=True)
         # Replaced for a handler's TIMEOUT, and not yet ended.
         self._replaced: list[Child] = []
-        self._reloading = Reloading() if plan.reload else None
-        self._errands = Errands()
+        self._autoreload = Autoreload() if options.reload else None
+        self._rescues = Rescues()
         self._leftovers = Leftovers()
         self._deadline: float | None = None
         self._killed = False
         self._looked = time.monotonic()
         self._judges_from = 0.0
-        self._wardens_deadline: float | None = None
+        self._rescuers_deadline: float | None = None
         self._clean = True
         self.begins_anew = False
         self.given_up = ""
@@ -77,7 +72,7 @@ class Supervisor:
         because code was changed, and whoever called it is to start the command again.
         """
         close_what_is_open()
-        tell_what_stays_open()
+        warn_of_what_stays_open()
         self._leftovers.adopt()
         with Signals(*NOTED) as signals:
             while not self._finished():
@@ -93,8 +88,8 @@ class Supervisor:
                 self._leftovers.end_late()
         if self._exporter:
             self._exporter.end()
-        if self._reloading:
-            self._reloading.end()
+        if self._autoreload:
+            self._autoreload.end()
         self._leftovers.end_all(own())
         return 0 if self._clean else 1
 
@@ -103,80 +98,96 @@ class Supervisor:
         return self._deadline is not None
 
     @property
-    def _all_places(self) -> list[_Place]:
-        return [*self._places, self._quarantine]
+    def _all_process_slots(self) -> list[_ProcessSlot]:
+        return [*self._process_slots, self._quarantine]
 
     def _children(self) -> list[Child]:
-        return [*self._replaced, *(place.child for place in self._all_places if place.child is not None)]
+        return [
+            *self._replaced,
+            *(process_slot.child for process_slot in self._all_process_slots if process_slot.child is not None),
+        ]
 
     def _finished(self) -> bool:
-        waiting = not self._stopping and not all(place.done for place in self._places)
-        return not (self._children() or waiting or self._errands.any)
+        waiting = not self._stopping and not all(process_slot.done for process_slot in self._process_slots)
+        return not (self._children() or waiting or self._rescues.any)
 
     def _pause(self) -> float:
-        # A restart or a warden that is due shouldn't wait for the tick.
-        hurry = self._stopping or self._replaced or self._errands.owed or self._leftovers.any
-        return 0.05 if hurry or any(self._may_start(each) for each in self._places) else _TICK
+        # A restart or a rescuer that is due shouldn't wait for the tick.
+        hurry = bool(self._stopping or self._replaced or self._rescues.owed or self._leftovers.any)
+        hurry = hurry or any(self._may_start(each) for each in self._process_slots)
+        return self._timing.supervise_closely if hurry else self._timing.supervise
 
     # ------------------------------------------------------------ starting
 
-    def _may_start(self, place: _Place) -> bool:
-        return place.child is None and not place.done and not self._stopping
+    def _may_start(self, process_slot: _ProcessSlot) -> bool:
+        return process_slot.child is None and not process_slot.done and not self._stopping
 
     def _start_missing(self) -> None:
-        self._tallies.beat(stopping=self._stopping)
+        self._counters.beat(stopping=self._stopping)
         if self._exporter:
             self._exporter.start_if_missing()
         self._look_at_code()
-        for place in self._places:
-            if self._may_start(place) and place.patience.over:
-                self._start(place, self._plan)
-        if self._may_quarantine and self._sees_suspects and self._quarantine.patience.over:
-            self._errands.found_suspects = False
+        for process_slot in self._process_slots:
+            if self._may_start(process_slot) and process_slot.backoff.over:
+                self._start(process_slot, self._options)
+        if self._may_quarantine and self._sees_suspects and self._quarantine.backoff.over:
+            self._rescues.found_suspects = False
             self._forget_suspects()
-            self._start(self._quarantine, self._plan.for_quarantine)
-        self._errands.start()
+            self._start(self._quarantine, self._options.for_quarantine)
+        self._rescues.start()
 
     def _look_at_code(self) -> None:
-        if self._reloading is None or self._stopping:
+        if self._autoreload is None or self._stopping:
             return
-        if self._reloading.ready:
-            logger.info("Code was changed: the worker finishes what it runs, and begins anew.")
+        if self._autoreload.ready:
+            logger.info("Code was changed. The worker finishes what it runs, and starts again.")
             self.begins_anew = True
             self._stop()
         else:
-            self._reloading.look()
+            self._autoreload.look()
 
     @property
     def _may_quarantine(self) -> bool:
-        return self._may_start(self._quarantine) and not all(place.done for place in self._places)
+        return self._may_start(self._quarantine) and not all(process_slot.done for process_slot in self._process_slots)
 
     @property
     def _sees_suspects(self) -> bool:
-        """Whether there are suspects, by what a warden did here, or what a process saw on the server."""
-        if self._errands.found_suspects:
+        """Whether there are suspects, by what a rescuer did here, or what a process saw on the server."""
+        if self._rescues.found_suspects:
             return True
-        return any(place.child.board.sees_suspects for place in self._places if place.child is not None)
+        return any(
+            process_slot.child.scoreboard.sees_suspects
+            for process_slot in self._process_slots
+            if process_slot.child is not None
+        )
 
     def _forget_suspects(self) -> None:
         """What processes saw is looked after, or was: what is left they will see again."""
         for child in self._children():
-            child.board.forget_suspects()
+            child.scoreboard.forget_suspects()
 
-    def _start(self, place: _Place, plan: Plan) -> None:
-        random_part, supervisor, board = new_random_part(), os.getpid(), Board(plan.places)
-        # A quarantine does little, and is no measure of how well the worker is: nobody reads its row.
-        row = Row(plan.places) if place.quarantine else self._tallies.take()
-        tallies, joined, quarantine = row.tallies, self._joined, place.quarantine
-        pid = forked(lambda: work(plan, random_part, board, supervisor, tallies, joined=joined, quarantine=quarantine))
-        place.child = Child(pid, memberships(plan, pid, random_part), board, row, alone=place.quarantine)
+    def _start(self, process_slot: _ProcessSlot, options: Options) -> None:
+        # A quarantine does little, and is no measure of how well the worker is: nobody reads its counters.
+        counters = ProcessCounters(options.targets) if process_slot.quarantine else self._counters.take()
+        assignment = Assignment(
+            options=options,
+            supervisor=os.getpid(),
+            random_part=new_random_part(),
+            scoreboard=Scoreboard(options.targets),
+            counters=counters.consumers,
+            joined=self._joined,
+            quarantine=process_slot.quarantine,
+        )
+        pid = forked(lambda: work(assignment))
+        consumers = memberships(options, pid, assignment.random_part)
+        process_slot.child = Child(pid, consumers, assignment.scoreboard, counters, alone=process_slot.quarantine)
 
     # ------------------------------------------------------------ ending
 
     def _stop(self) -> None:
         """The first time: let handlers finish. The second: don't."""
         if self._deadline is None:
-            self._deadline = time.monotonic() + self._plan.shutdown_timeout
+            self._deadline = time.monotonic() + self._options.shutdown_timeout
             for child in self._children():
                 os.kill(child.pid, signal.SIGTERM)
         else:
@@ -185,7 +196,7 @@ class Supervisor:
     def _give_up(self, why: str) -> None:
         """What ended this process would end the next one too: nobody can mend it but who configures."""
         if not self.given_up:
-            logger.critical("The worker ends, for what is configured can't work: %s", why)
+            logger.critical("The worker ends, because its configuration can't work: %s", why)
             self.given_up = why
         self.begins_anew = self._clean = False
         if not self._stopping:
@@ -198,8 +209,8 @@ class Supervisor:
         is no reason to end it.
         """
         now = time.monotonic()
-        if now - self._looked > _AWAKE:
-            self._judges_from = now + _AWAKE
+        if now - self._looked > self._timing.awake:
+            self._judges_from = now + self._timing.awake
         self._looked = now
         if now >= self._judges_from:
             self._replace_overdue(now)
@@ -209,17 +220,17 @@ class Supervisor:
         for child in self._children():
             if child.needs_renewal(now):
                 child.renewed = now
-                self._errands.renew(child.consumers)
+                self._rescues.renew(child.consumers)
 
     def _replace_overdue(self, now: float) -> None:
-        for place in self._all_places:
-            child = place.child
+        for process_slot in self._all_process_slots:
+            child = process_slot.child
             if child is not None and not child.timed_out and (problem := child.problem(now)):
-                child.end_at = now if place.quarantine else now + self._plan.shutdown_timeout
-                logger.error("Process %d %s: it is replaced.", child.pid, problem)
+                child.end_at = now if process_slot.quarantine else now + self._options.shutdown_timeout
+                logger.error("Process %d %s. Another process replaces it.", child.pid, problem)
                 os.kill(child.pid, signal.SIGTERM)
                 self._replaced.append(child)
-                place.child = None
+                process_slot.child = None
 
     def _enforce_deadlines(self) -> None:
         now = time.monotonic()
@@ -227,14 +238,21 @@ class Supervisor:
         if self._deadline is not None and now >= self._deadline and not self._killed:
             self._killed = True
             if children:
-                logger.error("Handlers didn't finish in time: their processes are killed, what they held goes back.")
+                logger.error(
+                    "Handlers didn't finish within --shutdown-timeout. Their processes are killed, and their messages "
+                    "handed back."
+                )
             for child in children:
                 child.kill()
         if self._stopping and not children:
-            self._wardens_deadline = self._wardens_deadline or now + _WARDENS_GRACE
-            if now >= self._wardens_deadline:
-                self._errands.give_up()
-        elif self._quarantine.child and not self._stopping and all(place.done for place in self._places):
+            self._rescuers_deadline = self._rescuers_deadline or now + self._timing.rescuers_grace
+            if now >= self._rescuers_deadline:
+                self._rescues.give_up()
+        elif (
+            self._quarantine.child
+            and not self._stopping
+            and all(process_slot.done for process_slot in self._process_slots)
+        ):
             self._stop()  # who drained has seen that no suspect is left
 
     # ------------------------------------------------------------ those that ended
@@ -256,48 +274,48 @@ class Supervisor:
     def _ended(self, pid: int, code: int) -> None:
         if self._exporter and self._exporter.ended(pid, code):
             return
-        if self._reloading and self._reloading.ended(pid, code):
+        if self._autoreload and self._autoreload.ended(pid, code):
             return
-        if self._errands.ended(pid, code, retry=self._wardens_deadline is None):
+        if self._rescues.ended(pid, code, retry=self._rescuers_deadline is None):
             return
         for child in self._replaced:
             if child.pid == pid:
                 self._replaced.remove(child)
-                child.row.end()
-                if why := child.board.given_up:
+                child.counters.end()
+                if why := child.scoreboard.given_up:
                     self._give_up(why)
                 if not child.ended_well(code):
                     self._left_behind(child, code, "")
                 return
-        for place in self._all_places:
-            if place.child is not None and place.child.pid == pid:
-                self._process_ended(place, place.child, code)
+        for process_slot in self._all_process_slots:
+            if process_slot.child is not None and process_slot.child.pid == pid:
+                self._process_ended(process_slot, process_slot.child, code)
 
-    def _process_ended(self, place: _Place, child: Child, code: int) -> None:
-        place.child = None
-        child.row.end()
-        if why := child.board.given_up:
+    def _process_ended(self, process_slot: _ProcessSlot, child: Child, code: int) -> None:
+        process_slot.child = None
+        child.counters.end()
+        if why := child.scoreboard.given_up:
             self._give_up(why)
-        progress = child.board.settled > 0 or child.was_running()
+        progress = child.scoreboard.settled > 0 or child.was_running()
         if progress:
             # What it was running isn't run again but in quarantine: the next one gets further.
-            place.patience.reset()
+            process_slot.backoff.reset()
         well = child.ended_well(code)
-        if well and place.quarantine:
+        if well and process_slot.quarantine:
             self._forget_suspects()
             if not progress:  # Others hold what is left: look ever later.
-                place.patience.more()
-        elif well and not self._stopping and child.board.left_full:
-            place.patience.reset()
-        elif well and (self._stopping or self._plan.ends_by_itself or child.board.left_deleted):
-            place.done = self._plan.ends_by_itself or child.board.left_deleted
+                process_slot.backoff.more()
+        elif well and not self._stopping and child.scoreboard.left_full:
+            process_slot.backoff.reset()
+        elif well and (self._stopping or self._options.ends_by_itself or child.scoreboard.left_deleted):
+            process_slot.done = self._options.ends_by_itself or child.scoreboard.left_deleted
         else:
             # One that is replaced is mended; one that didn't end well at the stop isn't.
             self._clean = self._clean and not self._stopping
-            wait = place.patience.more()
-            again = "" if self._stopping or place.quarantine else f"; another starts in {wait:.1f} s"
+            wait = process_slot.backoff.more()
+            again = "" if self._stopping or process_slot.quarantine else f" Another starts in {wait:.1f} s."
             self._left_behind(child, code, again)
 
     def _left_behind(self, child: Child, code: int, again: str) -> None:
-        self._errands.wind_up(child.remains(ended_how(code)))
-        logger.error("Process %d %s%s. What it held is handed back.", child.pid, ended_how(code), again)
+        self._rescues.add(child.orphans(ended_how(code)))
+        logger.error("Process %d %s.%s Its messages are handed back.", child.pid, ended_how(code), again)

@@ -7,7 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-__all__ = ["resident", "told"]
+__all__ = ["readable_size", "resident"]
 
 _STATM = Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -23,6 +23,6 @@ def resident() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def told(size: int) -> str:
+def readable_size(size: int) -> str:
     """A size as people read it."""
     return f"{size / _MIB:.0f} MiB"

@@ -1,0 +1,283 @@
+"""What a consumer and a quarantine have in common: they run batches, and settle what came of them.
+
+Why no message is lost:
+
+- what was read is pending on the server under this consumer's name until its outcome is settled there;
+- an outcome stays in `unsettled` until the server's answer to it was seen, and is sent again otherwise;
+- after a lost connection the consumer first settles again, then looks for what the server thinks it holds
+  and it doesn't, and only then reads on;
+- what it doesn't finish at a stop it hands back; if it can't, or dies, a rescuer does, or whoever finds its
+  messages idle for too long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from redis.exceptions import ResponseError
+
+from ...connections import Link
+from ...store.consume.delivery import Delivery
+from ...store.consume.groups import Deletion
+from ...store.consume.membership import Membership
+from ...store.consume.ownership import hand_back, is_held, pending_of
+from .. import strays
+from ..execution.executor import Executor, Permission, Runs
+from ..log import log_deleted, log_vanished
+from ..shared.counters import ConsumerCounters
+from ..shared.joined import Joined
+from ..shared.latency import note_latency, note_latency_at_once
+from ..stop import Stop
+from ..timing import DEFAULT_TIMING, Timing
+from .batch_size import BatchSize
+from .claiming import Claiming
+from .connection import ConsumerConnection
+from .in_flight import InFlight
+from .reader import Reader
+from .renewal import renew_all_in_hand
+from .settling import Settling
+from .unacked import Unacked
+
+__all__ = ["BatchRunner"]
+
+
+class BatchRunner:
+    """Runs what one consumer has in hand, with all the parts that it takes: `run` says what is done again and again.
+
+    `stop` ends it after the message that it runs. `begin` is asked before each message whether one more may be begun,
+    which ends it too; `on_settled` is told how many were settled. What it does is counted in `counters`. It ends, too,
+    when somebody has deleted its group on purpose since its worker has `joined` that; and where `drained` was set.
+
+    Where it isn't `patient`, what the server refuses, or a lost server, is raised instead of tried again.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        executor: Executor,
+        *,
+        stop: Stop,
+        begin: Callable[[], bool] | None = None,
+        on_settled: Callable[[int], None] = lambda _: None,
+        counters: ConsumerCounters | None = None,
+        joined: Joined | None = None,
+        timing: Timing = DEFAULT_TIMING,
+        patient: bool = True,
+    ) -> None:
+        self.membership = membership
+        self.executor = executor
+        self.timing = timing
+        self.drained = False
+        self.unacked = Unacked()
+        self.counters = counters or ConsumerCounters()
+        self.in_flight = InFlight(executor, stop, self._may_run, self._ended)
+        joined = joined or Joined([membership.label])
+        self.connection = ConsumerConnection(
+            membership, self.in_flight.pause, self._resume, joined=joined, timing=timing, patient=patient
+        )
+        self.claiming = Claiming(membership, self.connection, self.counters, self.take)
+        self.settling = Settling(membership, self.unacked, self.counters, on_settled, timing=timing, patient=patient)
+        self.unsettled = self.settling.unsettled
+        self.reader = Reader(membership, self.settling.answered, self.claiming, self.take)
+        self.batch_size = BatchSize(membership.group.batch_size, seconds=timing.batch)
+        self._stop = stop
+        self._begin = begin
+        self._permission = Permission(self._may_run, self._may_all_run)
+        # For how long after it was seen so a message is certainly this consumer's.
+        self._ownership_ttl = membership.group.claim_idle / 2
+        # When to look for what is pending unseen, after the last connect; and when that was last done.
+        self._looks: list[float] = []
+        self._looked = 0.0
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is connected and has nothing in hand; for any thread."""
+        return self.connection.since is not None and not (self.unacked or self.in_flight.busy)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until it is to stop, where no coroutine is in flight."""
+        self._stop.wait(seconds)
+
+    def run(self, iterate: Callable[[Link], None], leave: Callable[[Link], None]) -> None:
+        """Iterate until stopped or drained; then settle what is left, and leave.
+
+        Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a rescuer does it then.
+        """
+        with strays.prepared(self._disown):
+            self._iterate_until_done(iterate, leave)
+
+    def _iterate_until_done(self, iterate: Callable[[Link], None], leave: Callable[[Link], None]) -> None:
+        try:
+            while not (self._stop.is_set() or self.drained or self.connection.deleted):
+                self.connection.attempt(iterate)
+                self.counters.turned(well=self.connection.well)
+            self.in_flight.finish()
+        except BaseException:
+            self.connection.close()  # a reply may be owed on it
+            raise
+        finally:
+            self.counters.left(well=self.connection.deleted is not None)
+            try:
+                link = self.connection.link()
+                if self.connection.deleted is None:
+                    leave(link)
+                else:
+                    self._forsake(self.connection.deleted)
+            finally:
+                self.executor.close()
+
+    def _disown(self) -> None:
+        """In a forked child: begin no other message, and let what runs get no further than its end."""
+        self._stop = Stop()
+        self._stop.set()
+        self.executor.disown()
+
+    # ------------------------------------------------------------ running and settling
+
+    def handle(self, batch: list[Delivery]) -> None:
+        """Run these, and settle meanwhile what is due."""
+        began = time.monotonic()
+        runs = Runs(self.unsettled.collect(began))
+        self.counters.runs_batch()
+        for _ in self.executor.run(batch, self._permission, runs):
+            if self.connection.connected:
+                self.connection.attempt(self.settle_ready)
+            self.unsettled.collect(time.monotonic())
+        if runs.durations:
+            self.counters.ran(runs.durations)
+            note_latency(
+                self.counters.latency, runs.deliveries, time.time() - (time.monotonic() - began), runs.durations
+            )
+        self.in_flight.advance()
+        if batch:
+            in_batches, seconds = runs.in_batches, runs.seconds_of_batches
+            self.batch_size.ran(len(batch) - in_batches, time.monotonic() - began - seconds, seconds)
+
+    def _ended(self, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
+        """What coroutines have come to."""
+        now = self.executor.now = time.monotonic()
+        late = self.unsettled.add_all(ended, now)
+        if ended:
+            self.counters.ran(durations)
+            note_latency_at_once(self.counters.latency, ended, durations)
+        if late and self.connection.connected:
+            self.connection.attempt(self.settle_ready)
+
+    def settle_ready(self, link: Link) -> None:
+        """Settle what has ended and wasn't sent."""
+        # Receive what is owed first: if that raised after the send, these outcomes would count as sent.
+        self.reader.free(link)
+        self.settling.settle(link, self.unsettled.send())
+
+    def flush(self, link: Link) -> None:
+        """Settle what waits for a handler to end. The heartbeat calls it, from its thread, on its link."""
+        self.settling.flush(link)
+
+    def note_holder(self) -> None:
+        """For the main thread: where the event loop doesn't turn, say on the slots what keeps it from that."""
+        self.executor.coroutines.note_holder()
+
+    def leave(self, link: Link) -> None:
+        """Settle what is left, hand back all else, and close the connection."""
+        self.reader.free(link)
+        self.settling.end(link)
+        _, vanished = hand_back(link, self.membership)
+        log_vanished(self.membership, vanished)
+        self.connection.close()
+
+    def _forsake(self, deleted: Deletion) -> None:
+        """The group is gone on purpose: nothing is pending any more, so there is nothing to settle or to hand back."""
+        self.connection.close()  # a reply may be owed on it
+        log_deleted(self.membership, deleted, len(self.unacked))
+        self.unacked.clear()
+        self.unsettled.forget()
+
+    # ------------------------------------------------------------ ownership
+
+    def _may_run(self, delivery: Delivery) -> bool:
+        """Asked right before each message: whether it is still ours to run, and one more may be begun."""
+        if self.executor.now - delivery.since > self._ownership_ttl:
+            self._confirm_ownership(delivery)
+            self.executor.get_on()
+        if self._stop.requested or self.connection.deleted or delivery not in self.unacked:
+            return False
+        if self._begin is not None and not self._begin():
+            self._stop.set()
+            return False
+        return True
+
+    def _may_all_run(self, deliveries: Sequence[Delivery]) -> bool:
+        """Whether `_may_run` would say so of each of these, whatever the server says."""
+        surely = self.executor.now - min([each.since for each in deliveries]) <= self._ownership_ttl
+        free = surely and not self._stop.requested and self.connection.deleted is None and self._begin is None
+        return free and self.unacked.issuperset(deliveries)
+
+    def _confirm_ownership(self, delivery: Delivery) -> None:
+        """Ask until the server answers; where it refuses to renew, which the heartbeat reports, look whose it is."""
+        confirmed = False
+
+        def ask(link: Link) -> None:
+            nonlocal confirmed
+            self.reader.free(link)
+            try:
+                self.renew(link)
+            except ResponseError:
+                if not is_held(link, self.membership, delivery):
+                    self.unacked.discard(delivery)
+            confirmed = True
+
+        while not (confirmed or self._stop.is_set() or self.connection.deleted):
+            self.executor.get_on()
+            self.connection.attempt(ask)
+
+    def renew(self, link: Link) -> None:
+        """Renew what is in hand, and drop what is lost. The heartbeat calls it too, from its thread, on its link."""
+        renew_all_in_hand(link, self.membership, self.unacked)
+
+    def _resume(self, link: Link) -> None:
+        """On a new connection: settle again what may not have arrived, and see what is still ours."""
+        self.reader.forget()
+        # Before the first read: a new worker reads nothing of a paused group.
+        self.reader.look(link)
+        self.settling.settle(link, self.unsettled.send_everything())
+        # Refused, it is reported by the heartbeat, and each message is looked at before it is run.
+        with suppress(ResponseError):
+            self.renew(link)
+        now = time.monotonic()
+        self._looks = [now, now + self.timing.look_again]
+
+    @property
+    def looks_due(self) -> bool:
+        """Whether it is time to look for what is pending unseen: when connected, and once more a little later."""
+        return bool(self._looks) and time.monotonic() >= self._looks[0]
+
+    def unseen(self, link: Link) -> list[Delivery]:
+        """What the server thinks this consumer holds and it doesn't, where it is time to look for that."""
+        if not self.looks_due:
+            return []
+        self._looks.pop(0)
+        return self.look(link)
+
+    @property
+    def looked_for(self) -> float:
+        """How many seconds ago that was looked for."""
+        return time.monotonic() - self._looked
+
+    def look(self, link: Link) -> list[Delivery]:
+        """The same, whenever it is."""
+        self._looked = since = time.monotonic()
+        found = pending_of(link, self.membership, self.unacked.tokens.__contains__)
+        log_vanished(self.membership, found.vanished)
+        return self.take(found.deliveries, since)
+
+    def take(self, deliveries: list[Delivery], since: float) -> list[Delivery]:
+        """Take these into hand, this consumer's since then."""
+        self.unacked.take(deliveries, since)
+        return deliveries
