@@ -86,7 +86,7 @@ def _retrying_identity(row: RetryingMessage) -> Identity:
 
 
 def _pending_identity(row: PendingMessage) -> Identity:
-    return row.group, row.place, row.entry_id
+    return row.group, row.source, row.entry_id
 
 
 DEAD_LETTERS: Final = Kind(

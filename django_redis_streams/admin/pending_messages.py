@@ -55,7 +55,7 @@ class PendingMessageAdmin(MessageAdmin):
         yield _("Silent for"), duration(timedelta(seconds=row.idle))
         yield _("Deliveries"), str(row.deliveries)
         yield from common_facts(row)
-        yield _("Pending as"), f"{row.place} {row.entry_id}"
+        yield _("Pending as"), f"{row.source} {row.entry_id}"
 
 
 def _state(row: PendingMessage) -> tuple[str, str]:

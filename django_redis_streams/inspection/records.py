@@ -143,13 +143,13 @@ class DelayedMessage(MessageRecord):
 class PendingMessage(MessageRecord):
     """A message that was delivered and isn't acknowledged.
 
-    `place` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` its id there. `idle` is in
+    `source` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` its id there. `idle` is in
     seconds since `consumer` got or renewed it. With `stale`, that is `claim_idle` seconds or more,
     so another consumer may have it; `claim_idle` is None for a group that isn't declared here. With `body_gone`, it
     can't be run by anybody.
     """
 
-    place: str
+    source: str
     entry_id: str
     consumer: str
     idle: float
@@ -215,7 +215,7 @@ def pending(source: Pending, found: Found) -> PendingMessage:
     return PendingMessage(
         stream=source.stream.name,
         group=source.group,
-        place=source.place,
+        source=source.kind,
         entry_id=found.entry_id,
         consumer=found.consumer,
         idle=found.idle_ms / 1000,

@@ -21,7 +21,7 @@ from ..store.observe.sources import (
     Source,
     bodies,
     group_names,
-    places,
+    source_kinds,
 )
 from ..store.scripts import exchange
 from . import records
@@ -62,15 +62,15 @@ def find_delayed(stream: str, tokens: Sequence[str]) -> list[DelayedMessage | No
 
 
 def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[PendingMessage | None]:
-    """Return pending messages of a stream, each by (group, place, entry id)."""
+    """Return pending messages of a stream, each by (group, source, entry id)."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
     groups = group_names(link, [config])[0]
     wanted = [
-        (Pending(config, group, place), entry_id)
-        if group in groups and place in places(config) and is_entry_id(entry_id)
+        (Pending(config, group, source), entry_id)
+        if group in groups and source in source_kinds(config) and is_entry_id(entry_id)
         else None
-        for group, place, entry_id in entries
+        for group, source, entry_id in entries
     ]
     found = [(each[0], row) if each and row else None for each, row in zip(wanted, _find(link, wanted), strict=True)]
     read = iter(bodies(link, [(source, row.entry_id) for source, row in filter(None, found)]))

@@ -164,7 +164,7 @@ class _Search:
             *self._matching(published, "dead letters", partial(dead_letters, stream=name, text=text)),
         ]
 
-    def _matching(self, published: _Published, place: str, listing: Callable[..., Page[F]]) -> Iterator[F]:
+    def _matching(self, published: _Published, source: str, listing: Callable[..., Page[F]]) -> Iterator[F]:
         """Yield the rows of a listing that are about this message, of as many pages as may be searched."""
         searched, after = 0, None
         while True:
@@ -176,7 +176,7 @@ class _Search:
             if after is None:
                 return
             if searched >= self._most:
-                self._looked.append(Looked(place, searched, page.total))
+                self._looked.append(Looked(source, searched, page.total))
                 return
 
     def _redelivered(self, published: _Published) -> dict[str, tuple[str, str]]:
@@ -184,8 +184,8 @@ class _Search:
         found: dict[str, tuple[str, str]] = {}
         for group in group_names(self._link, [self._config])[0]:
             for source in Pending.of(self._config, group):
-                if source.place.startswith(REDELIVERY) and (entry_id := self._among(source, published)):
-                    found[group] = source.place, entry_id
+                if source.kind.startswith(REDELIVERY) and (entry_id := self._among(source, published)):
+                    found[group] = source.kind, entry_id
         return found
 
     def _among(self, source: Pending, published: _Published) -> str | None:

@@ -18,7 +18,7 @@ from ..scripts import Command, script
 
 __all__ = [
     "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Position", "Retries", "Source",
-    "bodies", "group_names", "places",
+    "bodies", "group_names", "source_kinds",
 ]  # fmt: skip
 
 MAIN: Final = "main"
@@ -165,24 +165,24 @@ class Delayed(Retries):
 class Pending:
     """What is pending for a group in one stream that it reads, oldest first. Its bodies are read apart."""
 
-    def __init__(self, stream: StreamConfig, group: str, place: str) -> None:
+    def __init__(self, stream: StreamConfig, group: str, kind: str) -> None:
         self.stream = stream
         self.group = group
-        self.place = place
-        kind, _, lane = place.partition(":")
+        self.kind = kind
+        stream_kind, _, lane = kind.partition(":")
         self.lane = lane or DEFAULT_LANE
-        self.redelivered = kind != MAIN
+        self.redelivered = stream_kind != MAIN
         self.key = stream.keys.redelivery(group, self.lane) if self.redelivered else stream.keys.lane(self.lane)
 
     @classmethod
     def of(cls, stream: StreamConfig, group: str) -> list[Pending]:
         """Return all lists of a group, lane by lane."""
-        return [cls(stream, group, place) for place in places(stream)]
+        return [cls(stream, group, kind) for kind in source_kinds(stream)]
 
     @property
     def name(self) -> str:
         """The group, and which of the streams that it reads."""
-        return f"{self.group}/{self.place}"
+        return f"{self.group}/{self.kind}"
 
     def size_command(self) -> Command:
         """Ask by the summary of XPENDING, which is O(consumers)."""
@@ -209,7 +209,7 @@ class Pending:
         return ["XPENDING", self.key, self.group, identity, identity, 1]
 
 
-def places(stream: StreamConfig) -> list[str]:
+def source_kinds(stream: StreamConfig) -> list[str]:
     """Return what a group may have pending entries in: "main", "redelivery", of other lanes "main:high" and so on."""
     suffixes = ["" if lane == DEFAULT_LANE else f":{lane}" for lane in stream.lane_names]
     return [kind + suffix for suffix in suffixes for kind in (MAIN, REDELIVERY)]
