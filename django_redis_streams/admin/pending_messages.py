@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy
 from ..inspection import PendingMessage
 from ..models import PendingMessage as PendingMessageModel
 from .filters import GroupFilter, StreamFilter
-from .kinds import PENDING
 from .message_actions import RELEASE
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact, common_facts
-from .moments import duration
+from .sources import PENDING
 from .text import breakable
+from .times import duration
 
 __all__ = ["PendingMessageAdmin"]
 
