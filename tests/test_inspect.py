@@ -70,7 +70,7 @@ def test_a_pending_message_tells_who_holds_it(raw: Raw) -> None:
     states.deliver(consumer="box-1")
     raw.xclaim("orders", "billing", "box-1", 0, [entry_id], idle=30_000, retrycount=3, justid=True)
     (row,) = inspection.pending().rows
-    assert (row.place, row.entry_id, row.consumer, row.deliveries) == ("main", entry_id, "box-1", 3)
+    assert (row.source, row.entry_id, row.consumer, row.deliveries) == ("main", entry_id, "box-1", 3)
     assert 30 <= row.idle < 40
     assert (row.claim_idle, row.stale, row.body_gone) == (60, False, False)
     assert row.pairs == [("a", "1")]
@@ -82,7 +82,7 @@ def test_pending_covers_redelivery_too(raw: Raw) -> None:
     raw.xadd("{orders}:redelivery:billing", dict(zip(*[iter(attach_metadata(metadata, ["a", "1"]))] * 2, strict=True)))
     states.deliver()
     (row,) = inspection.pending().rows
-    assert (row.place, row.message_id, row.attempts, row.error) == ("redelivery", "m-1", 2, "again")
+    assert (row.source, row.message_id, row.attempts, row.error) == ("redelivery", "m-1", 2, "again")
 
 
 def test_a_pending_message_without_a_body_is_shown_as_such(raw: Raw) -> None:

@@ -412,8 +412,8 @@ def test_the_books_and_the_pending_list_hold_all_lanes(lanes: Any, raw: Raw) -> 
     assert books.unread in {3, None}  # Redis before 7.0 can't tell
     assert books.missing in {0, None}
     rows = inspection.pending(stream="orders").rows
-    assert Counter((row.lane, row.place) for row in rows) == {("high", "main:high"): 2, ("default", "main"): 1}
-    (found,) = inspection.find_pending("orders", [("billing", rows[0].place, rows[0].entry_id)])
+    assert Counter((row.lane, row.source) for row in rows) == {("high", "main:high"): 2, ("default", "main"): 1}
+    (found,) = inspection.find_pending("orders", [("billing", rows[0].source, rows[0].entry_id)])
     assert found is not None
     assert found.message_id == rows[0].message_id
 

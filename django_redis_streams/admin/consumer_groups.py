@@ -22,10 +22,10 @@ from ..models import ConsumerGroup
 from .confirmation import CONFIRMED
 from .group_actions import GROUP_ACTIONS, GroupAction
 from .identity import join, split
-from .moments import ago
 from .problems import EXPECTED, error_text, problem_texts
 from .read_only import ReadOnlyAdmin
 from .text import shortened
+from .times import ago
 
 __all__ = ["ConsumerGroupAdmin"]
 

@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy
 from ..inspection import DeadLetter
 from ..models import DeadLetter as DeadLetterModel
 from .filters import REASONS, GroupFilter, ReasonFilter, StreamFilter
-from .kinds import DEAD_LETTERS
 from .message_actions import DISCARD, REPLAY
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact, common_facts
-from .moments import ago, exact
+from .sources import DEAD_LETTERS
 from .text import shortened
+from .times import ago, exact
 
 __all__ = ["DeadLetterAdmin"]
 

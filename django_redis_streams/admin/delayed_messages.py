@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy
 from ..keys import DEFAULT_LANE
 from ..models import DelayedMessage
 from .filters import StreamFilter
-from .kinds import DELAYED
 from .message_actions import DISCARD_DELAYED, PUBLISH
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact
-from .moments import exact, until
+from .sources import DELAYED
 from .text import shortened
+from .times import exact, until
 
 __all__ = ["DelayedMessageAdmin"]
 

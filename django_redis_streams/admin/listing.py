@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from ..inspection import Page
 from ..models import StreamMessage
-from .kinds import Kind
+from .sources import MessageSource
 
 __all__ = ["Listing"]
 
@@ -21,7 +21,7 @@ class Listing:
     # (https://docs.djangoproject.com/en/stable/ref/settings/#data-upload-max-number-fields).
     most: ClassVar[int] = 500
 
-    kind: Kind
+    kind: MessageSource
     keys: tuple[str, ...] | None = None
     asked: dict[str, Any] = field(default_factory=dict)
 

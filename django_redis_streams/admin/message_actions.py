@@ -207,7 +207,7 @@ RELEASE = MessageAction(
     log=gettext_lazy("Released."),
     flag=CHANGE,
     place=lambda row: (row.stream, row.group),
-    identity=lambda row: (row.place, row.entry_id, row.consumer),
+    identity=lambda row: (row.source, row.entry_id, row.consumer),
     ask=lambda place, entries, by: waiting.release(place[0], place[1], entries, by=by),
     why_not=_why_not_release,
 )

@@ -25,12 +25,12 @@ from django.utils.translation import gettext_lazy
 from ..models import StreamMessage
 from .changelist import AFTER, MessageList
 from .confirmation import ask_or_do
-from .kinds import Kind
 from .listing import Listing
 from .message_actions import MessageAction
 from .message_page import Fact, message_page
 from .problems import EXPECTED, error_text
 from .read_only import ReadOnlyAdmin
+from .sources import MessageSource
 from .text import breakable
 
 __all__ = ["MessageAdmin", "as_action"]
@@ -50,7 +50,7 @@ def as_action(action: MessageAction) -> Any:
 class MessageAdmin(ReadOnlyAdmin):
     """The admin of one kind of messages; a subclass says which, with which columns, facts and actions."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[MessageSource]
     message_actions: ClassVar[tuple[MessageAction, ...]]
 
     list_per_page = 50

@@ -16,9 +16,9 @@ from ..inspection import MessageRecord
 from ..keys import DEFAULT_LANE
 from ..models import StreamMessage
 from .message_actions import MessageAction
-from .moments import exact
 from .problems import error_text
 from .text import visible
+from .times import exact
 
 __all__ = ["Fact", "common_facts", "message_page"]
 

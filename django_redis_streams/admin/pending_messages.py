@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy
 from ..inspection import PendingMessage
 from ..models import PendingMessage as PendingMessageModel
 from .filters import GroupFilter, StreamFilter
-from .kinds import PENDING
 from .message_actions import RELEASE
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact, common_facts
-from .moments import duration
+from .sources import PENDING
 from .text import breakable
+from .times import duration
 
 __all__ = ["PendingMessageAdmin"]
 
@@ -55,7 +55,7 @@ class PendingMessageAdmin(MessageAdmin):
         yield _("Silent for"), duration(timedelta(seconds=row.idle))
         yield _("Deliveries"), str(row.deliveries)
         yield from common_facts(row)
-        yield _("Pending as"), f"{row.place} {row.entry_id}"
+        yield _("Pending as"), f"{row.source} {row.entry_id}"
 
 
 def _state(row: PendingMessage) -> tuple[str, str]:

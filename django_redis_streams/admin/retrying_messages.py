@@ -11,12 +11,12 @@ from django.utils.translation import gettext_lazy
 
 from ..models import RetryingMessage
 from .filters import GroupFilter, StreamFilter
-from .kinds import RETRYING
 from .message_actions import DISCARD_RETRY
 from .message_admin import MessageAdmin, as_action
 from .message_page import Fact, common_facts
-from .moments import exact, until
+from .sources import RETRYING
 from .text import shortened
+from .times import exact, until
 
 __all__ = ["RetryingMessageAdmin"]
 

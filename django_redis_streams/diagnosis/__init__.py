@@ -30,7 +30,7 @@ _ORDER: Final = list(Level)
 
 
 def diagnose() -> Sequence[Finding]:
-    """All findings, the worst first; in ten seconds, whatever servers do.
+    """Return all findings, the worst first; in ten seconds, whatever servers do.
 
     Raises `ConfigurationError` for settings that can't work.
     """

@@ -26,7 +26,7 @@ Refusal = ServerUnreachable | ConfigurationError | ResponseError
 def ask_all(
     aliases: Iterable[str], ask: Callable[[str, Link], T], *, within: float | None = None
 ) -> Mapping[str, T | Refusal]:
-    """What `ask` finds out of each connection, by its alias and a link to it; or why it couldn't in so many seconds."""
+    """Return what `ask` finds out by a link to each connection, or why it couldn't in so many seconds, by alias."""
     within = _ALL if within is None else within
     asked = {alias: _Asking(alias, ask, within) for alias in aliases}
     until = time.monotonic() + within

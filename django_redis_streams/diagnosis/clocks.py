@@ -18,7 +18,7 @@ _DAY_MS: Final = 86_400_000
 
 
 def difference(server: ServerFacts) -> Iterator[Finding]:
-    """`at=` is a moment of the publisher's clock, which the server compares with its own; so are ages."""
+    """Compare the clocks: `at=` is a moment of the publisher's, which the server compares with its own; so are ages."""
     if server.clock_ahead is not None and abs(server.clock_ahead) > _DIFFERENT:
         yield Finding(
             code=Code.CLOCK_DIFFERS,
@@ -31,7 +31,7 @@ def difference(server: ServerFacts) -> Iterator[Finding]:
 
 
 def jumps(stream: StreamFacts) -> Iterator[Finding]:
-    """A clock that goes back makes what waits wait longer, one that jumps ahead makes all seem idle."""
+    """Tell of jumps: a clock that goes back makes what waits wait longer, one that jumps ahead makes all seem idle."""
     if told := "; ".join(_signs(stream.state.clock)):
         yield Finding(
             code=Code.CLOCK_JUMPED,

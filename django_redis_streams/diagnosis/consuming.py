@@ -17,13 +17,13 @@ Check = Callable[[GroupFacts], Iterator[Finding]]
 
 
 def consuming_findings(group: GroupFacts) -> Iterator[Finding]:
-    """What keeps one group from being consumed."""
+    """Find what keeps one group from being consumed."""
     for check in _CHECKS:
         yield from check(group)
 
 
 def handling(group: GroupFacts) -> Iterator[Finding]:
-    """A group that other programs consume needs no handler here; it has living consumers then."""
+    """Find a group without handlers. One that other programs consume needs none here; it has living consumers then."""
     if isinstance(group.handlers, Exception):
         yield Finding(
             code=Code.HANDLERS_FAIL,
@@ -43,7 +43,7 @@ def handling(group: GroupFacts) -> Iterator[Finding]:
 
 
 def existence(group: GroupFacts) -> Iterator[Finding]:
-    """Workers make the groups that they serve; with START "$" a group skips what came before."""
+    """Find a group that isn't there. Workers make it; with START "$" it skips what came before."""
     if group.state.missing:
         first = "with the oldest entry" if group.config.start == "0" else f"at START {group.config.start!r}"
         yield Finding(
@@ -57,7 +57,7 @@ def existence(group: GroupFacts) -> Iterator[Finding]:
 
 
 def life(group: GroupFacts) -> Iterator[Finding]:
-    """Nobody there is a fault only while something waits, and nobody has paused the group."""
+    """Find a group without consumers: a fault only while something waits, and nobody has paused the group."""
     if group.alive or group.state.paused is not None:
         return
     evidence = f"The server heard of none of its consumers within CLAIM_IDLE, {group.config.claim_idle:g} s"
@@ -80,7 +80,7 @@ def life(group: GroupFacts) -> Iterator[Finding]:
 
 
 def pause(group: GroupFacts) -> Iterator[Finding]:
-    """A paused group is left alone on purpose, and easily forgotten."""
+    """Find a paused group: it is left alone on purpose, and easily forgotten."""
     if group.state.paused is not None:
         yield Finding(
             code=Code.PAUSED,
@@ -92,7 +92,7 @@ def pause(group: GroupFacts) -> Iterator[Finding]:
 
 
 def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
-    """Workers claim what is stale within CLAIM_IDLE; twice that time, nobody did."""
+    """Find what dead consumers hold. Workers claim what is stale within CLAIM_IDLE; twice that time, nobody did."""
     dead = [
         each
         for each in group.consumers
@@ -111,7 +111,7 @@ def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
 
 
 def suspects(group: GroupFacts) -> Iterator[Finding]:
-    """What ended a worker runs alone, until it finishes or was tried MAX_CRASHES times."""
+    """Find suspects: what ended a worker runs alone, until it finishes or was tried MAX_CRASHES times."""
     if group.state.suspects:
         yield Finding(
             code=Code.SUSPECTS,

@@ -164,7 +164,7 @@ def gather() -> Observed:
 
 
 def _members(stream: str, group: str) -> HandlerSet | Exception:
-    """Its handlers. A module of the project may raise anything."""
+    """Return its handlers. A module of the project may raise anything."""
     try:
         return handlers.of(stream, group)
     except Exception as error:  # noqa: BLE001  it is what the diagnosis is about

@@ -19,13 +19,13 @@ Check = Callable[[StreamFacts], Iterator[Finding]]
 
 
 def stream_findings(stream: StreamFacts) -> Iterator[Finding]:
-    """What is wrong with one stream."""
+    """Find what is wrong with one stream."""
     for check in _CHECKS:
         yield from check(stream)
 
 
 def bounds(stream: StreamFacts) -> Iterator[Finding]:
-    """A stream without a bound keeps all that was ever published."""
+    """Find a stream without a bound: it keeps all that was ever published."""
     if stream.config.hard_maxlen is not None:
         return
     if stream.config.maxlen is None and stream.config.max_age is None:
@@ -47,7 +47,7 @@ def bounds(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def length(stream: StreamFacts) -> Iterator[Finding]:
-    """What a group hasn't finished with stays, however long the stream is."""
+    """Find a stream that isn't trimmed: what a group hasn't finished with stays, however long the stream is."""
     if stream.config.maxlen is None or not stream.state.group_names:
         return
     most = stream.config.maxlen * len(stream.config.lane_names)
@@ -67,7 +67,7 @@ def length(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def undeclared_groups(stream: StreamFacts) -> Iterator[Finding]:
-    """A group that isn't declared is served by another program, or by nobody since it was renamed."""
+    """Find groups that aren't declared: another program serves them, or nobody since they were renamed."""
     for each in stream.undeclared_groups:
         label = f"{stream.config.name}:{each.group}"
         if each.group in stream.state.group_names:
@@ -90,7 +90,7 @@ def undeclared_groups(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def lanes(stream: StreamFacts) -> Iterator[Finding]:
-    """What waits in a lane that LANES doesn't name any more is read by nobody."""
+    """Find what nobody reads, as LANES doesn't name its lane any more."""
     for lane, group, count in stream.left:
         yield Finding(
             code=Code.LEFT_IN_LANE,
@@ -102,7 +102,7 @@ def lanes(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def vanished(stream: StreamFacts) -> Iterator[Finding]:
-    """Nothing of this package's removes what a group still needs, HARD_MAXLEN aside."""
+    """Find what vanished: nothing of this package's removes what a group still needs, HARD_MAXLEN aside."""
     lost = {each.group: each.vanished for each in stream.books if each.vanished}
     if lost:
         yield Finding(
@@ -119,7 +119,7 @@ def vanished(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def done_by_others(stream: StreamFacts) -> Iterator[Finding]:
-    """This package's own commands keep the books balanced: what is left over was done by others."""
+    """Tell what others did: this package's own commands keep the books balanced, so what is left over was theirs."""
     for each in stream.books:
         if each.by_others:
             yield Finding(
@@ -136,7 +136,7 @@ def done_by_others(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def dead_letters(stream: StreamFacts) -> Iterator[Finding]:
-    """They are kept until somebody decides."""
+    """Count dead letters: they are kept until somebody decides."""
     if stream.state.dead_letters:
         yield Finding(
             code=Code.DEAD_LETTERS,
@@ -148,7 +148,7 @@ def dead_letters(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def overdue(stream: StreamFacts) -> Iterator[Finding]:
-    """What is due is promoted by any worker of the stream, within a second."""
+    """Find what is overdue: any worker of the stream promotes what is due, within a second."""
     late = {f"retries of {each.config.name}": each.state.overdue for each in stream.groups if each.state.overdue}
     if stream.state.overdue:
         late["delayed messages"] = stream.state.overdue

@@ -29,7 +29,7 @@ Check = Callable[[GroupFacts, Activity, Activity], Iterator[Finding]]
 
 
 def pace_findings(group: GroupFacts) -> Iterator[Finding]:
-    """What is wrong with what one group's workers do. Of other programs' consumers nothing is known."""
+    """Find what is wrong with what one group's workers do. Nothing is known of other programs' consumers."""
     if group.activity is not None:
         hour, lately = group.activity.last(len(group.activity.minutes)), _lately(group)
         for check in _CHECKS:
@@ -37,7 +37,7 @@ def pace_findings(group: GroupFacts) -> Iterator[Finding]:
 
 
 def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
-    """Consumers are there, messages wait, and none is run."""
+    """Find a standstill: consumers are there, messages wait, and none is run."""
     served = not isinstance(group.handlers, Exception) and len(group.handlers)
     if not (served and group.alive and group.state.paused is None) or lately.runs or lately.settled:
         return
@@ -54,7 +54,7 @@ def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Fin
 
 
 def behind(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
-    """The lag against the rate: how long it takes to catch up, if nothing more came; or else how old the lag is."""
+    """Compare the lag with the rate: how long it takes to catch up, if nothing more came; else how old the lag is."""
     unread, oldest = group.state.unread, group.state.oldest_unread
     if not (group.alive and lately.settled):
         return
@@ -73,7 +73,7 @@ def behind(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding
 
 
 def slow_handlers(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
-    """A slow handler holds up its thread, and near TIMEOUT it is ended."""
+    """Find slow handlers: one holds up its thread, and near TIMEOUT it is ended."""
     mean, timeout = hour.mean_duration, group.config.timeout
     near = timeout is not None and hour.longest >= timeout * _NEARLY
     if mean is not None and (mean >= _SLOW or near):
@@ -89,7 +89,7 @@ def slow_handlers(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Fi
 
 
 def failing(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
-    """Many runs in vain: a dependency is away, or a handler is broken."""
+    """Find many runs in vain: a dependency is away, or a handler is broken."""
     if hour.retried >= _SOME and hour.retried >= _OFTEN * max(hour.runs, hour.retried):
         yield Finding(
             code=Code.FAILING,
@@ -102,7 +102,7 @@ def failing(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]
 
 
 def dead_letters(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
-    """Some die in any queue; many do for one reason."""
+    """Find many dead letters: some messages die in any queue, many do for one reason."""
     if hour.dead_lettered >= _SOME and hour.dead_lettered >= _OFTEN * hour.settled:
         yield Finding(
             code=Code.DEAD_LETTERS_GROW,
@@ -115,7 +115,7 @@ def dead_letters(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Fin
 
 
 def _lately(group: GroupFacts) -> Activity:
-    """The last minutes from the first on in which something was done: before that, there may have been no worker."""
+    """Return the last minutes, from the first with something done: before it, there may have been no worker."""
     activity = group.activity
     assert activity is not None
     minutes = activity.minutes[-_LATELY:]

@@ -22,7 +22,7 @@ Check = Callable[[ServerFacts, Facts], Iterator[Finding]]
 
 
 def server_findings(server: ServerFacts) -> Iterator[Finding]:
-    """What is wrong with one server."""
+    """Find what is wrong with one server."""
     if isinstance(server.told, ResponseError):
         yield _unasked(server, f"INFO was answered by: {server.told}")
     elif isinstance(server.told, Exception):
@@ -40,7 +40,7 @@ def server_findings(server: ServerFacts) -> Iterator[Finding]:
 
 
 def told_all(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """A server behind a proxy, or one that is hosted, may leave out some of it."""
+    """Find what isn't told: a server behind a proxy, or one that is hosted, may leave out some of it."""
     known = {
         "version": told.version, "maxmemory-policy": told.eviction, "appendonly": told.append_only,
         "maxmemory": told.maxmemory, "role": told.replica,
@@ -50,7 +50,7 @@ def told_all(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def version(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """Redis 6.2 is the oldest that has all the commands."""
+    """Find a server that is too old: Redis 6.2 is the oldest that has all the commands."""
     if told.version is not None and told.version < _OLDEST:
         yield Finding(
             code=Code.OLD_SERVER,
@@ -62,7 +62,7 @@ def version(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """A replica takes no writes; a primary without one is as safe as its host."""
+    """Look at replicas: one takes no writes; a primary without one is as safe as its host."""
     if told.replica:
         yield Finding(
             code=Code.REPLICA,
@@ -90,7 +90,7 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """At maxmemory nothing more can be published; without it the system ends the server."""
+    """Look at the memory: at maxmemory nothing more can be published; without it the system ends the server."""
     if not told.maxmemory or told.memory is None:
         if told.maxmemory == 0 and not server.embedded:
             yield Finding(
@@ -114,7 +114,7 @@ def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def eviction(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """With its memory full a server deletes whole keys, streams among them, unless told not to."""
+    """Look at eviction: with its memory full a server deletes whole keys, unless told not to."""
     if told.eviction in (None, "noeviction"):
         return
     evicted = bool(told.evicted)
@@ -130,7 +130,7 @@ def eviction(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def durability(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """What was acknowledged to a publisher must outlive a restart."""
+    """Look at the disk: what was acknowledged to a publisher must outlive a restart."""
     if told.append_only is False:
         yield Finding(
             code=Code.NO_APPEND_ONLY_FILE,
@@ -150,7 +150,7 @@ def durability(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def development(connection: ConnectionConfig) -> Iterator[Finding]:
-    """An embedded server is right on a developer's machine only."""
+    """Find an embedded server: it is right on a developer's machine only."""
     if is_embedded(connection):
         yield Finding(
             code=Code.EMBEDDED,

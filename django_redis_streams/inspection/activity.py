@@ -73,7 +73,7 @@ class GroupActivity:
     minutes: Sequence[Activity]
 
     def last(self, minutes: int) -> Activity:
-        """The last minutes as one; the running one counts, with the seconds that it has lasted."""
+        """Add up the last minutes; the running one counts, with the seconds that it has lasted."""
         some = self.minutes[-minutes:]
         return Activity(
             since=some[0].since,
@@ -97,12 +97,12 @@ class Activities:
     problems: Sequence[Problem]
 
     def of(self, stream: str, group: str) -> GroupActivity | None:
-        """The activity of one group, None where it isn't among these."""
+        """Return the activity of one group, None where it isn't among these."""
         return next((each for each in self.groups if (each.stream, each.group) == (stream, group)), None)
 
 
 def activity(*streams: str, minutes: int = 60) -> Activities:
-    """What the workers of each declared group did in the last minutes; of these streams, by default of all.
+    """Return what the workers of each declared group did in the last minutes; of these streams, by default of all.
 
     One round trip for each server. Raises `UnknownStream`, `ConfigurationError` for settings that can't work, and
     `ValueError` for minutes that aren't kept.

@@ -103,7 +103,7 @@ class Books:
 
 
 def books(stream: str) -> list[Books]:
-    """The books of each group of a stream, declared or not; each exact at one moment, O(groups).
+    """Return the books of each group of a stream, declared or not; each exact at one moment, O(groups).
 
     Raises `UnknownStream`, and what a server answers: `ServerUnreachable`, redis-py's `ResponseError`.
     """
@@ -114,7 +114,7 @@ def books(stream: str) -> list[Books]:
 
 
 def group_totals(stream: str, group: str) -> Mapping[str, int]:
-    """What became of a group's messages since ever: {"acknowledged": 6911, "dead-lettered": 8, …}.
+    """Return what became of a group's messages since ever: {"acknowledged": 6911, "dead-lettered": 8, …}.
 
     A name that isn't there counts 0. Raises what `books` raises.
     """
@@ -124,7 +124,7 @@ def group_totals(stream: str, group: str) -> Mapping[str, int]:
 
 
 def left_in_lanes(link: Link, stream: StreamConfig) -> list[tuple[str, str, int]]:
-    """What waits in lanes that LANES no longer names, so that nobody reads it: (lane, group, how many at most)."""
+    """Return what waits in lanes that LANES no longer names, so that nobody reads it: (lane, group, most)."""
     if not undeclared_lanes(link, stream):
         return []
     found = []

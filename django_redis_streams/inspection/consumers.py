@@ -45,7 +45,7 @@ class PendingScan:
 
 
 def consumers(stream: str, group: str) -> list[ConsumerState]:
-    """The consumers of a declared group, those that hold most first.
+    """Return the consumers of a declared group, those that hold most first.
 
     Raises `UnknownStream`, and what a server answers.
     """
@@ -69,7 +69,7 @@ def consumers(stream: str, group: str) -> list[ConsumerState]:
 def longest_pending(
     stream: str, group: str, *, idle: float = 0.0, deliveries: int = 0, most: int = 10_000
 ) -> PendingScan:
-    """What is pending for a declared group, the longest idle first; of the oldest `most` entries.
+    """Return what is pending for a declared group, the longest idle first; of the oldest `most` entries.
 
     Only what is idle for at least so many seconds and was delivered so often. Raises what `consumers` raises.
     """

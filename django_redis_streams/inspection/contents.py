@@ -42,7 +42,7 @@ class StreamContents:
 
 
 def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Problem]]:
-    """The contents of these streams, by default of all that are declared; and why others couldn't be read.
+    """Return the contents of these streams, by default of all that are declared; and why others couldn't be read.
 
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
@@ -73,7 +73,7 @@ def _contents(stream: StreamConfig) -> StreamContents:
 
 
 def _rate(now: int, recent: int, oldest: str | None) -> float:
-    """By the hour; where more came than were counted, by the time in which these came."""
+    """Return how many messages a second came: by the hour; where more came than were counted, by the time of these."""
     if recent < MOST_COUNTED or oldest is None:
         return recent / (_HOUR_MS / 1000)
     return recent / max(0.001, (now - EntryId.of(oldest).milliseconds) / 1000)

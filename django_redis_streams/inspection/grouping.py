@@ -12,6 +12,6 @@ __all__ = ["by_server"]
 
 
 def by_server(streams: Iterable[StreamConfig]) -> list[list[StreamConfig]]:
-    """These streams, those of one connection together, in their order."""
+    """Return these streams, those of one connection together, in their order."""
     alias = attrgetter("connection")
     return [list(theirs) for _, theirs in groupby(sorted(streams, key=alias), alias)]

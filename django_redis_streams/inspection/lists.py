@@ -39,7 +39,7 @@ def dead_letters(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[DeadLetter]:
-    """Dead letters of a stream or of all, newest first. `reason` "" is for entries that aren't ours."""
+    """Return dead letters of a stream or of all, newest first. `reason` "" is for entries that aren't ours."""
     return _page(
         stream,
         lambda stream, _: [DeadLetters(stream)],
@@ -59,7 +59,7 @@ def retrying(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[RetryingMessage]:
-    """Messages that failed and aren't due again yet, the next first."""
+    """Return messages that failed and aren't due again yet, the next first."""
     return _page(
         stream,
         lambda stream, groups: [Retries(stream, each) for each in groups if group in (None, each)],
@@ -78,7 +78,7 @@ def delayed(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[DelayedMessage]:
-    """Messages that are published later, the next first."""
+    """Return messages that are published later, the next first."""
     return _page(
         stream,
         lambda stream, _: [Delayed(stream)],
@@ -98,7 +98,7 @@ def pending(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[PendingMessage]:
-    """Messages that were delivered and aren't acknowledged, by the id they are pending under."""
+    """Return messages that were delivered and aren't acknowledged, by the id they are pending under."""
     return _page(
         stream,
         lambda stream, groups: [each for name in groups if group in (None, name) for each in Pending.of(stream, name)],
@@ -132,7 +132,7 @@ def _page(
 
 
 def _with_bodies(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> Sequence[PendingMessage | None]:
-    """The rows of pending entries, the bodies of each server's read at once."""
+    """Return the rows of pending entries, the bodies of each server's read at once."""
     found: dict[Cursor, PendingMessage] = {}
     alias = attrgetter("source.stream.connection")
     for _, theirs in groupby(sorted(items, key=alias), alias):

@@ -83,7 +83,7 @@ class Overview:
 
 
 def overview(*streams: str) -> Overview:
-    """The state of these streams, by default of every declared one.
+    """Return the state of these streams, by default of every declared one.
 
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
@@ -144,5 +144,5 @@ def _group(stream: StreamFigures, group: GroupFigures) -> GroupState:
 
 
 def _age(now: int, entry_id: str | None) -> float:
-    """Seconds since an entry was added, 0 for none. An id that somebody made up may lie in the future."""
+    """Return seconds since an entry was added, 0 for none. An id that somebody made up may lie in the future."""
     return 0.0 if entry_id is None else max(0.0, (now - EntryId.of(entry_id).milliseconds) / 1000)

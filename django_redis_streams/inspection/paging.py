@@ -43,7 +43,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
-        """The cursor that a text stands for; None for any other text."""
+        """Return the cursor that a text stands for; None for any other text."""
         try:
             first, second, token, stream, source = json.loads(text)
             for each in (token, stream, source):
@@ -96,7 +96,7 @@ def collect(
     fill: Callable[[Sequence[Item[S]]], Sequence[R | None]],
     wanted: Callable[[R], bool] | None,
 ) -> Page[R]:
-    """The first `count` rows that are wanted, all readers merged; without `wanted`, simply the first.
+    """Return the first `count` rows that are wanted, all readers merged; without `wanted`, simply the first.
 
     `fill` makes rows of what was found, None of what couldn't be read.
     """

@@ -35,7 +35,7 @@ class Reading(Generic[S]):
     _lost: dict[str, ServerUnreachable] = field(default_factory=dict)
 
     def ask(self, streams: Sequence[StreamConfig], question: Callable[[Link], Any]) -> Any:
-        """The answer of the server that these streams share; None with the problem noted.
+        """Return the answer of the server that these streams share; None with the problem noted.
 
         A server that was lost isn't asked again: trying takes time.
         """
@@ -52,7 +52,7 @@ class Reading(Generic[S]):
         return None
 
     def groups(self, streams: Sequence[StreamConfig]) -> list[list[str]]:
-        """The groups of each of these streams of one server; where it can't be asked, those that are declared."""
+        """Return the groups of each of these streams of one server; the declared ones, where it can't be asked."""
         found: list[list[str]] | None = self.ask(streams, lambda link: group_names(link, streams))
         return found if found is not None else [list(stream.groups) for stream in streams]
 
@@ -102,6 +102,6 @@ class Reading(Generic[S]):
 
 
 def _next_count(found: Sequence[Found], count: int) -> int:
-    """Twice as many as last time, unless they were large."""
+    """Return twice as many as last time, unless they were large."""
     size = 1 + sum(len(text) for each in found for text in each.fields or ())
     return max(1, min(_MOST_AT_ONCE, count * 2, _BYTES_AT_ONCE * len(found) // size))

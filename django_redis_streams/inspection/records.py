@@ -41,7 +41,7 @@ _LATEST_MS: Final = (_LATEST - _FIRST) // timedelta(milliseconds=1)
 
 
 def moment(milliseconds: float) -> datetime:
-    """An aware time in UTC from ms since 1970, within what a datetime holds in every time zone."""
+    """Return an aware time in UTC from ms since 1970, within what a datetime holds in every time zone."""
     return _FIRST + timedelta(milliseconds=max(0, min(int(milliseconds), _LATEST_MS)))
 
 
@@ -143,13 +143,13 @@ class DelayedMessage(MessageRecord):
 class PendingMessage(MessageRecord):
     """A message that was delivered and isn't acknowledged.
 
-    `place` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` its id there. `idle` is in
+    `source` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` its id there. `idle` is in
     seconds since `consumer` got or renewed it. With `stale`, that is `claim_idle` seconds or more,
     so another consumer may have it; `claim_idle` is None for a group that isn't declared here. With `body_gone`, it
     can't be run by anybody.
     """
 
-    place: str
+    source: str
     entry_id: str
     consumer: str
     idle: float
@@ -215,7 +215,7 @@ def pending(source: Pending, found: Found) -> PendingMessage:
     return PendingMessage(
         stream=source.stream.name,
         group=source.group,
-        place=source.place,
+        source=source.kind,
         entry_id=found.entry_id,
         consumer=found.consumer,
         idle=found.idle_ms / 1000,
@@ -248,7 +248,7 @@ def _known(metadata: RedeliveryMetadata, fields: Fields) -> Mapping[str, Any]:
 
 
 def _original(metadata: RedeliveryMetadata) -> Fields | None:
-    """The fields before an edit; None where there was none, or they can't be read: any client writes to the queue."""
+    """Return the fields before an edit; None without one, or where nobody can read them: any client writes there."""
     try:
         fields = json.loads(metadata.original) if metadata.original else None
     except (ValueError, RecursionError):
@@ -272,7 +272,7 @@ def _foreign(key: str, found: Found) -> Mapping[str, Any]:
 
 
 def _indented(value: Any, most: int) -> str:
-    """JSON for people, indented where it takes no more than so many characters."""
+    """Return JSON for people, indented where it takes no more than so many characters."""
     parts, size = [], 0
     for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
         size += len(part)

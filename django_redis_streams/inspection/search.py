@@ -21,7 +21,7 @@ def wanted(
     group: str | None = None,
     reason: str | None = None,
 ) -> Callable[[MessageRecord], bool] | None:
-    """Tells which rows are wanted; None where all are.
+    """Return what tells which records are wanted; None where all are.
 
     Each word of `text` must stand somewhere in a row: its ids, type, group, handler, reason, error, traceback
     or fields, in whatever case; from the twentieth on they must stand together. `reason` "" wants dead letters
@@ -43,7 +43,7 @@ def wanted(
 
 
 def _spellings(word: str) -> set[str]:
-    """A word as it is, and as JSON writes it where it keeps to ASCII."""
+    """Return a word as it is, and as JSON writes it where it keeps to ASCII."""
     return {word, json.dumps(word)[1:-1]}
 
 

@@ -21,7 +21,7 @@ from ..store.observe.sources import (
     Source,
     bodies,
     group_names,
-    places,
+    source_kinds,
 )
 from ..store.scripts import exchange
 from . import records
@@ -33,7 +33,7 @@ S = TypeVar("S", bound=Source)
 
 
 def find_dead_letters(stream: str, entry_ids: Sequence[str]) -> list[DeadLetter | None]:
-    """Dead letters of a stream by their own entry ids."""
+    """Return dead letters of a stream by their own entry ids."""
     config = conf.stream(stream)
     source = DeadLetters(config)
     wanted = [(source, each) if is_entry_id(each) else None for each in entry_ids]
@@ -42,7 +42,7 @@ def find_dead_letters(stream: str, entry_ids: Sequence[str]) -> list[DeadLetter 
 
 
 def find_retrying(stream: str, tokens: Sequence[tuple[str, str]]) -> list[RetryingMessage | None]:
-    """Retries of a stream, each by (group, token)."""
+    """Return retries of a stream, each by (group, token)."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
     sources = {group: Retries(config, group) for group in group_names(link, [config])[0]}
@@ -54,7 +54,7 @@ def find_retrying(stream: str, tokens: Sequence[tuple[str, str]]) -> list[Retryi
 
 
 def find_delayed(stream: str, tokens: Sequence[str]) -> list[DelayedMessage | None]:
-    """Delayed messages of a stream by their tokens."""
+    """Return delayed messages of a stream by their tokens."""
     config = conf.stream(stream)
     source = Delayed(config)
     found = _find(connections.get(config.connection), [(source, each) for each in tokens])
@@ -62,15 +62,15 @@ def find_delayed(stream: str, tokens: Sequence[str]) -> list[DelayedMessage | No
 
 
 def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[PendingMessage | None]:
-    """Pending messages of a stream, each by (group, place, entry id)."""
+    """Return pending messages of a stream, each by (group, source, entry id)."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
     groups = group_names(link, [config])[0]
     wanted = [
-        (Pending(config, group, place), entry_id)
-        if group in groups and place in places(config) and is_entry_id(entry_id)
+        (Pending(config, group, source), entry_id)
+        if group in groups and source in source_kinds(config) and is_entry_id(entry_id)
         else None
-        for group, place, entry_id in entries
+        for group, source, entry_id in entries
     ]
     found = [(each[0], row) if each and row else None for each, row in zip(wanted, _find(link, wanted), strict=True)]
     read = iter(bodies(link, [(source, row.entry_id) for source, row in filter(None, found)]))
@@ -78,7 +78,7 @@ def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[P
 
 
 def _find(link: Link, wanted: Sequence[tuple[S, str] | None]) -> list[Found | None]:
-    """What the server knows of each; None where nothing was asked for."""
+    """Return what the server knows of each; None where nothing was asked for."""
     replies = iter(exchange(link, [source.some_command(identity) for source, identity in filter(None, wanted)]))
     return [_first(each[0], next(replies)) if each else None for each in wanted]
 

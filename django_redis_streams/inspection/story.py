@@ -45,9 +45,9 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How many of the `total` entries of a place were looked through."""
+    """How many of the `total` entries of a source were looked through."""
 
-    place: str
+    source: str
     searched: int
     total: int
 

@@ -43,14 +43,14 @@ class _Published:
     fields: Fields | None = None
 
     def is_of(self, row: MessageRecord) -> bool:
-        """Whether a row is about this message."""
+        """Return whether a row is about this message."""
         if self.message_id:
             return row.message_id == self.message_id
         return row.published_id == self.entry_id
 
 
 def story(stream: str, identity: str, *, most: int = 50_000) -> Story:
-    """All that is known of a message of a stream, by the id of its entry, its dead letter, or its own.
+    """Return all that is known of a message of a stream, by the id of its entry, its dead letter, or its own.
 
     By an entry's id it is found at once; by its own it is looked for in up to `most` entries of each lane, where its
     time says that it should be. What is redelivered, and rows of retries and dead letters, are looked through in the
@@ -123,7 +123,7 @@ class _Search:
         return _Published(lane=self._keys[key], key=key, entry_id=entry_id, message_id=identity, fields=fields)
 
     def _told_by(self, row: MessageRecord) -> _Published:
-        """What a row says of where its message was published, which may be on the stream still."""
+        """Return what a row says of where its message was published, which may be on the stream still."""
         known = _Published(lane=row.lane, key=row.key, entry_id=row.published_id, message_id=row.message_id)
         if row.key not in self._keys or not is_entry_id(row.published_id):
             return known
@@ -141,7 +141,7 @@ class _Search:
         return _Published(message_id=identity)
 
     def _likely(self, key: str, identity: str) -> Iterator[Iterator[tuple[str, Fields]]]:
-        """The entries that may hold a message: of an id with a time those from then on, else the newest."""
+        """Yield the entries that may hold a message: of an id with a time those from then on, else the newest."""
         if identity[14] != "7":
             yield store.backward(self._link, key, "+", "-", self._most)
             return
@@ -157,15 +157,15 @@ class _Search:
     # ------------------------------------------------------------ where it is now
 
     def _failed(self, published: _Published, text: str) -> list[RetryingMessage | DeadLetter]:
-        """What waits for a retry and what is a dead letter, in this order."""
+        """Return what waits for a retry and what is a dead letter, in this order."""
         name = self._config.name
         return [
             *self._matching(published, "retries", partial(retrying, stream=name, text=text)),
             *self._matching(published, "dead letters", partial(dead_letters, stream=name, text=text)),
         ]
 
-    def _matching(self, published: _Published, place: str, listing: Callable[..., Page[F]]) -> Iterator[F]:
-        """The rows of a listing that are about this message, of as many pages as may be searched."""
+    def _matching(self, published: _Published, source: str, listing: Callable[..., Page[F]]) -> Iterator[F]:
+        """Yield the rows of a listing that are about this message, of as many pages as may be searched."""
         searched, after = 0, None
         while True:
             page = listing(after=after)
@@ -176,16 +176,16 @@ class _Search:
             if after is None:
                 return
             if searched >= self._most:
-                self._looked.append(Looked(place, searched, page.total))
+                self._looked.append(Looked(source, searched, page.total))
                 return
 
     def _redelivered(self, published: _Published) -> dict[str, tuple[str, str]]:
-        """Of each group that it was redelivered to, the place and entry id there."""
+        """Return, of each group that it was redelivered to, the source and entry id there."""
         found: dict[str, tuple[str, str]] = {}
         for group in group_names(self._link, [self._config])[0]:
             for source in Pending.of(self._config, group):
-                if source.place.startswith(REDELIVERY) and (entry_id := self._among(source, published)):
-                    found[group] = source.place, entry_id
+                if source.kind.startswith(REDELIVERY) and (entry_id := self._among(source, published)):
+                    found[group] = source.kind, entry_id
         return found
 
     def _among(self, source: Pending, published: _Published) -> str | None:
@@ -219,7 +219,7 @@ class _Search:
         return [standing.get(group) or Standing(group, rest[group]) for group in groups]
 
     def _by_position(self, published: _Published, groups: Sequence[str]) -> dict[str, State]:
-        """Where a message that is nowhere else stands, by how far each group has read its lane."""
+        """Tell where a message that is nowhere else stands, by how far each group has read its lane."""
         if not published.key or not published.entry_id:
             return dict.fromkeys(groups, State.UNKNOWN)
         read = delivered_to(self._link, published.key)

@@ -18,7 +18,7 @@ _UNSEEN: Final = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""The same text, what can't be seen in it written as Python would: `\x00`, `\u202e`, and bytes as `\xff`."""
+    r"""Return a text with what can't be seen in it written as Python would: `\x00`, `\u202e`, and bytes as `\xff`."""
     return _UNSEEN.sub(_written_out, text)
 
 

@@ -17,7 +17,7 @@ from ..connections import Link
 from ..exceptions import StreamsError
 from ..keys import is_entry_id
 from ..store.consume.membership import RETURNED
-from ..store.observe.sources import Pending, places
+from ..store.observe.sources import Pending, source_kinds
 from ..store.operate import waiting
 from ..store.operate.bulk import Answers, run_in_chunks
 
@@ -64,7 +64,7 @@ def discard_delayed(stream: str, tokens: Sequence[str], *, by: str) -> Answers[s
 
 
 def release(stream: str, group: str, entries: Sequence[Entry], *, by: str) -> Answers[Entry]:
-    """Give pending entries back to the workers, each (its `place`, entry id, consumer that holds it).
+    """Give pending entries back to the workers, each (its `source`, entry id, consumer that holds it).
 
     The next free worker claims them at once; the delivery counts as the first. Refused for a consumer that
     was heard of within the group's CLAIM_IDLE: it may be running the message now. A message whose body is
@@ -115,11 +115,11 @@ def _delayed(
     return answers
 
 
-def _located(stream: StreamConfig, group: str, place: str, entry_id: str, consumer: str) -> Entry | StreamsError:
+def _located(stream: StreamConfig, group: str, source: str, entry_id: str, consumer: str) -> Entry | StreamsError:
     if consumer == RETURNED:
         return StreamsError(_("It was released before: the next free worker takes it."))
     if not is_entry_id(entry_id):
         return StreamsError(_("%(id)r isn't an entry's id.") % {"id": entry_id})
-    if place not in places(stream):
-        return StreamsError(_("%(place)r is none of the streams that the group reads.") % {"place": place})
-    return Pending(stream, group, place).key, entry_id, consumer
+    if source not in source_kinds(stream):
+        return StreamsError(_("%(place)r is none of the streams that the group reads.") % {"place": source})
+    return Pending(stream, group, source).key, entry_id, consumer

@@ -9,10 +9,10 @@ __all__ = ["group_is_gone", "pairs"]
 
 
 def pairs(reply: Sequence[Any]) -> dict[str, Any]:
-    """The dict that a flat reply stands for."""
+    """Return the dict that a flat reply stands for."""
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def group_is_gone(error: Exception) -> bool:
-    """The stream or the group isn't there. Redis before 7.0 wraps what a script's command was told."""
+    """Return whether the stream or the group isn't there. Redis before 7.0 wraps what a script's command was told."""
     return any(each in str(error) for each in ("NOGROUP", "XGROUP subcommand requires the key to exist"))

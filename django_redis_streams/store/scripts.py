@@ -31,7 +31,7 @@ def _text(*path: str) -> str:
 
 
 def _with_parts(source: str) -> str:
-    """Parts may name parts."""
+    """Put the parts into a script; parts may name parts."""
     return _PART.sub(lambda found: _with_parts(_text("parts", f"{found[1]}.lua")), source)
 
 
@@ -44,18 +44,18 @@ class Script:
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | float) -> Command:
-        """The command that runs it."""
+        """Return the command that runs it."""
         return ["EVALSHA", self.digest, len(keys), *keys, *arguments]
 
 
 @cache
 def script(name: str) -> Script:
-    """The script of that name, read once."""
+    """Return the script of that name, read once."""
     return Script(name)
 
 
 def run(link: Link, command: Command) -> Any:
-    """The reply of one script's command; raises its error."""
+    """Run one script's command; return its reply, or raise its error."""
     (reply,) = exchange(link, [command])
     if isinstance(reply, Exception):
         raise reply
@@ -63,7 +63,7 @@ def run(link: Link, command: Command) -> Any:
 
 
 def exchange(link: Link, commands: Sequence[Command]) -> list[Any]:
-    """All replies of some commands, sent at once; an error stands as an exception in its place."""
+    """Send some commands at once; return all replies. An error stands as an exception in its place."""
     replies = link.call_many(commands)
     unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if unknown:
@@ -79,7 +79,7 @@ def _with_source(command: Command) -> Command:
 
 @cache
 def all_scripts() -> tuple[Script, ...]:
-    """Every script there is."""
+    """Return every script there is."""
     files = resources.files(__package__).joinpath("scripts").iterdir()
     return tuple(script(file.name.removesuffix(".lua")) for file in files if file.name.endswith(".lua"))
 

@@ -67,7 +67,7 @@ class Entry(Protocol):
 
 
 def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
-    """The message that each entry holds; where it can't be decoded, the error stands in its place, not raised.
+    """Return the message that each entry holds; where it can't be decoded, the error stands in its place, not raised.
 
     As `decode_entry`, but what publish() writes where no option but a type was given, nearly all that ever comes, is
     decoded together, for a third of the time.
@@ -86,7 +86,7 @@ def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
 
 
 def _decoded_together(entries: Sequence[Entry]) -> list[Any] | None:
-    """The messages of entries that are plain, all of one shape; None where they aren't, or one isn't JSON."""
+    """Return the messages of entries that are plain, all of one shape; None where they aren't, or one isn't JSON."""
     columns = _plain(entries)
     payloads = columns and _payloads(columns.payloads)
     if columns is None or payloads is None:
@@ -112,7 +112,7 @@ class _Columns(NamedTuple):
 
 
 def _plain(entries: Sequence[Entry]) -> _Columns | None:
-    """The columns of entries as publish() writes them without options, all with a type or all without; else None."""
+    """Return columns of entries as publish() writes them without options, all with a type or none; else None."""
     rows, count = [each.fields for each in entries], len(entries)
     sizes = set(map(len, rows))
     if sizes == {_ID_DATA}:
@@ -130,7 +130,7 @@ def _plain(entries: Sequence[Entry]) -> _Columns | None:
 
 
 def _payloads(texts: Sequence[str]) -> list[Any] | None:
-    """What these hold, parsed as one array; None where that can't be told for sure, or isn't worth it.
+    """Return what these hold, parsed as one array; None where that can't be told for sure, or isn't worth it.
 
     No text can borrow from its neighbour, as `[1` and `2]` would: between each two stands a word that nobody outside
     knows, and in the array itself there must be as many of them as were put in, each in its place.
@@ -155,12 +155,12 @@ def _decoded_or_error(entry: Entry) -> Message | Undecodable:
 
 
 def decode_entry(entry: Entry) -> Message:
-    """The message of an entry as it was delivered. Raises `Undecodable`."""
+    """Return the message of an entry as it was delivered. Raises `Undecodable`."""
     return decode(entry.origin, entry.published_id, entry.fields, entry.metadata)
 
 
 def decode(origin: Origin, entry_id: str, fields: Fields, metadata: RedeliveryMetadata | None = None) -> Message:
-    """The message that an entry holds; `metadata` where it came by the redelivery stream.
+    """Return the message that an entry holds; `metadata` where it came by the redelivery stream.
 
     `fields` are the original ones, `entry_id` the id they were published with. Raises `Undecodable`.
     """
@@ -174,7 +174,7 @@ def decode(origin: Origin, entry_id: str, fields: Fields, metadata: RedeliveryMe
 def decode_as_foreign(
     origin: Origin, entry_id: str, fields: Fields, metadata: RedeliveryMetadata | None = None
 ) -> Message:
-    """The message that an entry holds where its fields are taken as they are; for what `decode` can't decode."""
+    """Return the message that an entry holds where its fields are taken as they are; for what `decode` can't decode."""
     identity = metadata.id if metadata else message_id(origin.key, entry_id, fields)
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     return _delivered(origin, identity, entry_id, metadata, _foreign(fields, values))
@@ -195,7 +195,7 @@ def _delivered(
 
 
 def message_id(key: str, entry_id: str, fields: Fields) -> str:
-    """The id of an entry's message, decodable or not.
+    """Return the id of an entry's message, decodable or not.
 
     Only ids that `publish()` gives are taken from the fields: a foreign order number must never pass for a
     message id, or idempotent handlers would swallow messages.
@@ -205,12 +205,12 @@ def message_id(key: str, entry_id: str, fields: Fields) -> str:
 
 
 def is_envelope(fields: Fields) -> bool:
-    """Whether an entry says that it is an envelope; what its fields hold may be wrong."""
+    """Return whether an entry says that it is an envelope; what its fields hold may be wrong."""
     return _is_envelope(fields, dict(zip(fields[::2], fields[1::2], strict=True)))
 
 
 def is_native_flat(fields: Fields) -> bool:
-    """Whether an entry was published in the format `flat`."""
+    """Return whether an entry was published in the format `flat`."""
     return len(fields) > 1 and fields[0] == FLAT_ID and is_uuid(fields[1])
 
 
@@ -225,7 +225,7 @@ def _is_envelope(fields: Fields, values: Mapping[str, str]) -> bool:
 
 
 def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
-    """What an envelope holds, as arguments of `Message`; None for a foreign entry that only looks like one."""
+    """Return what an envelope holds, as arguments of `Message`; None for a foreign entry that only looks like one."""
     opened: dict[str, Any] = {}
     try:
         if "type" in values:
@@ -245,7 +245,7 @@ def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _foreign(fields: Fields, values: Mapping[str, str]) -> dict[str, Any]:
-    """What an entry holds that isn't an envelope: its fields as text."""
+    """Return what an entry holds that isn't an envelope: its fields as text."""
     native = is_native_flat(fields)
     payload = {_text(name): _text(value) for name, value in values.items() if not (native and name == FLAT_ID)}
     return {"type": _text(values.get("type", "")), "payload": payload}
@@ -284,7 +284,7 @@ def _headers(text: str) -> Mapping[str, Any]:
 
 
 def _time(text: str) -> datetime:
-    """RFC 3339, as CloudEvents has it; a time without an offset is taken for UTC."""
+    """Return a time that is written by RFC 3339, as CloudEvents has it; without an offset it is taken for UTC."""
     try:
         given = datetime.fromisoformat(text)
         return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
@@ -299,7 +299,7 @@ def _utf8(text: str, what: str) -> str:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether it came as UTF-8: other bytes are surrogates in it."""
+    """Return whether it came as UTF-8: other bytes are surrogates in it."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
@@ -307,5 +307,5 @@ def _is_utf8(text: str) -> bool:
 
 
 def _text(text: str) -> str:
-    """Text that can be stored and shown: bytes that aren't UTF-8 become U+FFFD. The raw fields keep them."""
+    """Return text that can be stored and shown: bytes that aren't UTF-8 become U+FFFD. The raw fields keep them."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -84,7 +84,7 @@ class EntryEncoder:
         self._size = _size(["id", "data", *self._type, *self._rest])
 
     def fields(self, identity: str, payload: Any) -> list[str]:
-        """The fields of one entry; the second is `identity`.
+        """Return the fields of one entry; the second is `identity`.
 
         Raises `InvalidMessage` for a payload that the format can't hold, `PayloadTooLarge` above `max_payload` bytes.
         """
@@ -132,7 +132,7 @@ def _flat_name(name: object) -> str:
 
 
 def _flat_value(name: str, value: object) -> str:
-    """Text as it is, a Decimal or datetime as Django's encoder writes it, a number, true or null as in JSON."""
+    """Return text as it is, a Decimal or datetime as Django's encoder writes it, a number, true or null as in JSON."""
     path = f"payload[{name!r}]"
     if isinstance(value, Mapping | AbstractSet) or (isinstance(value, Sequence) and not isinstance(value, str)):
         raise InvalidMessage(f"{path}={excerpt(value)}: FORMAT 'flat' takes no nested values; use 'json'.")
@@ -141,7 +141,7 @@ def _flat_value(name: str, value: object) -> str:
 
 
 def _kept(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """What `encoder.encode` does, in less than half the time: `encode` makes the encoder written in C at each call.
+    """Do what `encoder.encode` does, in less than half the time: that makes the encoder written in C at each call.
 
     Kept, it can't mark what it is in (two threads may be in the same), so it finds no circle and runs into its
     limit of depth. Whatever it raises, `encode` is asked, and that says what is wrong.
@@ -165,7 +165,7 @@ _encode_json: Final = _kept(_encoder)
 
 
 def _json(value: Any, what: str) -> str:
-    """A value as JSON. Whatever keeps it from that is an `InvalidMessage` that names where in the value it is."""
+    """Return a value as JSON. Whatever keeps it from that is an `InvalidMessage` that names where it is in there."""
     try:
         text = _write(value)
         odd = has_odd_dicts(value)

@@ -50,7 +50,7 @@ class _Place(NamedTuple):
 
 
 def first_fault(value: Any, what: str, write: Callable[[Any], object]) -> Fault | None:
-    """The first part that `write` raises for, in the order of writing; None where it raises for no single one."""
+    """Return the first part that `write` raises for, in the order of writing; None where it raises for none."""
     for place, part in _parts(value):
         try:
             if isinstance(part, dict):
@@ -103,7 +103,7 @@ def multi_valued(value: Any, what: str) -> tuple[str, Any] | None:
 
 
 def merged_keys(value: Any, what: str, write: Callable[[Any], str]) -> tuple[str, Any, Any] | None:
-    """The path of the first dict of which two keys are written alike, and the two; None where there is none."""
+    """Return the path of the first dict of which two keys are written alike, and the two; None where there is none."""
     for place, part in _parts(value):
         if isinstance(part, dict):
             keys = alike((key for key, _ in part.items()), lambda key: write({key: None}))
@@ -113,7 +113,7 @@ def merged_keys(value: Any, what: str, write: Callable[[Any], str]) -> tuple[str
 
 
 def alike(keys: Iterable[Any], text_of: Callable[[Any], str]) -> tuple[Any, Any] | None:
-    """The first two keys of which the text is the same."""
+    """Return the first two keys of which the text is the same."""
     seen: dict[str, Any] = {}
     for key in keys:
         text = text_of(key)
@@ -124,7 +124,7 @@ def alike(keys: Iterable[Any], text_of: Callable[[Any], str]) -> tuple[Any, Any]
 
 
 def _parts(value: Any) -> Iterator[tuple[_Place, Any]]:
-    """All parts of a payload, each before those that it holds, in the order in which they are written.
+    """Yield all parts of a payload, each before those that it holds, in the order in which they are written.
 
     By a list of what is still open: a payload may be deeper than Python's functions may call each other.
     """

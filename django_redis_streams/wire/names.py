@@ -28,12 +28,12 @@ _UUID: Final = b"-".join(b"0" * digits for digits in (8, 4, 4, 4, 12))
 
 
 def is_uuid(text: str) -> bool:
-    """Whether this is a UUID in its usual form, in letters of either case."""
+    """Return whether this is a UUID in its usual form, in letters of either case."""
     return text.encode("ascii", "replace").translate(_KINDS) == _UUID
 
 
 def are_uuids(texts: Sequence[str]) -> bool:
-    """Whether each of these is one: for a hundred at once it takes a quarter of the time.
+    """Return whether each of these is one: for a hundred at once it takes a quarter of the time.
 
     A space inside one of them would stand where the line has none: no text can borrow from its neighbour.
     """

@@ -27,5 +27,5 @@ _excerpt: Final = _Excerpt()
 
 
 def excerpt(value: object) -> str:
-    """The repr of any value, cut where it is long. Raises nothing."""
+    """Return the repr of any value, cut where it is long. Raises nothing."""
     return _excerpt.repr(value)

@@ -12,8 +12,8 @@ from django.utils import translation
 
 from django_redis_streams import connections, inspection
 from django_redis_streams.admin import message_actions
-from django_redis_streams.admin.kinds import DEAD_LETTERS
 from django_redis_streams.admin.listing import Listing
+from django_redis_streams.admin.sources import DEAD_LETTERS
 from django_redis_streams.wire import split_metadata
 from tests.support import states
 from tests.support.proxies import Proxy

@@ -39,7 +39,7 @@ def _run(options: Mapping[str, Any]) -> Result:
     rows = sorted(rows, key=lambda each: (-each.idle, -each.deliveries))[: options["limit"]]
     messages = [
         {
-            "stream": each.stream, "group": each.group, "place": each.place, "id": each.entry_id,
+            "stream": each.stream, "group": each.group, "place": each.source, "id": each.entry_id,
             "consumer": each.consumer, "idle": each.idle, "deliveries": each.deliveries, "stale": each.stale,
         }
         for each in rows

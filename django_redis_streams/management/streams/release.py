@@ -46,7 +46,7 @@ def _released(where: Place, scan: int, who: str) -> dict[str, Any]:
     stream, group = where
     idle = declared_group(stream, group).claim_idle
     stale = inspection.longest_pending(stream, group, idle=idle, most=scan).messages
-    entries = [(each.place, each.entry_id, each.consumer) for each in stale if not each.returned]
+    entries = [(each.source, each.entry_id, each.consumer) for each in stale if not each.returned]
     answers = waiting.release(stream, group, entries, by=who)
     return {
         "stream": stream, "group": group, "released": len(answers.done), "refused": len(answers.refused),

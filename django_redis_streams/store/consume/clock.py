@@ -36,13 +36,13 @@ class ClockRecord:
 
 
 def server_time(link: Link) -> int:
-    """What the server's clock shows, in ms since 1970."""
+    """Return what the server's clock shows, in ms since 1970."""
     seconds, microseconds = link.call("TIME")
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int]:
-    """Walk through all that waits, and have none wait for longer than it was to; how many each step made due sooner."""
+    """Have nothing that waits wait longer than it was to; yield how many each step made due sooner."""
     for waiting, entries in [
         (keys.delayed, keys.delayed_entries),
         *((keys.retry(group), keys.retry_entries(group)) for group in groups),
@@ -56,7 +56,7 @@ def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int
 
 
 def note_jump(link: Link, keys: StreamKeys, by_ms: int, *, shortened_since: int | None = None) -> bool:
-    """Keep it for the diagnosis. With `shortened_since`, what waits was made to fit from that time on.
+    """Keep by how much the clock jumped. With `shortened_since`, what waits was made to fit since then.
 
     False where the clock went back again meanwhile: then it is to be made to fit anew.
     """

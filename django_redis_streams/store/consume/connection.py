@@ -20,7 +20,7 @@ class Client(NamedTuple):
 
 
 def begin_session(link: Link, previous: Client | None) -> Client:
-    """Load the scripts, and end the connection that this one replaces; who this one is, as far as it may know.
+    """Load the scripts, and end the connection that this one replaces; return who this one is, as far as it may know.
 
     A server goes on serving a dead connection's blocked read, under the same consumer name, before the new
     one's: what it delivers then is found by looking (`hold.pending_of`), where an ACL forbids CLIENT KILL.
@@ -44,7 +44,7 @@ def _run_id(link: Link) -> str | None:
 
 
 def _allowed(link: Link, *command: str | int) -> Any:
-    """The reply to a command that only saves time, or None: an ACL may forbid it."""
+    """Return the reply to a command that only saves time, or None: an ACL may forbid it."""
     try:
         return link.call(*command)
     except ResponseError:

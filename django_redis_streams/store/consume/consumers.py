@@ -14,7 +14,7 @@ __all__ = ["consumers_on", "remove", "retire_dead"]
 
 
 def consumers_on(link: Link, key: str, group: str) -> Sequence[Mapping[str, Any]]:
-    """The rows of XINFO CONSUMERS; none where the stream or the group isn't there."""
+    """Return the rows of XINFO CONSUMERS; none where the stream or the group isn't there."""
     (reply,) = link.call_many([["XINFO", "CONSUMERS", key, group]])
     if isinstance(reply, Exception):
         if group_is_gone(reply) or "no such key" in str(reply):
@@ -24,7 +24,7 @@ def consumers_on(link: Link, key: str, group: str) -> Sequence[Mapping[str, Any]
 
 
 def remove(link: Link, membership: Membership) -> bool:
-    """Remove one consumer's name that holds nothing; whether it was there. One that holds something stays."""
+    """Remove one consumer's name that holds nothing; return whether it was there. One that holds something stays."""
     group, name = membership.group.name, membership.consumer
     rows = [(key, row) for key in membership.sources for row in consumers_on(link, key, group) if row["name"] == name]
     if any(row["pending"] for _, row in rows):
@@ -34,7 +34,7 @@ def remove(link: Link, membership: Membership) -> bool:
 
 
 def retire_dead(link: Link, membership: Membership, idle_ms: int) -> list[str]:
-    """Remove the consumers that hold nothing and were silent for `idle_ms`; their names."""
+    """Remove the consumers that hold nothing and were silent for `idle_ms`; return their names."""
     removed = []
     for key in membership.sources:
         for row in link.call("XINFO", "CONSUMERS", key, membership.group.name):

@@ -57,7 +57,7 @@ class Delivery:
         return self.metadata.attempt + 1 if self.metadata else 1
 
     def history(self) -> RedeliveryMetadata:
-        """What is known of the message so far."""
+        """Return what is known of the message so far."""
         if self.metadata:
             return self.metadata
         values = dict(zip(self.fields[::2], self.fields[1::2], strict=True))
@@ -72,7 +72,7 @@ class Delivery:
 
 
 def deliveries(origin: Origin, key: str, entries: Entries) -> list[Delivery]:
-    """What a reply's entries of one stream are, in their order."""
+    """Return what a reply's entries of one stream are, in their order."""
     made = []
     redelivered = key != origin.key
     for entry_id, fields in entries:

@@ -17,7 +17,7 @@ Standstill: TypeAlias = tuple[tuple[str, ...], ...]
 
 
 def standstill(link: Link, memberships: Iterable[Membership]) -> Standstill | None:
-    """Where some groups stand that have nothing unread, pending, due or redelivered; None where any has something.
+    """Return where groups stand that have nothing unread, pending, due or redelivered; None where one has something.
 
     What is due later isn't left now, nor is what waits in a paused group. The groups are looked at one after another,
     so one look proves nothing. Two that find the same prove that at a moment between them nothing was left in any

@@ -72,7 +72,7 @@ def make_group(link: Link, membership: Membership, start: str, *, anew: bool = T
 
 
 def deletion(record: str | None) -> Deletion | None:
-    """What is on record of a group's deletion; None where nothing is."""
+    """Return what is on record of a group's deletion; None where nothing is."""
     if record is None:
         return None
     at, _, by = record.partition(" ")
@@ -104,12 +104,12 @@ def delete_group(
 
 
 def delivered_to(link: Link, key: str) -> dict[str, str]:
-    """Each group of a stream with the id that was last delivered to it; none where there is no stream."""
+    """Return each group of a stream with the id that was last delivered to it; none where there is no stream."""
     return {group["name"]: group["last-delivered-id"] for group in _groups_on(link, key)}
 
 
 def consumer_counts(link: Link, key: str) -> dict[str, int]:
-    """Each group of a stream with how many consumers the server knows in it; none where there is no stream."""
+    """Return each group of a stream with how many consumers the server knows in it; none where there is no stream."""
     return {group["name"]: group["consumers"] for group in _groups_on(link, key)}
 
 
@@ -123,7 +123,7 @@ def _groups_on(link: Link, key: str) -> list[dict[str, Any]]:
 
 
 def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: str) -> str:
-    """Have the group read on after an id, or with "$" what comes from now on, in these lanes; the default lane's id."""
+    """Have the group read on after an id, or with "$" what comes from now on, in these lanes; return the main one's."""
     keys, group = membership.keys, membership.group.name
     place = start
     for lane in lanes:
@@ -136,22 +136,22 @@ def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: s
 
 
 def pause(link: Link, keys: StreamKeys, group: str) -> bool:
-    """Have no worker read the group's messages from now on; whether it wasn't so before."""
+    """Have no worker read the group's messages from now on; return whether it wasn't so before."""
     return bool(run(link, script("pause")([keys.groups, keys.main], paused_field(group))))
 
 
 def resume(link: Link, keys: StreamKeys, group: str) -> bool:
-    """Have workers read them again; whether the group was paused."""
+    """Have workers read them again; return whether the group was paused."""
     return bool(link.call("HDEL", keys.groups, paused_field(group)))
 
 
 def paused_command(keys: StreamKeys, group: str) -> Command:
-    """Asks since when the group is paused, for `paused_since`."""
+    """Ask since when the group is paused, for `paused_since`."""
     return ["HGET", keys.groups, paused_field(group)]
 
 
 def paused_since(reply: str | None) -> int | None:
-    """In ms since 1970, None where it isn't paused. Whatever stands there means paused."""
+    """Return since when a group is paused, in ms since 1970, else None. Whatever stands there means paused."""
     if reply is None:
         return None
     return int(reply) if reply.isascii() and reply.isdecimal() else 0

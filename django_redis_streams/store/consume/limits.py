@@ -17,13 +17,13 @@ _AT_ONCE: Final = 0.1
 
 
 def limit_keys(membership: Membership) -> list[str]:
-    """The keys of a group's limits, as scripts take them."""
+    """Return the keys of a group's limits, as scripts take them."""
     keys, group = membership.keys, membership.group.name
     return [keys.rate(group), keys.slots(group)]
 
 
 def limit_words(membership: Membership) -> list[str | float]:
-    """A group's limits, as scripts take them."""
+    """Return a group's limits, as scripts take them."""
     rate, slots = membership.group.rate, membership.group.group_concurrency
     return [
         "" if rate is None else 1_000_000 / rate,
@@ -34,5 +34,5 @@ def limit_words(membership: Membership) -> list[str | float]:
 
 
 def slots_key(membership: Membership) -> list[str]:
-    """The key of a group's slots, which settling frees; nothing where the group has none."""
+    """Return the key of a group's slots, which settling frees; nothing where the group has none."""
     return [] if membership.group.group_concurrency is None else [membership.keys.slots(membership.group.name)]

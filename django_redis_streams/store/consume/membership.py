@@ -60,7 +60,7 @@ class Membership:
         return tuple(self.origins)
 
     def is_redelivery(self, key: str) -> bool:
-        """Whether a stream that it reads is a redelivery stream, where nobody else reads."""
+        """Return whether a stream that it reads is a redelivery stream, where nobody else reads."""
         return self.origins[key].key != key
 
     @property

@@ -48,13 +48,13 @@ class Found:
     vanished: list[str] = field(default_factory=list)
 
     def add(self, more: Found) -> None:
-        """These too."""
+        """Add these."""
         self.deliveries += more.deliveries
         self.vanished += more.vanished
 
 
 def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple[list[str], list[str]]:
-    """Renew these entries; returns tokens: of what isn't this consumer's any more, and of what has no body any more."""
+    """Renew these entries; return tokens: of what isn't this consumer's any more, and of what has no body any more."""
     keys = [key, membership.keys.totals(membership.group.name), *slots_key(membership)]
     named = membership.group.name, membership.consumer, membership.claim_idle_ms
     lost: list[str] = []
@@ -68,13 +68,13 @@ def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple
 
 
 def is_held(link: Link, membership: Membership, delivery: Delivery) -> bool:
-    """Whether the entry is still pending for this consumer."""
+    """Return whether the entry is still pending for this consumer."""
     place = [delivery.key, membership.group.name]
     return bool(link.call("XPENDING", *place, delivery.entry_id, delivery.entry_id, 1, membership.consumer))
 
 
 def pending_of(link: Link, membership: Membership, in_hand: Callable[[str], bool]) -> Found:
-    """What is pending under this consumer's name and not in its hand: replies that never arrived.
+    """Return what is pending under this consumer's name and not in its hand: replies that never arrived.
 
     XPENDING and XRANGE count nothing; reading `0` would raise every delivery count.
     """
@@ -89,12 +89,12 @@ def pending_of(link: Link, membership: Membership, in_hand: Callable[[str], bool
 
 
 def _neighbours(key: str, ids: Sequence[str]) -> Command:
-    """Reads the bodies of these ids, which ascend: all at once where they are neighbours, as they mostly are."""
+    """Read the bodies of these ids, which ascend: all at once where they are neighbours, as they mostly are."""
     return ["XRANGE", key, ids[0], ids[-1], "COUNT", len(ids)]
 
 
 def _taken(link: Link, membership: Membership, key: str, ids: Sequence[str], neighbours: Any) -> Found:
-    """These pending entries, of which the reply to `_neighbours` may hold only some."""
+    """Return these pending entries, of which the reply to `_neighbours` may hold only some."""
     if isinstance(neighbours, Exception):
         raise neighbours
     entries, vanished = neighbours, []
@@ -127,7 +127,7 @@ def _pending_ids(link: Link, membership: Membership, key: str) -> Iterator[str]:
 
 
 def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> bool:
-    """Whether there is something to claim."""
+    """Return whether there is something to claim."""
     owner = [RETURNED] if returned_only else []
     idle = ("IDLE", membership.claim_idle_ms)
     return any(
@@ -146,7 +146,7 @@ def claim(link: Link, membership: Membership, count: int, *, idle_until: float) 
 
 
 def claim_command(membership: Membership, count: int, *, idle_until: float) -> Command:
-    """The command by which `claim` claims, in the order of reading."""
+    """Return the command by which `claim` claims, in the order of reading."""
     keys, group = membership.keys, membership.group.name
     sides = [keys.totals(group), keys.suspects(group), *limit_keys(membership)]
     return script("claim")(
@@ -156,12 +156,12 @@ def claim_command(membership: Membership, count: int, *, idle_until: float) -> C
 
 
 def bodies_commands(membership: Membership, reply: Any) -> list[Command]:
-    """The commands that read what a reply to `claim_command` names."""
+    """Return the commands that read what a reply to `claim_command` names."""
     return [_neighbours(key, ids) for key, (ids, _) in zip(membership.sources, reply, strict=True) if ids]
 
 
 def claimed(link: Link, membership: Membership, reply: Any, bodies: Iterable[Any]) -> Found:
-    """What a reply to `claim_command` names, with the replies to `bodies_commands`; on a link that owes nothing."""
+    """Return what a reply to `claim_command` names, with those to `bodies_commands`; on a link that owes nothing."""
     found, rest = Found(), iter(bodies)
     for key, (ids, vanished) in zip(membership.sources, reply, strict=True):
         if ids:
@@ -177,7 +177,7 @@ def renew_all(link: Link, membership: Membership) -> None:
 
 
 def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:
-    """Hand back all that a consumer holds, and remove its name; how many entries, and tokens of those without a body.
+    """Hand back all that a consumer holds, and remove its name; return how many, and tokens of those without a body.
 
     A group that is gone holds nothing. Where one stream is refused, the other is handed back before that is raised.
     """

@@ -51,7 +51,7 @@ class Promotion:
 
 
 def lease_is_free(link: Link, keys: StreamKeys) -> bool:
-    """Whether nobody promotes for the stream just now. Somebody may a moment later: `promote` looks again.
+    """Return whether nobody promotes for the stream just now. Somebody may a moment later: `promote` looks again.
 
     A lease that lasts for longer than any is left from before the server's clock went back, and nobody's.
     """
@@ -60,14 +60,14 @@ def lease_is_free(link: Link, keys: StreamKeys) -> bool:
 
 
 def recorded_groups(link: Link, keys: StreamKeys) -> list[str]:
-    """Every group ever seen on the stream: this process' code may not know them all."""
+    """Return every group ever seen on the stream: this process' code may not know them all."""
     return [group for group in map(group_of_field, link.call("HKEYS", keys.groups)) if group is not None]
 
 
 def promote(
     link: Link, stream: StreamConfig, groups: Sequence[str], holder: str, *, passed_over: int = 0
 ) -> Promotion | None:
-    """Move what is due of the stream and for these groups, each to its lane; None where another has the lease.
+    """Move what is due of the stream and for these groups, each to its lane; return None where another has the lease.
 
     At most `AT_ONCE` of each, after as many as are `passed_over`: where the server refuses what was due first.
     """
@@ -99,12 +99,12 @@ def promote(
 
 
 def waiting_retries(link: Link, keys: StreamKeys, group: str) -> int:
-    """How many retries of the group wait until they are due."""
+    """Return how many retries of the group wait until they are due."""
     return int(link.call("ZCARD", keys.retry(group)))
 
 
 def waiting_delayed(link: Link, keys: StreamKeys) -> int:
-    """How many messages of the stream wait until they are published."""
+    """Return how many messages of the stream wait until they are published."""
     return int(link.call("ZCARD", keys.delayed))
 
 

@@ -64,7 +64,7 @@ def _read_by_script(membership: Membership, count: int) -> Command:
 
 
 def delivered(membership: Membership, reply: Any) -> list[Delivery]:
-    """What a reply to `read_command` holds; empty when nothing came."""
+    """Return what a reply to `read_command` holds; empty when nothing came."""
     return [
         each
         for key, entries, *_ in reply or ()
@@ -74,12 +74,12 @@ def delivered(membership: Membership, reply: Any) -> list[Delivery]:
 
 
 def refused(reply: Any) -> ResponseError | None:
-    """The error of a lane that couldn't be read while others could: it is to be raised once these are in hand."""
+    """Return the error of a lane that couldn't be read while others could, to be raised once these are in hand."""
     return next((entries for _, entries, *_ in reply or () if isinstance(entries, ResponseError)), None)
 
 
 def held_back(reply: Any) -> HeldBack | None:
-    """Why a limited group got nothing; None where it got something, or isn't limited."""
+    """Return why a limited group got nothing; None where it got something, or isn't limited."""
     for key, wait_ms, *last_ids in reply or ():
         if key is None:
             return HeldBack(wait_ms, last_ids)

@@ -24,7 +24,7 @@ _ACKS_AT_ONCE = 100
 
 
 def settle_commands(membership: Membership, ended: Sequence[Delivery]) -> SettleCommands:
-    """The commands that settle these as their outcomes say, each with what it settles."""
+    """Return the commands that settle these as their outcomes say, each with what it settles."""
     commands: SettleCommands = []
     acks: dict[tuple[str, bool], list[Delivery]] = {}
     for outcome, key, alike in _alike(ended):
@@ -41,7 +41,7 @@ def settle_commands(membership: Membership, ended: Sequence[Delivery]) -> Settle
 
 
 def _alike(ended: Sequence[Delivery]) -> Iterator[tuple[Outcome, str, Sequence[Delivery]]]:
-    """These with their outcome and stream, together where all have the same, as mostly all of a batch do."""
+    """Yield these with their outcome and stream, together where all have the same, as mostly all of a batch do."""
     if not ended:
         return
     outcome, key, count = ended[0].outcome, ended[0].key, len(ended)

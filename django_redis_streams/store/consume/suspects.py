@@ -40,18 +40,18 @@ class Tried:
 
 
 def count_suspects(link: Link, membership: Membership) -> int:
-    """How many suspects the group has; some of them may be settled by now."""
+    """Return how many suspects the group has; some of them may be settled by now."""
     return int(link.call("HLEN", membership.keys.suspects(membership.group.name)))
 
 
 def suspects(link: Link, membership: Membership) -> list[str]:
-    """The tokens of the group's suspects in the streams that it reads."""
+    """Return the tokens of the group's suspects in the streams that it reads."""
     found = link.call("HKEYS", membership.keys.suspects(membership.group.name))
     return [each for each in found if split_token(each)[0] in membership.origins]
 
 
 def suspect(link: Link, membership: Membership, delivery: Delivery, handler: str, how: str) -> bool:
-    """Write down that the consumer, which is dead, was running this; `how` it ended. False where it isn't its own."""
+    """Write down that the dead consumer was running this, and `how` it ended. Return False if it isn't its own."""
     keys = [delivery.key, membership.keys.suspects(membership.group.name)]
     place = [membership.group.name, membership.consumer, delivery.entry_id]
     return bool(run(link, script("suspect")(keys, *place, handler, how)))
@@ -75,14 +75,14 @@ def try_suspect(link: Link, membership: Membership, name: str) -> Tried:
 
 
 def take_back(link: Link, membership: Membership, name: str) -> None:
-    """The run that was written down for this consumer doesn't count: a stop came in between."""
+    """Don't count the run that was written down for this consumer: a stop came in between."""
     key, entry_id = split_token(name)
     keys = [key, membership.keys.suspects(membership.group.name)]
     run(link, script("take_back")(keys, membership.group.name, membership.consumer, entry_id))
 
 
 def body_of(link: Link, membership: Membership, names: Sequence[str]) -> list[Delivery]:
-    """These entries, by their tokens; without those that have no body any more."""
+    """Return these entries, by their tokens, without those that have no body any more."""
     found: list[Delivery] = []
     for name in names:
         key, entry_id = split_token(name)

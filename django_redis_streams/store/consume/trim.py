@@ -13,7 +13,7 @@ _MOST_AT_ONCE = 10_000
 
 
 def trim(link: Link, stream: StreamConfig) -> int:
-    """Trim each lane of a stream by its MAXLEN and MAX_AGE, a bounded step; how many entries were removed.
+    """Trim each lane of a stream by its MAXLEN and MAX_AGE, a bounded step; return how many entries were removed.
 
     It is done when that is 0.
     """
@@ -27,13 +27,13 @@ def trim(link: Link, stream: StreamConfig) -> int:
 
 
 def low_water_mark(link: Link, key: str) -> str | None:
-    """The id before which no group needs anything; None for a stream without a group, which nobody may trim."""
+    """Return the id before which no group needs anything; None for a stream without a group, which nobody may trim."""
     found = run(link, script("trim")([key], "", "", "0", 0))
     return None if found is None else str(found)
 
 
 def drop(link: Link, key: str, *, maxlen: int | None, before: str | None, exact: bool) -> int:
-    """Remove what is beyond a length or before an id, whoever still needs it; how many entries."""
+    """Remove what is beyond a length or before an id, whoever still needs it; return how many entries."""
     how = "=" if exact else "~"
     removed = 0
     if maxlen is not None:

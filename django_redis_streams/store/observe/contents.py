@@ -27,7 +27,7 @@ class LaneContents(NamedTuple):
 
 
 def contents(link: Link, stream: StreamConfig, since_ms: int) -> list[LaneContents]:
-    """Each lane's; entries since `since_ms` are counted, up to `MOST_COUNTED` of them. Raises the server's error."""
+    """Return what each lane holds; up to `MOST_COUNTED` entries since `since_ms` count. Raises the server's error."""
     found = []
     for lane in stream.lane_names:
         key = stream.keys.lane(lane)
@@ -47,12 +47,12 @@ def contents(link: Link, stream: StreamConfig, since_ms: int) -> list[LaneConten
 
 
 def length(link: Link, key: str) -> int:
-    """How many entries a stream holds."""
+    """Return how many entries a stream holds."""
     return int(link.call("XLEN", key))
 
 
 def span(link: Link, key: str, first: str, last: str) -> int:
-    """How many entries are between two ids, as XRANGE takes them: `MOST_COUNTED` stands for that many or more."""
+    """Return how many entries are between two ids, as XRANGE takes them; `MOST_COUNTED` means that many or more."""
     count, _ = run(link, script("span")([key], first, last, MOST_COUNTED))
     return int(count)
 

@@ -17,23 +17,23 @@ _AT_ONCE: Final = 1_000
 
 
 def body(link: Link, key: str, entry_id: str) -> Fields | None:
-    """The fields of an entry; None where it isn't there."""
+    """Return the fields of an entry; None where it isn't there."""
     found = link.call("XRANGE", key, entry_id, entry_id)
     return found[0][1] if found else None
 
 
 def onward(link: Link, key: str, start: str, most: int) -> Iterator[tuple[str, Fields]]:
-    """Up to `most` entries from an id on, a part at a time."""
+    """Yield up to `most` entries from an id on, a part at a time."""
     yield from _parts(link, ["XRANGE", key, start, "+"], most)
 
 
 def backward(link: Link, key: str, start: str, end: str, most: int) -> Iterator[tuple[str, Fields]]:
-    """Up to `most` entries from an id back to another, "+" and "-" for the newest and oldest, a part at a time."""
+    """Yield up to `most` entries from an id back to another, "+" and "-" for the newest and oldest, in parts."""
     yield from _parts(link, ["XREVRANGE", key, start, end], most)
 
 
 def starts(link: Link, stream: StreamConfig, groups: Sequence[str], lane: str) -> list[str | None]:
-    """The id that each group began at in a lane, None where that isn't on record."""
+    """Return the id that each group began at in a lane, None where that isn't on record."""
     if not groups:
         return []
     if lane == DEFAULT_LANE:

@@ -13,7 +13,7 @@ __all__ = ["entries", "follow_command", "last_ids"]
 
 
 def last_ids(link: Link, keys: Sequence[str]) -> list[str]:
-    """The id of the last entry of each stream, "0-0" where there is none. Raises `ResponseError`."""
+    """Return the id of the last entry of each stream, "0-0" where there is none. Raises `ResponseError`."""
     replies = link.call_many([["XREVRANGE", key, "+", "-", "COUNT", 1] for key in keys])
     for reply in replies:
         if isinstance(reply, Exception):
@@ -28,7 +28,7 @@ def follow_command(positions: Mapping[str, str], count: int, block_ms: int) -> C
 
 
 def entries(reply: Any) -> Iterator[tuple[str, str, Fields]]:
-    """What a reply to `follow_command` holds: key, entry id and fields of each entry."""
+    """Yield what a reply to `follow_command` holds: key, entry id and fields of each entry."""
     for key, found in reply or ():
         for entry_id, fields in found:
             yield key, entry_id, fields

@@ -35,5 +35,5 @@ def minute_commands(stream: StreamConfig, group: str, minutes: Iterable[int]) ->
 
 
 def counted(reply: Any) -> Mapping[str, int]:
-    """The figures that the server replied with; a name that isn't there counts 0."""
+    """Return the figures that the server replied with; a name that isn't there counts 0."""
     return {name: int(count) for name, count in pairs(reply).items()}

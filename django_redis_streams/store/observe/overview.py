@@ -150,7 +150,7 @@ def _group(lanes: Sequence[str], reply: Any) -> GroupFigures:
 
 
 def _number(text: object) -> int:
-    """A number that a script has written; 0 for anything else: any client can write there."""
+    """Return a number that a script has written; 0 for anything else: any client can write there."""
     try:
         return int(str(text))
     except ValueError:

@@ -46,7 +46,7 @@ _SAVINGS = {
 
 
 def facts(link: Link) -> Facts:
-    """What INFO says. Raises `ResponseError` where an ACL forbids to ask."""
+    """Return what INFO says. Raises `ResponseError` where an ACL forbids to ask."""
     lines = str(link.call("INFO")).splitlines()
     found = dict(line.split(":", 1) for line in lines if ":" in line)
     append_only = found.get("aof_enabled")

@@ -18,7 +18,7 @@ from ..scripts import Command, script
 
 __all__ = [
     "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Position", "Retries", "Source",
-    "bodies", "group_names", "places",
+    "bodies", "group_names", "source_kinds",
 ]  # fmt: skip
 
 MAIN: Final = "main"
@@ -69,19 +69,19 @@ class Source(Protocol):
         """The source's name among those of its kind and stream."""
 
     def size_command(self) -> Command:
-        """Asks how many there are."""
+        """Ask how many there are."""
 
     def size(self, reply: Any) -> int:
-        """How many there are."""
+        """Return how many there are."""
 
     def read_command(self, begin: Position, count: int) -> Command:
-        """Asks for the next `count` from a position on, that one included."""
+        """Ask for the next `count` from a position on, that one included."""
 
     def found(self, reply: Any) -> list[Found]:
-        """What was read."""
+        """Return what was read."""
 
     def some_command(self, identity: str) -> Command:
-        """Asks for one, by its entry id or token."""
+        """Ask for one, by its entry id or token."""
 
 
 class DeadLetters:
@@ -94,24 +94,24 @@ class DeadLetters:
         self.stream = stream
 
     def size_command(self) -> Command:
-        """XLEN, which is O(1)."""
+        """Ask by XLEN, which is O(1)."""
         return ["XLEN", self.stream.keys.dlq]
 
     def size(self, reply: Any) -> int:
-        """How many dead letters there are."""
+        """Return how many dead letters there are."""
         return int(reply)
 
     def read_command(self, begin: Position, count: int) -> Command:
-        """The next ones, from the newest to the oldest."""
+        """Ask for the next ones, from the newest to the oldest."""
         last = "+" if begin == BEGIN else _entry_id(-begin.first, -begin.second)
         return ["XREVRANGE", self.stream.keys.dlq, last, "-", "COUNT", count]
 
     def found(self, reply: Any) -> list[Found]:
-        """The entries of an XREVRANGE or XRANGE."""
+        """Return the entries of an XREVRANGE or XRANGE."""
         return [Found(_descending(entry_id), entry_id, fields) for entry_id, fields in reply]
 
     def some_command(self, identity: str) -> Command:
-        """One dead letter by its entry id."""
+        """Ask for one dead letter by its entry id."""
         return ["XRANGE", self.stream.keys.dlq, identity, identity]
 
 
@@ -124,24 +124,24 @@ class Retries:
         self.name = group
 
     def size_command(self) -> Command:
-        """ZCARD, which is O(1)."""
+        """Ask by ZCARD, which is O(1)."""
         return ["ZCARD", self._keys[0]]
 
     def size(self, reply: Any) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return int(reply)
 
     def read_command(self, begin: Position, count: int) -> Command:
-        """The next ones in the order in which they are due."""
+        """Ask for the next ones in the order in which they are due."""
         due = "-inf" if begin == BEGIN else repr(begin.first)
         return script("retries")(self._keys, count, due, begin.token)
 
     def found(self, reply: Any) -> list[Found]:
-        """The rows of retries.lua: their fields without the lane."""
+        """Return the rows of retries.lua: their fields without the lane."""
         return [_waiting(*each) for each in reply]
 
     def some_command(self, identity: str) -> Command:
-        """One by its token."""
+        """Ask for one by its token."""
         return script("retries")(self._keys, 0, identity)
 
     @property
@@ -165,58 +165,58 @@ class Delayed(Retries):
 class Pending:
     """What is pending for a group in one stream that it reads, oldest first. Its bodies are read apart."""
 
-    def __init__(self, stream: StreamConfig, group: str, place: str) -> None:
+    def __init__(self, stream: StreamConfig, group: str, kind: str) -> None:
         self.stream = stream
         self.group = group
-        self.place = place
-        kind, _, lane = place.partition(":")
+        self.kind = kind
+        stream_kind, _, lane = kind.partition(":")
         self.lane = lane or DEFAULT_LANE
-        self.redelivered = kind != MAIN
+        self.redelivered = stream_kind != MAIN
         self.key = stream.keys.redelivery(group, self.lane) if self.redelivered else stream.keys.lane(self.lane)
 
     @classmethod
     def of(cls, stream: StreamConfig, group: str) -> list[Pending]:
-        """All lists of a group, lane by lane."""
-        return [cls(stream, group, place) for place in places(stream)]
+        """Return all lists of a group, lane by lane."""
+        return [cls(stream, group, kind) for kind in source_kinds(stream)]
 
     @property
     def name(self) -> str:
         """The group, and which of the streams that it reads."""
-        return f"{self.group}/{self.place}"
+        return f"{self.group}/{self.kind}"
 
     def size_command(self) -> Command:
-        """The summary of XPENDING, which is O(consumers)."""
+        """Ask by the summary of XPENDING, which is O(consumers)."""
         return ["XPENDING", self.key, self.group]
 
     def size(self, reply: Any) -> int:
-        """How many entries are pending."""
+        """Return how many entries are pending."""
         return int(reply[0])
 
     def read_command(self, begin: Position, count: int) -> Command:
-        """The next ones, from the oldest to the newest."""
+        """Ask for the next ones, from the oldest to the newest."""
         first = "-" if begin == BEGIN else _entry_id(begin.first, begin.second)
         return ["XPENDING", self.key, self.group, first, "+", count]
 
     def found(self, reply: Any) -> list[Found]:
-        """The rows of an XPENDING."""
+        """Return the rows of an XPENDING."""
         return [
             Found(_ascending(entry_id), entry_id, consumer=consumer, idle_ms=idle, deliveries=deliveries)
             for entry_id, consumer, idle, deliveries in reply
         ]
 
     def some_command(self, identity: str) -> Command:
-        """One pending entry by its id."""
+        """Ask for one pending entry by its id."""
         return ["XPENDING", self.key, self.group, identity, identity, 1]
 
 
-def places(stream: StreamConfig) -> list[str]:
-    """What a group may have pending entries in: "main", "redelivery", and of other lanes "main:high" and so on."""
+def source_kinds(stream: StreamConfig) -> list[str]:
+    """Return what a group may have pending entries in: "main", "redelivery", of other lanes "main:high" and so on."""
     suffixes = ["" if lane == DEFAULT_LANE else f":{lane}" for lane in stream.lane_names]
     return [kind + suffix for suffix in suffixes for kind in (MAIN, REDELIVERY)]
 
 
 def bodies(link: Link, wanted: Sequence[tuple[Pending, str]]) -> list[Fields | None]:
-    """The fields of these pending entries; None for one that was deleted or trimmed."""
+    """Return the fields of these pending entries; None for one that was deleted or trimmed."""
     replies = link.call_many([["XRANGE", source.key, entry_id, entry_id] for source, entry_id in wanted])
     for reply in replies:
         if isinstance(reply, Exception):
@@ -225,7 +225,7 @@ def bodies(link: Link, wanted: Sequence[tuple[Pending, str]]) -> list[Fields | N
 
 
 def group_names(link: Link, streams: Sequence[StreamConfig]) -> list[list[str]]:
-    """The groups of each stream: declared here, recorded, or simply there (made by other clients).
+    """Return the groups of each stream: declared here, recorded, or simply there (made by other clients).
 
     A server that keeps us from looking for more leaves those that are declared.
     """
@@ -247,7 +247,7 @@ def _listed(reply: Any) -> list[Any]:
 
 
 def _entry_id(milliseconds: float, sequence: int) -> str:
-    """The id nearest to two numbers that anybody may have made up."""
+    """Return the id nearest to two numbers that anybody may have made up."""
     return "-".join(str(max(0, min(int(number), LARGEST_PART))) for number in (milliseconds, sequence))
 
 

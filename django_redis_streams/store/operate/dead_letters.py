@@ -20,7 +20,7 @@ Replayed = tuple[str, str, str, str, Fields]
 
 
 def extent(link: Link, stream: StreamConfig) -> tuple[int, str]:
-    """How many dead letters there are, and the id of the newest, "" where there are none. Raises the server's error."""
+    """Return how many dead letters there are, and the id of the newest, else "". Raises the server's error."""
     key = stream.keys.dlq
     replies = link.call_many([["XLEN", key], ["XREVRANGE", key, "+", "-", "COUNT", 1]])
     for reply in replies:
@@ -31,7 +31,7 @@ def extent(link: Link, stream: StreamConfig) -> tuple[int, str]:
 
 
 def between(link: Link, stream: StreamConfig, first: str, last: str, count: int, *, newest_first: bool) -> Any:
-    """The next `count` entries from one id to another, both included. Raises the server's error."""
+    """Return the next `count` entries from one id to another, both included. Raises the server's error."""
     key = stream.keys.dlq
     if newest_first:
         return link.call("XREVRANGE", key, last, first, "COUNT", count)
@@ -39,7 +39,7 @@ def between(link: Link, stream: StreamConfig, first: str, last: str, count: int,
 
 
 def read(link: Link, stream: StreamConfig, entry_ids: Sequence[str]) -> list[Fields | None]:
-    """The fields of some dead letters, None for each that isn't there. Raises the server's error."""
+    """Return the fields of some dead letters, None for each that isn't there. Raises the server's error."""
     source = DeadLetters(stream)
     known = [each for each in entry_ids if is_entry_id(each)]
     found = {}

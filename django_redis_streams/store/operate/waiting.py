@@ -15,14 +15,14 @@ __all__ = ["discard_delayed", "discard_retries", "publish_delayed", "release"]
 
 
 def discard_retries(link: Link, stream: StreamConfig, group: str, tokens: Sequence[str]) -> list[Any]:
-    """Delete retries of a group; for each 1 where it was there, 0 where it was gone, or the server's error."""
+    """Delete retries of a group; return for each 1 where it was there, 0 where it was gone, or the server's error."""
     keys = stream.keys
     names = [keys.main, keys.retry(group), keys.retry_entries(group), keys.totals(group)]
     return exchange(link, [script("discard_retry")(names, token) for token in tokens])
 
 
 def discard_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> list[Any]:
-    """Delete delayed messages; for each 1 where it was there, 0 where it was gone, or the server's error."""
+    """Delete delayed messages; return for each 1 where it was there, 0 where it was gone, or the server's error."""
     return exchange(link, [script("discard_delayed")(_delayed(stream), token) for token in tokens])
 
 

@@ -19,18 +19,18 @@ _SEND: Final = 250
 
 
 def bound(stream: StreamConfig) -> Sequence[str | int]:
-    """The words of XADD that cut a stream to its HARD_MAXLEN: the oldest go, read and settled or not."""
+    """Return the words of XADD that cut a stream to its HARD_MAXLEN: the oldest go, read and settled or not."""
     most, about = hard_bound(stream)
     return () if most == "" else ("MAXLEN", about, most)
 
 
 def hard_bound(stream: StreamConfig) -> tuple[str | int, str]:
-    """HARD_MAXLEN as scripts take it: "" where there is none, and whether exactly that or about."""
+    """Return HARD_MAXLEN as scripts take it: "" where there is none, and whether exactly that or about."""
     return "" if stream.hard_maxlen is None else stream.hard_maxlen, "=" if stream.exact_trim else "~"
 
 
 def append(link: Link, stream: StreamConfig, lane: str, entries: Sequence[Fields]) -> list[str | StreamsError]:
-    """The ids of the new entries, in order; in place of one that isn't there, the error that says why.
+    """Append entries; return their ids in order, and in place of one that isn't there the error that says why.
 
     `ServerRefused` is of one entry. `ServerUnreachable` is of all from one on: of the first 250 of these it is
     unknown whether they are on the stream.

@@ -29,7 +29,7 @@ class Due:
 
 
 def delay(link: Link, keys: StreamKeys, lane: str, due: Due, entries: Sequence[Fields]) -> list[str | StreamsError]:
-    """For each entry "", for it has no id yet, or the error that says why it isn't kept.
+    """Keep each entry until it is due; return "" for each, for it has no id yet, or the error that says why it isn't.
 
     Errors are those of `append`. Sending an entry once more changes nothing but when it is due.
     """

@@ -14,14 +14,14 @@ from ..models import StreamMessage
 from .identity import join, split
 from .text import shortened
 
-__all__ = ["DEAD_LETTERS", "DELAYED", "PENDING", "RETRYING", "Kind"]
+__all__ = ["DEAD_LETTERS", "DELAYED", "PENDING", "RETRYING", "MessageSource"]
 
 # What names a message within its stream.
 Identity = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class MessageSource:
     """One kind of messages.
 
     `page` is a listing of `inspection`, `find` gives the rows of some identities of a stream. `identity` has
@@ -86,10 +86,10 @@ def _retrying_identity(row: RetryingMessage) -> Identity:
 
 
 def _pending_identity(row: PendingMessage) -> Identity:
-    return row.group, row.place, row.entry_id
+    return row.group, row.source, row.entry_id
 
 
-DEAD_LETTERS: Final = Kind(
+DEAD_LETTERS: Final = MessageSource(
     model=models.DeadLetter,
     page=inspection.dead_letters,
     find=_find_dead_letters,
@@ -97,21 +97,21 @@ DEAD_LETTERS: Final = Kind(
     parts=1,
     columns=lambda row: {"reason": shortened(row.reason)},
 )
-RETRYING: Final = Kind(
+RETRYING: Final = MessageSource(
     model=models.RetryingMessage,
     page=inspection.retrying,
     find=inspection.find_retrying,
     identity=_retrying_identity,
     parts=2,
 )
-DELAYED: Final = Kind(
+DELAYED: Final = MessageSource(
     model=models.DelayedMessage,
     page=inspection.delayed,
     find=_find_delayed,
     identity=lambda row: (row.token,),
     parts=1,
 )
-PENDING: Final = Kind(
+PENDING: Final = MessageSource(
     model=models.PendingMessage,
     page=inspection.pending,
     find=inspection.find_pending,
