@@ -52,7 +52,7 @@ def test_a_dead_letter_tells_all_that_is_known(raw: Raw) -> None:
     assert json.loads(row.payload) == {"order_id": "ord_123", "type": "order.created"}
     assert row.first_failed is not None
     assert row.last_failed is not None
-    assert timedelta(0) <= datetime.now(UTC) - row.buried < timedelta(seconds=10)
+    assert timedelta(0) <= datetime.now(UTC) - row.dead_lettered_at < timedelta(seconds=10)
 
 
 def test_a_retry_tells_when_it_is_due(raw: Raw) -> None:

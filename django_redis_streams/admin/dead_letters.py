@@ -36,7 +36,7 @@ class DeadLetterAdmin(MessageAdmin):
     @admin.display(description=gettext_lazy("age"))
     def age(self, message: DeadLetterModel) -> str:
         """How long it has been dead."""
-        return ago(message.row.buried)
+        return ago(message.row.dead_lettered_at)
 
     @admin.display(description=gettext_lazy("error"))
     def failure(self, message: DeadLetterModel) -> str:
@@ -48,7 +48,7 @@ class DeadLetterAdmin(MessageAdmin):
     def facts(self, row: Any) -> Iterator[Fact]:
         """Why it died, and where it came from."""
         yield _("Reason"), _reason_text(row)
-        yield _("Dead-lettered"), exact(row.buried)
+        yield _("Dead-lettered"), exact(row.dead_lettered_at)
         yield from common_facts(row)
         yield _("Dead letter"), row.entry_id
 

@@ -104,7 +104,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter(Row):
-    """A dead letter. `entry_id` is its own, in the queue; `buried` when it got there; `reason` why.
+    """A dead letter. `entry_id` is its own, in the queue; `dead_lettered_at` when it got there; `reason` why.
 
     Without `ours`, it is an entry that this package didn't write: all its fields are in `fields`.
     """
@@ -112,7 +112,7 @@ class DeadLetter(Row):
     entry_id: str
     reason: str = ""
     ours: bool = True
-    buried: datetime
+    dead_lettered_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +162,8 @@ class PendingMessage(Row):
 
 def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
     """The row of an entry in a dead letter queue."""
-    buried = moment(int(found.entry_id.partition("-")[0]))
-    identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "buried": buried}
+    at = moment(int(found.entry_id.partition("-")[0]))
+    identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "dead_lettered_at": at}
     ours = wire.uncarry(found.fields or ())
     if ours is None:
         return DeadLetter(**identity, group="", ours=False, **_foreign(source.stream.keys.dlq, found))

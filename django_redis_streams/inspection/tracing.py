@@ -114,8 +114,8 @@ class _Search:
         for key in self._keys:
             if (found := self._at(key, entry_id)).fields is not None:
                 return found
-        (buried,) = find_dead_letters(self._config.name, [entry_id])
-        return self._told_by(buried) if buried is not None and buried.ours else _Published(entry_id=entry_id)
+        (letter,) = find_dead_letters(self._config.name, [entry_id])
+        return self._told_by(letter) if letter is not None and letter.ours else _Published(entry_id=entry_id)
 
     def _at(self, key: str, entry_id: str) -> _Published:
         fields = store.body(self._link, key, entry_id)

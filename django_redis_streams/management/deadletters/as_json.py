@@ -15,8 +15,8 @@ def dead_letter_as_json(row: DeadLetter) -> dict[str, Any]:
     return {
         "id": row.entry_id, "stream": row.stream, "group": visible(row.group), "lane": visible(row.lane),
         "message_id": visible(row.message_id), "type": visible(row.type), "reason": visible(row.reason),
-        "ours": row.ours, "attempts": row.attempts, "handler": visible(row.handler), "error": visible(row.error),
-        "traceback": visible(row.traceback), "buried": row.buried.isoformat(),
+        "native": row.ours, "attempts": row.attempts, "handler": visible(row.handler), "error": visible(row.error),
+        "traceback": visible(row.traceback), "dead_lettered_at": row.dead_lettered_at.isoformat(),
         "first_failed": row.first_failed and row.first_failed.isoformat(),
         "last_failed": row.last_failed and row.last_failed.isoformat(),
         "replays": row.replays, "replayed_by": visible(row.replayed_by), "edited_by": visible(row.edited_by),

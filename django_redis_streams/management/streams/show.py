@@ -57,7 +57,7 @@ def _as_json(each: Story) -> Mapping[str, Any]:
         "entry_id": each.entry_id, "type": visible(each.type), "found": each.found,
         "on_stream": each.fields is not None, "delayed_until": _iso(each.delayed), "payload": visible(each.payload),
         "groups": [{"group": visible(one.group), "state": one.state, **_known(one)} for one in each.groups],
-        "looked": [{"place": one.place, "searched": one.searched, "total": one.total} for one in each.looked],
+        "looked": [{"source": one.place, "searched": one.searched, "total": one.total} for one in each.looked],
     }  # fmt: skip
 
 
@@ -73,13 +73,17 @@ def _known(standing: Standing) -> Mapping[str, Any]:
     match row:
         case PendingMessage():
             as_json |= {
-                "place": row.place, "pending_id": row.entry_id, "consumer": visible(row.consumer), "idle": row.idle,
+                "source": row.place, "pending_id": row.entry_id, "consumer": visible(row.consumer), "idle": row.idle,
                 "deliveries": row.deliveries, "stale": row.stale, "body_gone": row.body_gone,
             }  # fmt: skip
         case RetryingMessage():
             as_json |= {"due": _iso(row.due), "token": visible(row.token)}
         case DeadLetter():
-            as_json |= {"dead_letter": row.entry_id, "buried": _iso(row.buried), "reason": visible(row.reason)}
+            as_json |= {
+                "dead_letter": row.entry_id,
+                "dead_lettered_at": _iso(row.dead_lettered_at),
+                "reason": visible(row.reason),
+            }
     return as_json
 
 

@@ -1,6 +1,6 @@
 """Which dead letters are meant, and one look through the queues for them, in bounded memory.
 
-A look ends at what was there when it began. So a message that is replayed, fails again and is buried again while
+A look ends at what was there when it began. So a message that is replayed, fails and is dead-lettered again while
 a run goes on isn't met twice by that run.
 """
 
@@ -35,7 +35,7 @@ class Selection:
 
     `ids` are entry ids in the queue, or ids of messages. `text` is searched for word by word in all that is known
     of a message, `error` as it is in its error and traceback, in whatever case. `after` and `before` bound when
-    it was buried. `reason` "" means entries that aren't ours.
+    it was dead-lettered. `reason` "" means entries that aren't ours.
     """
 
     stream: str | None = None
