@@ -213,7 +213,9 @@ def test_a_group_that_is_reset_reads_on_from_there(raw: Raw, streams: Callable[.
     states.acknowledge()
     again = told("groups", "reset", "orders:billing", "--start", ids[2], "--dry-run")
     assert (again["again"], again["skipped"], again["done"]) == (2, 0, False)
-    assert told("groups", "reset", "orders:billing", "--start", ids[2], "--no-input", "--by", "ann")["place"] == ids[2]
+    assert (
+        told("groups", "reset", "orders:billing", "--start", ids[2], "--no-input", "--by", "ann")["position"] == ids[2]
+    )
     assert [each.entry_id for each in states.deliver()] == ids[3:]
     publish(raw, 3)
     skipping = told("groups", "reset", "orders:billing", "--start", "$", "--no-input")

@@ -108,7 +108,7 @@ def test_a_retry_that_is_due_waits_to_be_read_and_then_is_pending() -> None:
     assert groups(identity)["billing"] == "redelivered"
     states.deliver(consumer="worker-2")
     (billing, _) = told(entry_id)["groups"]
-    assert (billing["state"], billing["place"], billing["consumer"]) == ("pending", "redelivery", "worker-2")
+    assert (billing["state"], billing["source"], billing["consumer"]) == ("pending", "redelivery", "worker-2")
     assert billing["attempts"] == 1
 
 

@@ -81,7 +81,7 @@ class ReasonFilter(_Filter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Every reason there is, and entries that somebody else wrote."""
-        return [*((str(reason), label) for reason, label in REASONS.items()), (_FOREIGN, _("not ours"))]
+        return [*((str(reason), label) for reason, label in REASONS.items()), (_FOREIGN, _("foreign"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         """Dead letters of this reason."""

@@ -133,14 +133,14 @@ def test_filters_are_offered_and_narrow_down(keys: dict[str, str], raw: Any, bro
     states.bury("orders", "loyalty", reason=Reason.REJECTED)
     html = site.text(browser.get(site.url("deadletter")))
     assert len(rows(html)) == 2
-    for choice in ("orders", "mail", "billing", "removed", "rejected", "not ours"):
+    for choice in ("orders", "mail", "billing", "removed", "rejected", "foreign"):
         assert link(html, choice), choice
     assert {row[2] for row in rows(site.text(browser.get(site.url("deadletter") + link(html, "loyalty"))))} == {
         "loyalty"
     }
     assert len(rows(site.text(browser.get(site.url("deadletter") + link(html, "retries exhausted"))))) == 1
     assert rows(site.text(browser.get(site.url("deadletter") + link(html, "mail")))) == []
-    assert rows(site.text(browser.get(site.url("deadletter") + link(html, "not ours")))) == []
+    assert rows(site.text(browser.get(site.url("deadletter") + link(html, "foreign")))) == []
 
 
 def test_a_filter_begins_at_the_first_page(raw: Any, browser: Client) -> None:

@@ -15,7 +15,7 @@ from ..arguments import count, seconds
 
 __all__ = ["add_selection", "search"]
 
-_NOT_OURS: Final = "not ours"
+_FOREIGN: Final = "foreign"
 
 
 def add_selection(parser: CommandParser, *, scan: int | None) -> None:
@@ -24,7 +24,7 @@ def add_selection(parser: CommandParser, *, scan: int | None) -> None:
     parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
     parser.add_argument("--group", default=None, help="That failed in this group, declared or not.")
     parser.add_argument("--type", default=None, help="Of this type.")
-    reasons = [*(each.value for each in Reason), _NOT_OURS]
+    reasons = [*(each.value for each in Reason), _FOREIGN]
     parser.add_argument("--reason", default=None, help=f"For this reason: {', '.join(reasons)}; or another text.")
     parser.add_argument("--error", default="", metavar="TEXT", help="With this text in the error or traceback.")
     parser.add_argument("--search", default="", metavar="WORDS", help="With each of these words anywhere.")
@@ -47,7 +47,7 @@ def search(options: Mapping[str, Any], *, newest_first: bool) -> Search:
         stream=conf.stream(stream).name if stream is not None else None,
         group=options["group"],
         type=options["type"],
-        reason="" if reason == _NOT_OURS else reason,
+        reason="" if reason == _FOREIGN else reason,
         error=options["error"],
         text=options["search"],
         before=_ago(now, options["older_than"]),

@@ -47,7 +47,7 @@ def _lines(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _cells(row: DeadLetter) -> Sequence[str]:
-    reason = row.reason if row.native else "not ours"
+    reason = row.reason if row.native else "foreign"
     return (
         row.entry_id, row.stream, row.group or "-", row.type or "-", reason, str(row.attempts),
         ago((datetime.now(UTC) - row.dead_lettered_at).total_seconds()), row.error,

@@ -23,10 +23,10 @@ def _add_group(parser: CommandParser) -> None:
     add_by(parser)
 
 
-def _add_place(parser: CommandParser) -> None:
+def _add_position(parser: CommandParser) -> None:
     _add_group(parser)
     where = "0: with the oldest entry; $: with what comes from now on; or after an entry id."
-    parser.add_argument("--start", type=position, required=True, metavar="PLACE", help=where)
+    parser.add_argument("--start", type=position, required=True, metavar="POSITION", help=where)
 
 
 def _add_careful(parser: CommandParser) -> None:
@@ -35,7 +35,7 @@ def _add_careful(parser: CommandParser) -> None:
 
 
 def _add_reset(parser: CommandParser) -> None:
-    _add_place(parser)
+    _add_position(parser)
     _add_careful(parser)
 
 
@@ -64,9 +64,9 @@ def _reset(options: Mapping[str, Any]) -> Result:
     )
     if not confirmed(what, options):
         return Result(as_json={**as_json, "done": False}, lines=[what])
-    place = groups.reset(stream, group, options["start"], by=by(options))
+    reached = groups.reset(stream, group, options["start"], by=by(options))
     return Result(
-        as_json={**as_json, "done": True, "place": place}, lines=[f"{stream}:{group} reads on after {place}."]
+        as_json={**as_json, "done": True, "position": reached}, lines=[f"{stream}:{group} reads on after {reached}."]
     )
 
 
@@ -101,7 +101,7 @@ def _delete_unless_used(stream: str, group: str, options: Mapping[str, Any]) -> 
 
 
 CREATE_GROUP: Final = Subcommand(
-    name="groups create", help="Makes a group where it is missing.", add_arguments=_add_place, run=_create
+    name="groups create", help="Makes a group where it is missing.", add_arguments=_add_position, run=_create
 )
 RESET_GROUP: Final = Subcommand(
     name="groups reset", help="Has a group read on from elsewhere.", add_arguments=_add_reset, run=_reset

@@ -39,7 +39,7 @@ def _run(options: Mapping[str, Any]) -> Result:
     rows = sorted(rows, key=lambda each: (-each.idle, -each.deliveries))[: options["limit"]]
     messages = [
         {
-            "stream": each.stream, "group": each.group, "place": each.source, "id": each.entry_id,
+            "stream": each.stream, "group": each.group, "source": each.source, "id": each.entry_id,
             "consumer": each.consumer, "idle": each.idle, "deliveries": each.deliveries, "stale": each.stale,
         }
         for each in rows
@@ -51,11 +51,11 @@ def _run(options: Mapping[str, Any]) -> Result:
 
 
 def _lines(messages: list[dict[str, Any]], searched: int, total: int) -> Iterator[str]:
-    head = ("group", "in", "id", "consumer", "idle", "deliveries")
+    head = ("group", "source", "id", "consumer", "idle", "deliveries")
     yield from table(
         head,
         (
-            (f"{each['stream']}:{each['group']}", each["place"], each["id"], each["consumer"], ago(each["idle"]),
+            (f"{each['stream']}:{each['group']}", each["source"], each["id"], each["consumer"], ago(each["idle"]),
              amount(each["deliveries"]))
             for each in messages
         ),

@@ -57,7 +57,7 @@ def _as_json(each: Story) -> Mapping[str, Any]:
         "entry_id": each.entry_id, "type": visible(each.type), "found": each.found,
         "on_stream": each.fields is not None, "delayed_until": _iso(each.delayed), "payload": visible(each.payload),
         "groups": [{"group": visible(one.group), "state": one.state, **_known(one)} for one in each.groups],
-        "looked": [{"place": one.source, "searched": one.searched, "total": one.total} for one in each.looked],
+        "looked": [{"source": one.source, "searched": one.searched, "total": one.total} for one in each.looked],
     }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def _known(standing: Standing) -> Mapping[str, Any]:
     match row:
         case PendingMessage():
             as_json |= {
-                "place": row.source, "pending_id": row.entry_id, "consumer": visible(row.consumer), "idle": row.idle,
+                "source": row.source, "pending_id": row.entry_id, "consumer": visible(row.consumer), "idle": row.idle,
                 "deliveries": row.deliveries, "stale": row.stale, "body_gone": row.body_gone,
             }  # fmt: skip
         case RetryingMessage():
