@@ -1,5 +1,6 @@
 """Databases that are locked, deadlocked or lost: no fault of a handler's, so it uses up no retry."""
 
+import asyncio
 import logging
 import sqlite3
 import time
@@ -146,7 +147,15 @@ def test_an_error_that_a_project_raises_itself_is_not() -> None:
     lost = caused(OperationalError(), psycopg.OperationalError("the connection is lost"))
     assert unavailable_database(lost)
     assert not unavailable_database(caused(LookupError("no such customer"), lost))
-    assert not unavailable_database(ExceptionGroup("several", [OperationalError()]))
+
+
+def test_a_group_of_errors_is_where_each_of_them_is() -> None:
+    """However deep: one fault of the code among them is a fault of the code."""
+    lost = caused(OperationalError(), psycopg.OperationalError("the connection is lost"))
+    assert unavailable_database(ExceptionGroup("several", [lost, ExceptionGroup("inner", [lost, lost])]))
+    for other in (OperationalError(), LookupError(), ExceptionGroup("inner", [lost, LookupError()])):
+        assert not unavailable_database(ExceptionGroup("several", [lost, other]))
+    assert not unavailable_database(BaseExceptionGroup("several", [lost, KeyboardInterrupt()]))
 
 
 def test_what_only_follows_from_one_is(sqlite: Path) -> None:
@@ -239,6 +248,15 @@ def noted() -> int:
         return int(cursor.fetchone()[0])
 
 
+async def note_in_a_task(message: Message) -> None:
+    """The same in a task of a group, which raises what its tasks raise as a group."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sync_to_async(note)(message))
+
+
+COROUTINES = {"coroutine": sync_to_async(note), "coroutine with a group of tasks": note_in_a_task}
+
+
 def declare(kind: str) -> list[int]:
     """A handler of this kind that writes messages down; how many each of its calls was for."""
     calls: list[int] = []
@@ -257,12 +275,12 @@ def declare(kind: str) -> list[int]:
             for each in messages:
                 note(each)
 
-    elif kind == "coroutine":
+    elif kind in COROUTINES:
 
         @handler("orders", group="billing")
         async def wait(message: Message) -> None:
             calls.append(1)
-            await sync_to_async(note)(message)
+            await COROUTINES[kind](message)
 
     else:
 
@@ -274,7 +292,7 @@ def declare(kind: str) -> list[int]:
     return calls
 
 
-KINDS = ["function", "batch", "coroutine", "batch of coroutines"]
+KINDS = ["function", "batch", *COROUTINES, "batch of coroutines"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

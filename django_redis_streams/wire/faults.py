@@ -89,7 +89,7 @@ def _found_odd_dicts(value: Any) -> bool:
             found += part.values()
         elif isinstance(part, dict):
             return True
-        elif isinstance(part, (list, tuple)):
+        elif isinstance(part, (list, tuple)):  # twice as fast as with `|`
             found += part
     return False
 

@@ -50,9 +50,11 @@ _EACH: Final = 1.0
 def unavailable_database(error: BaseException) -> bool:
     """Whether a database was locked, deadlocked or lost, so that the same run may succeed later.
 
-    `error` is Django's, by whatever driver. What a handler has raised from it, or a group that holds it, is the
-    handler's own word and no such error.
+    `error` is Django's, by whatever driver, or a group of nothing else, as an `asyncio.TaskGroup` raises it. What a
+    handler has raised from it is the handler's own word and no such error.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(unavailable_database, error.exceptions))
     if isinstance(error, TransactionManagementError | NotCommitted) and error.__cause__ is not None:
         return unavailable_database(error.__cause__)  # it only says that something went wrong before
     return isinstance(error, Error) and _driver_says_unavailable(error, error.__cause__ or error)
