@@ -846,6 +846,8 @@ def encrypted(tmp_path):
 )
 def test_what_no_socket_takes_is_told_before_anything_is_connected(leading, url, options, said):
     """The check finds it, and no worker takes it for a server that is away."""
+    if not {each for each in options if each.startswith("ssl_")} <= _accepted(CLASSES["rediss"]):
+        pytest.skip("this redis-py doesn't take it")
     leading(url, **options)
     ((problem,)) = check_settings()
     assert problem.id == "django_redis_streams.E007"
@@ -866,7 +868,9 @@ def test_certificates_that_are_sound_are_taken(leading, tls):
     """With each kind of value that TLS takes."""
     _, certificate = tls
     key = certificate.with_name("key.pem")
-    options = {"ssl_ca_data": certificate.read_text(), "ssl_ca_path": certificate.parent, "ssl_ciphers": "HIGH"}
+    options = {"ssl_ca_data": certificate.read_text(), "ssl_ca_path": certificate.parent}
+    if "ssl_ciphers" in _accepted(CLASSES["rediss"]):
+        options["ssl_ciphers"] = "HIGH"
     leading("rediss://h?socket_type=2", ssl_certfile=certificate, ssl_keyfile=key, **options)
     assert check_settings() == []
 
@@ -878,6 +882,7 @@ def test_hosts_that_may_be_are_taken(leading, host):
     assert check_settings() == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # redis-py 5.0 leaves the socket open
 def test_file_that_is_gone_at_the_next_connecting_is_told_as_such(leading, tls, tmp_path):
     """And not as an error 2 of connecting to the host."""
     port, certificate = tls

@@ -282,6 +282,28 @@ def test_whatever_a_coroutine_does_ends_itself_alone(
     assert totals(raw) == {"acknowledged": 19, "dead-lettered": 1}
 
 
+def test_one_that_cancels_all_tasks_fails_its_neighbours_which_run_again(raw: Raw, group: Declare) -> None:
+    """A cancelled task can't say by whom, so more isn't promised: nothing is lost, and the consumer goes on."""
+    group(MAX_RETRIES=1, BACKOFF=(0.001, 0.001))
+    begun: list[str] = []
+
+    @bill
+    async def run(message: Message) -> None:
+        begun.append(message.payload["n"])
+        if message.payload["n"] == "3" and begun.count("3") == 1:
+            await asyncio.sleep(0.01)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+        elif begun.count(message.payload["n"]) == 1:
+            await asyncio.sleep(0.1)
+
+    publish(raw, *numbered(20))
+    with working():
+        wait_until(lambda: totals(raw).get("acknowledged") == 20)
+    assert letters(raw) == []
+    assert totals(raw)["retried"] >= 1
+
+
 def test_the_traceback_begins_in_the_handler(raw: Raw, group: Declare) -> None:
     """The frames of the worker say nothing about it."""
     group()

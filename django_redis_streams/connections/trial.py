@@ -98,7 +98,7 @@ def _steps_of_tls(connection: Any, arguments: Mapping[str, Any]) -> Iterator[Ste
         if (value := arguments.get(name)) is not None:
             yield (name,), partial(context.load_verify_locations, **{word: value})
     if path := arguments.get("ssl_ca_path"):
-        yield ("ssl_ca_path",), partial(next, Path(path).iterdir(), None)
+        yield ("ssl_ca_path",), lambda: next(Path(path).iterdir(), None)
     if given("ssl_min_version"):
         yield ("ssl_min_version",), lambda: setattr(context, "minimum_version", arguments["ssl_min_version"])
     if given("ssl_ciphers"):
