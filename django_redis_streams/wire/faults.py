@@ -95,7 +95,7 @@ def _found_odd_dicts(value: Any) -> bool:
 
 
 def multi_valued(value: Any, what: str) -> tuple[str, Any] | None:
-    """The path of the first dict that holds several values of a key and tells the last alone, and the dict."""
+    """Return the path of the first dict that holds several values of a key and tells the last alone, and the dict."""
     for place, part in _parts(value):
         if isinstance(part, MultiValueDict):
             return place.path(what), part

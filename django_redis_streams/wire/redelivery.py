@@ -71,7 +71,7 @@ def split_metadata(fields: Fields) -> tuple[RedeliveryMetadata, Fields] | None:
 
 
 def _folded(fields: Fields) -> Fields:
-    """The fields, in one where they and the field of the metadata are more than a script moves."""
+    """Return the fields, in one where they and the field of the metadata are more than a script moves."""
     if len(fields) + 2 <= MOST_FIELDS and not _is_folded(fields):
         return fields
     return [FOLDED, json.dumps(list(fields))]
