@@ -11,7 +11,7 @@ from django_redis_streams import conf, connections, inspection
 from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.inspection.books import Books
-from django_redis_streams.inspection.rows import numbers
+from django_redis_streams.keys import EntryId
 from django_redis_streams.operations import dead_letters, groups, trimming, waiting
 from django_redis_streams.outcomes import Ack, DeadLetter, Reason, RetryLater
 from django_redis_streams.store.consume.delivery import Delivery
@@ -164,7 +164,7 @@ class Queue:
         # In another lane it would be yet to come: see below.
         lanes = map(self.config.keys.lane, self.config.lane_names)
         ends = [self.raw.xinfo_stream(each)["last-generated-id"] for each in lanes]
-        ids = [entry for entry, _ in self.raw.xrange(key) if all(numbers(entry) <= numbers(end) for end in ends)]
+        ids = [entry for entry, _ in self.raw.xrange(key) if all(EntryId.of(entry) <= EntryId.of(end) for end in ends)]
         return str(self.random.choice(["0", "$", *ids]))
 
     def begin_anew(self) -> None:
