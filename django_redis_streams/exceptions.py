@@ -39,19 +39,19 @@ class StreamsError(Exception):
 
 
 class ConfigurationError(StreamsError, ImproperlyConfigured):
-    """`REDIS_STREAMS` or `@publishes` says something that can't work; the message names it and the mend."""
+    """`REDIS_STREAMS` or `@publishes` says something that can't work; the text names it and says what to change."""
 
 
 class ExtraMissing(StreamsError, ImportError):
-    """What was asked for needs a package that isn't installed; the message says how to install it."""
+    """A feature needs a package that isn't installed; the text says how to install it."""
 
 
 class UnknownStream(StreamsError, LookupError):
-    """A stream or group that `REDIS_STREAMS` doesn't declare was asked for."""
+    """`REDIS_STREAMS` doesn't declare this stream or group."""
 
 
 class InvalidMessage(StreamsError, ValueError):
-    """What was to be published can't be: a bad payload, type, key or header."""
+    """A message can't be published: its payload, type, key, headers, lane or time is wrong."""
 
 
 class PayloadTooLarge(InvalidMessage):
@@ -59,7 +59,7 @@ class PayloadTooLarge(InvalidMessage):
 
 
 class TransactionError(StreamsError):
-    """Publishing can't go together with the database transaction that it was called in."""
+    """Publishing isn't possible in the database transaction that it was called in."""
 
 
 class HandlerError(StreamsError, TypeError):
@@ -71,7 +71,7 @@ class NotCommitted(StreamsError):
 
 
 class NotReplayable(StreamsError):
-    """A dead letter can't go back: its group isn't declared, or it isn't one of ours."""
+    """A dead letter can't be replayed: its group isn't declared, or this package didn't write it."""
 
 
 class ServerUnreachable(StreamsError):
@@ -79,11 +79,11 @@ class ServerUnreachable(StreamsError):
 
 
 class ServerRefused(StreamsError):
-    """The server answered that it won't: memory or disk full, a key of another type, an ACL that forbids it."""
+    """The server refused a command: its memory or disk is full, a key has another type, or an ACL forbids it."""
 
 
 class GroupInUse(StreamsError):
-    """A group was to be deleted that the settings declare, or that somebody consumes."""
+    """A group can't be deleted, because the settings declare it or somebody consumes it."""
 
 
 class Retry(Exception):

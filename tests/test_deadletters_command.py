@@ -164,7 +164,7 @@ def test_all_that_is_known_of_one_is_shown(raw: Raw) -> None:
     text = said("show", entry_id)
     for line in ("error: ZeroDivisionError: division by zero", "handler: shop.stream_handlers.charge", "  n: 0"):
         assert line in text.splitlines()
-    assert refused("show", "1-1") == (1, "There is no dead letter 1-1.")
+    assert refused("show", "1-1") == (1, "There is no dead letter 1-1. `deadletters list` shows the ids.")
 
 
 def test_that_there_is_nothing_is_no_failure() -> None:

@@ -258,7 +258,7 @@ def test_the_command_knows_what_is_no_worker() -> None:
     other = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     thread = threading.Thread(target=other.handle_request)
     thread.start()
-    with other, pytest.raises(CommandError, match="is no worker"):
+    with other, pytest.raises(CommandError, match="isn't a worker"):
         health(other.server_port)
     thread.join()
 

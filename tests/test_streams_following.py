@@ -211,7 +211,7 @@ REFUSED = {
     "headers that are no object": (("publish", "orders", "1", "--headers", "[]"), "expected a JSON object"),
     "a delay that is no number": (("publish", "orders", "1", "--delay", "soon"), "'soon': expected a time span"),
     "a payload beside many": (("publish", "orders", "1", "--ndjson"), "give none as an argument"),
-    "chunks of one": (("publish", "orders", "1", "--chunk-size", "2"), "goes with --ndjson"),
+    "chunks of one": (("publish", "orders", "1", "--chunk-size", "2"), "needs --ndjson"),
     "follow an unknown stream": (("tail", "ordrs"), "Did you mean 'orders'"),
     "follow an unknown lane": (("tail", "orders", "--lane", "fast"), "lane='fast': expected"),
     "follow from nowhere": (("tail", "orders", "--after", "yesterday"), "after='yesterday': expected"),

@@ -118,8 +118,8 @@ def _tell_refused(request: HttpRequest, whys: Iterable[str]) -> None:
 def _tell_gone(request: HttpRequest, count: int) -> None:
     if count:
         text = ngettext(
-            "%(count)d message isn't there any more: somebody or something was quicker.",
-            "%(count)d messages aren't there any more: somebody or something was quicker.",
+            "%(count)d message isn't there any more. It was changed or removed in the meantime.",
+            "%(count)d messages aren't there any more. They were changed or removed in the meantime.",
             count,
         )
         notes.warning(request, text % {"count": count})

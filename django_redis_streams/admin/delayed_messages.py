@@ -31,7 +31,7 @@ class DelayedMessageAdmin(MessageAdmin):
     actions = (as_action(PUBLISH), as_action(DISCARD_DELAYED))
     list_display = ("message_id", "stream", "lane", "event", "due")
     list_filter = (StreamFilter,)
-    search_help_text = gettext_lazy("Words that stand anywhere in a message: its id, type or fields.")
+    search_help_text = gettext_lazy("Finds messages with all of these words in their id, type or fields.")
 
     @admin.display(description=gettext_lazy("lane"))
     def lane(self, message: DelayedMessage) -> str:

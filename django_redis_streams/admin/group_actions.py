@@ -35,10 +35,10 @@ _PAUSE: Final = GroupAction(
     button=_("Pause"),
     question=_("Pause %(group)s?"),
     consequence=_(
-        "Until it is resumed no worker reads its messages, also after a restart. What workers have in hand they "
-        "finish; its other messages wait on the server."
+        "No worker reads its messages until it is resumed, not even after a restart. Workers finish the "
+        "messages that they have in hand. All others wait on the server."
     ),
-    done=_("The group %(group)s is paused: within about a second no worker reads its messages any more."),
+    done=_("The group %(group)s is paused. Workers stop reading its messages within about a second."),
     before=_("The group %(group)s was paused before."),
     log=_("Paused."),
     do=groups.pause,
@@ -47,7 +47,7 @@ _RESUME: Final = GroupAction(
     name="resume",
     button=_("Resume"),
     question=_("Resume %(group)s?"),
-    consequence=_("Its workers read its messages again, those that waited first."),
+    consequence=_("Its workers read its messages again, beginning with those that waited."),
     done=_("The group %(group)s is resumed."),
     before=_("The group %(group)s wasn't paused."),
     log=_("Resumed."),

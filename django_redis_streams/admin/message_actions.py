@@ -85,11 +85,13 @@ def _why_not_replay(row: DeadLetter) -> NotReplayable | None:
 
 def _why_not_release(row: PendingMessage) -> StreamsError | None:
     if row.claim_idle is None:
-        return StreamsError(_("Its group isn't declared here: how long its consumers may be silent isn't known."))
+        return StreamsError(
+            _("Its group isn't declared in REDIS_STREAMS, so its CLAIM_IDLE is unknown. Declare the group first.")
+        )
     if row.returned:
-        return StreamsError(_("It was released before: the next free worker takes it."))
+        return StreamsError(_("It was released before. The next free worker claims it."))
     if not row.stale:
-        return StreamsError(_("Its consumer was heard of within CLAIM_IDLE: it may be running the message now."))
+        return StreamsError(_("Its consumer was active within CLAIM_IDLE and may be running the message now."))
     return None
 
 
@@ -99,8 +101,9 @@ REPLAY = MessageAction(
     description=gettext_lazy("Replay selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Replay %(count)d dead letter?", "Replay %(count)d dead letters?", count),
     consequence=gettext_lazy(
-        "Each goes back to the group that it failed in, and to no other: its handler runs it again, with its "
-        "attempts at zero. What fails again is retried, and dead-lettered, as if it were new."
+        "Each message goes back to the group that it failed in, and to no other. Its handler runs it again, "
+        "and its attempts are counted from zero. If it fails again, it is retried and dead-lettered like a "
+        "new message."
     ),
     tell=lambda count: ngettext("%(count)d dead letter was replayed.", "%(count)d dead letters were replayed.", count),
     log=gettext_lazy("Replayed."),
@@ -117,7 +120,8 @@ DISCARD = MessageAction(
     description=gettext_lazy("Discard selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Discard %(count)d dead letter?", "Discard %(count)d dead letters?", count),
     consequence=gettext_lazy(
-        "What is discarded is deleted for good, with all that is known of it. Nothing brings it back."
+        "Discarded dead letters are deleted for good, with everything that is known of them. They can't be "
+        "brought back."
     ),
     tell=lambda count: ngettext(
         "%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", count
@@ -138,8 +142,8 @@ DISCARD_RETRY = MessageAction(
         "Discard %(count)d retrying message?", "Discard %(count)d retrying messages?", count
     ),
     consequence=gettext_lazy(
-        "What is discarded is deleted for good and never run again by this group, though it wasn't handled. Nothing "
-        "brings it back."
+        "Discarded messages are deleted for good. Their group never runs them again, though it didn't handle "
+        "them. They can't be brought back."
     ),
     tell=lambda count: ngettext(
         "%(count)d retrying message was discarded.", "%(count)d retrying messages were discarded.", count
@@ -160,7 +164,7 @@ PUBLISH = MessageAction(
         "Publish %(count)d delayed message now?", "Publish %(count)d delayed messages now?", count
     ),
     consequence=gettext_lazy(
-        "Each is appended to its stream at once instead of when it is due: every group gets it, like any new message."
+        "Each message is published now instead of when it is due. Every group gets it like any new message."
     ),
     tell=lambda count: ngettext(
         "%(count)d delayed message was published.", "%(count)d delayed messages were published.", count
@@ -179,7 +183,8 @@ DISCARD_DELAYED = MessageAction(
     description=DISCARD.description,
     question=lambda count: ngettext("Discard %(count)d delayed message?", "Discard %(count)d delayed messages?", count),
     consequence=gettext_lazy(
-        "What is discarded is deleted for good and never published: no group gets it. Nothing brings it back."
+        "Discarded messages are deleted for good. They are never published, so no group gets them. They can't "
+        "be brought back."
     ),
     tell=lambda count: ngettext(
         "%(count)d delayed message was discarded.", "%(count)d delayed messages were discarded.", count
@@ -198,8 +203,8 @@ RELEASE = MessageAction(
     description=gettext_lazy("Release selected %(verbose_name_plural)s"),
     question=lambda count: ngettext("Release %(count)d pending message?", "Release %(count)d pending messages?", count),
     consequence=gettext_lazy(
-        "Each is taken from its silent consumer, and the next free worker of its group runs it at once. If that "
-        "consumer still lives and runs it, it is run twice."
+        "Each message is taken from its silent consumer, and the next free worker of its group runs it at "
+        "once. If that consumer is still running it, it is run twice."
     ),
     tell=lambda count: ngettext(
         "%(count)d pending message was released.", "%(count)d pending messages were released.", count

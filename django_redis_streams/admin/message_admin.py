@@ -60,7 +60,7 @@ class MessageAdmin(ReadOnlyAdmin):
     # What is searched is for `inspection` to say; this only asks Django for the form.
     search_fields = ("message_id",)
     search_help_text = gettext_lazy(
-        "Words that stand anywhere in a message: its ids, type, error, traceback or fields."
+        "Finds messages with all of these words in their ids, type, error, traceback or fields."
     )
 
     def facts(self, row: Any) -> Iterator[Fact]:

@@ -63,9 +63,9 @@ def _state(row: PendingMessage) -> tuple[str, str]:
     if row.body_gone:
         return _("body gone"), _("deleted or trimmed while it was pending, so nobody can run it")
     if row.returned:
-        return _("released"), _("the next free worker takes it")
+        return _("released"), _("the next free worker claims it")
     if row.claim_idle is None:
         return _("not declared"), _("its group isn't in REDIS_STREAMS here")
     if row.stale:
         return _("stale"), _("its consumer has been silent for longer than CLAIM_IDLE")
-    return _("held"), _("by a consumer that was heard of lately")
+    return _("held"), _("by a consumer that was active within CLAIM_IDLE")

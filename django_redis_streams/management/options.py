@@ -24,7 +24,7 @@ def base_options() -> CommandParser:
 
 def add_by(parser: CommandParser) -> None:
     """Let it be said who does it."""
-    parser.add_argument("--by", default=None, help="Who does it, for the log (default: the system's user).")
+    parser.add_argument("--by", default=None, help="Your name for the log (default: the system's user).")
 
 
 def by(options: Mapping[str, Any]) -> str:
@@ -57,5 +57,7 @@ def confirmed(what: str, options: Mapping[str, Any]) -> bool:
     if options["no_input"]:
         return True
     if not sys.stdin.isatty():
-        raise CommandError(f"{what} Nobody can be asked: say --no-input to do it, --dry-run to look.", returncode=2)
+        raise CommandError(
+            f"{what} Nobody can be asked. Add --no-input to do it, or --dry-run to see what it would do.", returncode=2
+        )
     return input(f"{what} Type yes to do it: ").strip().lower() in ("y", "yes")

@@ -112,7 +112,7 @@ def create(stream: str, group: str, start: str, *, by: str) -> bool:
     place, link = _member(stream, group)
     made = store.make_group(link, place, start).made
     if made:
-        _log("made", stream, group, by)
+        _log("created", stream, group, by)
     return made
 
 
@@ -149,8 +149,8 @@ def check_undeclared(stream: str, group: str) -> None:
     """Raise `GroupInUse` for a group that the settings declare."""
     if group in conf.stream(stream).groups:
         raise GroupInUse(
-            f"{stream}:{group} is declared, so the next worker makes it anew: take it out of REDIS_STREAMS first, and "
-            "deploy that. Or delete it nevertheless (--force)."
+            f"{stream}:{group} is declared, so the next worker would create it again. Take it out of REDIS_STREAMS and "
+            "deploy that first, or add --force."
         )
 
 
@@ -159,7 +159,7 @@ def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
     named = ", ".join(map(repr, consumers[:_NAMED])) + (", …" if len(consumers) > _NAMED else "")
     return GroupInUse(
         f"{stream}:{group} is consumed: in the last {store.LIVING:g} s the server heard of {named}. Stop its "
-        f"consumers, and try again {store.LIVING:g} s later. Or delete it nevertheless (--force): then workers stop "
+        f"consumers, and try again {store.LIVING:g} s later. Or add --force: then workers stop "
         "reading it, and drop what they have in hand."
     )
 
@@ -209,7 +209,10 @@ def remove_consumer(stream: str, group: str, consumer: str, *, release: bool, by
     else:
         done = remove(link, named)
     if done:
-        _log(f"rid of the consumer {consumer!r}", stream, group, by)
+        logger.info(
+            "The consumer %r of %s:%s was removed by %r.", consumer, stream, group, by,
+            extra={"stream": stream, "group": group, "consumer": consumer, "by": by},
+        )  # fmt: skip
     return done
 
 

@@ -40,7 +40,7 @@ def discard_retries(stream: str, group: str, tokens: Sequence[str], *, by: str) 
         tokens,
         lambda some: some,
         lambda some: waiting.discard_retries(link, config, name, some),
-        gone=_("It isn't there any more: run again or discarded in the meantime."),
+        gone=_("It isn't there any more. It was run again or discarded in the meantime."),
     )
     for token in answers.done:
         logger.info(
@@ -81,7 +81,7 @@ def release(stream: str, group: str, entries: Sequence[Entry], *, by: str) -> An
         entries,
         located,
         lambda some: waiting.release(link, config, declared, some),
-        gone=_("Its consumer was heard of again, or it was settled in the meantime."),
+        gone=_("Its consumer was active again, or the message was settled in the meantime."),
     )
     for place, entry_id, consumer in answers.done:
         logger.info(
@@ -105,7 +105,7 @@ def _delayed(
         tokens,
         lambda some: some,
         lambda some: do(link, config, some),
-        gone=_("It isn't there any more: published or discarded in the meantime."),
+        gone=_("It isn't there any more. It was published or discarded in the meantime."),
     )
     for token in answers.done:
         logger.info(
@@ -117,9 +117,11 @@ def _delayed(
 
 def _located(stream: StreamConfig, group: str, source: str, entry_id: str, consumer: str) -> Entry | StreamsError:
     if consumer == RETURNED:
-        return StreamsError(_("It was released before: the next free worker takes it."))
+        return StreamsError(_("It was released before. The next free worker claims it."))
     if not is_entry_id(entry_id):
-        return StreamsError(_("%(id)r isn't an entry's id.") % {"id": entry_id})
+        return StreamsError(_("%(id)r isn't an entry's id. Expected one such as '1700000000000-0'.") % {"id": entry_id})
     if source not in source_kinds(stream):
-        return StreamsError(_("%(place)r is none of the streams that the group reads.") % {"place": source})
+        return StreamsError(
+            _("%(place)r: expected one of the streams that the group reads, such as 'main'.") % {"place": source}
+        )
     return Pending(stream, group, source).key, entry_id, consumer

@@ -130,7 +130,7 @@ def test_a_message_that_is_held_is_not_released(keys: dict[str, str], raw: Any, 
     raw.xclaim("orders", "analytics", "box-1", 0, [entry_id], idle=5_000, justid=True)
     fields = {"action": "release", site.SELECTED: keys["pendingmessage"], "confirmed": "yes"}
     answer = site.post(browser, site.url("pendingmessage"), **fields)
-    assert "was heard of within CLAIM_IDLE" in site.told(answer)
+    assert "was active within CLAIM_IDLE" in site.told(answer)
     assert raw.xpending_range("orders", "analytics", "-", "+", 1)[0]["consumer"] == "box-1"
 
 

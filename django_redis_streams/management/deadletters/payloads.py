@@ -39,7 +39,7 @@ def edited(row: DeadLetter) -> Any:
             raise CommandError(f"The editor {editor!r} failed, nothing was done: {error}. Set EDITOR.") from error
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     if text == row.payload:
-        raise CommandError("The payload wasn't changed: nothing was done. Without --edit it is replayed as it is.")
+        raise CommandError("The payload wasn't changed, so nothing was done. Leave --edit out to replay it as it is.")
     return _value(text)
 
 
@@ -47,4 +47,4 @@ def _value(text: str) -> Any:
     try:
         return value_of(text)
     except ValueError as error:
-        raise CommandError(f"The payload isn't JSON, nothing was done: {error}", returncode=2) from error
+        raise CommandError(f"The payload isn't JSON, so nothing was done: {error}", returncode=2) from error

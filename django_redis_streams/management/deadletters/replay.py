@@ -45,7 +45,7 @@ def _replay_edited(look: Search, options: Mapping[str, Any]) -> Iterator[str]:
     rows = list(islice(look, 2))
     if len(rows) != 1:
         raise CommandError(
-            f"--edit and --payload take exactly one dead letter, {'several' if rows else 'none'} fit: name its id, and "
+            f"--edit and --payload take one dead letter, but {'several' if rows else 'none'} fit. Name its id, and "
             "its --stream.",
             returncode=2,
         )

@@ -35,7 +35,7 @@ def _lines(options: Mapping[str, Any]) -> Iterator[str]:
             yield from _facts(row)
     known = {each for row in rows for each in (row.entry_id, row.message_id)}
     if missing := [each for each in options["ids"] if each not in known]:
-        raise CommandError(f"There is no dead letter {', '.join(missing)}.")
+        raise CommandError(f"There is no dead letter {', '.join(missing)}. `deadletters list` shows the ids.")
 
 
 def _facts(row: DeadLetter) -> Iterator[str]:

@@ -65,8 +65,8 @@ def _run_remove(options: Mapping[str, Any]) -> Result:
 
 def _removal(removal: Mapping[str, Any]) -> str:
     if removal["removed"]:
-        return f"{removal['consumer']} is removed."
-    return f"{removal['consumer']} holds {amount(removal['held'])} messages and stays. Release them too (--release)."
+        return f"{removal['consumer']} was removed."
+    return f"{removal['consumer']} holds {amount(removal['held'])} messages and stays. --release gives them back."
 
 
 CONSUMERS: Final = Subcommand(
@@ -74,6 +74,6 @@ CONSUMERS: Final = Subcommand(
     add_arguments=add_groups, run=_run_consumers,
 )  # fmt: skip
 REMOVE_CONSUMERS: Final = Subcommand(
-    name="consumers remove", help="Removes consumers that hold nothing, or with --release any.",
+    name="consumers remove", help="Removes consumers that hold nothing; with --release, any.",
     add_arguments=_add_remove, run=_run_remove,
 )  # fmt: skip

@@ -19,7 +19,7 @@ __all__ = ["CREATE_GROUP", "DELETE_GROUP", "RESET_GROUP"]
 
 
 def _add_group(parser: CommandParser) -> None:
-    parser.add_argument("group", metavar="stream:group", help="Which group; it needn't be declared.")
+    parser.add_argument("group", metavar="stream:group", help="The group; it needn't be declared.")
     add_by(parser)
 
 
@@ -43,14 +43,14 @@ def _add_delete(parser: CommandParser) -> None:
     _add_group(parser)
     _add_careful(parser)
     parser.add_argument(
-        "--force", action="store_true", help="Also one that the settings declare, or that somebody consumes."
+        "--force", action="store_true", help="Delete the group even if the settings declare it or somebody consumes it."
     )
 
 
 def _create(options: Mapping[str, Any]) -> Result:
     stream, group = any_place(options["group"])
     made = groups.create(stream, group, options["start"], by=by(options))
-    line = "is made" if made else "was there before"
+    line = "was created" if made else "existed before"
     return Result(as_json={"stream": stream, "group": group, "made": made}, lines=[f"{stream}:{group} {line}."])
 
 
@@ -97,15 +97,18 @@ def _delete_unless_used(stream: str, group: str, options: Mapping[str, Any]) -> 
     if not confirmed(what, options):
         return Result(as_json={**as_json, "done": False}, lines=[what])
     done = groups.delete(stream, group, by=by(options), force=force)
-    return Result(as_json={**as_json, "done": done}, lines=[f"{stream}:{group} is deleted."])
+    return Result(as_json={**as_json, "done": done}, lines=[f"{stream}:{group} was deleted."])
 
 
 CREATE_GROUP: Final = Subcommand(
-    name="groups create", help="Makes a group where it is missing.", add_arguments=_add_position, run=_create
+    name="groups create", help="Creates a group that is missing.", add_arguments=_add_position, run=_create
 )
 RESET_GROUP: Final = Subcommand(
-    name="groups reset", help="Has a group read on from elsewhere.", add_arguments=_add_reset, run=_reset
+    name="groups reset", help="Moves the position from which a group reads on.", add_arguments=_add_reset, run=_reset
 )
 DELETE_GROUP: Final = Subcommand(
-    name="groups delete", help="Deletes a group, and what waits for it alone.", add_arguments=_add_delete, run=_delete
+    name="groups delete",
+    help="Deletes a group, and the messages that wait for it alone.",
+    add_arguments=_add_delete,
+    run=_delete,
 )

@@ -37,14 +37,16 @@ def _asked(address: str, port: int, path: str) -> Mapping[str, Any]:
         answer = json.loads(client.getresponse().read())
     except (OSError, http.client.HTTPException) as error:
         raise CommandError(
-            f"No worker answers at {address}, port {port}: {error}. It needs `runconsumers --health-port {port}`."
+            f"No worker answers at {address}, port {port}: {error}. Start one with `runconsumers --health-port {port}`."
         ) from error
     except ValueError:
         answer = None
     finally:
         client.close()
     if not (isinstance(answer, dict) and {"ok", "problems"} <= answer.keys()):
-        raise CommandError(f"What answers at {address}, port {port}, is no worker. Which port was runconsumers given?")
+        raise CommandError(
+            f"What answers at {address}, port {port}, isn't a worker. Give the --port of its --health-port."
+        )
     return answer
 
 

@@ -50,7 +50,10 @@ def answered(answers: Answers[str], done: str) -> Result:
     """What was `done`, what was refused and why, and where the server was lost; the code is 1 unless all is done."""
     refused = {token: str(why) for token, why in answers.refused.items()}
     lines = [f"{visible(token)}: {why}" for token, why in refused.items()]
-    lines += [f"{visible(token)}: the server was lost before it answered" for token in answers.unanswered]
+    lines += [
+        f"{visible(token)}: the server was lost before it answered; running it again is safe"
+        for token in answers.unanswered
+    ]
     as_json = {done: answers.done, "refused": refused, "unanswered": answers.unanswered}
     code = 1 if refused or answers.unanswered else 0
     return Result(as_json=as_json, lines=[*lines, f"{len(answers.done)} {done}."], code=code)

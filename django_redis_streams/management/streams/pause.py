@@ -41,13 +41,13 @@ def _lines(changed: Mapping[Place, bool], done: str, before: str) -> Iterable[st
 
 PAUSE: Final = Subcommand(
     name="pause",
-    help="Has no worker read the messages of groups, until they are resumed.",
+    help="Stops workers from reading the messages of groups until they are resumed.",
     add_arguments=_add_arguments,
     run=partial(_run, groups.pause, "is paused", "was paused before"),
 )
 RESUME: Final = Subcommand(
     name="resume",
-    help="Has workers read the messages of paused groups again.",
+    help="Lets workers read the messages of paused groups again.",
     add_arguments=_add_arguments,
     run=partial(_run, groups.resume, "is resumed", "wasn't paused"),
 )

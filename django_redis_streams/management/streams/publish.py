@@ -48,7 +48,7 @@ def _published(options: Mapping[str, Any]) -> Result:
     if options["ndjson"]:
         return _many(stream, options, shared)
     if options["chunk_size"] is not None:
-        raise CommandError("--chunk-size goes with --ndjson.", returncode=2)
+        raise CommandError("--chunk-size needs --ndjson: add it, or leave --chunk-size out.", returncode=2)
     given = options["payload"]
     message = publish(stream, _value(sys.stdin.read() if given == _STANDARD_INPUT else given, "The payload"), **shared)
     as_json = {"stream": stream, "lane": message.lane, "id": message.id}
@@ -57,7 +57,9 @@ def _published(options: Mapping[str, Any]) -> Result:
 
 def _many(stream: str, options: Mapping[str, Any], shared: Mapping[str, Any]) -> Result:
     if options["payload"] != _STANDARD_INPUT:
-        raise CommandError("--ndjson reads its payloads from standard input: give none as an argument.", returncode=2)
+        raise CommandError(
+            "--ndjson reads its payloads from standard input. Leave the payload argument out.", returncode=2
+        )
     published = publish_many(stream, _payloads(sys.stdin), chunk_size=options["chunk_size"], **shared)
     return Result(as_json={"stream": stream, "published": published}, lines=[f"Published {published} to {stream}."])
 

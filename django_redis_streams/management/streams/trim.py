@@ -22,8 +22,8 @@ def _add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--maxlen", type=count, default=None, metavar="N", help="Keep so many (default: its MAXLEN).")
     age = "Keep what is younger: 90s, 5m, 1h, 7d (default: its MAX_AGE)."
     parser.add_argument("--max-age", type=seconds, default=None, metavar="AGE", help=age)
-    parser.add_argument("--exact", action="store_true", help="To the entry, not by whole blocks of memory.")
-    parser.add_argument("--force", action="store_true", help="Also what a group has not read or not settled.")
+    parser.add_argument("--exact", action="store_true", help="Trim to the exact entry, not by whole blocks of memory.")
+    parser.add_argument("--force", action="store_true", help="Also remove entries that a group hasn't read or settled.")
     add_dry_run(parser)
     add_no_input(parser)
     add_by(parser)
@@ -35,7 +35,7 @@ def _run(options: Mapping[str, Any]) -> Result:
     free = sum(each.free for each in beyond.values())
     needed = sum(each.needed for each in beyond.values())
     as_json: dict[str, Any] = {"stream": stream, "free": free, "needed": needed, "removed": 0}
-    what = f"{stream}: {amount(free)} entries beyond the limit are free, {amount(needed)} some group still needs."
+    what = f"{stream}: {amount(free)} entries beyond the limit can go; some group still needs {amount(needed)} more."
     loses = options["force"] and needed
     if options["dry_run"] or (loses and not confirmed(f"{what} These would be lost.", options)):
         return Result(as_json=as_json, lines=[what])
@@ -43,7 +43,9 @@ def _run(options: Mapping[str, Any]) -> Result:
     removed = act(stream, **limits, exact=options["exact"], by=by(options))
     lines = [f"{stream}: {amount(removed)} entries removed."]
     if needed and not options["force"]:
-        lines.append(f"{amount(needed)} more are beyond the limit, and stay: some group has not finished with them.")
+        lines.append(
+            f"{amount(needed)} more are beyond the limit but stay, because some group hasn't finished with them."
+        )
     return Result(as_json={**as_json, "removed": removed}, lines=lines)
 
 
@@ -53,8 +55,8 @@ def _limits(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if given == {"maxlen": None, "max_age": None}:
         given = {"maxlen": declared.maxlen, "max_age": declared.max_age}
     if given == {"maxlen": None, "max_age": None}:
-        raise CommandError(f"{declared.name} has neither MAXLEN nor MAX_AGE: say --maxlen or --max-age.", returncode=2)
+        raise CommandError(f"{declared.name} has neither MAXLEN nor MAX_AGE. Give --maxlen or --max-age.", returncode=2)
     return declared.name, given
 
 
-TRIM: Final = Subcommand(name="trim", help="Makes a stream shorter now.", add_arguments=_add_arguments, run=_run)
+TRIM: Final = Subcommand(name="trim", help="Trims a stream now.", add_arguments=_add_arguments, run=_run)

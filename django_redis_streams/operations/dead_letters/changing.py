@@ -85,10 +85,13 @@ def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
 def why_not_replayable(stream: StreamConfig, group: str, *, native: bool) -> NotReplayable | None:
     """Why a dead letter can't go back, None where it can."""
     if not native:
-        return NotReplayable(_("It was not written by this package: which group it failed in can't be told."))
+        return NotReplayable(_("It was not written by this package, so the group that it failed in is unknown."))
     if group not in stream.groups:
         return NotReplayable(
-            _("Its group %(group)r isn't declared for stream %(stream)r in REDIS_STREAMS: nobody would run it.")
+            _(
+                "Its group %(group)r isn't declared for stream %(stream)r in REDIS_STREAMS, so no worker would run "
+                "it. Declare the group first."
+            )
             % {"group": group, "stream": stream.name}
         )
     return None
@@ -150,4 +153,4 @@ def _log(what: str, stream: str, answers: Answers[str], by: str) -> None:
 
 
 def _gone() -> str:
-    return _("It isn't there any more: replayed, discarded or trimmed in the meantime.")
+    return _("It isn't there any more. It was replayed, discarded or trimmed in the meantime.")
