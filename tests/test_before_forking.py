@@ -44,7 +44,7 @@ def test_processes_share_no_pool_of_a_database(raw: Raw, fleet: Fleet, done: Pos
     )
     assert totals(raw) == {"acknowledged": 1_000}
     assert done.ask("SELECT count(DISTINCT n), count(*) FROM done") == (1_000, 1_000)
-    assert "Before the worker forks" not in said
+    assert "before the worker forks" not in said
     wait_until(lambda: done.sessions() == 0, "all of them are closed with the worker")
 
 
@@ -107,7 +107,7 @@ threading.Thread(target=time.sleep, args=[600], daemon=True, name="broker").star
 client = socket.create_connection({(host, port)})
 """,
     )
-    assert said.count("Before the worker forks") == 1
+    assert said.count("before the worker forks") == 1
     assert f"threads ('broker') and connections (to {host}:{port})" in said
     assert "os.register_at_fork" in said
 
@@ -167,4 +167,4 @@ def test_a_socket_that_the_process_was_given_is_no_reason_for_a_warning(
 def test_a_worker_tells_it_before_it_forks(fleet: Fleet) -> None:
     """Once, however many processes it has."""
     said = fleet.drain("--processes", "2", TEST_HANDLERS="tests.support.threaded_handlers")
-    assert said.count("Before the worker forks its processes there are already threads ('never ends').") == 1
+    assert said.count("The project has opened threads ('never ends') before the worker forks its processes.") == 1

@@ -181,7 +181,7 @@ def test_what_cannot_be_moved_holds_up_nothing_and_becomes_a_dead_letter(
     assert "can't be moved" in rows[0].error
     kept = "".join(rows[0].fields or ()).encode("utf-8", "surrogateescape")
     assert kept == (b"".join(each[5:] for each in WIDE) if what == "too many fields" else b"entry" + UNMOVABLE[what])
-    assert "became dead letters" in caplog.text
+    assert "were dead-lettered" in caplog.text
     if group is not None:
         assert inspection.group_totals("orders", group)["dead-lettered"] == 120
 
@@ -262,7 +262,7 @@ def test_a_token_without_a_row_is_removed_and_reported(raw: Raw, caplog: pytest.
     raw.zadd(DELAYED, {"lost": 1})
     with caplog.at_level(logging.ERROR), working():
         wait_until(lambda: not raw.exists(DELAYED))
-        wait_until(lambda: "whose entry is gone" in caplog.text)
+        wait_until(lambda: "their entries are gone" in caplog.text)
 
 
 def test_a_lane_that_cannot_be_appended_to_keeps_what_is_delayed(raw: Raw, streams: Callable[..., None]) -> None:

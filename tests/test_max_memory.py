@@ -39,7 +39,7 @@ def test_a_process_that_grows_is_replaced_and_no_message_is_lost_or_run_twice(ra
     assert len(told) >= 2
     assert all(int(used) > 110 for _, used in told)
     assert {pid for pid, _ in told} <= {pid for *_, pid in fleet.noted("ended")}
-    assert "another starts in" not in said
+    assert "Another starts in" not in said
 
 
 def test_a_replaced_process_finishes_what_it_runs(raw: Raw, fleet: Fleet, tmp_path: Any) -> None:

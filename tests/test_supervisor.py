@@ -126,7 +126,7 @@ def test_a_handler_that_takes_too_long_at_a_stop_is_ended(raw: Raw, fleet: Fleet
     wait_until(lambda: fleet.noted("began"))
     worker.terminate()
     said = fleet.finish(worker, code=1)
-    assert said.count("didn't finish in time") == 1
+    assert said.count("didn't finish within --shutdown-timeout") == 1
     assert_handed_back(raw, 1)
 
 
@@ -147,7 +147,7 @@ def test_a_process_that_dies_is_replaced_ever_later_until_a_message_is_settled(r
     os.kill(own, signal.SIGKILL)
     wait_until(lambda: other_reader(raw, fleet, worker, own))
     worker.terminate()
-    waits = [float(each) for each in re.findall(r"SIGKILL; another starts in ([\d.]+) s", fleet.finish(worker))]
+    waits = [float(each) for each in re.findall(r"SIGKILL\. Another starts in ([\d.]+) s", fleet.finish(worker))]
     first, second, third, last = waits
     # About 0.1, 0.2 and 0.4 seconds, each a quarter more or less, told to a tenth.
     assert first <= second < third
@@ -167,7 +167,7 @@ def test_what_a_dead_process_held_is_handed_back_at_once(raw: Raw, fleet: Fleet,
     assert len([each for each in fleet.noted("began") if each[2] == deadly]) == 2
     wait_until(lambda: consuming(raw))
     worker.terminate()
-    assert "What it held is handed back" in fleet.finish(worker)
+    assert "Its messages are handed back" in fleet.finish(worker)
 
 
 @pytest.mark.parametrize(

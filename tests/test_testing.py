@@ -328,7 +328,7 @@ def test_what_becomes_due_meanwhile_is_run(fake: None) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("totals", "can't settle a message: .*WRONGTYPE"),
+        ("totals", "couldn't settle a message: .*WRONGTYPE"),
         ("redelivery", "can't be drained: .*WRONGTYPE"),
         ("retry", "can't be moved: .*WRONGTYPE"),
     ],

@@ -49,7 +49,7 @@ def log_outcome(membership: Membership, delivery: Delivery, *, done: bool) -> No
     label, name = membership.label, delivery.history().id
     if not done:
         logger.info(
-            "%s: %r was settled before, or is another consumer's by now: nothing was changed.",
+            "%s: message %r was settled before, or belongs to another consumer now. Nothing was changed.",
             label, name, extra=about(membership, delivery),
         )  # fmt: skip
         return
@@ -60,8 +60,8 @@ def log_outcome(membership: Membership, delivery: Delivery, *, done: bool) -> No
     extra = {**about(membership, delivery), "handler": failure.handler, "traceback": failure.traceback}
     if isinstance(outcome, RetryLater):
         logger.warning(
-            "%s will run %r again in %.1f s: attempt %d of %s ended in %r",
-            label, name, outcome.delay, delivery.attempt, failure.handler, failure.error, extra=extra,
+            "%s: attempt %d of %r failed in %s. The next attempt is in %.1f s: %r",
+            label, delivery.attempt, name, failure.handler, outcome.delay, failure.error, extra=extra,
         )  # fmt: skip
     else:
         logger.error(
@@ -74,7 +74,7 @@ def log_vanished(membership: Membership, tokens: Iterable[str]) -> None:
     """Log each entry that can't be handled by anybody any more."""
     for token in tokens:
         logger.error(
-            "%s: the entry %r was deleted while it was pending; it can't be handled any more.",
+            "%s: entry %r was deleted while it was pending. Nobody can handle it any more.",
             membership.label, token, extra=about(membership),
         )  # fmt: skip
 
@@ -82,17 +82,17 @@ def log_vanished(membership: Membership, tokens: Iterable[str]) -> None:
 def log_paused(membership: Membership, *, paused: bool) -> None:
     """Log that a consumer stops reading because its group is paused, or reads again."""
     if paused:
-        text = "%s is paused: nothing more is read until `manage.py streams resume %s`."
+        text = "%s is paused. This worker reads nothing more of it until `manage.py streams resume %s`."
         logger.warning(text, membership.label, membership.label, extra=about(membership))
     else:
-        logger.info("%s was resumed: its messages are read again.", membership.label, extra=about(membership))
+        logger.info("%s was resumed. This worker reads its messages again.", membership.label, extra=about(membership))
 
 
 def log_deleted(membership: Membership, deleted: Deletion, dropped: int) -> None:
     """Log that a consumer ends because somebody has deleted its group on purpose."""
     logger.warning(
-        "%s was deleted by %r at %s: this worker reads it no more, and drops the %d messages that it had in hand. A "
-        "worker that is started from now on makes the group anew.",
+        "%s was deleted by %r at %s. This worker no longer reads it, and drops the %d messages that it had in hand. A "
+        "worker that starts from now on creates the group again.",
         membership.label, deleted.by, _time(deleted), dropped, extra=about(membership),
     )  # fmt: skip
 
@@ -100,7 +100,7 @@ def log_deleted(membership: Membership, deleted: Deletion, dropped: int) -> None
 def log_made_anew(membership: Membership, deleted: Deletion) -> None:
     """Log that a worker that starts makes a group anew that was deleted before."""
     logger.warning(
-        "%s was deleted by %r at %s, and is made anew: it begins at its START, %r.",
+        "%s was deleted by %r at %s. This worker creates it again, and it begins at its START, %r.",
         membership.label, deleted.by, _time(deleted), membership.group.start, extra=about(membership),
     )  # fmt: skip
 
@@ -109,7 +109,7 @@ def log_done_by_others(membership: Membership, found: Mapping[str, int]) -> None
     """Log what others did to a group since its books were looked at last."""
     for name, count in found.items():
         logger.warning(
-            "%s: %s. %d messages are entered into its books as %r.",
+            "%s: %s. The books of the group count %d messages as %r.",
             membership.label, DONE_BY_OTHERS[name], count, name, extra=about(membership),
         )  # fmt: skip
 

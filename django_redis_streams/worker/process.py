@@ -149,7 +149,7 @@ class Process:
         if most is None or not self._scoreboard.settled or (used := resident()) <= most:
             return
         logger.warning(
-            "Process %d uses %s, more than --max-memory (%s): it finishes what it runs, and another replaces it.",
+            "Process %d uses %s, more than --max-memory (%s). It finishes what it runs, and another one replaces it.",
             os.getpid(), readable_size(used), readable_size(most),
         )  # fmt: skip
         self._full = True
@@ -204,7 +204,7 @@ class Process:
             except (ServerUnreachable, ResponseError) as error:
                 self._unclean = True
                 logger.error(
-                    "Couldn't settle and hand back everything: %r",
+                    "A consumer couldn't settle and hand back all its messages. A rescuer tries again: %r",
                     str(error),
                     extra=about(membership) if membership else None,
                 )
@@ -215,7 +215,7 @@ class Process:
                 # Mostly they all fail of one reason: its traceback once will do.
                 first = self._fail()
                 logger.critical(
-                    "A thread of the worker failed: %r", str(error) or type(error).__name__,
+                    "A thread of the worker failed, and so its process ends: %r", str(error) or type(error).__name__,
                     exc_info=first, extra=about(membership) if membership else None,
                 )  # fmt: skip
 

@@ -57,7 +57,7 @@ def publish(raw: Raw) -> list[str]:
 
 def refusals(caplog: pytest.LogCaptureFixture) -> int:
     """How often the worker said that something was refused."""
-    told = ("can't settle", "failed; next try", "is refused", "can't be moved")
+    told = ("couldn't settle", "failed. The next try", "was refused by the server", "couldn't be moved")
     return sum(any(each in record.getMessage() for each in told) for record in caplog.records)
 
 
@@ -107,7 +107,7 @@ def test_a_worker_goes_on_while_a_command_is_refused(
         wait_until(lambda: worker.runner.connection.has_read)
         limit(f"-{command}")
         if command == "xreadgroup":
-            wait_until(lambda: "is refused" in caplog.text, "the read that was under way has ended")
+            wait_until(lambda: "was refused by the server" in caplog.text, "the read that was under way has ended")
         ids = publish(raw)
         wait_until(lambda: totals(raw) == meanwhile, f"{meanwhile}")
         if meanwhile != SETTLED:
@@ -149,7 +149,7 @@ def test_a_worker_goes_on_while_a_key_is_of_a_wrong_type(
         wait_until(lambda: worker.runner.connection.has_read)
         raw.eval(BREAK, 2, key, "{orders}:aside")
         if "redelivery" in key:
-            wait_until(lambda: "is refused" in caplog.text, "the read that was under way has ended")
+            wait_until(lambda: "was refused by the server" in caplog.text, "the read that was under way has ended")
         ids = publish(raw) if key != "orders" else []
         counted = dict if "totals" in key else lambda: totals(raw)
         wait_until(lambda: counted() == meanwhile, f"{meanwhile}")

@@ -103,7 +103,7 @@ class ConsumerConnection:
             if group_is_gone(error) and step != self.make_group:
                 self.attempt(self.make_group)
             else:
-                self._wait("is refused", error)
+                self._wait("was refused by the server", error)
         else:
             self._backoff.reset()
             self.well = True
@@ -142,7 +142,7 @@ class ConsumerConnection:
             log_made_anew(self._membership, deleted)
         elif made and self.has_read:
             logger.error(
-                "%s was gone from the server and was made again: messages may be delivered twice.",
+                "%s was missing on the server and was created again. Messages may be delivered twice.",
                 self._membership.label, extra=about(self._membership),
             )  # fmt: skip
 
@@ -152,7 +152,7 @@ class ConsumerConnection:
             raise error
         wait = self._backoff.more()
         logger.error(
-            "%s %s; next try in %.1f s: %r",
+            "%s %s. The next try is in %.1f s: %r",
             self._membership.label, what, wait, str(error), extra=about(self._membership),
         )  # fmt: skip
         self._pause(wait)

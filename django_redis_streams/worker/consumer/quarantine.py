@@ -86,6 +86,6 @@ class Quarantine:
 
 def _crashed(known: Crashed) -> DeadLetter:
     handler = known.handler or "its handler"
-    how = known.how or "was never heard of again"
-    error = f"Alone in its process it was begun {known.runs} times by {handler}, and never ended: the process {how}."
+    how = known.how or "vanished"
+    error = f"It was begun {known.runs} times by {handler}, alone in its process, and never ended. The process {how}."
     return DeadLetter(Reason.CRASHED, Failure(handler=known.handler, error=error))

@@ -106,9 +106,9 @@ class Settling:
 
     def _refused(self, batches: list[list[Delivery]], error: str) -> None:
         if not self._patient:  # they stay on their way: what the consumer leaves is settled once more
-            raise ServerRefused(f"{self._membership.label} can't settle a message: {error}")
+            raise ServerRefused(f"{self._membership.label} couldn't settle a message: {error}")
         wait = self.unsettled.refuse(batches)
         logger.error(
-            "%s can't settle %d messages, which stay pending; next try in %.1f s: %r",
+            "%s couldn't settle %d messages. They stay pending, and the next try is in %.1f s: %r",
             self._membership.label, sum(map(len, batches)), wait, error, extra=about(self._membership),
         )  # fmt: skip

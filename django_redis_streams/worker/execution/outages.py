@@ -130,8 +130,8 @@ class OutageLog:
             failure = cause.outcome.failure
             extra = {"handler": failure.handler, "traceback": failure.traceback, "runs": cause.runs}
             logger.warning(
-                "%s: a database was unavailable, which failed runs of %s: %d. They use up no retry; %r, the last, runs "
+                "%s: %d runs of %s failed because a database was unavailable. They use up no retry. The last, %r, runs "
                 "again in %.1f s: %r",
-                self._membership.label, failure.handler, cause.runs, cause.last.history().id, cause.outcome.delay,
+                self._membership.label, cause.runs, failure.handler, cause.last.history().id, cause.outcome.delay,
                 failure.error, extra={**about(self._membership, cause.last), **extra},
             )  # fmt: skip

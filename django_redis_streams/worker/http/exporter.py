@@ -63,7 +63,7 @@ class Exporter:
         if time.monotonic() - self._began > _LONG:
             self._backoff.reset()
         wait = self._backoff.more()
-        logger.error("The exporter, process %d, %s; another starts in %.1f s.", pid, ended_how(code), wait)
+        logger.error("The exporter, process %d, %s. Another starts in %.1f s.", pid, ended_how(code), wait)
         return True
 
     def end(self) -> None:

@@ -117,9 +117,9 @@ class Maintenance(Service):
         for each in self._consumers:
             each.connection.doubt()
         logger.warning(
-            "The clock of the server of connection %r %s by %.1f s%s.",
+            "The clock of the server of connection %r %s by %.1f s%s",
             self._alias, "jumped ahead" if jump > 0 else "went back", abs(jump) / 1000,
-            ", or this host stood still for as long: what is idle isn't claimed for half of CLAIM_IDLE" * (jump > 0),
+            ", or this host stood still. Idle messages aren't claimed for half of CLAIM_IDLE." if jump > 0 else ".",
             extra={"connection": self._alias},
         )  # fmt: skip
 
@@ -189,7 +189,8 @@ class Maintenance(Service):
     def _log_unread_lanes(self, link: Link, stream: StreamConfig) -> None:
         for lane, group, count in left_in_lanes(link, stream):
             logger.warning(
-                "%s:%s: up to %d messages wait in the lane %r, which nobody reads: put it back into LANES for now.",
+                "%s:%s: up to %d messages wait in lane %r, which no consumer reads. Put it back into LANES until they "
+                "are handled.",
                 stream.name, group, count, lane, extra={"stream": stream.name, "group": group},
             )  # fmt: skip
 
@@ -200,6 +201,6 @@ class Maintenance(Service):
     def _retire(self, link: Link, membership: Membership) -> None:
         for name in retire_dead(link, membership, round(self._timing.retire_after * 1_000)):
             logger.info(
-                "%s: removed the consumer %r, which holds nothing and was silent for an hour.",
-                membership.label, name, extra={**about(membership), "consumer": name},
+                "Removed consumer %r of %s, which held nothing and was silent for an hour.",
+                name, membership.label, extra={**about(membership), "consumer": name},
             )  # fmt: skip

@@ -99,8 +99,8 @@ class Promoter(Service):
             self._more = True
             return
         logger.warning(
-            "%s: the server's clock went back by %.1f s. %d retries and delayed messages that would have waited for as "
-            "much longer wait from now on for as long as they were to.",
+            "%s: the server's clock went back by %.1f s. %d retries and delayed messages would have waited for as much "
+            "longer. Their waits were shortened by that.",
             stream.name, going.behind / 1000, going.sooner, extra={"stream": stream.name},
         )  # fmt: skip
 
@@ -109,8 +109,11 @@ class Promoter(Service):
         for problem in () if refused_before else promotion.problems:
             self._report(stream, problem)
         for count, what in (
-            (promotion.vanished, "%s: %d retries or delayed messages were due whose entry is gone."),
-            (promotion.buried, "%s: %d retries or delayed messages can't be moved: they became dead letters."),
+            (
+                promotion.vanished,
+                "%s: %d due retries or delayed messages can't be handled: their entries are gone.",
+            ),
+            (promotion.buried, "%s: %d due retries or delayed messages couldn't be moved, and were dead-lettered."),
         ):
             if count:
                 logger.error(what, stream.name, count, extra={"stream": stream.name})
@@ -134,4 +137,9 @@ class Promoter(Service):
         return groups
 
     def _report(self, stream: StreamConfig, problem: str) -> None:
-        logger.error("%s: what is due can't be moved: %r", stream.name, problem, extra={"stream": stream.name})
+        logger.error(
+            "%s: due retries and delayed messages couldn't be moved: %r",
+            stream.name,
+            problem,
+            extra={"stream": stream.name},
+        )

@@ -65,7 +65,7 @@ class Service(ABC):
         except (ServerUnreachable, ResponseError) as error:
             wait = self._backoff.more()
             logger.error(
-                "%s on connection %r failed; next try in %.1f s: %r",
+                "%s on connection %r failed. The next try is in %.1f s: %r",
                 type(self).__name__, self._alias, wait, str(error), extra={"connection": self._alias},
             )  # fmt: skip
             return wait

@@ -47,7 +47,7 @@ class Autoreload:
             self._trial = None
             self.ready = code == 0
             if not self.ready:
-                logger.error("The changed code can't be loaded: the worker goes on with what it has.")
+                logger.error("The changed code can't be loaded. The worker goes on with the code that it has.")
         elif pid == self._watcher:
             self._watcher = None
             if code == _CHANGED:

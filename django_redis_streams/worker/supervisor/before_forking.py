@@ -49,9 +49,9 @@ def warn_of_what_stays_open() -> None:
     threads, peers = list(_threads()), sorted(_peers())
     if threads or peers:
         logger.warning(
-            "Before the worker forks its processes there are already%s%s. In a forked process threads don't run, and "
-            "what several processes say on one connection is mixed up. Let handlers make such clients when they first "
-            "need them, not a module when it is imported; or make them anew by os.register_at_fork(after_in_child=…).",
+            "The project has opened%s%s before the worker forks its processes. A forked process has no such threads, "
+            "and processes on one connection read each other's replies. Open them in handlers when they are first "
+            "needed, not when a module is imported; or open them again with os.register_at_fork(after_in_child=…).",
             f" threads ({', '.join(map(repr, threads))})" if threads else "",
             f"{' and' if threads else ''} connections (to {', '.join(peers)})" if peers else "",
         )

@@ -93,10 +93,10 @@ class Child:
         if any(each.guilty for each in found):
             return "has a handler that runs beyond its TIMEOUT"
         if any(each.decoding and each.unclear for each in found):
-            return "can't decode what it has read within TIMEOUT, or one of its handlers holds it up"
+            return "couldn't decode its messages within TIMEOUT, or one of its handlers holds it up"
         if any(each.unclear for each in found):
-            return "is held up beyond a TIMEOUT, and it can't be told by which of its handlers"
-        return "doesn't get on, though no handler runs" if any(each.hangs for each in found) else ""
+            return "is held up beyond a TIMEOUT by one of its handlers, and nobody can see by which"
+        return "makes no progress, though no handler runs" if any(each.hangs for each in found) else ""
 
     def may_be_killed(self, now: float) -> bool:
         """Whether nobody has to be waited for any more: all others have left, or can't get on, or had their time."""

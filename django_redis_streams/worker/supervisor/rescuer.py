@@ -66,10 +66,14 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
     except (ServerUnreachable, ResponseError) as error:
         if group_is_gone(error):  # and with it all that was pending
             return True
-        logger.error("What another process held can't be looked after yet: %r", str(error), extra=about(membership))
+        logger.error("Couldn't look after the messages of another process yet: %r", str(error), extra=about(membership))
         return False
     except ConfigurationError as error:
-        logger.error("What another process held can't be looked after: %r", str(error), extra=about(membership))
+        logger.error(
+            "Couldn't look after the messages of another process. Mend the connection's settings: %r",
+            str(error),
+            extra=about(membership),
+        )
     return True
 
 
@@ -88,7 +92,7 @@ def _rescue(link: Link, dead: Orphans) -> None:
     count, vanished = hand_back(link, membership)
     log_vanished(membership, vanished)
     if count:
-        logger.warning("Messages handed back that a dead process held: %d.", count, extra=about(membership))
+        logger.warning("Handed back %d messages that a dead process held.", count, extra=about(membership))
 
 
 def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Suspect) -> None:
@@ -97,7 +101,7 @@ def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Susp
     name = handler.name if handler else ""
     if suspect(link, membership, delivery, name, known.how):
         logger.warning(
-            "%s: %r was being %s when its worker %s; it goes on in quarantine.",
+            "%s: message %r was being %s when its worker %s. It runs next in quarantine.",
             membership.label, delivery.history().id, f"run by {name}" if known.decoded else "decoded", known.how,
             extra={**about(membership, delivery), "handler": name},
         )  # fmt: skip

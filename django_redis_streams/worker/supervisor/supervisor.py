@@ -140,7 +140,7 @@ class Supervisor:
         if self._autoreload is None or self._stopping:
             return
         if self._autoreload.ready:
-            logger.info("Code was changed: the worker finishes what it runs, and begins anew.")
+            logger.info("Code was changed. The worker finishes what it runs, and starts again.")
             self.begins_anew = True
             self._stop()
         else:
@@ -196,7 +196,7 @@ class Supervisor:
     def _give_up(self, why: str) -> None:
         """What ended this process would end the next one too: nobody can mend it but who configures."""
         if not self.given_up:
-            logger.critical("The worker ends, for what is configured can't work: %s", why)
+            logger.critical("The worker ends, because its configuration can't work: %s", why)
             self.given_up = why
         self.begins_anew = self._clean = False
         if not self._stopping:
@@ -227,7 +227,7 @@ class Supervisor:
             child = process_slot.child
             if child is not None and not child.timed_out and (problem := child.problem(now)):
                 child.end_at = now if process_slot.quarantine else now + self._options.shutdown_timeout
-                logger.error("Process %d %s: it is replaced.", child.pid, problem)
+                logger.error("Process %d %s. Another process replaces it.", child.pid, problem)
                 os.kill(child.pid, signal.SIGTERM)
                 self._replaced.append(child)
                 process_slot.child = None
@@ -238,7 +238,10 @@ class Supervisor:
         if self._deadline is not None and now >= self._deadline and not self._killed:
             self._killed = True
             if children:
-                logger.error("Handlers didn't finish in time: their processes are killed, what they held goes back.")
+                logger.error(
+                    "Handlers didn't finish within --shutdown-timeout. Their processes are killed, and their messages "
+                    "handed back."
+                )
             for child in children:
                 child.kill()
         if self._stopping and not children:
@@ -310,9 +313,9 @@ class Supervisor:
             # One that is replaced is mended; one that didn't end well at the stop isn't.
             self._clean = self._clean and not self._stopping
             wait = process_slot.backoff.more()
-            again = "" if self._stopping or process_slot.quarantine else f"; another starts in {wait:.1f} s"
+            again = "" if self._stopping or process_slot.quarantine else f" Another starts in {wait:.1f} s."
             self._left_behind(child, code, again)
 
     def _left_behind(self, child: Child, code: int, again: str) -> None:
         self._rescues.add(child.orphans(ended_how(code)))
-        logger.error("Process %d %s%s. What it held is handed back.", child.pid, ended_how(code), again)
+        logger.error("Process %d %s.%s Its messages are handed back.", child.pid, ended_how(code), again)

@@ -101,7 +101,7 @@ class Leftovers:
     def _ask(self, pids: Collection[int], when: str) -> None:
         running = [pid for pid in pids if _state(pid) not in _ENDED]
         if running:
-            logger.warning("What handlers have left running is ended, for %s: %s.", when, _names(running))
+            logger.warning("The worker ends what handlers have left running, because %s: %s.", when, _names(running))
         for pid in pids:
             self._asked[pid] = time.monotonic() + _GRACE
             _signal(pid, signal.SIGTERM)
@@ -125,7 +125,7 @@ def end_own_children() -> None:
 
 def _subreap(*, yes: bool) -> None:
     if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
-        logger.warning("The system doesn't let a worker end what its handlers leave running: prctl failed.")
+        logger.warning("The worker can't end what its handlers leave running, because prctl failed.")
 
 
 def _children() -> list[int]:
