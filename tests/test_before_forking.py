@@ -44,7 +44,7 @@ def test_processes_share_no_pool_of_a_database(raw: Raw, fleet: Fleet, done: Pos
     )
     assert totals(raw) == {"acknowledged": 1_000}
     assert done.ask("SELECT count(DISTINCT n), count(*) FROM done") == (1_000, 1_000)
-    assert "Before the worker forks" not in said
+    assert "before the worker forks" not in said
     wait_until(lambda: done.sessions() == 0, "all of them are closed with the worker")
 
 
@@ -107,7 +107,7 @@ threading.Thread(target=time.sleep, args=[600], daemon=True, name="broker").star
 client = socket.create_connection({(host, port)})
 """,
     )
-    assert said.count("Before the worker forks") == 1
+    assert said.count("before the worker forks") == 1
     assert f"threads ('broker') and connections (to {host}:{port})" in said
     assert "os.register_at_fork" in said
 

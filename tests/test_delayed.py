@@ -212,7 +212,7 @@ def test_what_cannot_be_moved_holds_up_nothing_and_becomes_a_dead_letter(
     assert "can't be moved" in rows[0].error
     kept = "".join(rows[0].fields or ()).encode("utf-8", "surrogateescape")
     assert kept == (b"".join(each[5:] for each in WIDE) if what == "too many fields" else b"entry" + UNMOVABLE[what])
-    assert "became dead letters" in caplog.text
+    assert "were dead-lettered" in caplog.text
     if group is not None:
         assert inspection.group_totals("orders", group)["dead-lettered"] == 120
 

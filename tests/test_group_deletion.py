@@ -335,7 +335,8 @@ def test_a_worker_goes_on_with_its_other_groups(raw: Raw, fleet: Fleet, streams:
     groups.delete("orders", "loyalty", by="ann", force=True)
     said = fleet.finish(worker)
     assert on_server(raw) == set()
-    lines = Counter(line.split(" was deleted by")[0].split()[-1] for line in said.splitlines() if "no more" in line)
+    told = [line for line in said.splitlines() if "no longer reads it" in line]
+    lines = Counter(line.split(" was deleted by")[0].split()[-1] for line in told)
     # The process that was killed may not have learned of the first.
     assert set(lines) == {"orders:billing", "orders:loyalty"}
     assert "Stopped." in said

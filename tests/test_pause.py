@@ -181,7 +181,7 @@ def test_a_worker_says_that_it_is_paused_and_that_it_goes_on(
         wait_until(lambda: "is paused. This worker reads nothing more" in caplog.text)
         wait_for_looks(raw)
         resume()
-        wait_until(lambda: "its messages are read again" in caplog.text)
+        wait_until(lambda: "reads its messages again" in caplog.text)
     assert caplog.text.count("reads nothing more") == 1
     assert "orders:billing was paused by 'ann'" in caplog.text
     assert "orders:billing was resumed by 'ann'" in caplog.text

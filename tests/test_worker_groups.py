@@ -180,7 +180,7 @@ def test_a_group_that_is_taken_away_is_made_again(  # noqa: PLR0917  fixtures, b
         remove(raw)
         publish(raw, 2)
         wait_until(lambda: "2" in seen)
-        wait_until(lambda: "was made again" in caplog.text)
+        wait_until(lambda: "was created again" in caplog.text)
     assert seen[0] == "1"
     assert seen[-1] == "2"
 
@@ -217,7 +217,7 @@ def test_maintenance_makes_a_group_again_no_later_than_its_consumer_would(
         raw.flushall()
         publish(raw, 2)
         wait_until(lambda: raw.hgetall("{orders}:groups"))
-        wait_until(lambda: "was made again" in caplog.text, "what the server has done is told")
+        wait_until(lambda: "was created again" in caplog.text, "what the server has done is told")
         finish.set()
         wait_until(lambda: "2" in seen)
 
