@@ -361,7 +361,7 @@ def test_what_waits_in_a_lane_that_was_removed_is_told(
     bill(lambda _: None)
     caplog.set_level(logging.WARNING)
     with working():
-        wait_until(lambda: "orders:billing: up to 3 messages wait in the lane 'low'" in caplog.text)
+        wait_until(lambda: "orders:billing: up to 3 messages wait in lane 'low'" in caplog.text)
     (books,) = inspection.books("orders")
     assert books.waiting in {3, None}
     assert books.missing in {0, None}

@@ -88,7 +88,7 @@ def test_what_a_handler_leaves_behind_ends_at_its_timeout(raw: Raw, fleet: Fleet
     """Where the process is killed for it."""
     publish(raw, "leave", what="program", then="stay")
     fleet.streams = {"orders": {"GROUPS": {"billing": {"TIMEOUT": 0.5, "MAX_RETRIES": 0}}}}
-    worker = fleet.start("--shutdown-timeout", "0.2", **HANDLERS)
+    worker = fleet.start("--shutdown-timeout", "2", **HANDLERS)
     wait_until(lambda: totals(raw) == {"dead-lettered": 1})
     wait_until(lambda: not any(map(alive, pids(fleet, "left"))))
     worker.terminate()

@@ -26,15 +26,16 @@ OPERATIONS: dict[str, Callable[[str], Any]] = {
     "move, to the end": lambda group: groups.move("orders", group, "$"),
     "reset": lambda group: groups.reset("orders", group, "0", by="ann"),
     "reset, to the end": lambda group: groups.reset("orders", group, "$", by="ann"),
-    "remove_consumer": lambda group: groups.remove_consumer("orders", group, "c", hand_over=False, by="ann"),
-    "remove_consumer, and hand over": lambda group: groups.remove_consumer(
-        "orders", group, "c", hand_over=True, by="ann"
-    ),
+    "remove_consumer": lambda group: groups.remove_consumer("orders", group, "c", release=False, by="ann"),
+    "remove_consumer, and release": lambda group: groups.remove_consumer("orders", group, "c", release=True, by="ann"),
     "discard_retries": lambda group: waiting.discard_retries("orders", group, ["orders/1-0"], by="ann"),
     "publish_delayed": lambda _: waiting.publish_delayed("orders", ["x"], by="ann"),
     "discard_delayed": lambda _: waiting.discard_delayed("orders", ["x"], by="ann"),
     "release": lambda group: waiting.release(
-        "orders", group, [(place, "1-0", "c") for place in ("main", "redelivery", "main:high", "redelivery:high")]
+        "orders",
+        group,
+        [(source, "1-0", "c") for source in ("main", "redelivery", "main:high", "redelivery:high")],
+        by="ann",
     ),
     "excess": lambda _: trimming.excess("orders", **LIMITS),
     "trim": lambda _: trimming.trim("orders", **LIMITS, exact=True, by="ann"),

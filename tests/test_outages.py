@@ -362,18 +362,18 @@ def test_the_time_of_the_first_failure_is_kept_until_another_outcome(raw: Raw) -
         return states.deliver()
 
     (first,) = again()
-    assert first.carried is not None
-    since = first.carried.unavailable_since
+    assert first.metadata is not None
+    since = first.metadata.unavailable_since
     assert abs(time.time() * 1_000 - since) < 10_000
     assert first.attempt == 1
     states.settle([first], away)
     (second,) = again()
-    assert second.carried is not None
-    assert second.carried.unavailable_since == since
+    assert second.metadata is not None
+    assert second.metadata.unavailable_since == since
     states.settle([second], RetryLater(0, Failure()))
     (third,) = again()
-    assert third.carried is not None
-    assert third.carried.unavailable_since == 0
+    assert third.metadata is not None
+    assert third.metadata.unavailable_since == 0
     assert third.attempt == 2
 
 

@@ -210,7 +210,7 @@ REFUSED = {
     "publish onto an unknown lane": (("publish", "orders", "1", "--lane", "fast"), "lane='fast': expected"),
     "headers that are no object": (("publish", "orders", "1", "--headers", "[]"), "expected a JSON object"),
     "a delay that is no number": (("publish", "orders", "1", "--delay", "soon"), "'soon': expected a time span"),
-    "a payload beside many": (("publish", "orders", "1", "--ndjson"), "give none as an argument"),
+    "a payload beside many": (("publish", "orders", "1", "--ndjson"), "Leave the payload argument out"),
     "chunks of one": (("publish", "orders", "1", "--chunk-size", "2"), "needs --ndjson"),
     "follow an unknown stream": (("tail", "ordrs"), "Did you mean 'orders'"),
     "follow an unknown lane": (("tail", "orders", "--lane", "fast"), "lane='fast': expected"),

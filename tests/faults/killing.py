@@ -16,7 +16,7 @@ from typing import Any
 from django_redis_streams import connections
 from django_redis_streams.connections.link import Link
 from django_redis_streams.store.scripts import script
-from django_redis_streams.worker.consumer.consumer import Consumer
+from django_redis_streams.worker.consumer.batch_runner import BatchRunner
 
 from ..support.obedient_handlers import die, once
 
@@ -27,10 +27,10 @@ def kill_at(step: str, path: str) -> None:
     """See to it that the process dies there."""
     when, _, name = step.partition(":")
     if step == "read":
-        _before(Consumer, "_handle", path, bool)
+        _before(BatchRunner, "handle", path, bool)
     elif step == "handled":
         asked = itertools.count()  # it is asked right before each: the first time nothing has run
-        _before(Consumer, "_may_run", path, lambda _: next(asked) > 0)
+        _before(BatchRunner, "_may_run", path, lambda _: next(asked) > 0)
     else:
         _around_script(when, name.encode() and script(name).digest.encode(), path)
 
