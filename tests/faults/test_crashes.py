@@ -360,6 +360,25 @@ def test_coroutines_in_flight_have_time_to_end_when_one_is_ended(raw: Raw, fleet
     assert runs(fleet, "sleep:4.5") == [1] * 5
 
 
+@pytest.mark.parametrize("do", row(["database:sleep:3600", "task:database:sleep:3600"], often=["database:sleep:3600"]))
+def test_of_coroutines_only_the_one_that_holds_their_database_thread_is_dead_lettered(
+    raw: Raw, fleet: Fleet, declare: Any, do: str
+) -> None:
+    """A thread can't be ended: its process is replaced, and those that waited for the thread run again elsewhere."""
+    declare(TIMEOUT=1, MAX_RETRIES=0)
+    publish(raw, do, *["orm"] * 5, type="async")
+    worker = fleet.start(TEST_HANDLERS="tests.faults.stopping")
+    wait_until(lambda: letters(raw))
+    publish(raw, *["orm"] * 5, type="async")
+    wait_until(lambda: totals(raw) == {"acknowledged": 10, "dead-lettered": 1}, deadline=15)
+    worker.terminate()
+    said = fleet.finish(worker)
+    assert "has a coroutine whose call in the database thread goes on beyond its TIMEOUT. Another process" in said
+    (letter,) = letters(raw)
+    assert letter.fields[:2] == ["do", do]
+    assert not raw.exists(SUSPECTS)
+
+
 # ---------------------------------------------------------------- before a handler is called, and after it
 
 DECODING = {"TEST_HANDLERS": "tests.faults.decoding"}

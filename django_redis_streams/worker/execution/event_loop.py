@@ -15,6 +15,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from ..log import logger
 from ..strays import is_stray, leave
 from .database_thread import DatabaseThread
+from .thread_calls import ThreadCalls
 
 __all__ = ["EventLoop"]
 
@@ -33,8 +34,8 @@ class EventLoop:
     the loop, makes a task of a coroutine; from Python 3.12 on it begins at once: one that never waits has ended then.
     """
 
-    def __init__(self) -> None:
-        self.databases = DatabaseThread()
+    def __init__(self, thread_calls: ThreadCalls) -> None:
+        self.databases = DatabaseThread(thread_calls)
         self._runner = asyncio.Runner()
         self._loop = self._runner.get_loop()
         self.task = _begins_tasks(self._loop)
