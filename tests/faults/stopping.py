@@ -16,6 +16,9 @@ from django_redis_streams.message import Message
 
 from ..support.obedient_handlers import note, obey
 
+# Tasks that handlers have left behind.
+left: list[asyncio.Task[None]] = []
+
 
 def seconds(message: Message) -> float:
     """How long it is to take: `do` is `sleep:SECONDS`, or anything else for no time."""
@@ -66,6 +69,10 @@ async def obey_async(do: str, message: Message) -> None:
             await asyncio.gather(obey_async(":".join(then), message), asyncio.sleep(0))
         case ["database", *then]:
             await sync_to_async(obey)(":".join(then), message)
+        case ["thread", *then]:
+            await asyncio.to_thread(obey, ":".join(then), message)
+        case ["left"]:
+            left.append(asyncio.create_task(run_on(message)))
         case ["orm"]:
             await ask_database()
         case _:

@@ -2,6 +2,7 @@
 
 `executor` finds the handler, calls it and judges the run; `coroutines` does so for `async def` handlers, in an
 `event_loop`, on `coroutine_slots`, by their `deadlines`; `failures` puts an error into words; `databases` and
-`database_thread` look after Django's connections, `thread_calls` says who holds that thread and who waits for it,
-`outages` tells a database's fault from a handler's, `sqlite` knows what a worker needs of SQLite.
+`database_thread` look after Django's connections, `threads` do what else blocks, and `thread_calls` says who holds
+these and who waits for them; `outages` tells a database's fault from a handler's, `sqlite` knows what a worker needs of
+SQLite.
 """

@@ -28,6 +28,7 @@ from .coroutine_slots import CoroutineSlots
 from .deadlines import Deadlines, TimedCall
 from .event_loop import EventLoop
 from .thread_calls import GRACE, ThreadCalls, current_run
+from .threads import THREADS
 
 __all__ = ["LATEST", "Coroutines"]
 
@@ -71,7 +72,8 @@ class Coroutines:
         self._group = group
         self._most = group.async_concurrency
         self._coroutine_slots = CoroutineSlots(slots)
-        self._thread_calls = ThreadCalls()
+        # Of the database thread, and of the other threads.
+        self._thread_calls = ThreadCalls(1), ThreadCalls(THREADS)
         self._deadlines = Deadlines(slots, self._coroutine_slots, self._thread_calls)
         # What is in flight, by the first message of each call.
         self._tasks = self._deadlines.calls
@@ -129,7 +131,7 @@ class Coroutines:
             return False
         self._may_run = may_run
         if self._event_loop is None:
-            self._event_loop = EventLoop(self._thread_calls)
+            self._event_loop = EventLoop(*self._thread_calls)
         if not self._running:
             self._event_loop.databases.trust_nothing()
         self._deadlines.turn(outside=True)

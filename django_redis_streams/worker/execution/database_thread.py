@@ -7,13 +7,14 @@ one of them leaves behind, an open transaction above all, the next must not find
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from ..strays import leave_if_stray
 from .databases import Databases
-from .thread_calls import Call, ThreadCalls
+from .thread_calls import GRACE, ThreadCalls
+from .threads import Threads
 
 __all__ = ["DatabaseThread"]
 
@@ -21,21 +22,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class DatabaseThread(ThreadPoolExecutor):
-    """Starts its thread with the first call: a project without a database never has it.
-
-    `thread_calls` hears of each call.
-    """
+class DatabaseThread(Threads):
+    """Starts its thread with the first call: a project without a database never has it."""
 
     def __init__(self, thread_calls: ThreadCalls) -> None:
-        super().__init__(max_workers=1, thread_name_prefix="coroutines' databases", initializer=self._watch)
-        self._thread_calls = thread_calls
+        super().__init__(thread_calls, 1, "coroutines' databases", self._watch)
         self._databases = Databases()
         self._started = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call it there, when those before it have ended."""
-        return self._submit(partial(self._looked_after, partial(fn, *args, **kwargs)))
+        return super().submit(partial(self._looked_after, partial(fn, *args, **kwargs)))
 
     def trust_nothing(self) -> None:
         """There may have been a wait: connections are checked before they are used again."""
@@ -44,23 +41,15 @@ class DatabaseThread(ThreadPoolExecutor):
     def tidy(self) -> None:
         """Close what CONN_MAX_AGE says is too old, when the calls before have ended; nobody waits for it."""
         if self._started and self._databases.any_open:
-            self._submit(self._databases.after_batch)
+            super().submit(self._databases.after_batch)
 
     def end(self) -> None:
-        """Close all connections, and end the thread."""
+        """Close all connections, and end the thread; where a call in it doesn't return, they end with the process."""
         if self._started:
-            super().submit(self._databases.close).result()
+            closed = super().submit(self._databases.close)
+            if wait([closed], GRACE).done:
+                closed.result()
         self.shutdown()
-
-    def _submit(self, do: Callable[[], Any]) -> Future[Any]:
-        call = self._thread_calls.ask()
-        future = super().submit(self._in_turn, call, do)
-        future.add_done_callback(lambda _: self._thread_calls.end(call))
-        return future
-
-    def _in_turn(self, call: Call, do: Callable[[], Any]) -> Any:
-        self._thread_calls.begin(call)
-        return do()
 
     def _watch(self) -> None:
         self._databases.watch()

@@ -1,6 +1,6 @@
 """By when the coroutines of a consumer must have ended. Time in which their event loop stood still doesn't count.
 
-Nor does time in which one waits for its turn in the database thread.
+Nor does time in which one waits for its turn in a thread.
 
 One that doesn't give way, a function of the same consumer, or the consumer's own work lets none of them get on: they
 are excused for that, and only what is seen to hold the loop is not.
@@ -44,14 +44,14 @@ class Deadlines:
     `soonest` is not above the next deadline. What is added to `calls` lowers it.
     """
 
-    def __init__(self, slots: Slots, coroutine_slots: CoroutineSlots, thread_calls: ThreadCalls) -> None:
+    def __init__(self, slots: Slots, coroutine_slots: CoroutineSlots, thread_calls: Sequence[ThreadCalls]) -> None:
         self.calls: dict[Delivery, TimedCall] = {}
         self.timed_out: set[Delivery] = set()
         self.soonest = inf
         self._slots = slots
         self._coroutine_slots = coroutine_slots
         self._thread_calls = thread_calls
-        self._thread_hangs = False
+        self._threads_hang = False
         self._turned = 0.0
         # For how many seconds some of them were excused.
         self._excused: dict[Delivery, float] = {}
@@ -61,7 +61,8 @@ class Deadlines:
         """A call has ended."""
         del self.calls[first]
         self.timed_out.discard(first)
-        self._thread_calls.forget(first)
+        for each in self._thread_calls:
+            each.forget(first)
         if self._excused:
             self._excused.pop(first, None)
 
@@ -78,8 +79,8 @@ class Deadlines:
             self._excuse(stood, outside=outside)
         if now >= self.soonest:
             self._cancel(now)
-        if self._thread_hangs or self._thread_calls.current is not None:
-            self._look_at_thread(now)
+        if self._threads_hang or any(each.running for each in self._thread_calls):
+            self._look_at_threads(now)
         # Not before: the supervisor takes for guilty what still runs when its loop has turned after its deadline.
         self._slots.turn(now)
 
@@ -94,26 +95,27 @@ class Deadlines:
             if call.deadline > now or first in self.timed_out:
                 continue
             before = call.deadline
-            call.deadline += self._thread_calls.waited(first, now)
+            call.deadline += sum(each.waited(first, now) for each in self._thread_calls)
             if call.deadline <= now:
                 self.timed_out.add(first)
                 call.task.cancel()
-                self._thread_calls.cancel(first, now + GRACE)
+                for each in self._thread_calls:
+                    each.cancel(first, now + GRACE)
             # Where it is cancelled, by now it may be late for that.
             self._coroutine_slots.put_off(_slots_of(taken, call), max(call.deadline, now) - before)
         self.soonest = self._next
 
-    def _look_at_thread(self, now: float) -> None:
-        """Say on the slots whether the database thread runs a call that should have ended, and how many wait for it."""
-        current = self._thread_calls.current
-        self._thread_hangs = current is not None and current.by <= now
-        waiting = [call for first, call in self.calls.items() if self._thread_calls.waiting(first)]
-        self._slots.note_thread(sum(len(call.deliveries) for call in waiting) if self._thread_hangs else None)
+    def _look_at_threads(self, now: float) -> None:
+        """Say on the slots whether only calls run in threads that should have ended, and how many wait for these."""
+        hang = [each for each in self._thread_calls if each.hang(now)]
+        self._threads_hang = bool(hang)
+        waiting = [call for first, call in self.calls.items() if any(each.waiting(first) for each in hang)]
+        self._slots.note_threads(sum(len(call.deliveries) for call in waiting) if hang else None)
 
     def _excuse(self, seconds: float, *, outside: bool) -> None:
         taken = self._coroutine_slots.taken()
-        if self._thread_calls.current is not None:
-            self._thread_calls.current.by += seconds
+        for each in self._thread_calls:
+            each.put_off(seconds)
         holders = (not outside and self._slots.holders) or frozenset()
         for first, call in self.calls.items():
             slots = _slots_of(taken, call)

@@ -110,15 +110,15 @@ class Slots:
         self._holders[:] = noted
         self._marks[_NOTED] = turned
 
-    def note_thread(self, waiting: int | None) -> None:
-        """A call in the database thread doesn't return, and so many coroutines wait for that; None where it gets on."""
+    def note_threads(self, waiting: int | None) -> None:
+        """The threads of coroutines run only calls that don't return; so many wait for them. None where they get on."""
         self._marks[_HELD_UP] = 0 if waiting is None else 1 + waiting
 
     # ------------------------------------------------------------ reading
 
     @property
     def held_up(self) -> int | None:
-        """How many wait for a call in the database thread that doesn't return; None where it gets on."""
+        """How many coroutines wait for threads whose calls don't return; None where these get on."""
         noted = int(self._marks[_HELD_UP])
         return noted - 1 if noted else None
 

@@ -92,8 +92,8 @@ class Child:
         found = self.overdue(now)
         if any(each.guilty for each in found):
             return "has a handler that runs beyond its TIMEOUT"
-        if any(each.thread_hangs for each in found):
-            return "has a coroutine whose call in the database thread goes on beyond its TIMEOUT"
+        if any(each.threads_hang for each in found):
+            return "has coroutines whose calls in threads go on beyond their TIMEOUT, and hold up others"
         if any(each.decoding and each.unclear for each in found):
             return "couldn't decode its messages within TIMEOUT, or one of its handlers holds it up"
         if any(each.unclear for each in found):
