@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from django_redis_streams.worker.services.service import Service
 from ..support.books import Books, books, letters, totals
 from ..support.servers import Server
 from ..support.waiting import wait_until
-from ..support.workers import HASTY, Worker, working
+from ..support.workers import HASTY, Fleet, Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 
@@ -188,3 +189,27 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
 def xpendings(server: Server) -> int:
     """How often anybody has looked at what is pending."""
     return server.raw().info("commandstats").get("cmdstat_xpending", {"calls": 0})["calls"]
+
+
+@pytest.mark.parametrize("met", [True, False], ids=["lost", "never met"])
+def test_an_idle_worker_stops_cleanly_while_its_server_is_away(
+    make_server: Callable[..., Server], tmp_path: Path, met: bool
+) -> None:
+    """It holds nothing: there is nothing to settle or to hand back, and nobody to wait for."""
+    server = make_server()
+    fleet = Fleet(tmp_path, server.url)
+    try:
+        if not met:
+            server.end()
+        worker = fleet.start()
+        if met:
+            wait_until(lambda: server.raw().info("clients")["blocked_clients"] == 1)
+            server.end()
+        wait_until(lambda: fleet.children(worker))
+        time.sleep(0.5)  # whatever they find out meanwhile
+        worker.terminate()
+        said = fleet.finish(worker, deadline=5)
+    finally:
+        fleet.end()
+    assert "Couldn't settle" not in said
+    assert "handed back" not in said

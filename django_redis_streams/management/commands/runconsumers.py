@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import socket
 from collections.abc import Iterable, Iterator
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections as databases
@@ -34,6 +36,10 @@ __all__ = ["Command"]
 Served = tuple[StreamConfig, GroupConfig]
 
 
+class _StoppedEarlyError(BaseException):
+    """A signal came when there was no worker yet that would have to be stopped. It is no failure."""
+
+
 class Command(BaseCommand):
     """Consume: read the groups' messages, run their handlers, retry, dead-letter."""
 
@@ -58,17 +64,25 @@ class Command(BaseCommand):
         add("--reload", action="store_true", help="Begin anew when code is changed, for development.")
         add("--name", default="", help="Goes before the consumers' names, which stay unique.")
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the command. A SIGTERM ends it cleanly from here on, also before and after there is a worker to stop."""
+        before = signal.signal(signal.SIGTERM, _stop_early)
+        try:
+            return super().execute(*args, **options)
+        except _StoppedEarlyError:
+            self.stdout.write("Stopped.")
+            return None
+        finally:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
     def handle(self, *_: Any, **options: Any) -> None:
         """Run until stopped or done. Raises `CommandError` for what can't be served."""
         try:
             worker_options = _worker_options(options)
         except StreamsError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(self.style.SUCCESS(_opening(worker_options)))
-        for what, mend in hasty_databases():
-            self.stderr.write(self.style.WARNING(f"{what} {mend} ({IDENTITY})"))
         supervisor = Supervisor(worker_options)
-        code = supervisor.run()
+        code = supervisor.run(lambda: self._write_opening(worker_options))
         if supervisor.given_up:
             raise CommandError(supervisor.given_up)
         if supervisor.begins_anew:
@@ -77,6 +91,16 @@ class Command(BaseCommand):
             self.stdout.write(line)
         if code:
             raise CommandError("A process didn't end well; the log says which, and why.", returncode=code)
+
+    def _write_opening(self, options: Options) -> None:
+        self.stdout.write(self.style.SUCCESS(_opening(options)))
+        self.stdout.flush()
+        for what, mend in hasty_databases():
+            self.stderr.write(self.style.WARNING(f"{what} {mend} ({IDENTITY})"))
+
+
+def _stop_early(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _StoppedEarlyError
 
 
 def _worker_options(options: dict[str, Any]) -> Options:

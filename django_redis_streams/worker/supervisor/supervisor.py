@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..backoff import Backoff
@@ -65,16 +66,19 @@ class Supervisor:
         self.begins_anew = False
         self.given_up = ""
 
-    def run(self) -> int:
+    def run(self, ready: Callable[[], object] = lambda: None) -> int:
         """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop.
+
+        `ready` is called when a signal would be heard, before the first process is started.
 
         Where `given_up` says why, it has ended because what is configured can't work. With `begins_anew` it has ended
         because code was changed, and whoever called it is to start the command again.
         """
-        close_what_is_open()
-        warn_of_what_stays_open()
-        self._leftovers.adopt()
         with Signals(*NOTED) as signals:
+            ready()
+            close_what_is_open()
+            warn_of_what_stays_open()
+            self._leftovers.adopt()
             while not self._finished():
                 self._leftovers.look(own())
                 self._start_missing()
