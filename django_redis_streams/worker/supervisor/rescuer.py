@@ -92,7 +92,10 @@ def _rescue(link: Link, dead: Orphans) -> None:
     count, vanished = hand_back(link, membership)
     log_vanished(membership, vanished)
     if count:
-        logger.warning("Handed back %d messages that a dead process held.", count, extra=about(membership))
+        logger.warning(
+            "%s: %d messages that process %d held were handed back.",
+            membership.label, count, dead.pid, extra=about(membership),
+        )  # fmt: skip
 
 
 def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Suspect) -> None:
