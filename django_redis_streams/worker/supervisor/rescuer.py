@@ -25,8 +25,8 @@ from ...store.consume.suspects import body_of, suspect, take_back
 from ...store.replies import group_is_gone
 from ...store.scripts import exchange
 from ...wire import Undecodable, decode_entry
-from ..backoff import Backoff
 from ..log import about, log_outcome, log_vanished, logger
+from ..timing import Backoff
 from .child import Orphans, Suspect
 
 __all__ = ["renew_for", "rescue_all"]

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..backoff import Backoff
 from ..http.exporter import Exporter
 from ..log import logger
 from ..options import Options, memberships, new_random_part
@@ -23,6 +22,7 @@ from ..shared.scoreboard import Scoreboard
 from ..system.forking import NOTED, ended_how, forked, own, waited
 from ..system.leftovers import Leftovers
 from ..system.os_signals import Signals
+from ..timing import Backoff
 from .autoreload import Autoreload
 from .before_forking import close_what_is_open, warn_of_what_stays_open
 from .child import Child
