@@ -28,7 +28,8 @@ class Backoff:
 
     def more(self) -> float:
         """It failed: how many seconds to wait now."""
-        wait = self._next * random.uniform(0.75, 1.25)  # noqa: S311  jitter, not a secret
+        shortest, longest = max(self._least, self._next * 0.75), min(self._most, self._next * 1.25)
+        wait = random.uniform(shortest, longest)  # noqa: S311  jitter, not a secret
         self._next = min(self._most, self._next * 2)
         self._until = time.monotonic() + wait
         return wait

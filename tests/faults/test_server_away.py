@@ -120,9 +120,12 @@ def test_a_worker_waits_for_its_server_and_says_so(
     with working():
         wait_until(lambda: runs)
         own_server.end()
-        wait_until(lambda: caplog.text.count("lost its connection") > 2)
+        wait_until(lambda: "The server of connection 'default' can't be reached" in caplog.text)
         own_server.start()
         wait_until(lambda: books(own_server.raw()).acknowledged == 9)
+        wait_until(lambda: "is back" in caplog.text)
+    lines = [each.getMessage() for each in caplog.records if "can't be reached" in each.getMessage()]
+    assert len(lines) == len(set(lines)), "each error once, whichever thread has met it, and however often"
 
 
 def test_a_worker_that_starts_before_its_server_waits_for_it(
@@ -132,7 +135,7 @@ def test_a_worker_that_starts_before_its_server_waits_for_it(
     own_server.raw().xadd("orders", {"n": 1})
     own_server.end()
     with working():
-        wait_until(lambda: "lost its connection" in caplog.text)
+        wait_until(lambda: "can't be reached" in caplog.text)
         own_server.start()
         wait_until(lambda: books(own_server.raw()).acknowledged == 1)
 
@@ -211,5 +214,33 @@ def test_an_idle_worker_stops_cleanly_while_its_server_is_away(
         said = fleet.finish(worker, deadline=5)
     finally:
         fleet.end()
-    assert "Couldn't settle" not in said
+    assert "couldn't settle" not in said
     assert "handed back" not in said
+
+
+def test_a_server_that_never_was_there_is_logged_in_one_line(tmp_path: Path) -> None:
+    """All threads of the process try again and again, and say so once."""
+    fleet = Fleet(tmp_path, "redis://127.0.0.1:1/0")
+    try:
+        worker = fleet.start()
+        wait_until(lambda: fleet.children(worker))
+        time.sleep(3)  # several tries of each
+        worker.terminate()
+        said = fleet.finish(worker)
+    finally:
+        fleet.end()
+    lines = [line for line in said.splitlines() if "127.0.0.1:1" in line and not line.startswith("Stopped")]
+    assert len(lines) == 1, said
+    assert lines[0].startswith("The server of connection 'default' can't be reached: ")
+    assert "Run `manage.py streams doctor`" in lines[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"username": "nobody"}])
+def test_a_wrong_password_is_told_as_such(
+    own_server: Server, runs: Counter[int], streams: Any, caplog: pytest.LogCaptureFixture, options: dict[str, str]
+) -> None:
+    """No connection was lost: the server has refused it."""
+    streams(URL=own_server.url, OPTIONS={"password": "wrong", **options})
+    with working():
+        wait_until(lambda: "refuses it, probably for its user or password" in caplog.text)
+    assert "can't be reached" not in caplog.text
