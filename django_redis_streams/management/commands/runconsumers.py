@@ -23,6 +23,7 @@ from ...operations import groups
 from ...store.consume.drained import standstill
 from ...store.consume.membership import Membership
 from ...store.consume.promote import waiting_delayed, waiting_retries
+from ...worker import strays
 from ...worker.execution.sqlite import IDENTITY, hasty_databases
 from ...worker.http.exporter import listen
 from ...worker.options import Options
@@ -66,14 +67,16 @@ class Command(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run the command. A SIGTERM ends it cleanly from here on, also before and after there is a worker to stop."""
-        before = signal.signal(signal.SIGTERM, _stop_early)
+        before = signal.signal(signal.SIGTERM, _stop_early) or signal.SIG_DFL
         try:
-            return super().execute(*args, **options)
+            # What a handler forks is none of this command.
+            with strays.prepared(lambda: signal.signal(signal.SIGTERM, before)):
+                return super().execute(*args, **options)
         except _StoppedEarlyError:
             self.stdout.write("Stopped.")
             return None
         finally:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, before)
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Run until stopped or done. Raises `CommandError` for what can't be served."""
