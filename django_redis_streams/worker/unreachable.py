@@ -32,11 +32,13 @@ class _Outage:
 
     def is_news(self, error: str, now: float) -> bool:
         """Whether this is to be logged: it wasn't yet in this outage, or long ago."""
-        late = not self.away and now - self.back < _LATE and error in self.logged
+        late = not self.away and now - self.back < _LATE
+        if late and error in self.logged:
+            return False
         if not (self.away or late):
-            self.away = True
             self.logged.clear()
-        if late or now - self.logged.get(error, -_AGAIN) < _AGAIN:
+        self.away = True
+        if now - self.logged.get(error, -_AGAIN) < _AGAIN:
             return False
         self.logged[error] = now
         return True

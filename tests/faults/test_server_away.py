@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from django_redis_streams import publish
-from django_redis_streams.exceptions import Reject
+from django_redis_streams.exceptions import Reject, ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.worker.services.service import Service
+from django_redis_streams.worker.unreachable import log_reached, log_unreachable
 
 from ..support.books import Books, books, letters, totals
 from ..support.servers import Server
@@ -218,6 +219,14 @@ def test_an_idle_worker_stops_cleanly_while_its_server_is_away(
     assert "handed back" not in said
 
 
+def test_what_threads_find_out_late_is_not_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where another error is met when the server is back, as while it loads its data."""
+    for error in ["closed", "loading", "closed"]:
+        log_unreachable("away", ServerUnreachable(error))
+        log_reached("away")
+    assert [each.args[1] for each in caplog.records if each.levelname == "ERROR"] == ["closed", "loading"]
+
+
 def test_a_server_that_never_was_there_is_logged_in_one_line(tmp_path: Path) -> None:
     """All threads of the process try again and again, and say so once."""
     fleet = Fleet(tmp_path, "redis://127.0.0.1:1/0")
@@ -236,7 +245,7 @@ def test_a_server_that_never_was_there_is_logged_in_one_line(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("options", [{}, {"username": "nobody"}])
-def test_a_wrong_password_is_told_as_such(
+def test_a_wrong_password_is_logged_as_such(
     own_server: Server, runs: Counter[int], streams: Any, caplog: pytest.LogCaptureFixture, options: dict[str, str]
 ) -> None:
     """No connection was lost: the server has refused it."""
