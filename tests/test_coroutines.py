@@ -712,6 +712,40 @@ def test_what_a_function_of_the_same_consumer_takes_counts_for_nobody(raw: Raw, 
     assert totals(raw) == {"acknowledged": 6}
 
 
+def test_time_in_which_one_waits_for_the_database_thread_does_not_count(raw: Raw, group: Declare) -> None:
+    """They take turns in it: each has its TIMEOUT for what it does itself."""
+    group(TIMEOUT=1)
+
+    @handler("orders", group="billing", type="slow")
+    async def work(message: Message) -> None:
+        # Of two calls at once, the second waits for the others too.
+        await asyncio.gather(*[sync_to_async(time.sleep)(0.3) for _ in range(2)])
+
+    publish(raw, *[{"type": "slow"}] * 5)
+    drain()
+    assert totals(raw) == {"acknowledged": 5}
+
+
+def test_what_gives_up_its_turn_in_the_database_thread_is_not_excused_for_ever(raw: Raw, group: Declare) -> None:
+    """What it waits for after that is its own affair."""
+    group(TIMEOUT=1)
+
+    @handler("orders", group="billing", type="slow")
+    async def hold(message: Message) -> None:
+        await sync_to_async(time.sleep)(0.9)
+
+    @handler("orders", group="billing", type="impatient")
+    async def give_up(message: Message) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await sync_to_async(time.sleep)(0)
+        await asyncio.sleep(600)
+
+    publish(raw, {"type": "slow"}, {"type": "impatient"})
+    drain()
+    assert totals(raw) == {"acknowledged": 1, "dead-lettered": 1}
+
+
 @pytest.mark.parametrize("seconds", [0.15, 0.4])
 def test_one_that_holds_the_loop_again_and_again_is_cancelled(raw: Raw, group: Declare, seconds: float) -> None:
     """Nobody may excuse himself for ever; where nothing is seen of who held it, that takes some times its TIMEOUT."""

@@ -253,7 +253,7 @@ def test_what_a_dead_process_held_of_a_deleted_group_is_looked_after_by_nobody(r
     (held,) = states.deliver()
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "tested")
     groups.delete("orders", "billing", by="ann", force=True)
-    assert rescue_all([Orphans(place, suspects=[Suspect(held.token, "was killed")])], os.getppid()) == 0
+    assert rescue_all([Orphans(place, 1, suspects=[Suspect(held.token, "was killed")])], os.getppid()) == 0
     assert not raw.exists("{orders}:suspects:billing")
 
 

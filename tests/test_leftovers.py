@@ -15,6 +15,8 @@ import pytest
 from django.test import override_settings
 
 from django_redis_streams import connections
+from django_redis_streams.embedded import serves
+from django_redis_streams.embedded.place import SERVER_LOCK
 
 from .faults import row
 from .support.books import totals
@@ -160,6 +162,19 @@ def test_what_detaches_itself_lives_as_long_as_the_worker(raw: Raw, fleet: Fleet
     worker.terminate()
     fleet.finish(worker)
     assert not alive(left)
+
+
+def test_a_server_that_opens_and_closes_files_is_known_at_each_moment(tmp_path: Path) -> None:
+    """As it does for each line of its log, above all when it starts: it is never taken for a handler's."""
+    code = "import os\nopen('ready', 'w')\nwhile True: [os.close(each) for each in [os.dup(0) for _ in range(9)]]"
+    with (tmp_path / SERVER_LOCK).open("w") as lock:
+        server = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, pass_fds=[lock.fileno()])
+    try:
+        wait_until((tmp_path / "ready").exists)
+        assert all(serves(server.pid) for _ in range(2_000))
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_an_embedded_server_that_a_worker_started_is_no_leftover(base: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from django_redis_streams.handlers import handler
 
 from .support.books import books, totals
 from .support.waiting import wait_until
-from .support.workers import Fleet
+from .support.workers import ROOT, Fleet
 
 Raw = Any
 
@@ -159,6 +159,23 @@ def test_max_messages_ends_each_process_after_so_many(raw: Raw, fleet: Fleet, mo
     assert len(fleet.noted("began")) == most
     assert books(raw).acknowledged == most
     assert books(raw).all == 7
+
+
+def test_a_stop_is_clean_from_the_first_line_on(fleet: Fleet) -> None:
+    """Whoever reads that it consumes may stop it."""
+    worker = fleet.start()
+    assert worker.stdout is not None
+    first = worker.stdout.readline()
+    worker.terminate()
+    assert first.startswith("Consuming orders:billing")
+    assert fleet.finish(worker).endswith("Stopped.\n")
+
+
+def test_a_stop_before_the_first_line_is_clean_too(fleet: Fleet, tmp_path: Path) -> None:
+    """While settings are looked at nothing runs that would have to end."""
+    (tmp_path / "stops_early.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    worker = fleet.start(TEST_HANDLERS="stops_early", PYTHONPATH=f"{ROOT}:{tmp_path}")
+    assert fleet.finish(worker) == "Stopped.\n"
 
 
 def test_max_messages_counts_over_all_threads(raw: Raw, fleet: Fleet) -> None:

@@ -128,7 +128,7 @@ def test_a_rescuer_does_not_try_again_what_cannot_work(streams: Any, place: str)
     """What can't be connected to holds nothing that it could hand back."""
     streams(URL=place)
     worker_options = Options(groups=((conf.stream("orders"), conf.group("orders", "billing")),))
-    orphans = [Orphans(each) for each in memberships(worker_options, 1, "tested")]
+    orphans = [Orphans(each, 1) for each in memberships(worker_options, 1, "tested")]
     assert rescue_all(orphans, os.getppid()) == 0
     assert not Rescues().any
 

@@ -156,7 +156,10 @@ def test_what_a_dead_process_held_is_handed_back_at_once(raw: Raw, fleet: Fleet,
     assert len([each for each in fleet.noted("began") if each[2] == deadly]) == 2
     wait_until(lambda: consuming(raw))
     worker.terminate()
-    assert "Its messages are handed back" in fleet.finish(worker)
+    said = fleet.finish(worker)
+    (dead,) = re.findall(r"Process (\d+) .*Its messages are handed back", said)
+    line = rf"^orders:billing: \d+ messages that process {dead} held were handed back\.$"
+    assert re.search(line, said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize(

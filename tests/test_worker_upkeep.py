@@ -19,7 +19,7 @@ from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import hand_back
 from django_redis_streams.worker.services import maintenance
 from django_redis_streams.worker.services.promoter import Promoter
-from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
+from django_redis_streams.worker.timing import DEFAULT_TIMING, Backoff, Timing
 
 from .support.books import totals
 from .support.waiting import wait_until
@@ -206,3 +206,12 @@ def processor(pid: int) -> float:
     """The seconds of processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_no_wait_between_two_tries_is_beyond_its_bounds() -> None:
+    """Jitter included, which the docs promise."""
+    backoff = Backoff(least=0.05, most=5.0)
+    waits = [backoff.more() for _ in range(500)]
+    assert min(waits) >= 0.05
+    assert max(waits) <= 5.0
+    assert len({round(each, 6) for each in waits[10:]}) > 400, "not all at the same moment"

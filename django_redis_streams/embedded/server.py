@@ -47,10 +47,18 @@ def serves(pid: int) -> bool:
     It has the lock of its role open, which no other process keeps.
     """
     try:
-        files = [each.readlink().name.removesuffix(" (deleted)") for each in Path(f"/proc/{pid}/fd").iterdir()]
-    except OSError:  # another user's, or one that has just ended or closed a file
+        opened = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # another user's, or one that has just ended
         return False
-    return not {SERVER_LOCK, GUARDIAN_LOCK}.isdisjoint(files)
+    return any(_file_of(each) in (SERVER_LOCK, GUARDIAN_LOCK) for each in opened)
+
+
+def _file_of(opened: Path) -> str:
+    """Return the name of a file that a process had open; nothing where it has just closed it, as a log after a line."""
+    try:
+        return opened.readlink().name.removesuffix(" (deleted)")
+    except OSError:
+        return ""
 
 
 def _answers(place: Place, log_before: int) -> bool:

@@ -1,16 +1,48 @@
-"""How often a worker looks at what, and how long it waits: one value, handed down from the options.
+"""How often a worker looks at what, and how long it waits, also between two tries.
 
-It isn't for users: what depends on a project is in its settings. A test that can't wait as long passes another value.
+`Timing` is one value, handed down from the options. It isn't for users: what depends on a project is in its settings. A
+test that can't wait as long passes another value.
 """
 
 from __future__ import annotations
 
+import random
+import time
 from dataclasses import dataclass
 from typing import Final
 
-from .backoff import Backoff
+__all__ = ["DEFAULT_TIMING", "Backoff", "Timing"]
 
-__all__ = ["DEFAULT_TIMING", "Timing"]
+
+class Backoff:
+    """How long to wait before the next try: from `least` to `most` seconds, doubled each time, with jitter."""
+
+    def __init__(self, *, least: float, most: float) -> None:
+        self._least, self._most = least, most
+        self.reset()
+
+    def reset(self) -> None:
+        """It went well: the next failure waits the least again."""
+        self._next = self._least
+        self._until = 0.0
+
+    def more(self) -> float:
+        """It failed: how many seconds to wait now."""
+        shortest, longest = max(self._least, self._next * 0.75), min(self._most, self._next * 1.25)
+        wait = random.uniform(shortest, longest)  # noqa: S311  jitter, not a secret
+        self._next = min(self._most, self._next * 2)
+        self._until = time.monotonic() + wait
+        return wait
+
+    @property
+    def left(self) -> float:
+        """How many seconds of the wait are left."""
+        return max(0.0, self._until - time.monotonic())
+
+    @property
+    def over(self) -> bool:
+        """Whether the wait is over."""
+        return not self.left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

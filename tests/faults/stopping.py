@@ -8,10 +8,16 @@ import contextlib
 import time
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
+from django.db import connection
+
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 
 from ..support.obedient_handlers import note, obey
+
+# Tasks that handlers have left behind.
+left: list[asyncio.Task[None]] = []
 
 
 def seconds(message: Message) -> float:
@@ -61,8 +67,23 @@ async def obey_async(do: str, message: Message) -> None:
             obey(":".join(then), message)
         case ["task", *then]:
             await asyncio.gather(obey_async(":".join(then), message), asyncio.sleep(0))
+        case ["database", *then]:
+            await sync_to_async(obey)(":".join(then), message)
+        case ["thread", *then]:
+            await asyncio.to_thread(obey, ":".join(then), message)
+        case ["left"]:
+            left.append(asyncio.create_task(run_on(message)))
+        case ["orm"]:
+            await ask_database()
         case _:
             await asyncio.sleep(seconds(message))
+
+
+@sync_to_async
+def ask_database() -> None:
+    """A query, as the async ORM makes it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 async def wait_for(path: str) -> None:

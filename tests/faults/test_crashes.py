@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from django_redis_streams.worker.execution.threads import THREADS
+
 from ..support.books import books, letters, totals
 from ..support.waiting import wait_until
 from ..support.workers import Fleet
@@ -358,6 +360,52 @@ def test_coroutines_in_flight_have_time_to_end_when_one_is_ended(raw: Raw, fleet
     fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=60)
     assert totals(raw) == {"acknowledged": 5, "dead-lettered": 1}
     assert runs(fleet, "sleep:4.5") == [1] * 5
+
+
+@pytest.mark.parametrize("do", row(["database:sleep:3600", "task:database:sleep:3600"], often=["database:sleep:3600"]))
+def test_of_coroutines_only_the_one_that_holds_their_database_thread_is_dead_lettered(
+    raw: Raw, fleet: Fleet, declare: Any, do: str
+) -> None:
+    """A thread can't be ended: its process is replaced, and those that waited for the thread run again elsewhere."""
+    declare(TIMEOUT=1, MAX_RETRIES=0)
+    publish(raw, do, *["orm"] * 5, type="async")
+    worker = fleet.start(TEST_HANDLERS="tests.faults.stopping")
+    wait_until(lambda: letters(raw))
+    publish(raw, *["orm"] * 5, type="async")
+    wait_until(lambda: totals(raw) == {"acknowledged": 10, "dead-lettered": 1}, deadline=15)
+    worker.terminate()
+    said = fleet.finish(worker)
+    assert "has coroutines whose calls in threads go on beyond their TIMEOUT, and hold up others" in said
+    (letter,) = letters(raw)
+    assert letter.fields[:2] == ["do", do]
+    assert not raw.exists(SUSPECTS)
+
+
+def test_as_many_hanging_calls_as_there_are_threads_hold_up_nobody_for_good(
+    raw: Raw, fleet: Fleet, declare: Any
+) -> None:
+    """Those of `asyncio.to_thread` share some threads: when all of them hang, the process is replaced."""
+    declare(TIMEOUT=1, MAX_RETRIES=0)
+    count = THREADS
+    publish(raw, *["thread:sleep:3600"] * count, *["thread:ok"] * 3, type="async")
+    worker = fleet.start(TEST_HANDLERS="tests.faults.stopping")
+    wait_until(lambda: letters(raw))
+    publish(raw, *["thread:ok"] * 3, type="async")
+    wait_until(lambda: totals(raw) == {"acknowledged": 6, "dead-lettered": count}, deadline=15)
+    worker.terminate()
+    assert "and hold up others. Another process replaces it" in fleet.finish(worker)
+
+
+@pytest.mark.parametrize("do", ["thread:sleep:3600", "database:sleep:3600", "left"])
+def test_what_goes_on_when_its_coroutine_has_ended_keeps_no_worker_from_its_end(
+    raw: Raw, fleet: Fleet, declare: Any, do: str
+) -> None:
+    """Neither a call in a thread, which nobody can end, nor a task that won't be cancelled."""
+    declare(TIMEOUT=0.5, MAX_RETRIES=0)
+    publish(raw, do, type="async")
+    said = fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=20)
+    assert "don't return: 1, of 'orders/" in said or "left behind don't end" in said
+    assert books(raw).unread == books(raw).pending == 0
 
 
 # ---------------------------------------------------------------- before a handler is called, and after it

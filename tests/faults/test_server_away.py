@@ -5,20 +5,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from django_redis_streams import publish
-from django_redis_streams.exceptions import Reject
+from django_redis_streams.exceptions import Reject, ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.worker.services.service import Service
+from django_redis_streams.worker.unreachable import log_reached, log_unreachable
 
 from ..support.books import Books, books, letters, totals
 from ..support.servers import Server
 from ..support.waiting import wait_until
-from ..support.workers import HASTY, Worker, working
+from ..support.workers import HASTY, Fleet, Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 
@@ -119,9 +121,12 @@ def test_a_worker_waits_for_its_server_and_says_so(
     with working():
         wait_until(lambda: runs)
         own_server.end()
-        wait_until(lambda: caplog.text.count("lost its connection") > 2)
+        wait_until(lambda: "The server of connection 'default' can't be reached" in caplog.text)
         own_server.start()
         wait_until(lambda: books(own_server.raw()).acknowledged == 9)
+        wait_until(lambda: "is back" in caplog.text)
+    lines = [each.getMessage() for each in caplog.records if "can't be reached" in each.getMessage()]
+    assert len(lines) == len(set(lines)), "each error once, whichever thread has met it, and however often"
 
 
 def test_a_worker_that_starts_before_its_server_waits_for_it(
@@ -131,7 +136,7 @@ def test_a_worker_that_starts_before_its_server_waits_for_it(
     own_server.raw().xadd("orders", {"n": 1})
     own_server.end()
     with working():
-        wait_until(lambda: "lost its connection" in caplog.text)
+        wait_until(lambda: "can't be reached" in caplog.text)
         own_server.start()
         wait_until(lambda: books(own_server.raw()).acknowledged == 1)
 
@@ -188,3 +193,63 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
 def xpendings(server: Server) -> int:
     """How often anybody has looked at what is pending."""
     return server.raw().info("commandstats").get("cmdstat_xpending", {"calls": 0})["calls"]
+
+
+@pytest.mark.parametrize("met", [True, False], ids=["lost", "never met"])
+def test_an_idle_worker_stops_cleanly_while_its_server_is_away(
+    make_server: Callable[..., Server], tmp_path: Path, met: bool
+) -> None:
+    """It holds nothing: there is nothing to settle or to hand back, and nobody to wait for."""
+    server = make_server()
+    fleet = Fleet(tmp_path, server.url)
+    try:
+        if not met:
+            server.end()
+        worker = fleet.start()
+        if met:
+            wait_until(lambda: server.raw().info("clients")["blocked_clients"] == 1)
+            server.end()
+        wait_until(lambda: fleet.children(worker))
+        time.sleep(0.5)  # whatever they find out meanwhile
+        worker.terminate()
+        said = fleet.finish(worker, deadline=5)
+    finally:
+        fleet.end()
+    assert "couldn't settle" not in said
+    assert "handed back" not in said
+
+
+def test_what_threads_find_out_late_is_not_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where another error is met when the server is back, as while it loads its data."""
+    for error in ["closed", "loading", "closed"]:
+        log_unreachable("away", ServerUnreachable(error))
+        log_reached("away")
+    assert [each.args[1] for each in caplog.records if each.levelname == "ERROR"] == ["closed", "loading"]
+
+
+def test_a_server_that_never_was_there_is_logged_in_one_line(tmp_path: Path) -> None:
+    """All threads of the process try again and again, and say so once."""
+    fleet = Fleet(tmp_path, "redis://127.0.0.1:1/0")
+    try:
+        worker = fleet.start()
+        wait_until(lambda: fleet.children(worker))
+        time.sleep(3)  # several tries of each
+        worker.terminate()
+        said = fleet.finish(worker)
+    finally:
+        fleet.end()
+    lines = [line for line in said.splitlines() if "127.0.0.1:1" in line and not line.startswith("Stopped")]
+    assert len(lines) == 1, said
+    assert lines[0].startswith("The server of connection 'default' can't be reached: ")
+    assert "Run `manage.py streams doctor`" in lines[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"username": "nobody"}])
+def test_a_wrong_password_is_logged_as_such(
+    own_server: Server, runs: Counter[int], streams: Any, caplog: pytest.LogCaptureFixture, options: dict[str, str]
+) -> None:
+    """No connection was lost: the server has refused it."""
+    streams(URL=own_server.url, OPTIONS={"password": "wrong", **options})
+    with working():
+        wait_until(lambda: "refuses it, probably for its user or password" in caplog.text)
+    assert "can't be reached" not in caplog.text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import socket
 from collections.abc import Iterable, Iterator
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections as databases
@@ -21,6 +23,7 @@ from ...operations import groups
 from ...store.consume.drained import standstill
 from ...store.consume.membership import Membership
 from ...store.consume.promote import waiting_delayed, waiting_retries
+from ...worker import strays
 from ...worker.execution.sqlite import IDENTITY, hasty_databases
 from ...worker.http.exporter import listen
 from ...worker.options import Options
@@ -32,6 +35,10 @@ from ..arguments import port as port_number
 __all__ = ["Command"]
 
 Served = tuple[StreamConfig, GroupConfig]
+
+
+class _StoppedEarlyError(BaseException):
+    """A signal came when there was no worker yet that would have to be stopped. It is no failure."""
 
 
 class Command(BaseCommand):
@@ -58,17 +65,27 @@ class Command(BaseCommand):
         add("--reload", action="store_true", help="Begin anew when code is changed, for development.")
         add("--name", default="", help="Goes before the consumers' names, which stay unique.")
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the command. A SIGTERM ends it cleanly from here on, also before and after there is a worker to stop."""
+        before = signal.signal(signal.SIGTERM, _stop_early) or signal.SIG_DFL
+        try:
+            # What a handler forks is none of this command.
+            with strays.prepared(lambda: signal.signal(signal.SIGTERM, before)):
+                return super().execute(*args, **options)
+        except _StoppedEarlyError:
+            self.stdout.write("Stopped.")
+            return None
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
     def handle(self, *_: Any, **options: Any) -> None:
         """Run until stopped or done. Raises `CommandError` for what can't be served."""
         try:
             worker_options = _worker_options(options)
         except StreamsError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(self.style.SUCCESS(_opening(worker_options)))
-        for what, mend in hasty_databases():
-            self.stderr.write(self.style.WARNING(f"{what} {mend} ({IDENTITY})"))
         supervisor = Supervisor(worker_options)
-        code = supervisor.run()
+        code = supervisor.run(lambda: self._write_opening(worker_options))
         if supervisor.given_up:
             raise CommandError(supervisor.given_up)
         if supervisor.begins_anew:
@@ -77,6 +94,16 @@ class Command(BaseCommand):
             self.stdout.write(line)
         if code:
             raise CommandError("A process didn't end well; the log says which, and why.", returncode=code)
+
+    def _write_opening(self, options: Options) -> None:
+        self.stdout.write(self.style.SUCCESS(_opening(options)))
+        self.stdout.flush()
+        for what, mend in hasty_databases():
+            self.stderr.write(self.style.WARNING(f"{what} {mend} ({IDENTITY})"))
+
+
+def _stop_early(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _StoppedEarlyError
 
 
 def _worker_options(options: dict[str, Any]) -> Options:

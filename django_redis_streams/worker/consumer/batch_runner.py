@@ -19,6 +19,7 @@ from contextlib import suppress
 from redis.exceptions import ResponseError
 
 from ...connections import Link
+from ...exceptions import ServerUnreachable
 from ...store.consume.delivery import Delivery
 from ...store.consume.groups import Deletion
 from ...store.consume.membership import Membership
@@ -84,6 +85,7 @@ class BatchRunner:
         self.batch_size = BatchSize(membership.group.batch_size, seconds=timing.batch)
         self._stop = stop
         self._begin = begin
+        self._patient = patient
         self._permission = Permission(self._may_run, self._may_all_run)
         # For how long after it was seen so a message is certainly this consumer's.
         self._ownership_ttl = membership.group.claim_idle / 2
@@ -108,7 +110,8 @@ class BatchRunner:
     def run(self, iterate: Callable[[Link], None], leave: Callable[[Link], None]) -> None:
         """Iterate until stopped or drained; then settle what is left, and leave.
 
-        Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a rescuer does it then.
+        Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a rescuer does it then. Where nothing is
+        in hand or to be settled, there is nothing to do for one while the server is away.
         """
         with strays.prepared(self._disown):
             self._iterate_until_done(iterate, leave)
@@ -130,6 +133,10 @@ class BatchRunner:
                     leave(link)
                 else:
                     self._forsake(self.connection.deleted)
+            except ServerUnreachable:
+                self.connection.close()
+                if not self._patient or self.unacked or len(self.unsettled):
+                    raise
             finally:
                 self.executor.close()
 

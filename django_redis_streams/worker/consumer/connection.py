@@ -22,6 +22,7 @@ from ..log import about, log_made_anew, logger
 from ..shared.joined import Joined
 from ..strays import leave_if_stray
 from ..timing import Timing
+from ..unreachable import log_reached, log_unreachable
 
 __all__ = ["ConsumerConnection"]
 
@@ -97,14 +98,17 @@ class ConsumerConnection:
             step(self.link())
         except ServerUnreachable as error:
             self.close()
-            self._wait("lost its connection", error)
+            self._raise_if_impatient(error)
+            log_unreachable(self._membership.stream.connection, error)
+            self._pause(self._backoff.more())
         except ResponseError as error:
             # Where it is gone again while it is made, that too is waited for.
             if group_is_gone(error) and step != self.make_group:
                 self.attempt(self.make_group)
             else:
-                self._wait("was refused by the server", error)
+                self._refused(error)
         else:
+            log_reached(self._membership.stream.connection)
             self._backoff.reset()
             self.well = True
 
@@ -146,13 +150,16 @@ class ConsumerConnection:
                 self._membership.label, extra=about(self._membership),
             )  # fmt: skip
 
-    def _wait(self, what: str, error: Exception) -> None:
+    def _refused(self, error: ResponseError) -> None:
+        self._raise_if_impatient(error)
+        wait = self._backoff.more()
+        logger.error(
+            "%s was refused by the server. The next try is in %.1f s: %r",
+            self._membership.label, wait, str(error), extra=about(self._membership),
+        )  # fmt: skip
+        self._pause(wait)
+
+    def _raise_if_impatient(self, error: Exception) -> None:
         self.well = False
         if not self._patient:
             raise error
-        wait = self._backoff.more()
-        logger.error(
-            "%s %s. The next try is in %.1f s: %r",
-            self._membership.label, what, wait, str(error), extra=about(self._membership),
-        )  # fmt: skip
-        self._pause(wait)

@@ -15,9 +15,9 @@ from ...store.consume.settle import SettleCommands
 from ...store.replies import group_is_gone
 from ...store.scripts import exchange
 from ..execution.outages import OutageLog
+from ..execution.signalling import send_signals
 from ..log import about, log_outcome, logger
 from ..shared.counters import ConsumerCounters
-from ..signalling import send_signals
 from ..timing import Timing
 from .unacked import Unacked
 from .unsettled import Unsettled

@@ -18,7 +18,7 @@ from ...store.consume.delivery import Delivery
 from ...store.consume.membership import Membership
 from ...store.consume.settle import SettleCommands, settle_commands
 from ...store.scripts import Command
-from ..backoff import Backoff
+from ..timing import Backoff
 
 __all__ = ["Unsettled"]
 

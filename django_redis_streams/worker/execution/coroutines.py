@@ -25,8 +25,10 @@ from ..shared.scoreboard import Slots
 from ..strays import leave, leave_if_stray
 from .batch import Batch
 from .coroutine_slots import CoroutineSlots
-from .deadlines import GRACE, Deadlines, TimedCall
+from .deadlines import Deadlines, TimedCall
 from .event_loop import EventLoop
+from .thread_calls import GRACE, ThreadCalls, current_run
+from .threads import THREADS
 
 __all__ = ["LATEST", "Coroutines"]
 
@@ -70,7 +72,9 @@ class Coroutines:
         self._group = group
         self._most = group.async_concurrency
         self._coroutine_slots = CoroutineSlots(slots)
-        self._deadlines = Deadlines(slots, self._coroutine_slots)
+        # Of the database thread, and of the other threads.
+        self._thread_calls = ThreadCalls(1), ThreadCalls(THREADS)
+        self._deadlines = Deadlines(slots, self._coroutine_slots, self._thread_calls)
         # What is in flight, by the first message of each call.
         self._tasks = self._deadlines.calls
         self._judged = judged
@@ -127,7 +131,7 @@ class Coroutines:
             return False
         self._may_run = may_run
         if self._event_loop is None:
-            self._event_loop = EventLoop()
+            self._event_loop = EventLoop(*self._thread_calls)
         if not self._running:
             self._event_loop.databases.trust_nothing()
         self._deadlines.turn(outside=True)
@@ -259,6 +263,7 @@ class Coroutines:
         """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
         self._now = began = time.monotonic()
         slot = self._coroutine_slots.take(delivery, began + seconds + GRACE)
+        current_run.set((delivery, seconds))
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
@@ -280,6 +285,7 @@ class Coroutines:
         batch, first = call.batch, call.batch.deliveries[0]
         self._now = began = time.monotonic()
         slots = [self._coroutine_slots.take(delivery, began + seconds + GRACE) for delivery in batch.deliveries]
+        current_run.set((first, seconds))
         try:
             await (call.coroutine or batch.handler.function(batch.messages.copy()))
         except BaseException as error:  # noqa: BLE001

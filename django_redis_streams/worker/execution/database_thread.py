@@ -7,12 +7,14 @@ one of them leaves behind, an open transaction above all, the next must not find
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from ..strays import leave_if_stray
 from .databases import Databases
+from .thread_calls import GRACE, ThreadCalls
+from .threads import Threads
 
 __all__ = ["DatabaseThread"]
 
@@ -20,17 +22,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class DatabaseThread(ThreadPoolExecutor):
+class DatabaseThread(Threads):
     """Starts its thread with the first call: a project without a database never has it."""
 
-    def __init__(self) -> None:
-        super().__init__(max_workers=1, thread_name_prefix="coroutines' databases", initializer=self._watch)
+    def __init__(self, thread_calls: ThreadCalls) -> None:
+        super().__init__(thread_calls, 1, "coroutines' databases", self._watch)
         self._databases = Databases()
         self._started = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call it there, when those before it have ended."""
-        return super().submit(self._looked_after, partial(fn, *args, **kwargs))
+        return super().submit(partial(self._looked_after, partial(fn, *args, **kwargs)))
 
     def trust_nothing(self) -> None:
         """There may have been a wait: connections are checked before they are used again."""
@@ -42,9 +44,11 @@ class DatabaseThread(ThreadPoolExecutor):
             super().submit(self._databases.after_batch)
 
     def end(self) -> None:
-        """Close all connections, and end the thread."""
+        """Close all connections, and end the thread; where a call in it doesn't return, they end with the process."""
         if self._started:
-            super().submit(self._databases.close).result()
+            closed = super().submit(self._databases.close)
+            if wait([closed], GRACE).done:
+                closed.result()
         self.shutdown()
 
     def _watch(self) -> None:

@@ -1,5 +1,7 @@
 """By when the coroutines of a consumer must have ended. Time in which their event loop stood still doesn't count.
 
+Nor does time in which one waits for its turn in a thread.
+
 One that doesn't give way, a function of the same consumer, or the consumer's own work lets none of them get on: they
 are excused for that, and only what is seen to hold the loop is not.
 """
@@ -16,11 +18,10 @@ from ...store.consume.delivery import Delivery
 from ..shared.scoreboard import Slots
 from .coroutine_slots import CoroutineSlots
 from .event_loop import EventLoop
+from .thread_calls import GRACE, ThreadCalls
 
-__all__ = ["GRACE", "Deadlines", "TimedCall"]
+__all__ = ["Deadlines", "TimedCall"]
 
-# In seconds: what was cancelled at its deadline has so long to end, before the supervisor ends the process for it.
-GRACE = 2.0
 # In seconds: a loop that turned later than this has stood still.
 _STOOD = 0.1
 # For so many times its TIMEOUT one is excused for what any of them may have done: it may have been itself.
@@ -43,12 +44,14 @@ class Deadlines:
     `soonest` is not above the next deadline. What is added to `calls` lowers it.
     """
 
-    def __init__(self, slots: Slots, coroutine_slots: CoroutineSlots) -> None:
+    def __init__(self, slots: Slots, coroutine_slots: CoroutineSlots, thread_calls: Sequence[ThreadCalls]) -> None:
         self.calls: dict[Delivery, TimedCall] = {}
         self.timed_out: set[Delivery] = set()
         self.soonest = inf
         self._slots = slots
         self._coroutine_slots = coroutine_slots
+        self._thread_calls = thread_calls
+        self._threads_hang = False
         self._turned = 0.0
         # For how many seconds some of them were excused.
         self._excused: dict[Delivery, float] = {}
@@ -58,6 +61,8 @@ class Deadlines:
         """A call has ended."""
         del self.calls[first]
         self.timed_out.discard(first)
+        for each in self._thread_calls:
+            each.forget(first)
         if self._excused:
             self._excused.pop(first, None)
 
@@ -74,6 +79,8 @@ class Deadlines:
             self._excuse(stood, outside=outside)
         if now >= self.soonest:
             self._cancel(now)
+        if self._threads_hang or any(each.running for each in self._thread_calls):
+            self._look_at_threads(now)
         # Not before: the supervisor takes for guilty what still runs when its loop has turned after its deadline.
         self._slots.turn(now)
 
@@ -85,15 +92,30 @@ class Deadlines:
     def _cancel(self, now: float) -> None:
         taken = self._coroutine_slots.taken()
         for first, call in self.calls.items():
-            if call.deadline <= now and first not in self.timed_out:
+            if call.deadline > now or first in self.timed_out:
+                continue
+            before = call.deadline
+            call.deadline += sum(each.waited(first, now) for each in self._thread_calls)
+            if call.deadline <= now:
                 self.timed_out.add(first)
                 call.task.cancel()
-                # By now it may be late for that.
-                self._coroutine_slots.put_off(_slots_of(taken, call), now - call.deadline)
+                for each in self._thread_calls:
+                    each.cancel(first, now + GRACE)
+            # Where it is cancelled, by now it may be late for that.
+            self._coroutine_slots.put_off(_slots_of(taken, call), max(call.deadline, now) - before)
         self.soonest = self._next
+
+    def _look_at_threads(self, now: float) -> None:
+        """Say on the slots whether only calls run in threads that should have ended, and how many wait for these."""
+        hang = [each for each in self._thread_calls if each.hang(now)]
+        self._threads_hang = bool(hang)
+        waiting = [call for first, call in self.calls.items() if any(each.waiting(first) for each in hang)]
+        self._slots.note_threads(sum(len(call.deliveries) for call in waiting) if hang else None)
 
     def _excuse(self, seconds: float, *, outside: bool) -> None:
         taken = self._coroutine_slots.taken()
+        for each in self._thread_calls:
+            each.put_off(seconds)
         holders = (not outside and self._slots.holders) or frozenset()
         for first, call in self.calls.items():
             slots = _slots_of(taken, call)

@@ -15,6 +15,8 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from ..log import logger
 from ..strays import is_stray, leave
 from .database_thread import DatabaseThread
+from .thread_calls import GRACE, ThreadCalls
+from .threads import THREADS, Threads
 
 __all__ = ["EventLoop"]
 
@@ -33,10 +35,11 @@ class EventLoop:
     the loop, makes a task of a coroutine; from Python 3.12 on it begins at once: one that never waits has ended then.
     """
 
-    def __init__(self) -> None:
-        self.databases = DatabaseThread()
+    def __init__(self, of_databases: ThreadCalls, of_others: ThreadCalls) -> None:
+        self.databases = DatabaseThread(of_databases)
         self._runner = asyncio.Runner()
         self._loop = self._runner.get_loop()
+        self._loop.set_default_executor(Threads(of_others, THREADS, "coroutines' threads"))
         self.task = _begins_tasks(self._loop)
         # What is set in here is found by all that runs in the loop; each task has a copy.
         self._context = copy_context()
@@ -93,9 +96,12 @@ class EventLoop:
         self._loop.stop()
 
     def close(self) -> None:
-        """Cancel what handlers left behind, let go of the databases, and close it."""
+        """Cancel what handlers left behind, let go of the databases, and close it. What doesn't end is left."""
+        self._loop.call_later(2 * GRACE, self._loop.stop)
         try:
             self._runner.close()
+        except RuntimeError as error:  # stopped before that
+            logger.warning("Tasks that handlers left behind don't end, although they were cancelled: %r", str(error))
         finally:
             self.databases.end()
 

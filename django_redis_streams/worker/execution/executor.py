@@ -24,13 +24,13 @@ from ...retry import judge
 from ...store.consume.delivery import Delivery
 from ...wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from ..shared.scoreboard import Slots
-from ..signalling import Run
 from ..strays import leave_if_stray
 from .batch import Batch
 from .coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
 from .failures import failure_of, unmatched
 from .outages import outage_of_all, seconds_of_outage
+from .signalling import Run
 
 __all__ = ["Executor", "Permission", "Runs"]
 

@@ -14,10 +14,10 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from ..backoff import Backoff
 from ..log import logger
 from ..shared.counters import WorkerCounters
 from ..system.forking import ended_how, forked
+from ..timing import Backoff
 from .server import Server
 
 __all__ = ["Exporter", "listen"]

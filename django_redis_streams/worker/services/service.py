@@ -16,6 +16,7 @@ from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
 from ..log import logger
 from ..timing import Timing
+from ..unreachable import log_reached, log_unreachable
 
 __all__ = ["Service"]
 
@@ -62,13 +63,17 @@ class Service(ABC):
         """Do the step, and report what goes wrong; how many seconds to wait for the next."""
         try:
             self.step(self._connected())
-        except (ServerUnreachable, ResponseError) as error:
+        except ServerUnreachable as error:
+            log_unreachable(self._alias, error)
+            return self._backoff.more()
+        except ResponseError as error:
             wait = self._backoff.more()
             logger.error(
                 "%s on connection %r failed. The next try is in %.1f s: %r",
                 type(self).__name__, self._alias, wait, str(error), extra={"connection": self._alias},
             )  # fmt: skip
             return wait
+        log_reached(self._alias)
         self._backoff.reset()
         return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
 

@@ -27,8 +27,8 @@ _ENTRY_ID = 43
 _STOOD = 2.0
 
 # What there is beside the slots, a double each.
-_SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _DECODED_BY = range(7)
-_MARKS = 7
+_SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _DECODED_BY, _HELD_UP = range(8)
+_MARKS = 8
 
 
 class Slots:
@@ -110,7 +110,17 @@ class Slots:
         self._holders[:] = noted
         self._marks[_NOTED] = turned
 
+    def note_threads(self, waiting: int | None) -> None:
+        """The threads of coroutines run only calls that don't return; so many wait for them. None where they get on."""
+        self._marks[_HELD_UP] = 0 if waiting is None else 1 + waiting
+
     # ------------------------------------------------------------ reading
+
+    @property
+    def held_up(self) -> int | None:
+        """How many coroutines wait for threads whose calls don't return; None where these get on."""
+        noted = int(self._marks[_HELD_UP])
+        return noted - 1 if noted else None
 
     def running_slots(self) -> list[tuple[int, float]]:
         """Each slot that runs, with its deadline."""

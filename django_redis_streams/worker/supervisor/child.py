@@ -35,7 +35,7 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """What one consumer of a dead process leaves, mostly by tokens; all else that it holds it had not begun.
+    """What one consumer of a dead process, `pid`, leaves, mostly by tokens; all else that it holds it had not begun.
 
     `suspects` may be what ended it. `overdue` it was ended for, as they ran beyond their TIMEOUT; `undecodable`, as
     they couldn't be decoded within it, each alone. Of what `stopped` the run doesn't count: it was ended for another's
@@ -43,6 +43,7 @@ class Orphans:
     """
 
     membership: Membership
+    pid: int
     suspects: Sequence[Suspect] = ()
     overdue: Sequence[str] = ()
     undecodable: Sequence[str] = ()
@@ -92,6 +93,8 @@ class Child:
         found = self.overdue(now)
         if any(each.guilty for each in found):
             return "has a handler that runs beyond its TIMEOUT"
+        if any(each.threads_hang for each in found):
+            return "has coroutines whose calls in threads go on beyond their TIMEOUT, and hold up others"
         if any(each.decoding and each.unclear for each in found):
             return "couldn't decode its messages within TIMEOUT, or one of its handlers holds it up"
         if any(each.unclear for each in found):
@@ -148,6 +151,7 @@ class Child:
         alone = self.alone and found.decoding
         return Orphans(
             membership,
+            self.pid,
             suspects=[*([] if alone else suspects(late, held_up)), *([] if self.killed_at else suspects(others, how))],
             overdue=slots.names([number for number in found.guilty if slots.deadlines[number]]),
             undecodable=slots.names(late) if alone else [],

@@ -38,13 +38,15 @@ class Overdue:
     unclear: list[int] = field(default_factory=list)
     decoding: bool = False
     hangs: bool = False
+    # The threads of its coroutines run only calls that were to have ended: who was to blame for these has failed.
+    threads_hang: bool = False
     # Whether what isn't overdue beside it may still end.
     others_get_on: bool = False
 
     @property
     def any(self) -> bool:
         """Whether there is something."""
-        return bool(self.guilty or self.unclear or self.hangs)
+        return bool(self.guilty or self.unclear or self.hangs or self.threads_hang)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ def _seen_to_blame(seen: _Seen, ticked: float, now: float) -> Overdue:
     if seen.decoding and seen.decoding[1] <= ticked:
         found.unclear, found.decoding = list(seen.decoding[0]), True
     goes_on = now - turned < SILENT and not seen.in_thread
-    found.others_get_on = goes_on and len(seen.coroutines) > len(coroutines)
+    found.threads_hang = slots.held_up is not None and not slots.left
+    found.others_get_on = goes_on and len(seen.coroutines) > len(coroutines) + (slots.held_up or 0)
     return found
 
 

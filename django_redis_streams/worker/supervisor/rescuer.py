@@ -25,8 +25,8 @@ from ...store.consume.suspects import body_of, suspect, take_back
 from ...store.replies import group_is_gone
 from ...store.scripts import exchange
 from ...wire import Undecodable, decode_entry
-from ..backoff import Backoff
 from ..log import about, log_outcome, log_vanished, logger
+from ..timing import Backoff
 from .child import Orphans, Suspect
 
 __all__ = ["renew_for", "rescue_all"]
@@ -92,7 +92,10 @@ def _rescue(link: Link, dead: Orphans) -> None:
     count, vanished = hand_back(link, membership)
     log_vanished(membership, vanished)
     if count:
-        logger.warning("Handed back %d messages that a dead process held.", count, extra=about(membership))
+        logger.warning(
+            "%s: %d messages that process %d held were handed back.",
+            membership.label, count, dead.pid, extra=about(membership),
+        )  # fmt: skip
 
 
 def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Suspect) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...store.consume.membership import Membership
-from ..backoff import Backoff
 from ..system.forking import forked
+from ..timing import Backoff
 from .child import Orphans
 from .rescuer import renew_for, rescue_all
 

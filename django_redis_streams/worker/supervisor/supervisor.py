@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..backoff import Backoff
 from ..http.exporter import Exporter
 from ..log import logger
 from ..options import Options, memberships, new_random_part
@@ -22,6 +22,7 @@ from ..shared.scoreboard import Scoreboard
 from ..system.forking import NOTED, ended_how, forked, own, waited
 from ..system.leftovers import Leftovers
 from ..system.os_signals import Signals
+from ..timing import Backoff
 from .autoreload import Autoreload
 from .before_forking import close_what_is_open, warn_of_what_stays_open
 from .child import Child
@@ -65,16 +66,19 @@ class Supervisor:
         self.begins_anew = False
         self.given_up = ""
 
-    def run(self) -> int:
+    def run(self, ready: Callable[[], object] = lambda: None) -> int:
         """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop.
+
+        `ready` is called when a signal would be heard, before the first process is started.
 
         Where `given_up` says why, it has ended because what is configured can't work. With `begins_anew` it has ended
         because code was changed, and whoever called it is to start the command again.
         """
-        close_what_is_open()
-        warn_of_what_stays_open()
-        self._leftovers.adopt()
         with Signals(*NOTED) as signals:
+            ready()
+            close_what_is_open()
+            warn_of_what_stays_open()
+            self._leftovers.adopt()
             while not self._finished():
                 self._leftovers.look(own())
                 self._start_missing()

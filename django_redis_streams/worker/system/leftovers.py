@@ -153,6 +153,12 @@ def _ends_by_itself(pid: int) -> bool:
 def _state(pid: int) -> str:
     """Its state in a letter, as ps shows it: Z where it has ended; nothing where it is gone."""
     try:
+        Path(f"/proc/{pid}/exe").readlink()
+    except FileNotFoundError:  # it is about to end, and may have closed the files by which it is known
+        return ""
+    except OSError:  # another user's
+        pass
+    try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .. import signals
-from ..message import Message
-from ..outcomes import Ack, DeadLetter, Outcome, RetryLater
-from ..store.consume.delivery import Delivery
-from .strays import leave_if_stray
+from ... import signals
+from ...message import Message
+from ...outcomes import Ack, DeadLetter, Outcome, RetryLater
+from ...store.consume.delivery import Delivery
+from ..strays import leave_if_stray
 
 __all__ = ["Run", "send_signals"]
 

@@ -1,0 +1,145 @@
+"""Whose calls run in the threads of a consumer's coroutines, and which of these wait for their turn there.
+
+A call belongs to the run that asked for it, itself or by a task that it has made. Time in which a run waits for its
+turn is not its own. A call that goes on for longer than its run may can be ended only with its process.
+
+The loop's thread asks, the others begin and end. There is no lock that a forked child could find held: what several
+threads write are containers, of which each step is whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextvars import ContextVar
+from math import inf
+
+from ...store.consume.delivery import Delivery
+
+__all__ = ["GRACE", "Call", "ThreadCalls", "current_run"]
+
+# In seconds: what was cancelled at its deadline has so long to end, before the supervisor ends the process for it.
+GRACE = 2.0
+
+# In a task: the first message of the run that it belongs to, and the TIMEOUT of that.
+current_run: ContextVar[tuple[Delivery | None, float]] = ContextVar("current_run", default=(None, inf))
+
+
+class Call:
+    """One call for a thread; `by` is when it must have ended at the latest, once it has begun."""
+
+    __slots__ = "asked", "begun", "by", "owner", "seconds"
+
+    def __init__(self) -> None:
+        self.owner, self.seconds = current_run.get()
+        self.asked = time.monotonic()
+        self.begun = False
+        self.by = inf
+
+
+class _Waits:
+    """What one run has asked for and not got, and for how many seconds it has waited: for calls that have begun."""
+
+    __slots__ = "calls", "ended", "free", "seconds"
+
+    def __init__(self) -> None:
+        self.calls: set[Call] = set()
+        self.seconds = 0.0
+        # What threads have seen of that, to be added.
+        self.ended: deque[float] = deque()
+        # When its last call ended: while that ran, the next one waited for nobody else.
+        self.free = 0.0
+
+    def since(self, call: Call) -> float:
+        """From when on this call has waited for others."""
+        return max(call.asked, self.free)
+
+    def add(self) -> None:
+        """In the loop: take over what threads have seen."""
+        while self.ended:
+            self.seconds += self.ended.popleft()
+
+
+class ThreadCalls:
+    """The calls that were asked for in so many threads; `running` are those that have one."""
+
+    def __init__(self, threads: int) -> None:
+        self.running: set[Call] = set()
+        self._threads = threads
+        self._waits: dict[Delivery, _Waits] = {}
+
+    def ask(self) -> Call:
+        """A call is asked for, by the task that runs."""
+        call = Call()
+        # The tasks that a run left behind have no deadline that could be put off.
+        if call.owner is not None and call.owner.outcome is None:
+            waits = self._waits.setdefault(call.owner, _Waits())
+            waits.add()
+            waits.calls.add(call)
+        return call
+
+    def begin(self, call: Call) -> None:
+        """In its thread: it has its turn."""
+        now = time.monotonic()
+        waits = self._waits_of(call)
+        if waits is not None:
+            # In this order: who looks in between sees it twice rather than not at all.
+            waits.ended.append(now - waits.since(call))
+            waits.calls.discard(call)
+        call.begun, call.by = True, now + call.seconds + GRACE
+        self.running.add(call)
+
+    def end(self, call: Call) -> None:
+        """It has ended, in its thread; or in the loop, where it was cancelled before its turn."""
+        now = time.monotonic()
+        self.running.discard(call)
+        waits = self._waits_of(call)
+        if waits is not None:
+            if not call.begun:
+                waits.ended.append(now - waits.since(call))
+                waits.calls.discard(call)
+            waits.free = now
+
+    def hang(self, now: float) -> bool:
+        """Whether all threads run calls that should have ended."""
+        return sum(call.by <= now for call in list(self.running)) >= self._threads
+
+    def waiting(self, first: Delivery) -> bool:
+        """Whether this run waits while the threads run calls of others."""
+        waits = self._waits.get(first)
+        return waits is not None and bool(waits.calls) and not any(self._of(first))
+
+    def waited(self, first: Delivery, now: float) -> float:
+        """For how many seconds this run has waited since this was asked last."""
+        waits = self._waits.get(first)
+        if waits is None:
+            return 0.0
+        waits.add()
+        seconds, waits.seconds = waits.seconds, 0.0
+        calls = list(waits.calls)
+        if calls and self.waiting(first):
+            seconds += now - min(map(waits.since, calls))
+            waits.free = now
+        return max(0.0, seconds)
+
+    def cancel(self, first: Delivery, by: float) -> None:
+        """This run was cancelled: a call of it that goes on must have ended by then."""
+        for call in self._of(first):
+            call.by = min(call.by, by)
+
+    def put_off(self, seconds: float) -> None:
+        """The process may have stood still."""
+        for call in list(self.running):
+            call.by += seconds
+
+    def forget(self, first: Delivery) -> None:
+        """This run has ended."""
+        if self._waits:
+            self._waits.pop(first, None)
+
+    def _of(self, first: Delivery) -> Iterable[Call]:
+        return [call for call in list(self.running) if call.owner is first]
+
+    def _waits_of(self, call: Call) -> _Waits | None:
+        return None if call.owner is None else self._waits.get(call.owner)
