@@ -1,10 +1,17 @@
 """`runconsumers --reload`: changed code is tried, then the worker drains and begins anew with it."""
 
 import os
+import sys
 import time
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from django.utils.autoreload import StatReloader
+
+from django_redis_streams.worker.supervisor import autoreload
 
 from .support import states
 from .support.books import totals
@@ -56,6 +63,27 @@ def handled(raw, written: Path) -> str:
     states.publish(raw, {"n": "1"}, stream="tasks")
     wait_until(lambda: totals(raw, "nobody", "tasks").get("acknowledged", 0) == before + 1)
     return written.read_text()
+
+
+def test_a_change_just_before_the_first_look_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No change falls between what is looked for at the beginning and what is noticed later."""
+    module = tmp_path / "changed.py"
+    module.touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setitem(sys.modules, "changed", import_module("changed"))
+    since = time.time()
+
+    class Reloader(StatReloader):
+        """Looks at last after a change, and then three times."""
+
+        SLEEP_TIME = 0
+
+        def tick(self) -> Iterator[None]:
+            os.utime(module, (since + 1, since + 1))
+            return islice(super().tick(), 3)
+
+    monkeypatch.setattr(autoreload.autoreload, "get_reloader", Reloader)
+    assert autoreload._watch(os.getppid(), since) == autoreload._CHANGED
 
 
 def test_changed_code_is_loaded_and_broken_code_is_not(raw, project) -> None:

@@ -71,16 +71,18 @@ def begin_anew() -> None:
 
 
 def _watch(supervisor: int, since: float) -> int:
-    """Wait for a change of any module that is loaded here, or was one after `since`; the exit code.
+    """Wait for a change of any module that is loaded here, or find one after `since`; return the exit code.
 
     Django's reloader would go on for ever: this ends with its supervisor.
     """
     reloader = autoreload.get_reloader()
-    if any(_changed_after(since, path) for path in reloader.watched_files()):
-        return _CHANGED
     autoreload.autoreload_started.send(sender=reloader)  # who knows of more files to watch names them now
     try:
-        for _ in reloader.tick():
+        for tick, _ in enumerate(reloader.tick()):
+            # The reloader notices what changes after its first look. What changed before that is looked for now, so no
+            # change falls between the two.
+            if not tick and any(_changed_after(since, path) for path in reloader.watched_files()):
+                return _CHANGED
             if os.getppid() != supervisor:
                 break
     except SystemExit as change:
