@@ -181,7 +181,7 @@ def _again(values: Mapping[str, Any]) -> Message:
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of Unix time in ms, the version and variant, 74 random bits."""
+    """Return a new UUIDv7 (RFC 9562): 48 bits of Unix time in ms, the version and variant, 74 random bits."""
     return _id(os.urandom(10).hex())
 
 
@@ -202,7 +202,7 @@ def made_at(identity: str) -> datetime:
 
 
 def _id(digits: str) -> str:
-    """The id that is made now of 20 random hexadecimal digits, of which one gives but two bits."""
+    """Return an id made of the time now and 20 random hexadecimal digits, of which one gives only two bits."""
     now = f"{time.time_ns() // 1_000_000:012x}"
     return f"{now[:8]}-{now[8:]}-7{digits[:3]}-{_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
 

@@ -26,7 +26,7 @@ class MessageList(ChangeList):
     problems: Sequence[str] = ()
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:  # noqa: ARG002
-        """What is asked for by filters, search and cursor."""
+        """Return the listing, narrowed down by the filters, the search and the cursor of the request."""
         self.filter_params.pop(AFTER, None)
         self.params.pop(AFTER, None)
         self.filter_specs, self.has_filters, *_, self.has_active_filters = self.get_filters(request)

@@ -27,7 +27,10 @@ _NAMED: Final = 20
 
 
 def ask_or_do(model_admin: Any, request: HttpRequest, listing: Listing, action: MessageAction) -> HttpResponse | None:
-    """The page that asks, or None when it was answered: then the browser is led back to the list."""
+    """Ask for a confirmation by returning a page, or carry out the confirmed action and return None.
+
+    None leads the browser back to the list. It is also returned on an error, and where the action fits no message.
+    """
     try:
         found = listing.chosen()
     except EXPECTED as error:
@@ -49,7 +52,7 @@ def ask_or_do(model_admin: Any, request: HttpRequest, listing: Listing, action: 
 
 
 def _parted(found: Sequence[StreamMessage], action: MessageAction) -> tuple[list[StreamMessage], list[str]]:
-    """The messages that it can be done to, and for each other one why not."""
+    """Return the messages that the action can be done to, and for each other message a text that says why not."""
     whys = [action.why_not(message.row) for message in found]
     ready = [message for message, why in zip(found, whys, strict=True) if why is None]
     return ready, [error_text(why) for why in whys if why is not None]

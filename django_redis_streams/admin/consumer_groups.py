@@ -38,7 +38,7 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
     """The declared groups of all streams, in the order of the settings."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, and the actions that are posted to it."""
+        """Show the list, or handle an action that is posted to it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method in ("GET", "HEAD"):
@@ -60,7 +60,7 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(self._url())
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ConsumerGroup | None:  # noqa: ARG002
-        """What the page of a history needs: it outlives the group, so nothing is asked of the server."""
+        """Return the group that a history page is about, without asking the server: the history outlives the group."""
         return _instance(object_id)
 
     def _may_pause(self, request: HttpRequest) -> bool:
@@ -99,7 +99,10 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
         }
 
     def _act(self, request: HttpRequest) -> HttpResponse | None:
-        """The page that asks, or None when it was answered or there was nothing to ask."""
+        """Return the page that asks to confirm a posted action, or None once it is confirmed and done.
+
+        None is also returned where there is nothing to ask.
+        """
         if not self._may_pause(request):
             raise PermissionDenied
         action, group = GROUP_ACTIONS.get(request.POST.get("action", "")), _instance(request.POST.get("group", ""))
@@ -152,7 +155,7 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
 
 
 def _instance(key: str) -> ConsumerGroup | None:
-    """The group of a key; None for a text that is none."""
+    """Return the group that a key names, or None if the text is no group's key."""
     parts = split(key, 2)
     return ConsumerGroup(id=key, stream=shortened(parts[0]), group=shortened(parts[1])) if parts else None
 

@@ -40,7 +40,7 @@ class DeadLetterAdmin(MessageAdmin):
 
     @admin.display(description=gettext_lazy("error"))
     def failure(self, message: DeadLetterModel) -> str:
-        """The reason, and the error in a line."""
+        """Return the reason of the dead letter and, below it, its error in one line."""
         return format_html(
             '<span class="quiet">{}</span><br>{}', _reason_text(message.row), shortened(message.row.error)
         )

@@ -35,7 +35,7 @@ class DelayedMessageAdmin(MessageAdmin):
 
     @admin.display(description=gettext_lazy("lane"))
     def lane(self, message: DelayedMessage) -> str:
-        """The lane that it goes to."""
+        """Return the lane that the message goes to."""
         return shortened(message.row.lane)
 
     @admin.display(description=gettext_lazy("due"))

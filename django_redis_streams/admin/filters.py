@@ -34,7 +34,7 @@ class _Filter(admin.SimpleListFilter):
     """Narrows a listing down by one of the words of `inspection`."""
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002  as Django calls it
-        """The listing, narrowed down by what was chosen."""
+        """Return the listing, narrowed down to the value that was chosen."""
         listing: Listing = queryset
         return listing.narrowed(**{str(self.parameter_name): self.value()}) if self.value() else listing
 
@@ -60,7 +60,7 @@ class GroupFilter(_Filter):
     parameter_name = "group"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
-        """The declared ones; the page tells the others when it was read."""
+        """Return the declared groups; `choices` adds those that the page has met."""
         try:
             streams = conf.get().streams.values()
             return _offered(dict.fromkeys(group for stream in streams for group in stream.groups))
@@ -92,7 +92,7 @@ class ReasonFilter(_Filter):
 
 
 def _offered(names: Iterable[str]) -> list[tuple[str, Any]]:
-    """The choices of these names, but for those that no URL can hold."""
+    """Return each name as a choice, except names that no URL can hold."""
     return [(name, shortened(name, 40)) for name in names if _is_utf8(name)]
 
 

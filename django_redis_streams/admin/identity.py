@@ -11,12 +11,12 @@ __all__ = ["join", "split"]
 
 
 def join(*parts: str) -> str:
-    """The key of some texts; all of it is ASCII, whatever bytes they hold."""
+    """Join texts into a key that is all ASCII, whatever bytes the texts hold."""
     return "/".join(quote(part, safe="", errors="surrogateescape") for part in parts)
 
 
 def split(key: str, count: int) -> tuple[str, ...] | None:
-    """The `count` texts that a key was made of; None for a key that `join` doesn't make."""
+    """Split a key into the `count` texts that it was made of; return None for a key that `join` doesn't make."""
     parts = tuple(unquote(part, errors="surrogateescape") for part in key.split("/"))
     try:
         return parts if len(parts) == count and join(*parts) == key else None

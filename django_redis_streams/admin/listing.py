@@ -31,7 +31,7 @@ class Listing:
         return self.kind.model
 
     def narrowed(self, **asked: Any) -> Self:
-        """The same, asked for more closely."""
+        """Return a copy of this listing that is narrowed down by further search arguments."""
         return replace(self, asked={**self.asked, **asked})
 
     def filter(self, *, pk__in: Sequence[str]) -> Self:
@@ -39,7 +39,7 @@ class Listing:
         return replace(self, keys=tuple(dict.fromkeys(pk__in))[: self.most])
 
     def page(self, count: int) -> tuple[Page[Any], list[StreamMessage]]:
-        """The first of what is asked for: as `inspection` tells it, and as instances."""
+        """Return the first `count` messages that are asked for, as a page of `inspection` and as model instances."""
         page = self.kind.page(**self.asked, count=count)
         return page, [self.kind.instance(row) for row in page.rows]
 

@@ -37,7 +37,7 @@ __all__ = ["MessageAdmin", "as_action"]
 
 
 def as_action(action: MessageAction) -> Any:
-    """An action as an entry of `ModelAdmin.actions`."""
+    """Return an action as an entry for `ModelAdmin.actions`."""
 
     @admin.action(permissions=[action.name], description=action.description)
     def act(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponse | None:
@@ -64,12 +64,12 @@ class MessageAdmin(ReadOnlyAdmin):
     )
 
     def facts(self, row: Any) -> Iterator[Fact]:
-        """What a message's page says above its payload."""
+        """Yield the facts that a message's page shows above its payload."""
         raise NotImplementedError
 
     @admin.display(description=gettext_lazy("type"), empty_value="-")
     def event(self, message: StreamMessage) -> str:
-        """The message's type."""
+        """Return the message's type."""
         return breakable(message.row.type)
 
     def get_queryset(self, request: HttpRequest) -> Any:  # noqa: ARG002
@@ -77,11 +77,11 @@ class MessageAdmin(ReadOnlyAdmin):
         return Listing(self.kind)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MessageList]:  # noqa: ARG002
-        """The list that pages by cursor."""
+        """Return the class of the list, which pages by cursor."""
         return MessageList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, and the actions that are posted to it."""
+        """Show the list, or handle an action that is posted to it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method not in ("GET", "HEAD", "POST"):
@@ -99,7 +99,7 @@ class MessageAdmin(ReadOnlyAdmin):
         form_url: str = "",  # noqa: ARG002
         extra_context: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> HttpResponse:
-        """A message's page."""
+        """Show a message's page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method not in ("GET", "HEAD"):
@@ -113,7 +113,7 @@ class MessageAdmin(ReadOnlyAdmin):
             return HttpResponseRedirect(self.url_of("changelist"))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> StreamMessage | None:  # noqa: ARG002
-        """What the page of a history needs: it outlives the message, so nothing is asked of the server."""
+        """Return the message that a history page is about, without asking the server: the history outlives it."""
         return self.model(id=object_id) if self.kind.is_key(object_id) else None
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
@@ -143,7 +143,7 @@ class MessageAdmin(ReadOnlyAdmin):
             raise PermissionDenied
 
     def _known(self, parameters: QueryDict) -> QueryDict:
-        """The parameters that mean something here, once each: no other may lead to an error."""
+        """Return the parameters that mean something here, once each, so that no other can lead to an error."""
         names = [SEARCH_VAR, AFTER, *(each.parameter_name for each in self.list_filter)]  # type: ignore[union-attr]
         known = QueryDict(mutable=True)
         known.update({name: parameters[name] for name in names if name in parameters})

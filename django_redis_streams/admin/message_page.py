@@ -30,7 +30,7 @@ _LONGEST: Final = 100_000
 
 
 def common_facts(row: MessageRecord) -> Iterator[Fact]:
-    """What is told of every kind of message."""
+    """Yield the facts that are shown of every kind of message."""
     yield _("Stream"), row.stream
     yield _("Group"), row.group
     yield _("Lane"), row.lane if row.lane != DEFAULT_LANE else ""
@@ -47,7 +47,7 @@ def common_facts(row: MessageRecord) -> Iterator[Fact]:
 
 
 def message_page(model_admin: Any, request: HttpRequest, message: StreamMessage) -> HttpResponse:
-    """The page, in Django's own frame for a changed object: its breadcrumbs, its link to the history."""
+    """Return a message's page in Django's own frame for a changed object: its breadcrumbs, its link to the history."""
     row = message.row
     context = {
         **model_admin.admin_site.each_context(request),
@@ -89,7 +89,7 @@ def _replays(row: MessageRecord) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text made visible, and not without end."""
+    """Return a text made visible, and cut where it is too long for a page."""
     if len(text) <= _LONGEST:
         return visible(text)
     return visible(text[:_LONGEST]) + "\n" + _("… (%(count)d characters more)") % {"count": len(text) - _LONGEST}

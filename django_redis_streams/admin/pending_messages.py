@@ -35,7 +35,7 @@ class PendingMessageAdmin(MessageAdmin):
 
     @admin.display(description=gettext_lazy("consumer"))
     def held_by(self, message: PendingMessageModel) -> str:
-        """The consumer that it was delivered to."""
+        """Return the consumer that the message was delivered to."""
         return breakable(message.row.consumer)
 
     @admin.display(description=gettext_lazy("silent for"))
@@ -59,7 +59,7 @@ class PendingMessageAdmin(MessageAdmin):
 
 
 def _state(row: PendingMessage) -> tuple[str, str]:
-    """A word, and what it means."""
+    """Return a word for the message's state, and a text that says what the word means."""
     if row.body_gone:
         return _("body gone"), _("deleted or trimmed while it was pending, so nobody can run it")
     if row.returned:

@@ -20,13 +20,13 @@ EXPECTED = (StreamsError, ResponseError)
 
 
 def error_text(error: Exception) -> str:
-    """The sentence for an error."""
+    """Return the sentence that tells of an error."""
     text = visible(str(error))
     return _("The server refuses: %(error)s") % {"error": text} if isinstance(error, ResponseError) else text
 
 
 def problem_texts(problems: Iterable[Problem]) -> list[str]:
-    """The sentences for what a page couldn't show, one for each error, with the streams that it is about."""
+    """Return a sentence for each error that kept a page from showing something, with the streams that it is about."""
     streams: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         streams[error_text(problem.error)].append(visible(problem.stream))

@@ -25,7 +25,7 @@ class ReadOnlyAdmin(ModelAdmin):
         css: ClassVar = {"all": ("django_redis_streams/admin.css",)}
 
     def get_urls(self) -> list[URLPattern]:
-        """The list, the page of each, and its history."""
+        """Return the URLs of the list, of each object's page, and of its history."""
         return [url for url in super().get_urls() if (url.name or "").endswith(_VIEWS)]
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  as Django calls it

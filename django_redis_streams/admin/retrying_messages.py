@@ -38,7 +38,7 @@ class RetryingMessageAdmin(MessageAdmin):
 
     @admin.display(description=gettext_lazy("error"))
     def error(self, message: RetryingMessage) -> str:
-        """The error of the last run, in a line."""
+        """Return the error of the last run, in one line."""
         return shortened(message.row.error)
 
     def facts(self, row: Any) -> Iterator[Fact]:

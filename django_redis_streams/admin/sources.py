@@ -40,7 +40,7 @@ class MessageSource:
         return split(key, 1 + self.parts) is not None
 
     def rows(self, keys: Sequence[str]) -> list[MessageRecord]:
-        """The messages with these keys that are there."""
+        """Return the messages with these keys that are there."""
         wanted: dict[str, list[Identity]] = defaultdict(list)
         for key in dict.fromkeys(keys):
             parts = split(key, 1 + self.parts)
@@ -49,7 +49,7 @@ class MessageSource:
         return [row for stream, identities in wanted.items() for row in self._of_stream(stream, identities)]
 
     def instance(self, row: MessageRecord) -> StreamMessage:
-        """A row as an instance of the model; the row itself is its `row`."""
+        """Return a row as an instance of the model, with the row itself as its `row`."""
         instance = self.model(
             id=join(row.stream, *self.identity(row)),
             message_id=shortened(row.message_id),

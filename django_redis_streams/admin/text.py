@@ -16,11 +16,11 @@ _JOINTS: Final = re.compile(r"(?<=[.:/_-])")
 
 
 def shortened(text: str, most: int = 120) -> str:
-    """The beginning of a visible text, in a line."""
+    """Return the beginning of a text in one line, made visible."""
     line = " ".join(text[: most + 1].split())
     return visible(line if len(text) <= most else f"{line[: most - 1]}…")
 
 
 def breakable(text: str) -> str:
-    """The beginning of a dotted name or the like, as HTML that may be broken into lines at its joints."""
+    """Return the beginning of a dotted name or the like as HTML that may be broken into lines at its joints."""
     return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _JOINTS.split(shortened(text))))

@@ -65,7 +65,7 @@ def problems() -> tuple[Problem, ...]:
 
 
 def misspelt() -> str:
-    """The name of a setting that is nearly REDIS_STREAMS, where that isn't there; else ""."""
+    """Return the name of a setting that is nearly REDIS_STREAMS, or "" if there is none or REDIS_STREAMS is set."""
     if hasattr(settings, "REDIS_STREAMS"):
         return ""
     others = [name for name in dir(settings) if name.isupper() and not hasattr(global_settings, name)]

@@ -79,7 +79,7 @@ def _set_all(options: Mapping[int, Any]) -> None:
 
 
 def _steps_of_tls(connection: Any, arguments: Mapping[str, Any]) -> Iterator[Step]:
-    """What redis-py does with a context of TLS, in its order, each step with the options that it takes."""
+    """Yield the steps by which redis-py sets up a TLS context, in its order, each with the options that it takes."""
     context = ssl.create_default_context()
 
     def given(*names: str) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def remove_middleware(middleware: _Middleware) -> None:
 
 
 def wrapped(handler: Handler) -> Handler:
-    """The handler as it is to be run; itself where nothing is around it."""
+    """Return the handler with all middleware around it, or the handler itself if there is no middleware."""
     if not _middleware:
         return handler
     function = handler.in_transaction

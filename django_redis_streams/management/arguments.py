@@ -16,21 +16,21 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def count(text: str) -> int:
-    """A whole number above 0."""
+    """Parse a whole number above 0."""
     if not (text.isascii() and text.isdecimal() and int(text)):
         raise ArgumentTypeError(f"{text!r}: expected a whole number above 0")
     return int(text)
 
 
 def port(text: str) -> int:
-    """The number of a port."""
+    """Parse the number of a port."""
     if not text.isdecimal() or not 0 < int(text) < 1 << 16:
         raise ArgumentTypeError(f"{text!r}: expected a port, 1 to 65535")
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """A time span in seconds, at most what a `timedelta` holds."""
+    """Parse a time span and return it in seconds, at most what a `timedelta` holds."""
     found = _AGE.fullmatch(text)
     try:
         if found:

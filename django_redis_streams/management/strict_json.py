@@ -10,7 +10,10 @@ __all__ = ["value_of"]
 
 
 def value_of(text: str) -> Any:
-    """The value of a JSON text. Raises `ValueError` for NaN and for a key given twice too, which Python would take."""
+    """Return the value of a JSON text.
+
+    Raises `ValueError` for NaN and for a key given twice too, which Python would take.
+    """
     try:
         return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
     except RecursionError as error:

@@ -32,7 +32,7 @@ class Result:
     follows: bool = False
 
     def written(self, *, as_json: bool) -> Iterable[str]:
-        """The lines to write."""
+        """Return the lines to write: one of JSON if that is asked for and the result has any, else the text."""
         return [json.dumps(self.as_json)] if as_json and self.as_json is not None else self.lines
 
 

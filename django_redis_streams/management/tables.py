@@ -16,7 +16,7 @@ _SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, widest: int = 60) -> Iterator[str]:
-    """The lines of a table; what is wider than `widest` is cut, and what could move the cursor is written out."""
+    """Yield a table's lines: cells wider than `widest` are cut, and what could move the cursor is written out."""
     cells = [[visible(" ".join(text[: widest + 1].split()))[:widest] for text in row] for row in rows]
     try:
         from rich import console  # noqa: PLC0415  an extra
@@ -41,7 +41,7 @@ def _plain(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def ago(seconds: float | None) -> str:
-    """A time span in its largest unit; `-` where there is none."""
+    """Return a time span in its largest unit, or `-` if there is none."""
     if seconds is None:
         return "-"
     for unit, length in _UNITS:
@@ -51,14 +51,14 @@ def ago(seconds: float | None) -> str:
 
 
 def amount(count: float | None) -> str:
-    """A number as people read it; `unknown` where the server can't tell."""
+    """Return a number as people read it, or `unknown` if the server can't tell it."""
     if count is None:
         return "unknown"
     return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.2f}"
 
 
 def size(count: int | None) -> str:
-    """A number of bytes as people read it."""
+    """Return a number of bytes as people read it, or `unknown` if the server can't tell it."""
     if count is None:
         return "unknown"
     for unit, length in _SIZES:

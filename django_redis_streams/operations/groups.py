@@ -240,7 +240,10 @@ def _there(stream: str, group: str) -> tuple[Membership, Link]:
 
 
 def _delivered(place: Membership, link: Link) -> dict[str, str]:
-    """The lanes that a group is on, each with the id that was last delivered to it there. Raises `UnknownStream`."""
+    """Return the lanes that a group is on, each with the id that was last delivered to the group there.
+
+    Raises `UnknownStream`.
+    """
     on_lanes = {lane: store.delivered_to(link, place.keys.lane(lane)) for lane in place.stream.lane_names}
     found = {lane: groups[place.group.name] for lane, groups in on_lanes.items() if place.group.name in groups}
     if DEFAULT_LANE not in found:

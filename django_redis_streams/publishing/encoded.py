@@ -54,13 +54,16 @@ class Call:
         )
 
     def one(self, payload: Any) -> tuple[Message, Fields]:
-        """The message for one payload, and its entry. Raises `InvalidMessage` or `PayloadTooLarge`."""
+        """Return the message for one payload, and its entry.
+
+        Raises `InvalidMessage` or `PayloadTooLarge`.
+        """
         fields = self._timed(self._encoder.fields(new_id(), payload))
         # Without a time, which is its id's: nearly nobody asks for it.
         return self._message(fields, payload, self._headers), fields
 
     def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
-        """The entries for some payloads. The errors name the index of the payload."""
+        """Yield the entry for each payload; an error names the index of its payload."""
         encode = self._encoder.fields
         for index, (payload, identity) in enumerate(zip(payloads, new_ids(), strict=False)):
             try:

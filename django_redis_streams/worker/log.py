@@ -31,7 +31,7 @@ logger = logging.getLogger("django_redis_streams.worker")
 
 
 def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[str, object]:
-    """The `extra` of every log line of a consumer."""
+    """Return the `extra` of a consumer's log lines."""
     extra: dict[str, object] = {
         "stream": membership.stream.name,
         "group": membership.group.name,

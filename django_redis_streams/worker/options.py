@@ -54,12 +54,15 @@ class Options:
 
 
 def new_random_part() -> str:
-    """What makes the consumer names of one process unique for ever: process ids come again."""
+    """Return a random part that makes the consumer names of one process unique for ever: process ids come again."""
     return secrets.token_hex(4)
 
 
 def memberships(options: Options, pid: int, random_part: str) -> list[Membership]:
-    """The consumers of one process. The supervisor knows them too: for what they held when the process died."""
+    """Return the consumers of one process.
+
+    The supervisor knows them too: for what they held when the process died.
+    """
     prefix = f"{options.name}-" if options.name else ""
     first = f"{prefix}{socket.gethostname()}-{pid}-{random_part}"
     return [Membership(stream, group, f"{first}-{number}") for number, (stream, group) in enumerate(options.targets)]

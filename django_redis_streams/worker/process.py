@@ -115,7 +115,7 @@ class Process:
         return 0
 
     def _work(self) -> Iterator[tuple[Callable[[], None], Membership | None]]:
-        """What threads are to do, and for whom."""
+        """Yield what each thread is to run, and the consumer that it runs for."""
         if self._quarantine:
             yield self._run_one_after_another, None
             return
@@ -144,7 +144,10 @@ class Process:
                 self._end_blocked_reads()
 
     def _look_at_memory(self) -> None:
-        """A process that has settled nothing goes on: the one that replaces it would get no further."""
+        """Stop this process if it uses more than --max-memory, unless it has settled nothing.
+
+        A process that has settled nothing goes on: the one that replaces it would get no further.
+        """
         most = self._options.max_memory
         if most is None or not self._scoreboard.settled or (used := resident()) <= most:
             return
@@ -196,7 +199,10 @@ class Process:
                 yield Draining(alias, self._stop, self._runners, drain, timing)
 
     def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
-        """A thread whose unforeseen end is the end of the process: a worker never goes on as a part of itself."""
+        """Start and return a thread whose unforeseen end is the end of the process.
+
+        A worker never goes on as a part of itself.
+        """
 
         def guarded() -> None:
             try:
@@ -224,7 +230,7 @@ class Process:
         return thread
 
     def _fail(self) -> bool:
-        """A thread has failed, so the process ends; whether it is the first."""
+        """End the process because a thread failed, and return whether that thread is the first."""
         with self._failing:
             first, self._failed = not self._failed, True
         self._unclean = True

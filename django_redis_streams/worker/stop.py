@@ -15,7 +15,7 @@ class Stop(threading.Event):
     requested = False
 
     def set(self) -> None:
-        """The process is to stop."""
+        """Ask the process to stop."""
         self.requested = True
         super().set()
 

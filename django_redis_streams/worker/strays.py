@@ -85,7 +85,7 @@ def leave(error: BaseException | None) -> NoReturn:
 
 
 def _exit_code(code: object) -> int:
-    """What `sys.exit(code)` makes of it."""
+    """Return the exit code that Python makes of `sys.exit(code)`, and print a code that is a text."""
     if code is None:
         return 0
     if isinstance(code, int):
@@ -95,7 +95,10 @@ def _exit_code(code: object) -> int:
 
 
 def _hold_signals() -> None:
-    """A signal to the child that comes before it is prepared would be noted by a copy of the worker's, and lost."""
+    """Block signals while this process forks.
+
+    A signal to the child that comes before it is prepared would be noted by a copy of the worker's, and lost.
+    """
     _here.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD) if _preparations and not _expected else None
 
 

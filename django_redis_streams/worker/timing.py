@@ -22,12 +22,12 @@ class Backoff:
         self.reset()
 
     def reset(self) -> None:
-        """It went well: the next failure waits the least again."""
+        """Note a success: the next failure waits the least again."""
         self._next = self._least
         self._until = 0.0
 
     def more(self) -> float:
-        """It failed: how many seconds to wait now."""
+        """Note a failure, and return how many seconds to wait now."""
         shortest, longest = max(self._least, self._next * 0.75), min(self._most, self._next * 1.25)
         wait = random.uniform(shortest, longest)  # noqa: S311  jitter, not a secret
         self._next = min(self._most, self._next * 2)

@@ -44,7 +44,7 @@ class _Outage:
         return True
 
     def ends(self, now: float) -> bool:
-        """A thread has reached the server; whether it ends an outage."""
+        """Note that a thread has reached the server, and return whether that ends an outage."""
         ended, self.away = self.away, False
         self.back = now if ended else self.back
         return ended

@@ -47,7 +47,7 @@ class Command(BaseCommand):
     help = "Runs the workers of consumer groups: all that have handlers, or those that are named."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The options of REFERENCE: what is served, by how many, and until when."""
+        """Add the options of REFERENCE: what is served, by how many processes and threads, and until when."""
         add = parser.add_argument
         add("groups", nargs="*", metavar="stream[:group]", help="What to serve; default: every group with a handler.")
         add("--processes", type=_at_least_one, default=1, help="Processes (default: 1).")
@@ -136,7 +136,10 @@ def _worker_options(options: dict[str, Any]) -> Options:
 
 
 def _listening(options: dict[str, Any]) -> socket.socket | None:
-    """The socket that others ask at, where one is wanted: bound now, so that a port that is in use is an error."""
+    """Return the socket for metrics and health checks, or None if neither is wanted.
+
+    The socket is bound now, so that a port that is in use is an error.
+    """
     if options["metrics_port"] is not None:
         check_installed()
     port, address = options["metrics_port"] or options["health_port"], options["metrics_address"]
@@ -153,7 +156,10 @@ def _listening(options: dict[str, Any]) -> socket.socket | None:
 
 
 def _check_memory(most: int | None) -> None:
-    """A process begins with what this one has: if that is too much, each would be replaced after a message."""
+    """Refuse a `--max-memory` that is no more than what this process uses already.
+
+    A process begins with what this one has. If that is too much, each process would be replaced after one message.
+    """
     used = resident()
     if most is not None and used >= most:
         raise CommandError(
@@ -163,7 +169,7 @@ def _check_memory(most: int | None) -> None:
 
 
 def _named(name: str) -> list[Served]:
-    """What an argument names: a stream, or a stream and a group."""
+    """Return the groups to serve for an argument, which names a stream, or a stream and a group."""
     if name in conf.get().streams:
         stream = conf.stream(name)
         return _with_handlers([stream]) or _groups([stream])
@@ -195,7 +201,10 @@ def _opening(options: Options) -> str:
 
 
 def _closing(options: Options) -> list[str]:
-    """What is left behind: what waits for later, all of a group that is paused, and what a drain didn't come to."""
+    """Return the last lines of the output, which say how many messages are left.
+
+    These are what waits for later, all of a group that is paused, and what a drain didn't come to.
+    """
     lines: list[str] = []
     try:
         for stream, group in options.groups:

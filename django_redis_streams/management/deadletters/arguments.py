@@ -40,7 +40,10 @@ def add_selection(parser: CommandParser, *, scan: int | None) -> None:
 
 
 def search(options: Mapping[str, Any], *, newest_first: bool) -> Search:
-    """A look for what is meant. Raises `UnknownStream`, and what asking the server raises."""
+    """Return a search for the dead letters that the options select.
+
+    Raises `UnknownStream`, and what asking the server raises.
+    """
     now = datetime.now(UTC)
     stream, reason = options["stream"], options["reason"]
     selection = Selection(

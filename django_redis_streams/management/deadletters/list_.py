@@ -25,13 +25,13 @@ _HEAD: Final = ("id", "stream", "group", "type", "reason", "attempts", "age", "e
 
 
 def _add_arguments(parser: CommandParser) -> None:
-    """The arguments of `list`."""
+    """Add the arguments of `list`."""
     add_selection(parser, scan=_SCAN)
     parser.add_argument("--limit", type=count, default=_LIMIT, help=f"List so many at most (default: {_LIMIT}).")
 
 
 def _lines(options: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of a table, newest first, and how far was looked."""
+    """Yield the lines of a table, newest dead letter first, and then how far the search went."""
     look = search(options, newest_first=True)
     rows = list(islice(look, options["limit"]))
     if options["json"]:

@@ -19,12 +19,15 @@ __all__ = ["edited", "given"]
 
 
 def given(text: str) -> Any:
-    """The value of JSON, read from standard input for "-". Raises `CommandError` where it isn't JSON."""
+    """Return the value of a JSON text, which is read from standard input for "-".
+
+    Raises `CommandError` where it isn't JSON.
+    """
     return _value(sys.stdin.read() if text == "-" else text)
 
 
 def edited(row: DeadLetter) -> Any:
-    """The payload as it was left in $VISUAL or $EDITOR.
+    """Return the payload as the user left it in $VISUAL or $EDITOR.
 
     Raises `CommandError` where it wasn't changed or isn't JSON, or there is no such editor: then nothing was done.
     """

@@ -23,7 +23,7 @@ __all__ = ["REPLAY"]
 
 
 def _add_arguments(parser: CommandParser) -> None:
-    """The arguments of `replay`."""
+    """Add the arguments of `replay`."""
     add_run(parser)
     edit = parser.add_mutually_exclusive_group()
     edit.add_argument("--edit", action="store_true", help="Edit the payload of the one message in $EDITOR before.")

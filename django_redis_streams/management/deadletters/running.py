@@ -104,7 +104,7 @@ def run(look: Search, verb: str, change: Change, options: Mapping[str, Any]) -> 
 
 
 def _dry_run(look: Search, rows: Iterable[DeadLetter], verb: str, *, as_json: bool) -> Iterator[str]:
-    """What would be done, without doing it; refusals that are known before are told."""
+    """Yield lines that say what would be done, without doing it, and what is known to be refused."""
     ready = refused = 0
     for row in rows:
         config = conf.stream(row.stream)

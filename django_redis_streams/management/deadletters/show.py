@@ -17,7 +17,7 @@ __all__ = ["SHOW"]
 
 
 def _add_arguments(parser: CommandParser) -> None:
-    """The arguments of `show`."""
+    """Add the arguments of `show`."""
     parser.add_argument("ids", nargs="+", metavar="id", help="Ids of dead letters, or of their messages.")
     parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
     parser.set_defaults(

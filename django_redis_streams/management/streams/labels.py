@@ -21,7 +21,7 @@ def add_groups(parser: CommandParser) -> None:
 
 
 def place(name: str) -> Place:
-    """The stream and group of `stream:group`, both declared.
+    """Return the stream and group of `stream:group`, both of which must be declared.
 
     Raises `UnknownStream`, and `CommandError` where it names no group.
     """
@@ -30,7 +30,7 @@ def place(name: str) -> Place:
 
 
 def any_place(name: str) -> Place:
-    """The stream and group of `stream:group`, of which the group needn't be declared."""
+    """Return the stream and group of `stream:group`, of which the group needn't be declared."""
     stream, group = split_label(name)
     if not group:
         raise CommandError(f"{name!r}: expected stream:group, such as 'orders:billing'.", returncode=2)
@@ -38,7 +38,7 @@ def any_place(name: str) -> Place:
 
 
 def places(names: Sequence[str]) -> list[Place]:
-    """These, each once; without any, every declared group."""
+    """Return the stream and group of each name, each once; without names, those of every declared group."""
     if names:
         return list(dict.fromkeys(place(name) for name in names))
     return [(stream.name, group) for stream in conf.get().streams.values() for group in stream.groups]

@@ -37,7 +37,10 @@ def listed(
     *,
     none: str,
 ) -> Result:
-    """A page: its rows under `name`, how far the search went, and what couldn't be read, which makes the code 1."""
+    """Return a page as a result: its rows under `name`, how far the search went, and what couldn't be read.
+
+    The code is 1 where something couldn't be read.
+    """
     problems = [f"{each.stream}: {each.error}" for each in page.problems]
     lines = list(table(head, map(cells, page.rows))) if page.rows else [none]
     if page.next:
@@ -47,7 +50,10 @@ def listed(
 
 
 def answered(answers: Answers[str], done: str) -> Result:
-    """What was `done`, what was refused and why, and where the server was lost; the code is 1 unless all is done."""
+    """Return a result that says what was `done`, what was refused and why, and where the server was lost.
+
+    The code is 1 unless all is done.
+    """
     refused = {token: str(why) for token, why in answers.refused.items()}
     lines = [f"{visible(token)}: {why}" for token, why in refused.items()]
     lines += [

@@ -138,7 +138,7 @@ def _letter(
 
 
 def _counted_for(fields: Fields) -> str:
-    """The group that a dead letter counts for; "" where its name can't be one."""
+    """Return the group that a dead letter counts for, or "" if its name can't be a group's."""
     found = wire.split_metadata(fields)
     group = found[0].group if found else ""
     return "" if any(character in group for character in "{}:") else group

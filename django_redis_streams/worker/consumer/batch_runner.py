@@ -168,7 +168,7 @@ class BatchRunner:
             self.batch_size.ran(len(batch) - in_batches, time.monotonic() - began - seconds, seconds)
 
     def _ended(self, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
-        """What coroutines have come to."""
+        """Collect the outcomes of coroutines that have ended, and settle those that have waited for long enough."""
         now = self.executor.now = time.monotonic()
         late = self.unsettled.add_all(ended, now)
         if ended:
@@ -200,7 +200,10 @@ class BatchRunner:
         self.connection.close()
 
     def _forsake(self, deleted: Deletion) -> None:
-        """The group is gone on purpose: nothing is pending any more, so there is nothing to settle or to hand back."""
+        """Drop all that is in hand, because the group was deleted on purpose.
+
+        Nothing is pending any more, so there is nothing to settle or to hand back.
+        """
         self.connection.close()  # a reply may be owed on it
         log_deleted(self.membership, deleted, len(self.unacked))
         self.unacked.clear()
@@ -266,7 +269,7 @@ class BatchRunner:
         return bool(self._looks) and time.monotonic() >= self._looks[0]
 
     def unseen(self, link: Link) -> list[Delivery]:
-        """What the server thinks this consumer holds and it doesn't, where it is time to look for that."""
+        """Return the messages that `look` finds, or none if it isn't time to look."""
         if not self.looks_due:
             return []
         self._looks.pop(0)
@@ -274,11 +277,11 @@ class BatchRunner:
 
     @property
     def looked_for(self) -> float:
-        """How many seconds ago that was looked for."""
+        """How many seconds ago this consumer last looked."""
         return time.monotonic() - self._looked
 
     def look(self, link: Link) -> list[Delivery]:
-        """The same, whenever it is."""
+        """Take and return the messages that the server thinks this consumer holds, but that it doesn't."""
         self._looked = since = time.monotonic()
         found = pending_of(link, self.membership, self.unacked.tokens.__contains__)
         log_vanished(self.membership, found.vanished)

@@ -81,7 +81,10 @@ class Claiming:
         return not self._refused
 
     def claim(self, link: Link, count: int) -> list[Delivery]:
-        """What was handed back, and what is idle for long if we may claim that; where there is more, `stale` stays."""
+        """Claim messages that were handed back and, if this consumer may, messages that have been idle for long.
+
+        Where there is more to claim, `stale` stays set.
+        """
         self.stale.clear()
         since = time.monotonic()
         found = claim(link, self._membership, count, idle_until=self._idle_until)
@@ -90,13 +93,19 @@ class Claiming:
         return self._found(found, since)
 
     def command(self, count: int) -> Command:
-        """What claims the same when it is sent with a read; its reply is for `bodies`, then for `answered`."""
+        """Return the command that claims the same messages when it is sent with a read.
+
+        Its reply is for `bodies`, then for `answered`.
+        """
         self.stale.clear()
         self._asked = count
         return claim_command(self._membership, count, idle_until=self._idle_until)
 
     def bodies(self, reply: Any) -> list[Command]:
-        """What reads the entries that a reply to `command` names. Those are claimed, so another claim may follow."""
+        """Return the commands that read the entries which a reply to `command` names.
+
+        Those entries are claimed, so another claim may follow.
+        """
         if isinstance(reply, Exception):
             self._refused = True
             self.stale.set()
@@ -105,7 +114,7 @@ class Claiming:
         return bodies_commands(self._membership, reply)
 
     def answered(self, link: Link, reply: object, bodies: Sequence[object], since: float) -> list[Delivery]:
-        """What was claimed so, in hand, with the replies to `bodies`; the link owes nothing."""
+        """Take and return what `command` claimed, from the replies to `bodies`, on a link that owes nothing."""
         if isinstance(reply, Exception):
             return []
         return self._found(claimed(link, self._membership, reply, bodies), since)

@@ -69,7 +69,7 @@ class ConsumerConnection:
         return self._link is not None and self._link.connected
 
     def doubt(self) -> None:
-        """The connection has been good since now only; for any thread."""
+        """Count the connection as good since now only; any thread may call this."""
         if self.since is not None:
             self.since = time.monotonic()
 
@@ -80,7 +80,10 @@ class ConsumerConnection:
             unblock(link, client.id)
 
     def link(self) -> Link:
-        """The link; connected now if there is none. Raises `ServerUnreachable`."""
+        """Return the link, which is connected now if there is none.
+
+        Raises `ServerUnreachable`.
+        """
         if self._link is None or not self._link.connected:
             self._link = self._connect()
         return self._link

@@ -58,7 +58,7 @@ class Consumer:
             self._idle(link)
 
     def _do_chores(self, link: Link) -> None:
-        """What comes before reading on: what was refused, what is pending unseen, what others left."""
+        """Do what comes before the next read: settle what was refused, run unseen messages, and claim others'."""
         self._reader.free(link)
         if self._unsettled.retry_due:
             self.runner.settling.settle(link, self._unsettled.send_refused())
@@ -68,7 +68,7 @@ class Consumer:
             self._handle_claimed(link)
 
     def _read(self, link: Link) -> list[Delivery]:
-        """The next batch, for which the last was settled; and where batches come full and fast, ask for one more."""
+        """Settle the last batch and return the next; where batches come full and fast, ask for one more."""
         ahead = self._reader.ahead
         if not ahead:
             self._reader.ask(link, self._unsettled.send(), self._count, self._block_ms)
@@ -149,7 +149,7 @@ class Consumer:
             self.runner.drained = self._standstill is not None and before == self._standstill
 
     def _wait_while_paused(self, link: Link) -> None:
-        """The group is paused: settle what is left, read and claim nothing, and ask again soon."""
+        """Wait while the group is paused: settle what is left, read and claim nothing, and ask again soon."""
         self.runner.settle_ready(link)
         if not self._paused:
             self._paused = True

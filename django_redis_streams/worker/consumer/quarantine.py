@@ -77,7 +77,7 @@ class Quarantine:
         self.runner.connection.attempt(self.runner.settle_ready)
 
     def _leave(self, link: Link) -> None:
-        """A run that was written down and not begun, or whose outcome can't be settled, is the next one's."""
+        """Leave to the next quarantine each run that was written down but not begun, or that can't be settled."""
         self.runner.settling.settle(link, self.runner.unsettled.send_everything())
         for each in pending_of(link, self._membership, lambda _: False).deliveries:
             take_back(link, self._membership, each.token)

@@ -52,7 +52,7 @@ class _Named:
     sent: bool = False
 
     def send(self) -> list[Command]:
-        """The commands, which are sent now."""
+        """Return the commands, and note that they are sent now."""
         self.sent = True
         return self.commands
 
@@ -127,7 +127,7 @@ class Reader:
         self._asked = _Asked(commands, claim, since, each, read, waits)
 
     def take(self, link: Link) -> list[Delivery]:
-        """The batch that was asked for; raises the server's error if it refused to read.
+        """Return the batch that was asked for; raise the server's error if it refused to read.
 
         What was claimed with it comes with the next batch: the server looks it up while this one is run.
         """
@@ -197,5 +197,5 @@ class Reader:
             self.paused = reply is not None
 
     def forget(self) -> None:
-        """The link is gone, and with it what it owed."""
+        """Forget what the link owed, because the link is gone."""
         self._asked = self._named = None

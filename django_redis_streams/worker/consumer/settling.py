@@ -73,7 +73,7 @@ class Settling:
         self._outages.log_due(now=True)
 
     def answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
-        """The server has answered so."""
+        """Handle the server's replies to commands that settle."""
         refused: dict[str, list[list[Delivery]]] = {}
         for (_, batch), reply in zip(commands, replies, strict=True):
             if isinstance(reply, Exception) and not group_is_gone(reply):

@@ -36,7 +36,7 @@ class Unacked(set[Delivery]):
         return frozenset([each.token for each in list(self)])
 
     def by_key(self) -> dict[str, list[Delivery]]:
-        """What is in hand, by the stream it is pending in."""
+        """Return the deliveries in hand, by the stream that they are pending in."""
         found: dict[str, list[Delivery]] = {}
         for each in list(self):
             found.setdefault(each.key, []).append(each)

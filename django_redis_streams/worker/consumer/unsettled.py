@@ -74,17 +74,17 @@ class Unsettled:
         return self._late(now)
 
     def send(self) -> SettleCommands:
-        """What settles all that is ready, from now on on its way."""
+        """Return the commands that settle all ready outcomes, which are in flight from now on."""
         with self._flushing:
             return self._taken()
 
     def send_refused(self) -> SettleCommands:
-        """What settles all that was refused, from now on on its way again."""
+        """Return the commands that settle all refused outcomes, which are in flight again from now on."""
         refused, self.refused = self.refused, []
         return self._on_way(refused)
 
     def send_everything(self) -> SettleCommands:
-        """What settles all that the server hasn't answered, to be sent again."""
+        """Return the commands that settle all outcomes that the server hasn't answered, to be sent again."""
         with self._flushing:
             answered = {id(batch) for commands, _ in self._flushed for _, batch in commands}
             lost = [self.in_flight.pop(each) for each in list(self.in_flight) if each not in answered]
@@ -92,13 +92,13 @@ class Unsettled:
             return self._on_way([*refused, *chain.from_iterable(lost)]) + self._taken()
 
     def settled(self, batch: list[Delivery]) -> None:
-        """The server has settled these, or had before."""
+        """Forget a batch that the server has settled, now or before."""
         self.in_flight.pop(id(batch), None)
         if not self.refused:
             self._backoff.reset()
 
     def refuse(self, batches: Iterable[list[Delivery]]) -> float:
-        """The server refused these: they are tried again, with all that was refused, after so many seconds."""
+        """Keep batches that the server refused, and return in how many seconds all that was refused is tried again."""
         for each in batches:
             self.in_flight.pop(id(each), None)
             self.refused += each
@@ -134,7 +134,7 @@ class Unsettled:
             self._flushing.release()
 
     def flushed(self) -> Iterator[tuple[SettleCommands, Replies]]:
-        """What the heartbeat has sent, and the replies; each once."""
+        """Yield the commands that the heartbeat has sent, with their replies, each once."""
         while self._flushed:
             yield self._flushed.pop(0)
 

@@ -33,7 +33,7 @@ class CoroutineSlots:
         self._named = 0
 
     def take(self, delivery: Delivery, deadline: float) -> int:
-        """The slot on which this runs now, until the deadline."""
+        """Take and return the slot on which a delivery runs from now on, until the deadline."""
         slot = self._free.popleft()
         if self._named:
             self._named -= 1
@@ -43,16 +43,19 @@ class CoroutineSlots:
         return slot
 
     def taken(self) -> dict[str, int]:
-        """The slots on which something runs now, by its token; for any thread, and seldom: it reads all names."""
+        """Return the slots on which something runs now, by the token of what runs.
+
+        Any thread may call this, but seldom: it reads all names.
+        """
         slots = [slot for slot, _ in self._slots.running_slots() if slot in self._all]
         return dict(zip(self._slots.names(slots), slots, strict=True))
 
     def put_off(self, slots: Sequence[int], seconds: float) -> None:
-        """What runs on these has so much longer."""
+        """Give the runs on these slots so many more seconds."""
         for slot in slots:
             self._slots.deadlines[slot] += seconds
 
     def give_back(self, slot: int) -> None:
-        """What stood there has ended."""
+        """Free a slot whose run has ended."""
         self._slots.deadlines[slot] = 0.0
         self._free.append(slot)

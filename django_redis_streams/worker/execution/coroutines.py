@@ -243,7 +243,7 @@ class Coroutines:
                 self._suspended(task, seconds, self._latest)
 
     def _suspended(self, task: asyncio.Task[None], seconds: float, deliveries: Sequence[Delivery]) -> None:
-        """It waits for something, or before Python 3.12 for its first turn."""
+        """Keep track of a task that waits for something, or before Python 3.12 for its first turn."""
         if _BEGIN_LATER:
             self._now = time.monotonic()
         deadline = self._now + seconds
@@ -251,7 +251,10 @@ class Coroutines:
         self._deadlines.soonest = min(self._deadlines.soonest, deadline)
 
     def _cancelled_unrun(self, call: _Call, task: asyncio.Task[None]) -> None:
-        """A handler that cancels all tasks may meet one that hasn't begun, which therefore can't tell of it."""
+        """Fail a call whose task was cancelled before it had begun.
+
+        A handler that cancels all tasks may meet one that hasn't begun, which therefore can't tell of it.
+        """
         if task.cancelled():
             if call.coroutine is not None:
                 call.coroutine.close()
@@ -316,14 +319,14 @@ class Coroutines:
         self._backlog.extend(_Call(each, allowed=True) for each in alone)
 
     def _tick(self) -> None:
-        """Called in the loop again and again, while something is in flight."""
+        """Tend to the deadlines, in the loop, again and again while something is in flight."""
         self._deadlines.turn()
         self._ticks = bool(self._running) and self._event_loop is not None
         if self._ticks and self._event_loop is not None:
             self._event_loop.later(LATEST, self._tick)
 
     def _cause(self, error: BaseException, handler: Handler, first: Delivery) -> BaseException:
-        """The error; of one that was cancelled at its deadline, that."""
+        """Return the error of a call, or a `TimeoutError` if the call was cancelled at its deadline."""
         if first not in self._deadlines.timed_out or not isinstance(error, asyncio.CancelledError):
             return error
         timeout = self._group.timeout if handler.timeout is None else handler.timeout

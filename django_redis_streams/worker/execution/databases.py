@@ -73,7 +73,10 @@ def forget_inherited() -> None:
 
 @receiver(connection_created, dispatch_uid="django_redis_streams.worker")
 def _opened(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """A thread that never opens a connection pays nothing for looking after them."""
+    """Note that this thread has opened a connection.
+
+    A thread that never opens a connection pays nothing for looking after them.
+    """
     databases: Databases | None = getattr(_here, "databases", None)
     if databases is None:
         return
@@ -100,7 +103,7 @@ class Databases:
             _here.databases = None if no_longer else self
 
     def take_usable(self, connection: BaseDatabaseWrapper) -> None:
-        """What a pool gave may have gone stale in there: then take another."""
+        """Replace a connection that a pool gave, where it has gone stale in there, by another."""
         self.watch(no_longer=True)  # or each further one would be looked at in here
         try:
             for _ in range(_MOST_STALE):

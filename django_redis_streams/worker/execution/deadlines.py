@@ -58,7 +58,7 @@ class Deadlines:
         self._seen: tuple[float, object] = (0.0, None)
 
     def end(self, first: Delivery) -> None:
-        """A call has ended."""
+        """Forget a call that has ended."""
         del self.calls[first]
         self.timed_out.discard(first)
         for each in self._thread_calls:
@@ -67,7 +67,9 @@ class Deadlines:
             self._excused.pop(first, None)
 
     def turn(self, *, outside: bool = False) -> None:
-        """The loop turns, or is about to: excuse what it stood still for, then cancel what is beyond its TIMEOUT.
+        """Note that the loop turns: excuse calls for how long it stood still, then cancel those beyond their TIMEOUT.
+
+        This may also be called when the loop is about to turn.
 
         `outside` says that it wasn't run meanwhile: none of them has held it. What is cancelled and goes on
         nevertheless is the supervisor's to end.
@@ -145,7 +147,7 @@ class Deadlines:
             self._slots.note([taken[each] for each in self._held_by(task, begun) if each in taken], turned)
 
     def _held_by(self, task: object, begun: Sequence[Delivery] | None) -> list[str]:
-        """The tokens of the call whose step the task takes; none where it is no call's, but made or left by one."""
+        """Return the tokens of the call whose step the task takes, or none if a call has only made or left the task."""
         for call in list(self.calls.values()):
             if call.task is task:
                 return [each.token for each in call.deliveries]
@@ -153,5 +155,5 @@ class Deadlines:
 
 
 def _slots_of(taken: Mapping[str, int], call: TimedCall) -> list[int]:
-    """The slots of a call; none where it hasn't begun."""
+    """Return the slots of a call, or none if it hasn't begun."""
     return [taken[each.token] for each in call.deliveries if each.token in taken]

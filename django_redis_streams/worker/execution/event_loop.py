@@ -81,11 +81,11 @@ class EventLoop:
         self._loop.call_later(seconds, do, context=self._context)
 
     def current_task(self) -> asyncio.Task[Any] | None:
-        """The task that takes a step right now, for any thread; None where a callback runs, or nothing."""
+        """Return the task that takes a step right now, for any thread; None where a callback runs, or nothing."""
         return asyncio.current_task(self._loop)
 
     def stop(self) -> None:
-        """Called in the loop: end its turn."""
+        """End the loop's turn; called in the loop."""
         self._loop.stop()
 
     def disown(self) -> None:

@@ -103,7 +103,7 @@ class _Part:
     routes: dict[str | None, _Route] = field(default_factory=dict)
 
     def batch(self, handler: Handler, slots: Sequence[int]) -> Batch:
-        """What stands on these."""
+        """Return the batch of the deliveries and messages that stand on these slots."""
         return Batch(handler, [self.deliveries[slot] for slot in slots], [self.messages[slot] for slot in slots], slots)
 
 
@@ -196,7 +196,7 @@ class Executor:
         yield from self._run_batches(part)
 
     def get_on(self) -> None:
-        """The thread gets on: it neither runs a handler nor hangs. Said to the supervisor at least once a second."""
+        """Tell the supervisor, at least once a second, that the thread gets on: it neither runs a handler nor hangs."""
         self.now = time.monotonic()
         self._slots.get_on(self.now)
 
@@ -206,7 +206,7 @@ class Executor:
         self._late = self.now + LATEST
 
     def _route(self, type_: str | None, part: _Part) -> _Route:
-        """What is to be done with messages of this type; None stands for what can't be decoded."""
+        """Choose and note the route of messages of this type; None stands for those that can't be decoded."""
         route = part.routes[type_] = self._new_route(type_, part)
         return route
 
@@ -222,7 +222,7 @@ class Executor:
         return _Route(None, handler, self._functions[handler], self._timeouts[handler])
 
     def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, slot: int) -> None:
-        """What no handler can be called with has its outcome without a run."""
+        """Give a delivery that no handler can be called with its outcome, without a run."""
         if part.may_run.one(delivery := part.deliveries[slot]):
             part.runs.add(delivery, judged(delivery, part.messages[slot]))
 
@@ -270,7 +270,7 @@ class Executor:
     def _returned(
         self, handler: Handler, delivery: Delivery, message: Message, result: object, began: float
     ) -> Outcome | None:
-        """The outcome; None where the function turned out to be one that gives a coroutine, which is to be run."""
+        """Return the outcome of a call; None where it returned a coroutine, which is to be run."""
         if asyncio.iscoroutine(result):
             self.coroutines.add(Batch(handler, [delivery], [message]), result)
             return None
@@ -307,7 +307,7 @@ class Executor:
                 self._judge_batch(alone, error, began, runs)
 
     def _judge_batch(self, batch: Batch, error: BaseException | None, began: float, runs: Runs) -> None:
-        """What has come of a call: all alike, or what each was marked for."""
+        """Add the outcomes of a call for a batch: all alike, or for each message what it was marked for."""
         seconds = self.now - began
         if error is None and not self._has_receivers and not any([asked_of(each) for each in batch.messages]):  # noqa: C419  faster
             runs.add_alike(batch.deliveries, HANDLED, seconds)
@@ -318,7 +318,7 @@ class Executor:
             seconds = 0.0  # as in `add_alike`
 
     def _call_batch(self, batch: Batch) -> tuple[Any, BaseException | None]:
-        """What the call for all of them returned, or what it raised."""
+        """Call the handler for all messages of a batch; return its result, and what it raised."""
         # The call gets a list of its own, to do with as it likes.
         messages = batch.messages.copy()
         self._slots.run(batch.slots, self.now + self._timeouts[batch.handler])
@@ -333,7 +333,7 @@ class Executor:
     def _outcome(
         self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | None, began: float
     ) -> Outcome:
-        """What a run that ended so has come to; it is written down where somebody listens."""
+        """Return the outcome of a run that has ended, and write the run down where a receiver listens."""
         if self._has_receivers:
             delivery.run = Run(message, handler.name, time.monotonic() - began, error)
         if error is None:
@@ -347,7 +347,10 @@ class Executor:
         return outage_of_all(error, batch.deliveries, batch.handler.policy(self._group))
 
     def _call(self, function: Callable[[Any], Any], argument: Message | list[Message]) -> Any:
-        """What it returns: None, or what counts for nothing but where it is a coroutine, as a decorator may hide."""
+        """Call a handler's function, and return its result, which counts only where it is a coroutine.
+
+        A decorator may hide that the function gives one.
+        """
         databases = self._databases
         if databases.any_open:
             databases.before_message()

@@ -20,7 +20,7 @@ _OWN_MODULES: Final = {f"{__package__}.executor", f"{__package__}.coroutines", t
 
 
 def failure_of(handler: Handler, error: BaseException) -> Failure:
-    """What is known of a run of this handler that raised this."""
+    """Describe a run of this handler that raised this error."""
     return Failure(handler=handler.name, error=_line(error), traceback=_traceback(error))
 
 
@@ -39,7 +39,7 @@ def _line(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback from the handler's own frame on; empty where the handler asked for what became of it."""
+    """Return the traceback from the handler's own frame on; "" where the handler asked for its outcome."""
     if isinstance(error, (Reject, Retry)):
         return ""
     begin = frame = error.__traceback__

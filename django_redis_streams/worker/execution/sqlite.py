@@ -30,7 +30,7 @@ _MEND: Final = (
 
 
 def hasty_databases() -> Iterator[tuple[str, str]]:
-    """What is wrong, and what to do, for each database of SQLite whose writers won't wait for each other.
+    """Yield what is wrong, and what to do, for each SQLite database whose writers won't wait for each other.
 
     None where the project has no handler, or has silenced this.
     """

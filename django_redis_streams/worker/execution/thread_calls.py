@@ -70,7 +70,7 @@ class ThreadCalls:
         self._waits: dict[Delivery, _Waits] = {}
 
     def ask(self) -> Call:
-        """A call is asked for, by the task that runs."""
+        """Return a new call, asked for by the task that runs."""
         call = Call()
         # The tasks that a run left behind have no deadline that could be put off.
         if call.owner is not None and call.owner.outcome is None:
@@ -91,7 +91,7 @@ class ThreadCalls:
         self.running.add(call)
 
     def end(self, call: Call) -> None:
-        """It has ended, in its thread; or in the loop, where it was cancelled before its turn."""
+        """Note that a call has ended in its thread, or in the loop if it was cancelled before its turn."""
         now = time.monotonic()
         self.running.discard(call)
         waits = self._waits_of(call)
@@ -124,17 +124,17 @@ class ThreadCalls:
         return max(0.0, seconds)
 
     def cancel(self, first: Delivery, by: float) -> None:
-        """This run was cancelled: a call of it that goes on must have ended by then."""
+        """Note that a run was cancelled: a call of it that goes on must have ended by then."""
         for call in self._of(first):
             call.by = min(call.by, by)
 
     def put_off(self, seconds: float) -> None:
-        """The process may have stood still."""
+        """Give the running calls so many more seconds, as the process may have stood still."""
         for call in list(self.running):
             call.by += seconds
 
     def forget(self, first: Delivery) -> None:
-        """This run has ended."""
+        """Forget a run that has ended."""
         if self._waits:
             self._waits.pop(first, None)
 

@@ -29,7 +29,10 @@ _LONG: Final = 60.0
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises `OSError` where that can't be had."""
+    """Return a socket that listens at an address and a port.
+
+    Raises `OSError` where that can't be had.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.create_server((address, port), family=family, backlog=_BACKLOG)
 

@@ -14,7 +14,10 @@ _LONGEST_TURN: Final = 30.0
 
 
 def not_alive(counters: WorkerCounters) -> list[str]:
-    """What stands still, in words; nothing where every loop turns. A handler that runs is alive."""
+    """Return a text for each loop that stands still; none where every loop turns.
+
+    A handler that runs is alive.
+    """
     found = [] if counters.silent_for < _LONGEST_TURN else [f"the supervisor is silent for {counters.silent_for:.0f} s"]
     for process in counters.processes:
         silent = [(each, each.silent_for) for each in process.consumers] if process.used else []

@@ -30,7 +30,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 
 def _work(counters: WorkerCounters) -> list[Work]:
-    """What all processes did for each group, those that have ended too."""
+    """Return the work of all processes for each group, those included that have ended."""
     every = [each for process in counters.processes for each in process.consumers]
     return [
         _sum(stream, group, [each.read() for each in every if (each.stream, each.group) == (stream, group)])
@@ -56,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        """The page, or what is wrong with the request."""
+        """Answer with the page, or with what is wrong with the request."""
         status, content_type, body = self._answer(self.path.partition("?")[0])
         self.send_response(status)
         self.send_header("Content-Type", content_type)

@@ -39,7 +39,10 @@ class Drain:
         self._still: dict[str, _Still | None] = dict.fromkeys(aliases)
 
     def looked(self, alias: str, found: Standstill | None, began: float, ended: float) -> bool:
-        """A look, between these two moments, found the groups of a connection so; whether that ends the drain."""
+        """Note what a look found in a connection's groups, and return whether that ends the drain.
+
+        The look lasted from `began` to `ended`.
+        """
         with self._lock:
             before = self._still[alias]
             if found is None:

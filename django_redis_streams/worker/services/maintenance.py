@@ -83,7 +83,10 @@ class Maintenance(Service):
         self.each(self._due(), lambda job: job(link))
 
     def connected(self) -> None:
-        """A new connection. Others may have lost theirs too: what seems idle may be a heartbeat that isn't back yet."""
+        """Doubt the connections of all consumers, because this one is new.
+
+        Others may have lost theirs too: what seems idle may be a heartbeat that isn't back yet.
+        """
         for each in self._consumers:
             each.connection.doubt()
 

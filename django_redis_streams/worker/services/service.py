@@ -43,13 +43,16 @@ class Service(ABC):
 
     @abstractmethod
     def step(self, link: Link) -> None:
-        """The small thing; safe when done twice, and when another process does it at the same time."""
+        """Do the service's one small thing.
+
+        It is safe when done twice, and when another process does it at the same time.
+        """
 
     def connected(self) -> None:  # noqa: B027  most have nothing to do then
-        """Called after each connecting."""
+        """Do what is due after each connecting."""
 
     def end(self) -> None:  # noqa: B027  as above
-        """Called once, when it was told to stop."""
+        """Do what is left, once, when the service was told to stop."""
 
     def run(self) -> None:
         """Do the step again and again until told to stop."""

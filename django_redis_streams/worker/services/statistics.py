@@ -27,7 +27,10 @@ class _Group:
         self._sent = self._figures()
 
     def news(self) -> Command | None:
-        """What is to be told now, which counts as told. None where nothing was done."""
+        """Return the command that tells the server what is new, or None where nothing was done.
+
+        What it tells counts as told.
+        """
         now = self._figures()
         fresh = {name: count - self._sent[name] for name, count in now.items() if count != self._sent[name]}
         self._sent = now
@@ -70,5 +73,5 @@ class Statistics(Service):
                 raise reply
 
     def end(self) -> None:
-        """What the consumers did last."""
+        """Tell the server what the consumers did last."""
         self.guarded_step()

@@ -44,11 +44,14 @@ class Histogram:
 
     @staticmethod
     def bucket(value: float) -> int:
-        """The number of the bucket that a value belongs to."""
+        """Return the number of the bucket that a value belongs to."""
         return bisect_left(BOUNDS, value)
 
     def add(self, values: Sequence[float]) -> float:
-        """Some values, mostly small ones: then a few steps for all. Returns the largest."""
+        """Add some values, and return the largest.
+
+        Mostly all are small: then that is a few steps for all.
+        """
         self._numbers[-1] += sum(values)
         largest = max(values)
         if largest <= BOUNDS[0]:
@@ -59,12 +62,12 @@ class Histogram:
         return largest
 
     def add_alike(self, bucket: int, count: int, total: float) -> None:
-        """So many values of one bucket."""
+        """Add so many values of one bucket."""
         self._numbers[bucket] += count
         self._numbers[-1] += total
 
     def read(self) -> Sequence[float]:
-        """The count of each bucket, then the sum."""
+        """Return the count of each bucket, then the sum."""
         return list(self._numbers)
 
 
@@ -100,27 +103,33 @@ class ConsumerCounters:
         self.latency = Histogram(numbers[_LATENCY:])
 
     def settled(self, outcome: Outcome, count: int) -> None:
-        """The server has settled so many messages with outcomes of this kind."""
+        """Count messages that the server has settled with outcomes of this kind."""
         if isinstance(outcome, Ack):
             self._numbers[_SKIPPED if outcome.skipped else _ACKNOWLEDGED] += count
         else:
             self._numbers[_DEAD if isinstance(outcome, DeadLetter) else _RETRIED] += count
 
     def claimed(self, count: int) -> None:
-        """So many messages were claimed."""
+        """Count messages that were claimed."""
         self._numbers[_CLAIMED] += count
 
     def ran(self, durations: Sequence[float]) -> None:
-        """These messages were run, and took so many seconds each. Called once a batch."""
+        """Count messages that were run, by how many seconds each took.
+
+        Called once a batch.
+        """
         self._numbers[_LONGEST] = max(self._numbers[_LONGEST], self._durations.add(durations))
 
     def take_longest(self) -> float:
-        """The longest run since this was last asked, in seconds: one that ends in this very moment may be missed."""
+        """Return the longest run since the last call, in seconds.
+
+        A run that ends in this very moment may be missed.
+        """
         longest, self._numbers[_LONGEST] = self._numbers[_LONGEST], 0.0
         return longest
 
     def turned(self, *, well: bool) -> None:
-        """The consumer's loop has turned; whether its connection is good and its group is there."""
+        """Note that the consumer's loop has turned, and whether its connection is good and its group is there."""
         self._numbers[_TURNED] = time.monotonic()
         self._numbers[_BUSY] = 0.0
         self._numbers[_WELL] = float(well)
@@ -130,7 +139,7 @@ class ConsumerCounters:
         self._numbers[_BUSY] = 1.0
 
     def left(self, *, well: bool) -> None:
-        """The consumer ends, while others of its process may go on: nobody waits for its turns.
+        """Note that the consumer ends, while others of its process may go on: nobody waits for its turns.
 
         It ends `well` where it has nothing to do any more.
         """
@@ -153,7 +162,7 @@ class ConsumerCounters:
         return 0.0 if self._numbers[_BUSY] else max(0.0, time.monotonic() - self._numbers[_TURNED])
 
     def read(self) -> CountersReading:
-        """What stands there now."""
+        """Return what the counters show now."""
         counts = [int(each) for each in self._numbers[: len(COUNTED)]]
         return CountersReading(counts, self._durations.read(), self.latency.read())
 
@@ -171,13 +180,13 @@ class ProcessCounters:
         return self._used[0] == 1
 
     def begin(self) -> None:
-        """A process is about to begin."""
+        """Take the counters into use, for a process that is about to begin."""
         for each in self.consumers:
             each.begin()
         self._used[0] = 1.0
 
     def end(self) -> None:
-        """That process has ended."""
+        """Note that the process which used the counters has ended."""
         self._used[0] = 0.0
 
 
@@ -201,7 +210,7 @@ class WorkerCounters:
         return counters
 
     def beat(self, *, stopping: bool) -> None:
-        """The supervisor's loop has turned."""
+        """Note that the supervisor's loop has turned, and whether the worker stops."""
         self._supervisor[0] = time.monotonic()
         self._supervisor[1] = float(stopping)
 

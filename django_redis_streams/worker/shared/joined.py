@@ -23,5 +23,5 @@ class Joined:
         return self._marks[self._at[label]] == 1
 
     def add(self, label: str) -> None:
-        """A consumer of this worker reads the group from now on."""
+        """Note that a consumer of this worker reads the group from now on."""
         self._marks[self._at[label]] = 1

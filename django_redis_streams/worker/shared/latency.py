@@ -48,7 +48,7 @@ def note_latency(histogram: Histogram, batch: Sequence[Delivery], began: float, 
 
 
 def note_latency_at_once(histogram: Histogram, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
-    """The same for messages that ran at the same time, and have all ended just now."""
+    """Note how long messages had waited that ran at the same time, and have all ended just now."""
     now, all_together = time.time(), sum(durations)
     if all_together < _SHORT:
         note_latency(histogram, ended, now - all_together, durations)

@@ -76,7 +76,7 @@ class Slots:
         self._names[begin : begin + len(names)] = names
 
     def run(self, slots: Sequence[int], deadline: float) -> None:
-        """These slots, which ascend, run until the deadline; 0 where they have ended."""
+        """Note that these slots, which ascend, run until the deadline, or have ended if it is 0."""
         first, count = slots[0], len(slots)
         if slots[-1] - first == count - 1:
             self.deadlines[first : first + count] = array("d", (deadline,)) * count
@@ -85,16 +85,16 @@ class Slots:
                 self.deadlines[slot] = deadline
 
     def decode(self, count: int, deadline: float) -> None:
-        """The messages of so many slots, the first ones, are being decoded, and must be by the deadline."""
+        """Note that the messages of the first `count` slots are being decoded, and must be by the deadline."""
         self._marks[_DECODES] = count
         self._marks[_DECODED_BY] = deadline
 
     def decoded(self) -> None:
-        """They are."""
+        """Note that the messages are decoded."""
         self._marks[_DECODED_BY] = 0.0
 
     def get_on(self, now: float) -> None:
-        """The consumer's thread gets on: it says so at least once in each second, unless a handler runs in it."""
+        """Note that the consumer's thread gets on: at least once in each second, unless a handler runs in it."""
         self._marks[_GOT_ON] = now
 
     def turn(self, now: float) -> None:
@@ -111,7 +111,7 @@ class Slots:
         self._marks[_NOTED] = turned
 
     def note_threads(self, waiting: int | None) -> None:
-        """The threads of coroutines run only calls that don't return; so many wait for them. None where they get on."""
+        """Note how many coroutines wait for threads that run only calls that don't return; None where these get on."""
         self._marks[_HELD_UP] = 0 if waiting is None else 1 + waiting
 
     # ------------------------------------------------------------ reading
@@ -161,11 +161,11 @@ class Slots:
         return frozenset(slot for slot, noted in zip(self.coroutine_slots, bytes(self._holders), strict=True) if noted)
 
     def settle(self, count: int) -> None:
-        """The consumer has settled `count` more messages."""
+        """Count `count` more messages that the consumer has settled."""
         self._marks[_SETTLED] += count
 
     def leave(self) -> None:
-        """The consumer has ended: it has settled what it ran and handed back the rest, or never will."""
+        """Note that the consumer has ended: it has settled what it ran and handed back the rest, or never will."""
         self._marks[_LEFT] = 1
 
     @property
@@ -179,7 +179,7 @@ class Slots:
         return int(self._marks[_SETTLED])
 
     def names(self, slots: Sequence[int]) -> list[str]:
-        """The tokens of the entries that these slots stand for."""
+        """Return the tokens of the entries that these slots stand for."""
         lines = bytes(self._lines).split(b"\0") if slots else []
         return [self._named(slot, lines) for slot in slots]
 
@@ -203,7 +203,7 @@ class Scoreboard:
         self._times[0] = time.monotonic()
 
     def tick(self) -> None:
-        """The process gets on, or is about to begin: its main thread says so several times a second."""
+        """Note, several times a second in the main thread, that the process gets on, or is about to begin."""
         now = time.monotonic()
         stood = now - self._times[0]
         if stood > _STOOD:
@@ -234,7 +234,7 @@ class Scoreboard:
         return self._marks[2] == 1
 
     def give_up(self, why: str) -> None:
-        """The process ends, and another would end alike: what is configured can't work."""
+        """Note why the process ends and another would end alike: what is configured can't work."""
         text = why.encode("utf-8", "backslashreplace")[: _SENTENCE - 1]
         self._sentence[: len(text) + 1] = text + b"\0"
 
@@ -244,11 +244,11 @@ class Scoreboard:
         return self._sentence[:].partition(b"\0")[0].decode("utf-8", "ignore")
 
     def see_suspects(self) -> None:
-        """The process has seen suspects on the server."""
+        """Note that the process has seen suspects on the server."""
         self._marks[1] = 1
 
     def forget_suspects(self) -> None:
-        """What was seen is looked after; what is left will be seen again."""
+        """Forget suspects that were seen and are looked after; those that are left will be seen again."""
         self._marks[1] = 0
 
     @property
@@ -262,7 +262,7 @@ class Scoreboard:
         return self._marks[0] == 1
 
     def leave_full(self) -> None:
-        """The process has run all that it began, settled it, handed back the rest, and ends for its memory's sake."""
+        """Note that the process ends for its memory's sake: it has settled what it ran, and handed back the rest."""
         self._marks[0] = 1
 
     def leave_deleted(self) -> None:

@@ -42,7 +42,7 @@ class Autoreload:
             self._watcher = forked(lambda: _watch(supervisor, since), deaf=True)
 
     def ended(self, pid: int, code: int) -> bool:
-        """A child of the supervisor has ended so; whether it was one of these."""
+        """Note how a child of the supervisor has ended, and return whether it was one of these."""
         if pid == self._trial:
             self._trial = None
             self.ready = code == 0

@@ -58,7 +58,7 @@ def warn_of_what_stays_open() -> None:
 
 
 def _threads() -> Iterator[str]:
-    """The names of those that run beside this one."""
+    """Yield the names of the threads that run beside this one."""
     for each in threading.enumerate():
         if each is not threading.current_thread() and not each.name.startswith(_NOTICE_FORKS):
             yield each.name
@@ -73,7 +73,7 @@ def _peers() -> set[str]:
 
 
 def _descriptors() -> list[int]:
-    """The file descriptors that are open, as Linux and the BSDs show them."""
+    """Return the file descriptors that are open, as Linux and the BSDs show them."""
     for directory in ("/proc/self/fd", "/dev/fd"):
         with suppress(OSError):
             return [int(each) for each in os.listdir(directory)]  # noqa: PTH208  names are all that is wanted
@@ -94,7 +94,7 @@ def _peer(number: int) -> str:
 
 
 def _readable(address: object) -> str:
-    """An address, readable; empty for a pair of sockets within this process."""
+    """Return an address as people read it; "" for a pair of sockets within this process."""
     if isinstance(address, tuple):
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -78,7 +78,7 @@ class Child:
         return self.end_at < math.inf
 
     def overdue(self, now: float) -> list[Overdue]:
-        """What of each of its consumers is beyond its time."""
+        """Return, for each consumer of the process, what is beyond its time."""
         for each in self.scoreboard.slots:
             if each.in_thread:
                 self._busy[each] = now
@@ -89,7 +89,7 @@ class Child:
         return overdue(self.scoreboard, self.consumers, busy, now, alone=self.alone)
 
     def problem(self, now: float) -> str:
-        """What keeps it from getting on; empty where it does."""
+        """Return a text that says what keeps the process from getting on; "" where it gets on."""
         found = self.overdue(now)
         if any(each.guilty for each in found):
             return "has a handler that runs beyond its TIMEOUT"
@@ -130,7 +130,7 @@ class Child:
         return any(each.running_slots() or each.decoding for each in self.scoreboard.slots)
 
     def orphans(self, how: str) -> list[Orphans]:
-        """What its consumers leave, when it has ended."""
+        """Return what the consumers of the process leave, when it has ended."""
         nothing = [Overdue() for _ in self.consumers]
         found = self.overdue(self.killed_at or time.monotonic()) if self.timed_out else nothing
         count = sum(len(each.unclear) for each in found)

@@ -106,7 +106,7 @@ def _began(seen: _Seen) -> bool:
 
 
 def _seen_to_blame(seen: _Seen, ticked: float, now: float) -> Overdue:
-    """What could have ended, or is seen to keep others from it."""
+    """Return which runs could have ended, or are seen to keep others from it."""
     slots = seen.slots
     turned, holders = slots.turned, (not seen.in_thread and slots.holders) or ()
     functions = [number for number, deadline in seen.functions if deadline <= ticked]
@@ -121,7 +121,10 @@ def _seen_to_blame(seen: _Seen, ticked: float, now: float) -> Overdue:
 
 
 def _find_unseen_holder(found: Overdue, seen: _Seen, now: float, *, alone: bool) -> None:
-    """The loop is kept from turning by what isn't a run's own step: a task that one has started, or has left behind."""
+    """Blame a consumer's coroutines where its loop is kept from turning by what isn't a run's own step.
+
+    That is a task that one of them has started, or has left behind.
+    """
     stood = now - seen.slots.turned > SILENT and not seen.in_thread
     if not stood or seen.slots.holders != frozenset() or not _some_late(seen, now):
         return

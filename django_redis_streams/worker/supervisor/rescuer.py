@@ -111,7 +111,10 @@ def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Susp
 
 
 def _settle_overdue(link: Link, dead: Orphans, overdue: Sequence[Delivery]) -> None:
-    """What ran for too long has failed. Of a batch nobody knows which message did it: each of them is run alone."""
+    """Fail the messages that ran for too long, and make suspects of those in a batch.
+
+    Of a batch nobody knows which message did it: each of them is run alone.
+    """
     membership = dead.membership
     in_batches: dict[Handler, list[Delivery]] = {}
     for delivery in overdue:
@@ -148,7 +151,7 @@ def _settle(link: Link, membership: Membership, delivery: Delivery, outcome: Out
 
 
 def _handler_of(membership: Membership, delivery: Delivery) -> Handler | None:
-    """The handler that was running this; None where it can't be told any more."""
+    """Return the handler that was running a delivery; None where it can't be told any more."""
     try:
         message = decode_entry(delivery)
     except Undecodable:

@@ -81,7 +81,10 @@ class Rescues:
         return True
 
     def give_up(self) -> None:
-        """The server is away: others claim it when it was idle for CLAIM_IDLE."""
+        """Drop what is owed, and kill the rescuers at work, because the server is away.
+
+        Others claim what is owed when it was idle for CLAIM_IDLE.
+        """
         self.owed.clear()
         for pid in self._at_work:
             os.kill(pid, signal.SIGKILL)

@@ -166,7 +166,7 @@ class Supervisor:
         )
 
     def _forget_suspects(self) -> None:
-        """What processes saw is looked after, or was: what is left they will see again."""
+        """Forget the suspects that processes saw and that are looked after; what is left they will see again."""
         for child in self._children():
             child.scoreboard.forget_suspects()
 
@@ -189,7 +189,7 @@ class Supervisor:
     # ------------------------------------------------------------ ending
 
     def _stop(self) -> None:
-        """The first time: let handlers finish. The second: don't."""
+        """Let handlers finish at the first call; at the second, end without waiting for them."""
         if self._deadline is None:
             self._deadline = time.monotonic() + self._options.shutdown_timeout
             for child in self._children():
@@ -198,7 +198,10 @@ class Supervisor:
             self._deadline = time.monotonic()
 
     def _give_up(self, why: str) -> None:
-        """What ended this process would end the next one too: nobody can mend it but who configures."""
+        """End the worker, because what ended a process would end the next one too.
+
+        Nobody can mend it but who configures.
+        """
         if not self.given_up:
             logger.critical("The worker ends, because its configuration can't work: %s", why)
             self.given_up = why

@@ -15,7 +15,7 @@ class ServerClock:
         self._seen: tuple[int, float, float] | None = None
 
     def saw(self, shown: int, asked: float, answered: float) -> int:
-        """It showed so many ms in answer to a question; by how many ms it has jumped since the last one, at least.
+        """Note that the clock showed `shown` ms, and return by how many ms it has jumped since the last look, at least.
 
         Back where negative. The question may have been answered at any moment until the answer came.
         """
@@ -28,7 +28,7 @@ class ServerClock:
         return ahead if ahead > 0 else min(0, back)
 
     def at_the_latest(self) -> int | None:
-        """What it shows now unless it has jumped ahead, at the latest; None where nobody has looked yet."""
+        """Return the latest time in ms that the clock can show now unless it jumped ahead; None before any look."""
         if self._seen is None:
             return None
         shown, asked, _ = self._seen

@@ -46,12 +46,12 @@ def _signal_name(number: int) -> str:
 
 
 def own() -> Collection[int]:
-    """The processes that were forked here and weren't seen to end."""
+    """Return the pids of the processes that were forked here and weren't seen to end."""
     return _own
 
 
 def waited() -> Iterator[tuple[int, int, bool]]:
-    """The children that have ended, or were stopped or let go on: pid, status, and whether they were forked here.
+    """Yield each child that has ended, or was stopped or let go on: its pid, status, and whether it was forked here.
 
     Others are left here by a child that is gone. The status is that of `os.waitpid`.
     """
@@ -69,7 +69,7 @@ def waited() -> Iterator[tuple[int, int, bool]]:
 
 
 def forked(work: Callable[[], int], *, deaf: bool = False) -> int:
-    """The pid of a child that does the work and ends with the exit code it returns.
+    """Fork a child that does the work and ends with the exit code it returns, and return the child's pid.
 
     A signal that comes before the child has handlers of its own would be noted by a copy of the
     supervisor's, and lost. So SIGTERM is blocked in the child until it enters `Signals`. Once it has left them it ends

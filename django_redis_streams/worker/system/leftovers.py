@@ -66,7 +66,10 @@ class Leftovers:
             self._detached.update(new)
 
     def ended(self, pid: int, own: Collection[int], *, was_own: bool) -> None:
-        """A process has ended. Who comes only now was left behind by it, and is asked to end."""
+        """Note that a process has ended, and ask what it left behind to end.
+
+        What comes only now was left behind by it.
+        """
         self._detached.discard(pid)
         if self._asked.pop(pid, 0.0) or was_own:
             self._ask(self._new(own), f"process {pid} has ended")
@@ -129,7 +132,7 @@ def _subreap(*, yes: bool) -> None:
 
 
 def _children() -> list[int]:
-    """This process's children, those included that have ended and weren't waited for."""
+    """Return this process's children, those included that have ended and weren't waited for."""
     if sys.platform != "linux":
         own = os.getpid()
         # A fork has its parent's, too.

@@ -24,5 +24,5 @@ def resident() -> int:
 
 
 def readable_size(size: int) -> str:
-    """A size as people read it."""
+    """Return a size as people read it."""
     return f"{size / _MIB:.0f} MiB"

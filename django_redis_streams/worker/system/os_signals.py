@@ -60,7 +60,7 @@ class Signals:
         self._came.append(number)
 
     def wait(self, timeout: float) -> list[int]:
-        """The signals that came since the last call; waits up to `timeout` seconds for the first."""
+        """Return the signals that came since the last call; wait up to `timeout` seconds for the first."""
         if not self._came and select.select([self._reader], [], [], timeout)[0]:
             os.read(self._reader, 4096)
         came, self._came = self._came, []
