@@ -289,10 +289,21 @@ def test_prefix_is_text_without_its_colon(declare, prefix):
     assert "expected text without the colon at its end, which is added" in sentence
 
 
-def test_unknown_connection_of_a_stream(declare):
+def test_unknown_connection_of_a_stream(declare, settings):
     """A stream can only be where a connection leads."""
     declare({"orders": {"CONNECTION": "defualt"}})
     assert problems() == [("E004", f"{STREAM} uses the unknown connection 'defualt'. Did you mean 'default'?")]
+    settings.REDIS_STREAMS = {"CONNECTIONS": {"main": {"URL": "redis://localhost"}}, "STREAMS": {"orders": {}}}
+    default = "which is the default of its CONNECTION"
+    assert problems() == [("E004", f"{STREAM} uses the unknown connection 'default', {default}. Declared: 'main'.")]
+
+
+@pytest.mark.parametrize("groups", [{"billing"}, ["billing"], "billing"])
+def test_groups_that_are_no_dict_are_told_how_to_write_them(declare, groups):
+    """A set or a list of names is the likely slip."""
+    declare({"orders": {"GROUPS": groups}})
+    ((_, text),) = problems()
+    assert text.endswith("expected a dict with names as its keys. Write {'billing': {}}: groups by name.")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ _HINTS: Final[Mapping[str, str]] = {
     "REDIS_STREAMS": "Write {'CONNECTIONS': {'default': {'URL': …}}, 'STREAMS': {…}}.",
     "CONNECTIONS": "Write {'default': {'URL': …}}: servers by alias.",
     "CONNECTION": "Name an alias of CONNECTIONS, such as 'default'.",
+    "STREAMS": "Write {'orders': {}}: streams by name.",
+    "GROUPS": "Write {'billing': {}}: groups by name.",
 }
 
 
@@ -129,9 +131,13 @@ class _Reader:
     def stream(self, name: str, raw: Any, connections: Mapping[str, ConnectionConfig]) -> StreamConfig:
         where = f"REDIS_STREAMS['STREAMS'][{name!r}]"
         found = self.read(where, _STREAM, raw, name)
+        given = "connection" in found
         alias = found.setdefault("connection", "default")
         if alias not in connections:
-            self.report("E004", f"{where} uses the unknown connection {alias!r}.", nearest(alias, connections).strip())
+            default = "" if given else ", which is the default of its CONNECTION"
+            self.report(
+                "E004", f"{where} uses the unknown connection {alias!r}{default}.", nearest(alias, connections).strip()
+            )
         prefix = connections[alias].key_prefix if alias in connections else ""
         self.lanes(where, found)
         self.lengths(where, found)
