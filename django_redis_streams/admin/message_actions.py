@@ -25,7 +25,7 @@ from .problems import EXPECTED, error_text
 __all__ = ["DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "RELEASE", "REPLAY", "Done", "MessageAction"]
 
 # A stream, or a stream and a group: what one call of a function is about.
-Place = tuple[str, ...]
+Target = tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -60,20 +60,20 @@ class MessageAction:
     tell: Callable[[int], str]
     log: Any
     flag: int
-    place: Callable[[Any], Place]
+    target: Callable[[Any], Target]
     identity: Callable[[Any], Hashable]
-    ask: Callable[[Place, Sequence[Any], str], Answers[Any]]
+    ask: Callable[[Target, Sequence[Any], str], Answers[Any]]
     why_not: Callable[[Any], StreamsError | None]
 
     def carry_out(self, messages: Sequence[StreamMessage], by: str) -> Done:
         """Do it to these; what fails for some holds up no others."""
-        places: dict[Place, dict[Any, StreamMessage]] = defaultdict(dict)
+        targets: dict[Target, dict[Any, StreamMessage]] = defaultdict(dict)
         for message in messages:
-            places[self.place(message.row)][self.identity(message.row)] = message
+            targets[self.target(message.row)][self.identity(message.row)] = message
         result = Done()
-        for place, theirs in places.items():
+        for target, theirs in targets.items():
             try:
-                result.add(theirs, self.ask(place, list(theirs), by))
+                result.add(theirs, self.ask(target, list(theirs), by))
             except EXPECTED as error:
                 result.refused += [(message, error_text(error)) for message in theirs.values()]
         return result
@@ -108,9 +108,9 @@ REPLAY = MessageAction(
     tell=lambda count: ngettext("%(count)d dead letter was replayed.", "%(count)d dead letters were replayed.", count),
     log=gettext_lazy("Replayed."),
     flag=CHANGE,
-    place=lambda row: (row.stream,),
+    target=lambda row: (row.stream,),
     identity=lambda row: row.entry_id,
-    ask=lambda place, ids, by: dead_letters.replay(place[0], ids, by=by),
+    ask=lambda target, ids, by: dead_letters.replay(target[0], ids, by=by),
     why_not=_why_not_replay,
 )
 
@@ -128,9 +128,9 @@ DISCARD = MessageAction(
     ),
     log=gettext_lazy("Discarded."),
     flag=DELETION,
-    place=lambda row: (row.stream,),
+    target=lambda row: (row.stream,),
     identity=lambda row: row.entry_id,
-    ask=lambda place, ids, by: dead_letters.discard(place[0], ids, by=by),
+    ask=lambda target, ids, by: dead_letters.discard(target[0], ids, by=by),
     why_not=lambda _: None,
 )
 
@@ -150,9 +150,9 @@ DISCARD_RETRY = MessageAction(
     ),
     log=DISCARD.log,
     flag=DELETION,
-    place=lambda row: (row.stream, row.group),
+    target=lambda row: (row.stream, row.group),
     identity=lambda row: row.token,
-    ask=lambda place, tokens, by: waiting.discard_retries(place[0], place[1], tokens, by=by),
+    ask=lambda target, tokens, by: waiting.discard_retries(target[0], target[1], tokens, by=by),
     why_not=lambda _: None,
 )
 
@@ -171,9 +171,9 @@ PUBLISH = MessageAction(
     ),
     log=gettext_lazy("Published before it was due."),
     flag=CHANGE,
-    place=lambda row: (row.stream,),
+    target=lambda row: (row.stream,),
     identity=lambda row: row.token,
-    ask=lambda place, tokens, by: waiting.publish_delayed(place[0], tokens, by=by),
+    ask=lambda target, tokens, by: waiting.publish_delayed(target[0], tokens, by=by),
     why_not=lambda _: None,
 )
 
@@ -191,9 +191,9 @@ DISCARD_DELAYED = MessageAction(
     ),
     log=DISCARD.log,
     flag=DELETION,
-    place=lambda row: (row.stream,),
+    target=lambda row: (row.stream,),
     identity=lambda row: row.token,
-    ask=lambda place, tokens, by: waiting.discard_delayed(place[0], tokens, by=by),
+    ask=lambda target, tokens, by: waiting.discard_delayed(target[0], tokens, by=by),
     why_not=lambda _: None,
 )
 
@@ -211,8 +211,8 @@ RELEASE = MessageAction(
     ),
     log=gettext_lazy("Released."),
     flag=CHANGE,
-    place=lambda row: (row.stream, row.group),
+    target=lambda row: (row.stream, row.group),
     identity=lambda row: (row.source, row.entry_id, row.consumer),
-    ask=lambda place, entries, by: waiting.release(place[0], place[1], entries, by=by),
+    ask=lambda target, entries, by: waiting.release(target[0], target[1], entries, by=by),
     why_not=_why_not_release,
 )

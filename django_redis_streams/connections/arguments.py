@@ -42,7 +42,7 @@ _FOR_POOLS: Final = ("max_connections", "timeout")
 
 
 def where(alias: str) -> str:
-    """Return the place in the settings that an error is about."""
+    """Return the setting that an error is about, as it stands in the settings."""
     return f"REDIS_STREAMS['CONNECTIONS'][{alias!r}]"
 
 
@@ -57,28 +57,28 @@ def checked(config: ConnectionConfig) -> SplitResult:
         port = url.port
     except ValueError:
         url, port = None, None
-    place = f"{where(config.alias)}['URL']"
+    setting = f"{where(config.alias)}['URL']"
     if url is None or port == 0 or _misplaced_at(url):
         raise ConfigurationError(
-            f"{place} can't be understood (it isn't shown, for it may hold a password). Expected "
+            f"{setting} can't be understood (it isn't shown, for it may hold a password). Expected "
             "redis://user:password@host:port/database, with a port from 1 to 65535; in a user, password or path, each "
             "of @ / ? # % : is written percent-encoded (urllib.parse.quote(value, safe='') does it)."
         )
     if url.scheme in ("redis", "rediss") and not _database(url):
-        raise ConfigurationError(f"{place} has a path that isn't the number of a database, as in …:6379/0.")
+        raise ConfigurationError(f"{setting} has a path that isn't the number of a database, as in …:6379/0.")
     if url.scheme == "unix":
-        _check_socket(place, unquote(url.path))
+        _check_socket(setting, unquote(url.path))
     return url
 
 
-def _check_socket(place: str, path: str) -> None:
+def _check_socket(setting: str, path: str) -> None:
     if not path:
-        raise ConfigurationError(f"{place} has no path of a socket, as in unix:///run/valkey/valkey.sock.")
+        raise ConfigurationError(f"{setting} has no path of a socket, as in unix:///run/valkey/valkey.sock.")
     length = len(os.fsencode(path))
     if length > SOCKET_PATH_LIMIT:
         raise ConfigurationError(
-            f"{place} has the path {shown(path)} of {length} bytes: a socket's may have {SOCKET_PATH_LIMIT}. Have the "
-            "server make its socket in a shorter path."
+            f"{setting} has the path {shown(path)} of {length} bytes: a socket's may have {SOCKET_PATH_LIMIT}. "
+            "Have the server make its socket in a shorter path."
         )
 
 
@@ -99,55 +99,55 @@ def arguments_of(config: ConnectionConfig, kind: type, url: SplitResult) -> dict
 
     Raises `ConfigurationError` for an option that is ours to set, that the class doesn't take, or of a wrong value.
     """
-    place = where(config.alias)
+    setting = where(config.alias)
     for name, value in config.options.items():
-        _check_name(f"{place}['OPTIONS']", kind, name)
+        _check_name(f"{setting}['OPTIONS']", kind, name)
         option = OPTIONS.get(name)
         if option is not None and not option.accepts(value):
             raise ConfigurationError(
-                f"{place}['OPTIONS'][{name!r}] is {shown(value, name)}: expected {option.expected}."
+                f"{setting}['OPTIONS'][{name!r}] is {shown(value, name)}: expected {option.expected}."
             )
     return {**config.options, **_of_url(config, kind, url)}
 
 
 def _of_url(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str, Any]:
     """Return what the URL says, as redis-py reads it, but for the options that we know better."""
-    place = f"{where(config.alias)}['URL']"
-    said = _query(place, kind, url)
+    setting = f"{where(config.alias)}['URL']"
+    said = _query(setting, kind, url)
     try:
         # An embedded server's path is known when it runs.
         read: Callable[[str], dict[str, Any]] = parse_url
         found = read(f"unix://?{url.query}" if url.scheme == "embedded" else config.url)
     except ValueError as error:
         # Of redis-py's errors only this one is left, and it names the option alone.
-        raise ConfigurationError(f"{place}: {error}") from None
+        raise ConfigurationError(f"{setting}: {error}") from None
     ours = {"connection_class", *OURS, *_FOR_POOLS}
     found |= {name: value for name, value in said.items() if not (name == "port" and url.port)}
     return {name: value for name, value in found.items() if name not in ours}
 
 
-def _query(place: str, kind: type, url: SplitResult) -> dict[str, Any]:
+def _query(setting: str, kind: type, url: SplitResult) -> dict[str, Any]:
     """Return the options in a URL's query that are more than text to us, read."""
     found: dict[str, Any] = {}
     seen: set[str] = set()
     for name, text in parse_qsl(url.query, keep_blank_values=True):
         if name in OURS or name in _FOR_POOLS:
             continue
-        _check_name(place, kind, name, in_url=True)
+        _check_name(setting, kind, name, in_url=True)
         if name in seen:
-            raise ConfigurationError(f"{place} says {name!r} twice. Remove one of them.")
+            raise ConfigurationError(f"{setting} says {name!r} twice. Remove one of them.")
         seen.add(name)
         if name in OPTIONS:
-            value = _read(place, name, text)
+            value = _read(setting, name, text)
             if not isinstance(value, str):
                 found[name] = value
     return found
 
 
-def _read(place: str, name: str, text: str) -> Any:
+def _read(setting: str, name: str, text: str) -> Any:
     option = OPTIONS[name]
     if option.read is None:
-        raise ConfigurationError(f"{place} sets {name!r}, which no URL can say. Set it in OPTIONS.")
+        raise ConfigurationError(f"{setting} sets {name!r}, which no URL can say. Set it in OPTIONS.")
     try:
         value = option.read(text)
         sound = option.accepts(value)
@@ -155,17 +155,17 @@ def _read(place: str, name: str, text: str) -> Any:
         sound = False
     if not sound:
         raise ConfigurationError(
-            f"{place} has a wrong {name} (it isn't shown, for it may hold a password): expected {option.expected}."
+            f"{setting} has a wrong {name} (it isn't shown, for it may hold a password): expected {option.expected}."
         )
     return value
 
 
-def _check_name(place: str, kind: type, name: str, *, in_url: bool = False) -> None:
+def _check_name(setting: str, kind: type, name: str, *, in_url: bool = False) -> None:
     accepted = _accepted(kind)
     if name in OURS:
         fixed = "none" if name.startswith("retry") else repr(OURS[name])
         raise ConfigurationError(
-            f"{place} sets {name!r}, which is fixed to {fixed}: without that a message could be published twice or "
+            f"{setting} sets {name!r}, which is fixed to {fixed}: without that a message could be published twice or "
             "its bytes be changed. Remove it."
         )
     if name in accepted:
@@ -178,7 +178,7 @@ def _check_name(place: str, kind: type, name: str, *, in_url: bool = False) -> N
     # A password that isn't escaped may begin a query; none is like the name of an option.
     said = "an unknown option (it isn't shown, for it may be a password)"
     said = said if in_url and not hint else f"the unknown option {shown(name)}"
-    raise ConfigurationError(f"{place} has {said}: redis-py's {kind.__name__.lstrip('_')} doesn't take it.{hint}")
+    raise ConfigurationError(f"{setting} has {said}: redis-py's {kind.__name__.lstrip('_')} doesn't take it.{hint}")
 
 
 @cache

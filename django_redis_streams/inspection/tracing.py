@@ -206,8 +206,8 @@ class _Search:
         again: dict[str, tuple[str, str]],
     ) -> list[Standing]:
         main = MAIN if published.lane == DEFAULT_LANE else f"{MAIN}:{published.lane}"
-        places = [(group, *again.get(group, (main, published.entry_id))) for group in groups]
-        held = dict(zip(groups, find_pending(self._config.name, places), strict=True))
+        sources = [(group, *again.get(group, (main, published.entry_id))) for group in groups]
+        held = dict(zip(groups, find_pending(self._config.name, sources), strict=True))
         standing: dict[str, Standing] = {}
         for row in failed:
             # Not both: but while it moves, the retry is seen first.

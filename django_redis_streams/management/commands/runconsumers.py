@@ -218,13 +218,13 @@ def _closing(options: Options) -> list[str]:
 
 
 def _left_of(stream: StreamConfig, group: GroupConfig, *, drain: bool) -> Iterator[str]:
-    place, link = f"{stream.name}:{group.name}", connections.get(stream.connection)
+    label, link = f"{stream.name}:{group.name}", connections.get(stream.connection)
     paused = groups.is_paused(stream.name, group.name)
     unfinished = paused or (drain and standstill(link, [Membership(stream, group, "")]) is None)
     if unfinished and (left := _unread_or_pending(stream.name, group.name)):
-        yield f"{place}{' is paused' if paused else ''}: {left} unread or pending."
+        yield f"{label}{' is paused' if paused else ''}: {left} unread or pending."
     if waiting := waiting_retries(link, stream.keys, group.name):
-        yield f"{place}: {waiting} waiting for a later retry."
+        yield f"{label}: {waiting} waiting for a later retry."
 
 
 def _unread_or_pending(stream: str, group: str) -> str:

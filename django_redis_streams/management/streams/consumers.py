@@ -12,13 +12,13 @@ from ...operations import groups
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand
 from ..tables import ago, amount, table
-from .labels import Place, add_groups, place, places
+from .labels import Target, add_groups, target, targets
 
 __all__ = ["CONSUMERS", "REMOVE_CONSUMERS"]
 
 
 def _run_consumers(options: Mapping[str, Any]) -> Result:
-    found = [_consumer(where, each) for where in places(options["groups"]) for each in inspection.consumers(*where)]
+    found = [_consumer(where, each) for where in targets(options["groups"]) for each in inspection.consumers(*where)]
     head = ("group", "consumer", "holds", "heard of", "state")
     cells = (
         (
@@ -35,7 +35,7 @@ def _run_consumers(options: Mapping[str, Any]) -> Result:
     )
 
 
-def _consumer(where: Place, each: inspection.ConsumerState) -> Mapping[str, Any]:
+def _consumer(where: Target, each: inspection.ConsumerState) -> Mapping[str, Any]:
     state = "released" if each.returned else "alive" if each.alive else "silent"
     return {
         "stream": where[0], "group": where[1], "consumer": each.name, "pending": each.pending, "idle": each.idle,
@@ -51,7 +51,7 @@ def _add_remove(parser: CommandParser) -> None:
 
 
 def _run_remove(options: Mapping[str, Any]) -> Result:
-    stream, group = place(options["group"])
+    stream, group = target(options["group"])
     held = {each.name: each.pending for each in inspection.consumers(stream, group)}
     if unknown := [each for each in options["consumers"] if each not in held]:
         raise CommandError(f"{stream}:{group} has no consumer {', '.join(map(repr, unknown))}.", returncode=2)

@@ -13,7 +13,7 @@ from ..arguments import position
 from ..options import add_by, add_dry_run, add_no_input, by, confirmed
 from ..subcommands import Result, Subcommand
 from ..tables import amount
-from .labels import any_place
+from .labels import any_target
 
 __all__ = ["CREATE_GROUP", "DELETE_GROUP", "RESET_GROUP"]
 
@@ -48,14 +48,14 @@ def _add_delete(parser: CommandParser) -> None:
 
 
 def _create(options: Mapping[str, Any]) -> Result:
-    stream, group = any_place(options["group"])
+    stream, group = any_target(options["group"])
     made = groups.create(stream, group, options["start"], by=by(options))
     line = "was created" if made else "existed before"
     return Result(as_json={"stream": stream, "group": group, "made": made}, lines=[f"{stream}:{group} {line}."])
 
 
 def _reset(options: Mapping[str, Any]) -> Result:
-    stream, group = any_place(options["group"])
+    stream, group = any_target(options["group"])
     effect = groups.move(stream, group, options["start"])
     as_json: dict[str, Any] = {"stream": stream, "group": group, "again": effect.again, "skipped": effect.skipped}
     what = (
@@ -71,7 +71,7 @@ def _reset(options: Mapping[str, Any]) -> Result:
 
 
 def _delete(options: Mapping[str, Any]) -> Result:
-    stream, group = any_place(options["group"])
+    stream, group = any_target(options["group"])
     try:
         return _delete_unless_used(stream, group, options)
     except GroupInUse as error:

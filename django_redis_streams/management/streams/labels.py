@@ -9,10 +9,10 @@ from django.core.management.base import CommandError, CommandParser
 from ... import conf
 from ...keys import split_label
 
-__all__ = ["Place", "add_groups", "any_place", "place", "places"]
+__all__ = ["Target", "add_groups", "any_target", "target", "targets"]
 
 # A stream and a group.
-Place = tuple[str, str]
+Target = tuple[str, str]
 
 
 def add_groups(parser: CommandParser) -> None:
@@ -20,16 +20,16 @@ def add_groups(parser: CommandParser) -> None:
     parser.add_argument("groups", nargs="*", metavar="stream:group", help="Which groups (default: all).")
 
 
-def place(name: str) -> Place:
+def target(name: str) -> Target:
     """Return the stream and group of `stream:group`, both of which must be declared.
 
     Raises `UnknownStream`, and `CommandError` where it names no group.
     """
-    stream, group = any_place(name)
+    stream, group = any_target(name)
     return stream, conf.group(stream, group).name
 
 
-def any_place(name: str) -> Place:
+def any_target(name: str) -> Target:
     """Return the stream and group of `stream:group`, of which the group needn't be declared."""
     stream, group = split_label(name)
     if not group:
@@ -37,8 +37,8 @@ def any_place(name: str) -> Place:
     return conf.stream(stream).name, group
 
 
-def places(names: Sequence[str]) -> list[Place]:
+def targets(names: Sequence[str]) -> list[Target]:
     """Return the stream and group of each name, each once; without names, those of every declared group."""
     if names:
-        return list(dict.fromkeys(place(name) for name in names))
+        return list(dict.fromkeys(target(name) for name in names))
     return [(stream.name, group) for stream in conf.get().streams.values() for group in stream.groups]

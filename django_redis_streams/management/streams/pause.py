@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 from ...operations import groups
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand
-from .labels import Place, place
+from .labels import Target, target
 
 __all__ = ["PAUSE", "RESUME"]
 
@@ -23,18 +23,18 @@ def _add_arguments(parser: CommandParser) -> None:
 
 def _run(change: Callable[..., bool], done: str, before: str, options: Mapping[str, Any]) -> Result:
     # All names are looked at before anything is done.
-    places = list(dict.fromkeys(place(name) for name in options["groups"]))
+    targets = list(dict.fromkeys(target(name) for name in options["groups"]))
     who = by(options)
-    changed = {each: change(*each, by=who) for each in places}
+    changed = {each: change(*each, by=who) for each in targets}
     return Result(as_json={"groups": list(_as_json(changed))}, lines=list(_lines(changed, done, before)))
 
 
-def _as_json(changed: Mapping[Place, bool]) -> Iterable[Mapping[str, Any]]:
+def _as_json(changed: Mapping[Target, bool]) -> Iterable[Mapping[str, Any]]:
     for (stream, group), was_changed in changed.items():
         yield {"stream": stream, "group": group, "changed": was_changed}
 
 
-def _lines(changed: Mapping[Place, bool], done: str, before: str) -> Iterable[str]:
+def _lines(changed: Mapping[Target, bool], done: str, before: str) -> Iterable[str]:
     for (stream, group), was_changed in changed.items():
         yield f"{stream}:{group} {done if was_changed else before}."
 

@@ -12,7 +12,7 @@ from ...inspection import PendingMessage
 from ..arguments import count, seconds
 from ..subcommands import Result, Subcommand
 from ..tables import ago, amount, table
-from .labels import add_groups, places
+from .labels import add_groups, targets
 
 __all__ = ["PENDING"]
 
@@ -30,7 +30,7 @@ def _add_arguments(parser: CommandParser) -> None:
 def _run(options: Mapping[str, Any]) -> Result:
     rows: list[PendingMessage] = []
     searched = total = 0
-    for where in places(options["groups"]):
+    for where in targets(options["groups"]):
         found = inspection.longest_pending(
             *where, idle=options["idle"], deliveries=options["deliveries"], most=options["scan"]
         )

@@ -14,7 +14,7 @@ from ..arguments import count
 from ..options import add_by, by
 from ..subcommands import Result, Subcommand
 from ..tables import amount
-from .labels import Place, add_groups, places
+from .labels import Target, add_groups, targets
 
 __all__ = ["RELEASE"]
 
@@ -30,7 +30,7 @@ def _add_arguments(parser: CommandParser) -> None:
 
 def _run(options: Mapping[str, Any]) -> Result:
     who = by(options)
-    counts = [_released(where, options["scan"], who) for where in places(options["groups"])]
+    counts = [_released(where, options["scan"], who) for where in targets(options["groups"])]
     lines = [
         f"{each['stream']}:{each['group']}: {amount(each['released'])} released to the workers, "
         f"{amount(each['refused'])} refused."
@@ -41,7 +41,7 @@ def _run(options: Mapping[str, Any]) -> Result:
     return Result(as_json={"groups": counts}, lines=lines, code=1 if failed else 0)
 
 
-def _released(where: Place, scan: int, who: str) -> dict[str, Any]:
+def _released(where: Target, scan: int, who: str) -> dict[str, Any]:
     """Release what is idle for CLAIM_IDLE: it goes to `returned`, from where the next free worker takes it."""
     stream, group = where
     idle = declared_group(stream, group).claim_idle
