@@ -339,7 +339,7 @@ def test_of_a_batch_what_may_not_be_run_any_more_is_left(raw: Raw, group: Any, w
         ran.extend(each.entry_id for each in messages)
 
     worker = Worker(drain=True, begin=(lambda: next(grants)) if what == "no more granted" else None)
-    worker.consumer.run()
+    worker.start().join()
     expected = {"stopped": [], "lost": ids[2:], "claimed by another": ids[2:], "no more granted": ids[1:2]}
     assert ran == expected[what]
 

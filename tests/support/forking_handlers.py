@@ -175,17 +175,35 @@ def tell_state(message: Message) -> None:
     child.join()
 
 
-def sleep_deaf() -> None:
-    """Sleep on, whoever asks to end."""
+def sleep_deaf(deaf: int) -> None:
+    """Sleep on, whoever asks to end; this is told by the pipe `deaf` when it is so."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    note_pid("left", os.getpid())
+    os.write(deaf, b"deaf")
     time.sleep(600)
 
 
+def start_deaf() -> Any:
+    """Start a process that is deaf when this returns."""
+    reading, writing = os.pipe()
+    child = ELSEWHERE.Process(target=sleep_deaf, args=[writing])
+    child.start()
+    os.read(reading, 4)
+    os.close(reading)
+    os.close(writing)
+    return child
+
+
+def start_sleeping(*, daemon: bool) -> Any:
+    """Start a process that ends when it is asked to."""
+    child = ELSEWHERE.Process(target=time.sleep, args=[600], daemon=daemon)
+    child.start()
+    return child
+
+
 LEAVES: dict[str, Callable[[], Any]] = {
-    "process": lambda: ELSEWHERE.Process(target=time.sleep, args=[600], daemon=False),
-    "daemon": lambda: ELSEWHERE.Process(target=time.sleep, args=[600], daemon=True),
-    "deaf": lambda: ELSEWHERE.Process(target=sleep_deaf),
+    "process": lambda: start_sleeping(daemon=False),
+    "daemon": lambda: start_sleeping(daemon=True),
+    "deaf": start_deaf,
 }
 
 
@@ -205,9 +223,7 @@ def leave(message: Message) -> None:
             note_pid("left", executor.submit(os.getpid).result())
             KEPT.append(executor)
         case what:
-            child = LEAVES[what]()
-            child.start()
-            note_pid("left", child.pid)
+            note_pid("left", LEAVES[what]().pid)
     note("began", message)
     match message.payload["then"]:
         case "die":
