@@ -11,6 +11,7 @@ import redis
 from django.db import connections
 
 from django_redis_streams import Message, handlers, signals
+from django_redis_streams.worker import unreachable
 
 from .support import workers
 from .support.postgresql import NEEDS, Postgresql, forget_connections, programs
@@ -114,6 +115,12 @@ def fleet(server: Server, tmp_path: Path) -> Iterator[Fleet]:
     workers = Fleet(tmp_path, server.url)
     yield workers
     workers.end()
+
+
+@pytest.fixture(autouse=True)
+def _no_outage() -> None:
+    """Forget which servers a worker of another test couldn't reach: each worker's process begins without any."""
+    unreachable._outages.clear()
 
 
 @pytest.fixture
