@@ -96,14 +96,16 @@ class _Part:
     """What stands on the slots: deliveries with their messages, and which slots are for which batch handler."""
 
     deliveries: Sequence[Delivery]
-    messages: Sequence[Any]
+    messages: list[Any]
     may_run: Permission
     runs: Runs
     batches: dict[Handler, list[int]] = field(default_factory=dict)
     routes: dict[str | None, _Route] = field(default_factory=dict)
 
     def batch(self, handler: Handler, slots: Sequence[int]) -> Batch:
-        """Return the batch of the deliveries and messages that stand on these slots."""
+        """Return the batch of the deliveries and messages that stand on these slots, which ascend."""
+        if len(slots) == len(self.deliveries):
+            return Batch(handler, self.deliveries, self.messages, slots)
         return Batch(handler, [self.deliveries[slot] for slot in slots], [self.messages[slot] for slot in slots], slots)
 
 
@@ -309,7 +311,7 @@ class Executor:
     def _judge_batch(self, batch: Batch, error: BaseException | None, began: float, runs: Runs) -> None:
         """Add the outcomes of a call for a batch: all alike, or for each message what it was marked for."""
         seconds = self.now - began
-        if error is None and not self._has_receivers and not any([asked_of(each) for each in batch.messages]):  # noqa: C419  faster
+        if error is None and not self._has_receivers and not any(map(asked_of, batch.messages)):
             runs.add_alike(batch.deliveries, HANDLED, seconds)
             return
         for delivery, message in zip(batch.deliveries, batch.messages, strict=True):
@@ -369,7 +371,8 @@ class Executor:
 
 def _allowed(part: _Part, slots: Sequence[int]) -> Sequence[int]:
     """Those of the slots whose messages may be run."""
-    if part.may_run.all([part.deliveries[slot] for slot in slots]):
+    whole = len(slots) == len(part.deliveries)
+    if part.may_run.all(part.deliveries if whole else [part.deliveries[slot] for slot in slots]):
         return slots
     return [slot for slot in slots if part.may_run.one(part.deliveries[slot])]
 
