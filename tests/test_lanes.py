@@ -256,13 +256,13 @@ def test_a_retry_comes_back_in_its_own_lane(lanes: Any, raw: Raw) -> None:
 
 
 def test_a_drain_does_not_end_while_a_retry_is_due(lanes: Any, raw: Raw) -> None:
-    """Nor where it came due only just now, and whoever moves it is late, as after a promoter's death."""
+    """Nor where whoever moves it is late, as after a promoter's death."""
     raw.set("{orders}:promoter", "a dead process", px=400)
 
     @bill
     def run(message: Message) -> None:
         if message.attempt == 1:
-            raise Retry(delay=0.05)
+            raise Retry(delay=0)
 
     publish("orders", {}, lane="high")
     drain()
