@@ -31,6 +31,9 @@ __all__ = [
 # How many fields and values there are where publish() got no option, or only a type.
 _ID_DATA = 4
 _ID_TYPE_DATA = 6
+# In C, as hundreds of entries are asked.
+_fields: Final = attrgetter("fields")
+_metadata: Final = attrgetter("metadata")
 # In characters: of more, the parsing itself costs so much that a copy of all would save nothing, but cost memory.
 _MOST_TOGETHER = 1_000_000
 _WORD = secrets.token_hex()
@@ -110,11 +113,6 @@ class _Columns(NamedTuple):
     ids: Sequence[str]
     types: Sequence[str]
     payloads: Sequence[str]
-
-
-# In C, for each of hundreds of entries.
-_fields: Final = attrgetter("fields")
-_metadata: Final = attrgetter("metadata")
 
 
 def _plain(entries: Sequence[Entry]) -> _Columns | None:

@@ -47,7 +47,7 @@ class Command(BaseCommand):
     help = "Runs the workers of consumer groups: all that have handlers, or those that are named."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the options of REFERENCE: what is served, by how many processes and threads, and until when."""
+        """Add the options: what is served, by how many processes and threads, and until when."""
         add = parser.add_argument
         add("groups", nargs="*", metavar="stream[:group]", help="What to serve; default: every group with a handler.")
         add("--processes", type=_at_least_one, default=1, help="Processes (default: 1).")

@@ -150,7 +150,7 @@ class ConsumerConnection:
         elif made and self.has_read:
             logger.error(
                 "%s was missing on the server and was created again. Messages may be delivered twice.",
-                self._membership.label, extra=about(self._membership),
+                label, extra=about(self._membership),
             )  # fmt: skip
 
     def _refused(self, error: ResponseError) -> None:

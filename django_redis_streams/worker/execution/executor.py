@@ -233,10 +233,11 @@ class Executor:
 
     def _run_batches(self, part: _Part) -> Iterator[None]:
         for handler, slots in part.batches.items():
+            batch = part.batch(handler, slots)
             if handler in self._async:
-                self.coroutines.add(part.batch(handler, slots))
-            elif allowed := _allowed(part, slots):
-                yield from self._run_batch(part.batch(handler, allowed), part.runs)
+                self.coroutines.add(batch)
+            elif allowed := _allowed(part, batch):
+                yield from self._run_batch(allowed, part.runs)
 
     def disown(self) -> None:
         """In a forked child: what runs ends the process when it has ended, and writes nothing on the slots."""
@@ -369,12 +370,12 @@ class Executor:
         return result
 
 
-def _allowed(part: _Part, slots: Sequence[int]) -> Sequence[int]:
-    """Those of the slots whose messages may be run."""
-    whole = len(slots) == len(part.deliveries)
-    if part.may_run.all(part.deliveries if whole else [part.deliveries[slot] for slot in slots]):
-        return slots
-    return [slot for slot in slots if part.may_run.one(part.deliveries[slot])]
+def _allowed(part: _Part, batch: Batch) -> Batch | None:
+    """Return the batch without the messages that may not be run, or None if none may."""
+    if part.may_run.all(batch.deliveries):
+        return batch
+    slots = [slot for slot in batch.slots if part.may_run.one(part.deliveries[slot])]
+    return part.batch(batch.handler, slots) if slots else None
 
 
 def _as_foreign(delivery: Delivery) -> Message:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
 from contextvars import ContextVar
 from math import inf
 
@@ -108,7 +107,7 @@ class ThreadCalls:
     def waiting(self, first: Delivery) -> bool:
         """Whether this run waits while the threads run calls of others."""
         waits = self._waits.get(first)
-        return waits is not None and bool(waits.calls) and not any(self._of(first))
+        return waits is not None and bool(waits.calls) and not self._of(first)
 
     def waited(self, first: Delivery, now: float) -> float:
         """For how many seconds this run has waited since this was asked last."""
@@ -138,7 +137,7 @@ class ThreadCalls:
         if self._waits:
             self._waits.pop(first, None)
 
-    def _of(self, first: Delivery) -> Iterable[Call]:
+    def _of(self, first: Delivery) -> list[Call]:
         return [call for call in list(self.running) if call.owner is first]
 
     def _waits_of(self, call: Call) -> _Waits | None:
