@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, DELETION
@@ -134,10 +134,8 @@ DISCARD = MessageAction(
     why_not=lambda _: None,
 )
 
-DISCARD_RETRY = MessageAction(
-    name="discard",
-    button=DISCARD.button,
-    description=DISCARD.description,
+DISCARD_RETRY = replace(
+    DISCARD,
     question=lambda count: ngettext(
         "Discard %(count)d retrying message?", "Discard %(count)d retrying messages?", count
     ),
@@ -148,12 +146,9 @@ DISCARD_RETRY = MessageAction(
     tell=lambda count: ngettext(
         "%(count)d retrying message was discarded.", "%(count)d retrying messages were discarded.", count
     ),
-    log=DISCARD.log,
-    flag=DELETION,
     target=lambda row: (row.stream, row.group),
     identity=lambda row: row.token,
     ask=lambda target, tokens, by: waiting.discard_retries(target[0], target[1], tokens, by=by),
-    why_not=lambda _: None,
 )
 
 PUBLISH = MessageAction(
@@ -177,10 +172,8 @@ PUBLISH = MessageAction(
     why_not=lambda _: None,
 )
 
-DISCARD_DELAYED = MessageAction(
-    name="discard",
-    button=DISCARD.button,
-    description=DISCARD.description,
+DISCARD_DELAYED = replace(
+    DISCARD,
     question=lambda count: ngettext("Discard %(count)d delayed message?", "Discard %(count)d delayed messages?", count),
     consequence=gettext_lazy(
         "Discarded messages are deleted for good. They are never published, so no group gets them. They can't "
@@ -189,12 +182,8 @@ DISCARD_DELAYED = MessageAction(
     tell=lambda count: ngettext(
         "%(count)d delayed message was discarded.", "%(count)d delayed messages were discarded.", count
     ),
-    log=DISCARD.log,
-    flag=DELETION,
-    target=lambda row: (row.stream,),
     identity=lambda row: row.token,
     ask=lambda target, tokens, by: waiting.discard_delayed(target[0], tokens, by=by),
-    why_not=lambda _: None,
 )
 
 RELEASE = MessageAction(
