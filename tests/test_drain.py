@@ -1,6 +1,5 @@
 """`runconsumers --drain`: it ends when nothing is unread, pending or due in any of its groups, and not before."""
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,12 @@ from django_redis_streams import Message, Retry, conf, publish
 from django_redis_streams.handlers import handler
 from django_redis_streams.operations import groups
 from django_redis_streams.worker.options import Options
-from django_redis_streams.worker.process import Assignment, Process
+from django_redis_streams.worker.process import Process
 from django_redis_streams.worker.services.draining import Drain
-from django_redis_streams.worker.shared.counters import ConsumerCounters
-from django_redis_streams.worker.shared.joined import Joined
-from django_redis_streams.worker.shared.scoreboard import Scoreboard
 
 from .support.books import totals
 from .support.waiting import wait_until
-from .support.workers import Fleet
+from .support.workers import Fleet, assigned
 
 Raw = Any
 
@@ -31,17 +27,8 @@ pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
 def drain(threads: int = 1) -> None:
     """One process of a worker, in this one's main thread, that serves all groups until it has drained them."""
-    places = tuple((stream, group) for stream in conf.get().streams.values() for group in stream.groups.values())
-    worker_options = Options(groups=places, drain=True, threads=threads)
-    assignment = Assignment(
-        options=worker_options,
-        supervisor=os.getppid(),
-        random_part="tested",
-        scoreboard=Scoreboard(worker_options.targets),
-        counters=[ConsumerCounters() for _ in worker_options.targets],
-        joined=Joined([f"{stream.name}:{group.name}" for stream, group in places]),
-    )
-    assert Process(assignment).run() == 0
+    served = tuple((stream, group) for stream in conf.get().streams.values() for group in stream.groups.values())
+    assert Process(assigned(Options(groups=served, drain=True, threads=threads))).run() == 0
 
 
 def evaluations(raw: Raw) -> int:

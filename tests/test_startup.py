@@ -13,12 +13,10 @@ from django_redis_streams import conf, embedded
 from django_redis_streams.exceptions import ConfigurationError
 from django_redis_streams.handlers import handler
 from django_redis_streams.worker.options import Options, memberships
-from django_redis_streams.worker.process import Assignment, work
+from django_redis_streams.worker.process import work
 from django_redis_streams.worker.services.heartbeat import Heartbeat
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.promoter import Promoter
-from django_redis_streams.worker.shared.counters import ConsumerCounters
-from django_redis_streams.worker.shared.joined import Joined
 from django_redis_streams.worker.shared.scoreboard import Scoreboard
 from django_redis_streams.worker.supervisor.child import Orphans
 from django_redis_streams.worker.supervisor.rescuer import rescue_all
@@ -26,20 +24,13 @@ from django_redis_streams.worker.supervisor.rescues import Rescues
 
 from .support.books import totals
 from .support.waiting import wait_until
-from .support.workers import Fleet
+from .support.workers import Fleet, assigned
 
 
 def run_process(**options: Any) -> tuple[int, Scoreboard]:
     """One process of a worker, in this one's main thread, until its end; its exit code."""
-    worker_options = Options(groups=((conf.stream("orders"), conf.group("orders", "billing")),), **options)
-    assignment = Assignment(
-        options=worker_options,
-        supervisor=os.getppid(),
-        random_part="tested",
-        scoreboard=Scoreboard(worker_options.targets),
-        counters=[ConsumerCounters() for _ in worker_options.targets],
-        joined=Joined(["orders:billing"]),
-    )
+    group = conf.stream("orders"), conf.group("orders", "billing")
+    assignment = assigned(Options(groups=(group,), **options))
     return work(assignment), assignment.scoreboard
 
 

@@ -56,7 +56,7 @@ def pause(stream: str, group: str, *, by: str) -> bool:
     `by` says who, for the log. Raises `UnknownStream` for a stream or group that isn't declared,
     `ServerUnreachable`, and redis-py's `ResponseError`.
     """
-    config, link = _place(stream, group)
+    config, link = _declared(stream, group)
     done = store.pause(link, config.keys, group)
     if done:
         _log("paused", stream, group, by)
@@ -65,7 +65,7 @@ def pause(stream: str, group: str, *, by: str) -> bool:
 
 def resume(stream: str, group: str, *, by: str) -> bool:
     """Have workers read a group's messages again; whether it was paused. Raises what `pause` raises."""
-    config, link = _place(stream, group)
+    config, link = _declared(stream, group)
     done = store.resume(link, config.keys, group)
     if done:
         _log("resumed", stream, group, by)
@@ -74,7 +74,7 @@ def resume(stream: str, group: str, *, by: str) -> bool:
 
 def is_paused(stream: str, group: str) -> bool:
     """Return whether a group is paused. Raises what `pause` raises."""
-    config, link = _place(stream, group)
+    config, link = _declared(stream, group)
     return store.paused_since(link.call(*store.paused_command(config.keys, group))) is not None
 
 
@@ -109,8 +109,8 @@ def create(stream: str, group: str, start: str, *, by: str) -> bool:
     `delete`, begins where it began then. Raises `UnknownStream`, also for a name that no group may have, and what a
     server answers.
     """
-    place, link = _member(stream, group)
-    made = store.make_group(link, place, start).made
+    member, link = _member(stream, group)
+    made = store.make_group(link, member, start).made
     if made:
         _log("created", stream, group, by)
     return made
@@ -118,13 +118,13 @@ def create(stream: str, group: str, start: str, *, by: str) -> bool:
 
 def waiting(stream: str, group: str) -> Waiting:
     """Return what a group's deletion would take away. Raises `UnknownStream` where it isn't on the server."""
-    place, link = _there(stream, group)
-    sources = Pending.of(place.stream, group)
+    member, link = _there(stream, group)
+    sources = Pending.of(member.stream, group)
     asked = [each.size_command() for each in sources]
     pending = [_size(each, reply) for each, reply in zip(sources, link.call_many(asked), strict=True)]
     lengths = [length(link, each.key) for each in sources if each.redelivered]
-    living = store.delete_group(link, place, lanes_ever(link, place.stream), "look").consumers
-    return Waiting(sum(pending), waiting_retries(link, place.keys, group), sum(lengths), living)
+    living = store.delete_group(link, member, lanes_ever(link, member.stream), "look").consumers
+    return Waiting(sum(pending), waiting_retries(link, member.keys, group), sum(lengths), living)
 
 
 def delete(stream: str, group: str, *, by: str, force: bool = False) -> bool:
@@ -134,10 +134,10 @@ def delete(stream: str, group: str, *, by: str, force: bool = False) -> bool:
     anew, or where somebody consumes it: a worker that said so within half a minute, or another client's consumer that
     read within it. Workers that run meanwhile stop reading it, and drop what they have in hand. Raises as `create`.
     """
-    place, link = _member(stream, group)
+    member, link = _member(stream, group)
     if not force:
         check_undeclared(stream, group)
-    done = store.delete_group(link, place, lanes_ever(link, place.stream), "force" if force else "safe", by=by)
+    done = store.delete_group(link, member, lanes_ever(link, member.stream), "force" if force else "safe", by=by)
     if not done.done:
         raise in_use(stream, group, done.consumers)
     if done.there:
@@ -166,10 +166,10 @@ def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
 
 def move(stream: str, group: str, start: str) -> Move:
     """Return what `reset` would do. Raises `UnknownStream` where the group isn't on the server."""
-    place, link = _member(stream, group)
+    member, link = _member(stream, group)
     again = skipped = 0
-    for lane, last in _delivered(place, link).items():
-        key = place.keys.lane(lane)
+    for lane, last in _delivered(member, link).items():
+        key = member.keys.lane(lane)
         again += span(link, key, f"({start}", last) if start != "$" else 0
         skipped += span(link, key, f"({last}", "+" if start == "$" else start)
     return Move(min(again, MOST_COUNTED), min(skipped, MOST_COUNTED))
@@ -181,16 +181,16 @@ def reset(stream: str, group: str, start: str, *, by: str) -> str:
     What is pending stays pending, but what the group gets again is unread then. What waits for a retry stays there.
     A declared group is made on lanes where it is missing. Raises as `move`.
     """
-    place, link = _member(stream, group)
-    lanes: Sequence[str] = list(_delivered(place, link))
-    if group in place.stream.groups and len(lanes) < len(place.stream.lane_names):
-        store.make_group(link, place, start, anew=False)
-        lanes = place.stream.lane_names
+    member, link = _member(stream, group)
+    lanes: Sequence[str] = list(_delivered(member, link))
+    if group in member.stream.groups and len(lanes) < len(member.stream.lane_names):
+        store.make_group(link, member, start, anew=False)
+        lanes = member.stream.lane_names
     try:
-        found = store.set_group(link, place, lanes, start)
+        found = store.set_group(link, member, lanes, start)
     except ResponseError as error:
         if group_is_gone(error):  # meanwhile
-            raise _missing(place) from error
+            raise _missing(member) from error
         raise
     _log(f"set to {found}", stream, group, by)
     return found
@@ -201,8 +201,8 @@ def remove_consumer(stream: str, group: str, consumer: str, *, release: bool, by
 
     A living consumer comes back with its next read, and what it was given runs twice. Raises as `create`.
     """
-    place, link = _member(stream, group)
-    named = Membership(place.stream, place.group, consumer)
+    member, link = _member(stream, group)
+    named = Membership(member.stream, member.group, consumer)
     if release:
         hand_back(link, named)
         done = True
@@ -231,35 +231,35 @@ def _member(stream: str, group: str) -> tuple[Membership, Link]:
 
 
 def _there(stream: str, group: str) -> tuple[Membership, Link]:
-    place, link = _member(stream, group)
-    if group not in (known := group_names(link, [place.stream])[0]):
+    member, link = _member(stream, group)
+    if group not in (known := group_names(link, [member.stream])[0]):
         raise UnknownStream(
             f"Stream {stream!r} has no group {group!r}: there are {', '.join(map(repr, known)) or 'none'}."
         )
-    return place, link
+    return member, link
 
 
-def _delivered(place: Membership, link: Link) -> dict[str, str]:
+def _delivered(member: Membership, link: Link) -> dict[str, str]:
     """Return the lanes that a group is on, each with the id that was last delivered to the group there.
 
     Raises `UnknownStream`.
     """
-    on_lanes = {lane: store.delivered_to(link, place.keys.lane(lane)) for lane in place.stream.lane_names}
-    found = {lane: groups[place.group.name] for lane, groups in on_lanes.items() if place.group.name in groups}
+    on_lanes = {lane: store.delivered_to(link, member.keys.lane(lane)) for lane in member.stream.lane_names}
+    found = {lane: groups[member.group.name] for lane, groups in on_lanes.items() if member.group.name in groups}
     if DEFAULT_LANE not in found:
-        raise _missing(place)
+        raise _missing(member)
     return found
 
 
-def _missing(place: Membership) -> UnknownStream:
-    label = f"{place.stream.name}:{place.group.name}"
+def _missing(member: Membership) -> UnknownStream:
+    label = f"{member.stream.name}:{member.group.name}"
     return UnknownStream(
-        f"Group {place.group.name!r} of stream {place.stream.name!r} isn't on the server: no worker has made it yet, "
+        f"Group {member.group.name!r} of stream {member.stream.name!r} isn't on the server: no worker has made it yet, "
         f"or it was deleted. Make it where it is to begin (streams groups create {label} --start …)."
     )
 
 
-def _place(stream: str, group: str) -> tuple[StreamConfig, Link]:
+def _declared(stream: str, group: str) -> tuple[StreamConfig, Link]:
     config, _ = conf.stream(stream), conf.group(stream, group)
     return config, connections.get(config.connection)
 

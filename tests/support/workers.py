@@ -20,12 +20,16 @@ from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.consumer.batch_runner import BatchRunner
 from django_redis_streams.worker.consumer.consumer import Consumer
 from django_redis_streams.worker.execution.executor import Executor
+from django_redis_streams.worker.options import Options
+from django_redis_streams.worker.process import Assignment
 from django_redis_streams.worker.services.draining import Drain, Draining
 from django_redis_streams.worker.services.heartbeat import Heartbeat
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.services.statistics import Statistics
-from django_redis_streams.worker.shared.scoreboard import Slots
+from django_redis_streams.worker.shared.counters import ConsumerCounters
+from django_redis_streams.worker.shared.joined import Joined
+from django_redis_streams.worker.shared.scoreboard import Scoreboard, Slots
 from django_redis_streams.worker.stop import Stop
 from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
 
@@ -40,6 +44,18 @@ HASTY = Timing(
 )
 # Of a worker that is given none.
 default_timing = DEFAULT_TIMING
+
+
+def assigned(options: Options) -> Assignment:
+    """What a supervisor would give a process of this one's, with memory of its own."""
+    return Assignment(
+        options=options,
+        supervisor=os.getppid(),
+        random_part="tested",
+        scoreboard=Scoreboard(options.targets),
+        counters=[ConsumerCounters() for _ in options.targets],
+        joined=Joined([f"{stream.name}:{group.name}" for stream, group in options.groups]),
+    )
 
 
 class Worker:
