@@ -9,8 +9,8 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker.execution import databases
 from django_redis_streams.worker.execution.databases import Databases
+from django_redis_streams.worker.timing import Timing
 
 from .support.books import letters, totals
 from .support.postgresql import Postgresql, forget_connections
@@ -67,16 +67,12 @@ def acknowledged(raw: Any) -> int:
     return totals(raw).get("acknowledged", 0)
 
 
-@pytest.fixture
-def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a batch takes, its connections are looked at once, unless they failed."""
-    monkeypatch.setattr(databases, "_TRUSTED_FOR", 60)
-
+# However long a batch takes, its connections are looked at once, unless they failed.
+TRUSTING = Timing(trust_connection=60)
 
 POOLED = {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"min_size": 4, "max_size": 4, "timeout": 10}}}
 
 
-@pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("kept", [{"CONN_MAX_AGE": None}, POOLED], ids=["kept", "pool"])
 def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, one_try, database, is_async, kept):
@@ -90,7 +86,7 @@ def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, one_tr
 
     else:
         handler("orders", group="billing")(write)
-    with working():
+    with working(timing=TRUSTING):
         for n in range(3):
             raw.xadd("orders", {"n": n})
             wait_until(lambda n=n: acknowledged(raw) + len(letters(raw)) > n)
@@ -100,7 +96,6 @@ def test_a_restart_of_postgresql_between_two_messages_goes_unnoticed(raw, one_tr
     assert written() == ["0", "1", "2"]
 
 
-@pytest.mark.usefixtures("trusting")
 def test_a_connection_that_broke_is_met_once(raw, streams, postgresql, database):
     """Where it breaks in the middle of a batch, one run fails and uses up no retry; the next has a new connection."""
     streams(ONE_TRY)
@@ -121,7 +116,7 @@ def test_a_connection_that_broke_is_met_once(raw, streams, postgresql, database)
 
     for n in range(5):
         raw.xadd("orders", {"n": n})
-    with working():
+    with working(timing=TRUSTING):
         wait_until(lambda: acknowledged(raw) == 5)
     assert totals(raw) == {"acknowledged": 5, "retried": 1}
     assert written() == ["0", "1", "2", "3", "4"]

@@ -171,15 +171,16 @@ class Process:
             if self._quota is not None:
                 self._quota.settled(count)
 
+        timing = self._options.timing
         return BatchRunner(
             membership,
-            Executor(handlers.of(membership.stream.name, membership.group.name), membership.group, slots),
+            Executor(handlers.of(membership.stream.name, membership.group.name), membership.group, slots, timing),
             stop=self._stop,
             begin=None if self._quota is None else self._quota.try_acquire,
             on_settled=settled,
             counters=counters,
             joined=self._joined,
-            timing=self._options.timing,
+            timing=timing,
         )
 
     def _services(self) -> Iterable[Service]:

@@ -58,6 +58,9 @@ class Timing:
     # How often it asks whether its paused group was resumed; and a quarantine, whether a limit leaves room.
     look_paused: float = 0.25
     look_limited: float = 0.05
+    # For how long, within a batch, a database connection is trusted without a query that checks it: one query in that
+    # time costs a slow handler nothing and a fast one little.
+    trust_connection: float = 0.1
     # When it looks for what is pending unseen: after a connect once more, by when the server has given up on a blocked
     # read of the connection before; and how often while it is idle, for any other reason, of which none is known.
     look_again: float = 1.5

@@ -14,7 +14,6 @@ from django_redis_streams.connections import Link
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker.consumer import unsettled
 from django_redis_streams.worker.consumer.reader import Reader
 
 from ..support.books import totals
@@ -94,11 +93,8 @@ def test_a_read_ahead_that_is_refused_leaves_nothing_behind(raw: Raw, ahead: Any
     assert len(worker.runner.unsettled) == len(worker.runner.unacked) == 0
 
 
-def test_a_worker_whose_refused_outcomes_fill_its_memory_settles_them_when_it_can(
-    raw: Raw, ahead: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_whose_refused_outcomes_fill_its_memory_settles_them_when_it_can(raw: Raw, ahead: Any) -> None:
     """Though it had asked for one more batch."""
-    monkeypatch.setattr(unsettled, "_MOST_REFUSED", 1)
     broken = ahead(lambda _: raw.lpush("{orders}:dlq", "of a wrong type"))
     slow = iter(range(3))
 
@@ -109,7 +105,7 @@ def test_a_worker_whose_refused_outcomes_fill_its_memory_settles_them_when_it_ca
             raise Reject("told to")
 
     publish(raw)
-    with working() as worker:
+    with working(most_refused=1) as worker:
         wait_until(lambda: worker.runner.unsettled.overfull)
         raw.delete("{orders}:dlq")
         wait_until(lambda: sum(totals(raw).values()) == COUNT)

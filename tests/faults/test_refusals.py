@@ -205,14 +205,13 @@ def test_what_was_refused_is_tried_ever_less_often(
 
 
 def test_a_worker_that_cannot_settle_reads_no_more_than_it_can_hold(
-    raw: Raw, limit: Callable[[str], None], runs: Counter[str], monkeypatch: pytest.MonkeyPatch
+    raw: Raw, limit: Callable[[str], None], runs: Counter[str]
 ) -> None:
     """What it doesn't read, another can; allowed again, it goes on."""
-    monkeypatch.setattr("django_redis_streams.worker.consumer.unsettled._MOST_REFUSED", 50)
     limit("-hincrby")
     for _ in range(400):
         raw.xadd("orders", {"do": "ok"})
-    with working() as worker:
+    with working(most_refused=50) as worker:
         wait_until(lambda: worker.runner.unsettled.overfull)
         assert raw.xpending("orders", "billing")["pending"] < 400
         limit("+hincrby")

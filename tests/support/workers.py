@@ -19,6 +19,7 @@ from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.consumer.batch_runner import BatchRunner
 from django_redis_streams.worker.consumer.consumer import Consumer
+from django_redis_streams.worker.consumer.unsettled import MOST_REFUSED
 from django_redis_streams.worker.execution.executor import Executor
 from django_redis_streams.worker.options import Options
 from django_redis_streams.worker.process import Assignment
@@ -72,14 +73,16 @@ class Worker:
         *,
         drain: bool = False,
         timing: Timing | None = None,
+        most_refused: int = MOST_REFUSED,
         **options: Any,
     ) -> None:
         self.stop = Stop()
         timing = timing or default_timing
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
         self.slots = Slots(place.stream, place.group)
-        executor = Executor(handlers.of(stream, group), place.group, self.slots)
+        executor = Executor(handlers.of(stream, group), place.group, self.slots, timing)
         self.runner = BatchRunner(place, executor, stop=self.stop, timing=timing, **options)
+        self.runner.unsettled.most_refused = most_refused
         self.consumer = Consumer(self.runner)
         self.services_stop = threading.Event()
         alias = place.stream.connection

@@ -26,18 +26,22 @@ __all__ = ["Unsettled"]
 _LATEST = 0.05
 _MOST = 100
 # A consumer that can't settle this many reads nothing more: what it reads would only be held up too.
-_MOST_REFUSED = 1_000
+MOST_REFUSED = 1_000
 
 Replies = Sequence[object]
 
 
 class Unsettled:
-    """Outcomes, by their deliveries: to be settled (`ready`), on their way (`in_flight`, by command), or refused."""
+    """Outcomes, by their deliveries: to be settled (`ready`), on their way (`in_flight`, by command), or refused.
+
+    With `most_refused` of the last kind it is `overfull`.
+    """
 
     def __init__(self, membership: Membership, backoff: Backoff) -> None:
         self.ready: list[Delivery] = []
         self.in_flight: dict[int, list[Delivery]] = {}
         self.refused: list[Delivery] = []
+        self.most_refused = MOST_REFUSED
         self._membership = membership
         self._since = 0.0
         self._backoff = backoff
@@ -51,7 +55,7 @@ class Unsettled:
     @property
     def overfull(self) -> bool:
         """Whether so much was refused that no more may be read."""
-        return len(self.refused) >= _MOST_REFUSED
+        return len(self.refused) >= self.most_refused
 
     @property
     def retry_due(self) -> bool:

@@ -25,6 +25,7 @@ from ..shared.scoreboard import Slots
 from ..strays import leave, leave_if_stray
 from .batch import Batch
 from .coroutine_slots import CoroutineSlots
+from .databases import Databases
 from .deadlines import Deadlines, TimedCall
 from .event_loop import EventLoop
 from .thread_calls import GRACE, ThreadCalls, current_run
@@ -59,6 +60,7 @@ class Coroutines:
     `judged` makes an outcome of how a run ended, and of when it began on the monotonic clock; `decoded` a message
     anew. `fails_all` says whether the error of a batch is that of each of its messages, and `has_receivers` whether
     somebody is to be told of each run. A batch that is larger than the bound runs when nothing else does.
+    `make_databases` makes what looks after the connections of their database thread.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Coroutines:
         judged: _Judged,
         decoded: Callable[[Delivery], Message],
         fails_all: Callable[[Batch, BaseException], bool],
+        *,
+        make_databases: Callable[[], Databases],
     ) -> None:
         self._group = group
         self._most = group.async_concurrency
@@ -80,6 +84,7 @@ class Coroutines:
         self._judged = judged
         self._decoded = decoded
         self._fails_all = fails_all
+        self._make_databases = make_databases
         self._may_run: Callable[[Delivery], bool] = lambda _: True
         self.has_receivers = False
         self._event_loop: EventLoop | None = None
@@ -131,7 +136,7 @@ class Coroutines:
             return False
         self._may_run = may_run
         if self._event_loop is None:
-            self._event_loop = EventLoop(*self._thread_calls)
+            self._event_loop = EventLoop(self._make_databases(), *self._thread_calls)
         if not self._running:
             self._event_loop.databases.trust_nothing()
         self._deadlines.turn(outside=True)

@@ -25,9 +25,9 @@ T = TypeVar("T")
 class DatabaseThread(Threads):
     """Starts its thread with the first call: a project without a database never has it."""
 
-    def __init__(self, thread_calls: ThreadCalls) -> None:
+    def __init__(self, thread_calls: ThreadCalls, databases: Databases) -> None:
         super().__init__(thread_calls, 1, "coroutines' databases", self._watch)
-        self._databases = Databases()
+        self._databases = databases
         self._started = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

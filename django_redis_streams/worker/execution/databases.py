@@ -19,12 +19,9 @@ from django.dispatch import receiver
 
 from ...exceptions import NotCommitted
 from ...handlers.transactions import open_in_driver
+from ..timing import DEFAULT_TIMING
 
 __all__ = ["Databases", "close_pools", "forget_inherited", "left_alone"]
-
-# A check is a query: within a batch, one in this many seconds costs a slow handler nothing and a fast one little.
-_TRUSTED_FOR = 0.1
-
 
 # Of a pool that went stale as a whole, so many connections are thrown away for one that can be used.
 _MOST_STALE = 100
@@ -86,9 +83,13 @@ def _opened(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 
 class Databases:
-    """This thread's database connections; `any_open` is False as long as it has none."""
+    """This thread's database connections; `any_open` is False as long as it has none.
 
-    def __init__(self) -> None:
+    For `trust` seconds within a batch, a connection that served well isn't checked again.
+    """
+
+    def __init__(self, trust: float = DEFAULT_TIMING.trust_connection) -> None:
+        self._trust = trust
         self._left_alone = getattr(_here, "left_alone", False)
         self.any_open = not self._left_alone
         self.before_batch()
@@ -119,7 +120,7 @@ class Databases:
         if not self.any_open:
             return
         now = time.monotonic()
-        trusted = now - self._checked <= _TRUSTED_FOR
+        trusted = now - self._checked <= self._trust
         for connection in connections.all(initialized_only=True):
             if connection.connection is None or (trusted and not connection.errors_occurred):
                 continue

@@ -15,6 +15,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from ..log import logger
 from ..strays import is_stray, leave
 from .database_thread import DatabaseThread
+from .databases import Databases
 from .thread_calls import GRACE, ThreadCalls
 from .threads import THREADS, Threads
 
@@ -35,8 +36,8 @@ class EventLoop:
     the loop, makes a task of a coroutine; from Python 3.12 on it begins at once: one that never waits has ended then.
     """
 
-    def __init__(self, of_databases: ThreadCalls, of_others: ThreadCalls) -> None:
-        self.databases = DatabaseThread(of_databases)
+    def __init__(self, databases: Databases, of_databases: ThreadCalls, of_others: ThreadCalls) -> None:
+        self.databases = DatabaseThread(of_databases, databases)
         self._runner = asyncio.Runner()
         self._loop = self._runner.get_loop()
         self._loop.set_default_executor(Threads(of_others, THREADS, "coroutines' threads"))

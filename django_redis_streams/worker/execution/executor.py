@@ -25,6 +25,7 @@ from ...store.consume.delivery import Delivery
 from ...wire import Undecodable, decode_all, decode_as_foreign, decode_entry
 from ..shared.scoreboard import Slots
 from ..strays import leave_if_stray
+from ..timing import DEFAULT_TIMING, Timing
 from .batch import Batch
 from .coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
@@ -116,7 +117,7 @@ class Executor:
     pass between two runs sets it anew, since a run's TIMEOUT begins there.
     """
 
-    def __init__(self, handlers: HandlerSet, group: GroupConfig, slots: Slots) -> None:
+    def __init__(self, handlers: HandlerSet, group: GroupConfig, slots: Slots, timing: Timing = DEFAULT_TIMING) -> None:
         self._handlers = handlers
         self._timeouts = {each: each.deadline(group, 0.0) for each in handlers}
         self.now = 0.0
@@ -124,11 +125,14 @@ class Executor:
         self._functions = {each: each.in_transaction for each in handlers}
         self._group = group
         self._slots = slots
-        self._databases = Databases()
+        make_databases = partial(Databases, timing.trust_connection)
+        self._databases = make_databases()
         self._has_receivers = False
         self._async = {each for each in handlers if each.is_async}
         self._timeout = inf if group.timeout is None else group.timeout
-        self.coroutines = Coroutines(group, slots, self._outcome, decode_entry, self._fails_all)
+        self.coroutines = Coroutines(
+            group, slots, self._outcome, decode_entry, self._fails_all, make_databases=make_databases
+        )
 
     @property
     def at_once(self) -> int:
