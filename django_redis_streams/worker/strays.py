@@ -4,8 +4,8 @@ A stray is a copy of all that the worker holds, down to the calls on its stack. 
 handler's own affair. But it is no part of the worker, so it ends where the handler ends, with the exit code that any
 program would end with there, and writes nothing to the scoreboard, to a consumer's outcomes or to a server.
 
-No message pays for a check. When a process is forked, each part of the worker that is at work here prepares its copy in
-the child, so that the child comes to `leave_if_stray` before it touches anything.
+The loop over messages makes no check for this. When a process is forked, each part of the worker that is at work here
+prepares its copy in the child, so that the child comes to `leave_if_stray` before it touches anything.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Timing:
     look_stale: float = 0.5
     look_stale_at_least: float = 2.0
     between_looks: float = 0.05
-    # How often it counts who else looks, says that it serves a group, trims, looks at lanes that nobody reads, and
+    # How often it counts others that look, says that it serves a group, trims, looks at lanes that nobody reads, and
     # removes the names of consumers that were silent for `retire_after`.
     count_others: float = 10.0
     serve: float = 5.0

@@ -104,7 +104,7 @@ class BatchRunner:
         return self._stop.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until it is to stop, where no coroutine is in flight."""
+        """Wait so long, or until it is to stop; for when no coroutine is in flight."""
         self._stop.wait(seconds)
 
     def run(self, iterate: Callable[[Link], None], leave: Callable[[Link], None]) -> None:

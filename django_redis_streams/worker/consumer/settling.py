@@ -68,7 +68,7 @@ class Settling:
         self._outages.log_due()
 
     def end(self, link: Link) -> None:
-        """Settle, at the end, all that is left, and log what waited for company."""
+        """Settle all that is left, at the end, and log the outages that were collected."""
         self.settle(link, self.unsettled.send_everything())
         self._outages.log_due(now=True)
 

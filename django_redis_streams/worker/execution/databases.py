@@ -130,7 +130,7 @@ class Databases:
         self._checked = now if not trusted else self._checked
 
     def after_return(self) -> None:
-        """As `after_message`, where the handler returned: raises `NotCommitted` if it left a transaction open."""
+        """Do as `after_message`, after a handler returned; raise `NotCommitted` if it left a transaction open."""
         if left := self.after_message():
             raise NotCommitted(
                 f"The handler returned and left a transaction of the database {left[0]!r} open, which was rolled back. "

@@ -147,7 +147,7 @@ class Deadlines:
             self._slots.note([taken[each] for each in self._held_by(task, begun) if each in taken], turned)
 
     def _held_by(self, task: object, begun: Sequence[Delivery] | None) -> list[str]:
-        """Return the tokens of the call whose step the task takes, or none if a call has only made or left the task."""
+        """Return the tokens of the call whose step the task takes; none if a call only made the task or left it."""
         for call in list(self.calls.values()):
             if call.task is task:
                 return [each.token for each in call.deliveries]

@@ -1,6 +1,6 @@
-"""What consumers have done, in numbers that only ever grow: memory shared with whoever asks.
+"""What consumers have done, in counts that only ever grow: memory that other processes read.
 
-Each number is written by one thread alone, so there is no lock and no system call; others read it at any moment, at
+Each count is written by one thread alone, so there is no lock and no system call; others read it at any moment, at
 most a batch behind. The memory is made before any process is forked, and outlives those that write to it: a process
 that takes the place of another counts on from where that left off.
 """

@@ -56,7 +56,7 @@ def renew_for(silent: Iterable[Membership]) -> int:
 
 
 def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
-    """Do the work, and return False if it must be tried again. By a connection that can't work nothing was held."""
+    """Do the work, and return False if it must be tried again. A connection that can't work has held nothing."""
     try:
         link = connections.open(membership.stream.connection, timeout=_TIMEOUT)
         try:
