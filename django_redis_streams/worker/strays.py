@@ -1,8 +1,8 @@
 """A stray: a process that a handler, what a handler calls, or a receiver of a signal forks from a worker's process.
 
 A stray is a copy of all that the worker holds, down to the calls on its stack. What it does within the handler is the
-handler's own affair. But it is no part of the worker, so it ends where the handler ends, with the exit code that any
-program would end with there, and writes nothing to the scoreboard, to a consumer's outcomes or to a server.
+handler's own affair. But it is no part of the worker, so it gets no further than the handler's end. There it ends as
+any program would, and writes nothing to the scoreboard, to a consumer's outcomes or to a server.
 
 The loop over messages makes no check for this. When a process is forked, each part of the worker that is at work here
 prepares its copy in the child, so that the child comes to `leave_if_stray` before it touches anything.
@@ -97,7 +97,7 @@ def _exit_code(code: object) -> int:
 def _hold_signals() -> None:
     """Block signals while this process forks.
 
-    Before the child is prepared, its copy of the worker's handlers would note a signal to it, and the signal be lost.
+    Before the child is prepared, its copy of the worker's signal handlers would note a signal, which would be lost.
     """
     _here.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD) if _preparations and not _expected else None
 

@@ -51,7 +51,7 @@ class Claiming:
 
     @property
     def claims_in(self) -> float:
-        """In how many seconds the connection is old enough to claim from living consumers; inf without a connection.
+        """In how many seconds the connection is old enough to claim from living consumers; 0 if it is, inf without.
 
         Idle time counts through an outage: the first consumer to reconnect would claim from all that haven't yet. A
         connection is never older than the server's own start.

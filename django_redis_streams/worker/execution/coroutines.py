@@ -152,7 +152,7 @@ class Coroutines:
             self._deadlines.turn()
 
     def take(self) -> tuple[list[Delivery], list[float]]:
-        """Return the deliveries that have ended since the last call, and the share of its run's seconds of each."""
+        """Return the deliveries that have ended since the last call, and each one's share of its run's seconds."""
         taken = self._ended, self._durations
         if self._ended:
             self._ended, self._durations = [], []

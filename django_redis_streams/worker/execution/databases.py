@@ -37,7 +37,7 @@ _inherited: list[object] = []
 
 @contextmanager
 def left_alone() -> Iterator[None]:
-    """Leave this thread's connections to the caller: a test's transaction is neither rolled back nor closed."""
+    """Leave this thread's connections to the caller in this block: a test's transaction isn't rolled back or closed."""
     _here.left_alone = True
     try:
         yield

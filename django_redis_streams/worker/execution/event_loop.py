@@ -32,7 +32,7 @@ class EventLoop:
     """A loop for the thread that makes it, and a thread of its own for what its coroutines do with databases.
 
     Without that thread, the coroutines of all consumers of a process would share asgiref's one thread. `task`, called
-    in the loop, makes a task of a coroutine. From Python 3.12 on the task begins at once, and may have ended then.
+    in the loop, makes a task of a coroutine. From Python 3.12 on it begins at once, and has ended if it never waits.
     """
 
     def __init__(self, of_databases: ThreadCalls, of_others: ThreadCalls) -> None:

@@ -34,8 +34,8 @@ from .service import Service
 __all__ = ["Maintenance"]
 
 # With more than a few processes of a group, each looks less often for what may be claimed: a hundred idle processes
-# would keep the server busy. But each looks once in a quarter of CLAIM_IDLE, as all others may be busy. And looking
-# takes at most this share of the time, as it takes the server long if very much is pending.
+# would keep the server busy. But each looks at least once in a quarter of CLAIM_IDLE, as all others may be busy. And
+# looking takes at most this share of the time, as it takes the server long if very much is pending.
 _FEW = 4
 _OF_CLAIM_IDLE = 0.25
 _SHARE = 0.05

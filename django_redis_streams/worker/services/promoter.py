@@ -81,7 +81,7 @@ class Promoter(Service):
             self._more = self._more or promotion.more
 
     def _shorten(self, link: Link, stream: StreamConfig, groups: Sequence[str], promotion: Promotion) -> None:
-        """Shorten some waits, if the server's clock went back: messages would wait for as much longer."""
+        """Shorten some waits, if the server's clock went back: messages would otherwise wait for as much longer."""
         going = self._shortenings.pop(stream.name, None)
         if going is None:
             if promotion.behind <= TOLERATED_MS:

@@ -101,5 +101,5 @@ def _try() -> int:
     """Load the project in an interpreter of its own, and have its settings and handlers checked."""
     arguments = autoreload.get_child_arguments()
     own = len(arguments) - len(sys.argv[1:])
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # errors come by standard error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # errors go to standard error
     os.execv(arguments[0], [*arguments[:own], "check"])  # noqa: S606  as above

@@ -1,7 +1,7 @@
 """What a project opened before its worker forks, say when a module was imported: processes must not share it.
 
 Two processes on one connection read each other's replies, and a forked process has none of its parent's threads. What
-Django and redis-py know of is closed: a process that needs it opens its own. What nobody else can close is logged.
+Django and redis-py know of is closed: a process that needs it opens its own. What can't be closed here is logged.
 """
 
 from __future__ import annotations
