@@ -22,7 +22,7 @@ class Options:
     nothing left to do now; with `max_messages`, a process ends when it has begun so many. `shutdown_timeout`
     is how many seconds handlers have to finish at a stop. `name` goes before the consumers' names. A process that
     has more than `max_memory` bytes in memory is replaced. With `reload` it ends, to begin anew, when code was
-    changed. What it does is told to whoever connects to `listening`.
+    changed. Clients that connect to `listening` are told what it does.
     """
 
     groups: tuple[tuple[StreamConfig, GroupConfig], ...]
@@ -61,7 +61,7 @@ def new_random_part() -> str:
 def memberships(options: Options, pid: int, random_part: str) -> list[Membership]:
     """Return the consumers of one process.
 
-    The supervisor knows them too: for what they held when the process died.
+    The supervisor asks for them too, to rescue what they held when the process died.
     """
     prefix = f"{options.name}-" if options.name else ""
     first = f"{prefix}{socket.gethostname()}-{pid}-{random_part}"

@@ -42,7 +42,7 @@ from .system.os_signals import Signals
 
 __all__ = ["Assignment", "Process", "work"]
 
-# What a process that is started again meets again.
+# Errors that a process would meet again if it were started again.
 _UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
 
 
@@ -50,8 +50,8 @@ _UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
 class Assignment:
     """What a supervisor gives a process that it forks: what to do, and the memory that the two share.
 
-    `supervisor` is its pid, `random_part` what makes the names of the process' consumers unique. As `quarantine` the
-    process runs suspects, one at a time, then ends.
+    `supervisor` is the supervisor's pid. `random_part` makes the names of the process' consumers unique. With
+    `quarantine` the process runs suspects, one at a time, then ends.
     """
 
     options: Options
@@ -64,7 +64,7 @@ class Assignment:
 
 
 def work(assignment: Assignment) -> int:
-    """Be a process of a supervisor's, until the end; its exit code."""
+    """Run a process of a supervisor's until its end, and return its exit code."""
     try:
         return Process(assignment).run()
     except _UNWORKABLE as error:
@@ -93,9 +93,9 @@ class Process:
         self._runners = [self._runner(*each) for each in parts]
 
     def run(self) -> int:
-        """Work until told to stop or done; the exit code: 0 where all was settled or handed back."""
+        """Work until told to stop or done, and return the exit code: 0 if all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
-            # Made first: statistics begin at what stands there before any consumer counts.
+            # Services are made first: statistics begin at what the counters show before any consumer counts.
             made = list(self._services())
             threads = [self._started(run, membership) for run, membership in self._work()]
             services = [self._started(each.run) for each in made]
@@ -123,7 +123,7 @@ class Process:
             yield partial(_run_and_leave, Consumer(runner), slots), runner.membership
 
     def _run_one_after_another(self) -> None:
-        """Nothing runs beside a suspect, of whatever group. Groups without any cost a look."""
+        """Run the groups' quarantines in turn: nothing runs beside a suspect. Groups without any cost a look."""
         for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
             membership = runner.membership
             if not self._stop.is_set() and count_suspects(connections.get(membership.stream.connection), membership):
@@ -200,9 +200,9 @@ class Process:
                 yield Draining(alias, self._stop, self._runners, drain, timing)
 
     def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
-        """Start and return a thread whose unforeseen end is the end of the process.
+        """Start and return a thread. An unforeseen error in it ends the process.
 
-        A worker never goes on as a part of itself.
+        A worker never goes on with only some of its threads.
         """
 
         def guarded() -> None:
@@ -219,7 +219,7 @@ class Process:
                 self._fail()
                 self._scoreboard.give_up(str(error))
             except BaseException as error:  # noqa: BLE001  logged, and the end of the process
-                # Mostly they all fail of one reason: its traceback once will do.
+                # Mostly all threads fail for one reason: its traceback once will do.
                 first = self._fail()
                 logger.critical(
                     "A thread of the worker failed, and so its process ends: %r", str(error) or type(error).__name__,

@@ -9,9 +9,9 @@ __all__ = ["Quota", "Stop"]
 
 
 class Stop(threading.Event):
-    """That the process is to stop: set once, looked at by all its threads."""
+    """The event that tells a process to stop: set once, looked at by all its threads."""
 
-    # What `is_set()` says, for who looks before each of hundreds of thousands of messages a second.
+    # The same as `is_set()`, but cheap enough to look at before each of hundreds of thousands of messages a second.
     requested = False
 
     def set(self) -> None:

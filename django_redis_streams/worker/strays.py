@@ -1,11 +1,11 @@
-"""A process that is forked in the middle of a worker's: by a handler, by what it calls, by a receiver of a signal.
+"""A stray: a process that a handler, what a handler calls, or a receiver of a signal forks from a worker's process.
 
-It is a copy of all that the worker holds, down to the calls that it stands in. What it does within the handler is the
-handler's own affair; but it is no part of the worker, so it never gets further than the handler's end. There it ends as
-any program does that comes to its end so, without a word to the scoreboard, to a consumer's outcomes or to a server.
+A stray is a copy of all that the worker holds, down to the calls on its stack. What it does within the handler is the
+handler's own affair. But it is no part of the worker, so it gets no further than the handler's end. There it ends as
+any program would, and writes nothing to the scoreboard, to a consumer's outcomes or to a server.
 
-Nothing is asked for this after each message. When a process is forked, each part of the worker that is at work here
-prepares its copy in the child, so that it comes to `leave_if_stray` before it touches anything.
+The loop over messages makes no check for this. When a process is forked, each part of the worker that is at work here
+prepares its copy in the child, so that the child comes to `leave_if_stray` before it touches anything.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from typing import Final, NoReturn
 
 __all__ = ["expected", "is_stray", "leave", "leave_if_stray", "prepared"]
 
-# What prepares a child, the latest last. Whoever adds himself removes himself: threads come and go in any order.
+# Functions that prepare a child, the latest last. Each part removes its own: threads come and go in any order.
 _preparations: list[Callable[[], object]] = []
 _expected = False
 _is_stray = False
-# What a worker's process hears, and a stray is not to hear in its stead.
+# The signals that a worker's process hears, and that a stray must not hear in its stead.
 _HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-# While this thread forks: what was blocked in it before.
+# While this thread forks: the signals that were blocked in it before.
 _here = threading.local()
 
 
 @contextmanager
 def prepared(prepare: Callable[[], object]) -> Iterator[None]:
-    """Within it, a process that is forked here, in whatever thread, calls `prepare` first.
+    """Have a process that is forked within this block, in whatever thread, call `prepare` first.
 
-    What is called within is this process's own work, also where it is a stray itself, as a handler's child that drains
-    a stream in a test; a child that comes to its end is a stray again.
+    Within the block this process counts as no stray, even if it is one, as a handler's child that drains a stream in a
+    test: the work is its own. After the block it is a stray again.
     """
-    global _is_stray  # noqa: PLW0603  what a process is, is told once for all its parts
+    global _is_stray  # noqa: PLW0603  one flag for all parts of the process
     outer, _is_stray = _is_stray, False
     _preparations.append(prepare)
     try:
@@ -51,7 +51,7 @@ def prepared(prepare: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def expected() -> Iterator[None]:
-    """Within it a forked process is one of the supervisor's own, and no stray."""
+    """Count a process that is forked within this block as the supervisor's own, and as no stray."""
     global _expected  # noqa: PLW0603  as above
     _expected = True
     try:
@@ -66,13 +66,13 @@ def is_stray() -> bool:
 
 
 def leave_if_stray() -> None:
-    """End this process if it is a stray: as one ends that raises what is being raised just now, or with 0."""
+    """End this process if it is a stray, as Python would with the exception being handled, or else with 0."""
     if _is_stray:
         leave(sys.exc_info()[1])
 
 
 def leave(error: BaseException | None) -> NoReturn:
-    """End this process, as Python ends one that returns or raises this; but nothing of its parent's is undone in it."""
+    """End this process as Python would after a return or this error, but undo nothing of its parent's in it."""
     code = 0 if error is None else 1
     if isinstance(error, SystemExit):
         code = _exit_code(error.code)
@@ -97,7 +97,7 @@ def _exit_code(code: object) -> int:
 def _hold_signals() -> None:
     """Block signals while this process forks.
 
-    A signal to the child that comes before it is prepared would be noted by a copy of the worker's, and lost.
+    Before the child is prepared, its copy of the worker's signal handlers would note a signal, which would be lost.
     """
     _here.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD) if _preparations and not _expected else None
 

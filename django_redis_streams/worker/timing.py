@@ -47,7 +47,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """All in seconds, but for `backoff_factor`."""
+    """The intervals and waits of a worker, all in seconds but for `backoff_factor`."""
 
     # A consumer: how long a read waits for the first message, and how much longer than that a reply may take before
     # the connection counts as lost.
@@ -55,25 +55,25 @@ class Timing:
     reply_timeout: float = 5.0
     # How long a batch should take to run. The count of the next read follows from that.
     batch: float = 0.1
-    # How often it asks whether its paused group was resumed; and a quarantine, whether a limit leaves room.
+    # How often it asks whether its paused group was resumed; how often a quarantine asks whether a limit leaves room.
     look_paused: float = 0.25
     look_limited: float = 0.05
     # For how long, within a batch, a database connection is trusted without a query that checks it: one query in that
     # time costs a slow handler nothing and a fast one little.
     trust_connection: float = 0.1
-    # When it looks for what is pending unseen: after a connect once more, by when the server has given up on a blocked
-    # read of the connection before; and how often while it is idle, for any other reason, of which none is known.
+    # When it looks for pending messages that it hasn't seen: once more so long after a connect, when the server has
+    # given up on a blocked read of the connection before; and so often while it is idle, for any reason yet unknown.
     look_again: float = 1.5
     look_idle: float = 10.0
 
-    # The services: when a reply is so late, the server is gone. None of them blocks on it.
+    # The services: when a reply is so late, the server counts as gone. None of them sends a command that blocks.
     service_timeout: float = 5.0
-    # The heartbeat: how long an outcome that waits for a slow handler to end may be overlooked.
+    # The heartbeat: how often it looks for outcomes that wait for a slow handler to end.
     flush: float = 0.05
-    # The promoter: how late what is due may be; and how often it asks without the lease, and for the list of groups.
+    # The promoter: how late due messages may be; how often it asks for the lease without having it, and for the groups.
     promote: float = 0.05
     look_for_lease: float = 1.0
-    # Statistics: how often the server is told what was done. A drain: how often it is looked at.
+    # Statistics: how often the server is told what was done. A drain: how often it looks whether anything is left.
     count: float = 1.0
     look_drained: float = 0.05
     # Maintenance: how often it looks for what may be claimed; how often at least, however many processes look; and
@@ -81,25 +81,25 @@ class Timing:
     look_stale: float = 0.5
     look_stale_at_least: float = 2.0
     between_looks: float = 0.05
-    # How often it counts who else looks, says that it serves a group, trims, looks at lanes that nobody reads, and
+    # How often it counts others that look, says that it serves a group, trims, looks at lanes that nobody reads, and
     # removes the names of consumers that were silent for `retire_after`.
     count_others: float = 10.0
     serve: float = 5.0
     trim: float = 1.0
     look_at_unread_lanes: float = 60.0
     retire: float = 60.0
-    # A consumer of this app reads each second, but for one whose group is paused: removed, it comes back with its next
-    # read. One of another client may be silent for longer.
+    # A consumer of this app reads each second, unless its group is paused: if it is removed then, its next read brings
+    # it back. A consumer of another client may be silent for longer.
     retire_after: float = 3600.0
 
     # A process: how often its main thread looks. While it stops, blocked reads are ended again and again, as a consumer
     # may just have begun one.
     tick: float = 0.2
     tick_stopping: float = 0.05
-    # The supervisor: how often it looks; and where something is about to end or to start.
+    # The supervisor: how often it looks; and how often while something is about to end or to start.
     supervise: float = 0.5
     supervise_closely: float = 0.05
-    # When it was itself stopped for longer than this, its processes get so long to say that they get on again.
+    # If the supervisor itself stood still for longer than this, its processes get as long to show that they get on.
     awake: float = 2.0
     # After the last process has ended, rescuers have this long to hand back what those held.
     rescuers_grace: float = 10.0
@@ -108,7 +108,7 @@ class Timing:
     backoff_factor: float = 1.0
 
     def backoff(self, *, least: float, most: float) -> Backoff:
-        """How long to wait between tries."""
+        """Return a new backoff from `least` to `most` seconds, scaled by `backoff_factor`."""
         return Backoff(least=least * self.backoff_factor, most=most * self.backoff_factor)
 
 

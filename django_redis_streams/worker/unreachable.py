@@ -12,18 +12,18 @@ from .log import logger
 
 __all__ = ["log_reached", "log_unreachable"]
 
-# In seconds: how often the same is logged again while it lasts.
+# In seconds: how often the same error is logged again while an outage lasts.
 _AGAIN: Final = 60.0
-# In seconds: for so long after it is back threads may still find out what they have lost with it.
+# In seconds: for so long after a server is back, threads may still find that they have lost their connections.
 _LATE: Final = 10.0
-# As servers and redis-py say it.
+# How servers and redis-py say that the user or the password is wrong.
 _CREDENTIALS: Final = re.compile(
     r"WRONGPASS|NOAUTH|\bAUTH\b|invalid (username|password)|authentication required", re.IGNORECASE
 )
 
 
 class _Outage:
-    """What was logged of one connection, each with when; `away` until a thread has reached the server again."""
+    """The errors that were logged of one connection, and when; `away` until a thread has reached the server again."""
 
     def __init__(self) -> None:
         self.away = False
@@ -31,7 +31,7 @@ class _Outage:
         self.logged: dict[str, float] = {}
 
     def is_news(self, error: str, now: float) -> bool:
-        """Whether this is to be logged: it wasn't yet in this outage, or long ago."""
+        """Note an error, and return whether to log it: it wasn't yet logged in this outage, or only long ago."""
         late = not self.away and now - self.back < _LATE
         if late and error in self.logged:
             return False
@@ -55,7 +55,7 @@ _lock = threading.Lock()
 
 
 def log_unreachable(alias: str, error: ServerUnreachable) -> None:
-    """Log what a thread has met, once; another error of the same outage is logged, too."""
+    """Log an error that a thread has met, once an outage; another error of the same outage is logged, too."""
     text = str(error)
     with _lock:
         is_news = _outages.setdefault(alias, _Outage()).is_news(text, time.monotonic())
@@ -72,7 +72,7 @@ def log_unreachable(alias: str, error: ServerUnreachable) -> None:
 
 
 def log_reached(alias: str) -> None:
-    """Log that a server is back, where a thread has reached it first; else this costs nothing."""
+    """Log that a server is back, in the first thread that has reached it; else this costs nothing."""
     outage = _outages.get(alias)
     if outage is None or not outage.away:
         return

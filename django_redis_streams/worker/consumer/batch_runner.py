@@ -4,10 +4,10 @@ Why no message is lost:
 
 - what was read is pending on the server under this consumer's name until its outcome is settled there;
 - an outcome stays in `unsettled` until the server's answer to it was seen, and is sent again otherwise;
-- after a lost connection the consumer first settles again, then looks for what the server thinks it holds
-  and it doesn't, and only then reads on;
-- what it doesn't finish at a stop it hands back; if it can't, or dies, a rescuer does, or whoever finds its
-  messages idle for too long.
+- after a lost connection the consumer first settles again, then looks for messages that the server thinks it holds
+  but that it doesn't, and only then reads on;
+- at a stop it hands back what it hasn't finished; if it can't, or dies, a rescuer does, or a consumer that finds
+  its messages idle for too long claims them.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ __all__ = ["BatchRunner"]
 
 
 class BatchRunner:
-    """Runs what one consumer has in hand, with all the parts that it takes: `run` says what is done again and again.
+    """Runs what one consumer has in hand, with all the parts that this takes; `run` is told what to iterate.
 
-    `stop` ends it after the message that it runs. `begin` is asked before each message whether one more may be begun,
-    which ends it too; `on_settled` is told how many were settled. What it does is counted in `counters`. It ends, too,
-    when somebody has deleted its group on purpose since its worker has `joined` that; and where `drained` was set.
+    It ends after the message that it runs when `stop` is set, or when `begin`, which is asked before each message,
+    allows no more. It ends, too, when `drained` is set, and when somebody has deleted its group on purpose since its
+    worker has `joined` the group. `on_settled` is told how many were settled; `counters` count what it does.
 
-    Where it isn't `patient`, what the server refuses, or a lost server, is raised instead of tried again.
+    If it isn't `patient`, it raises what the server refuses, or a lost server, instead of trying again.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class BatchRunner:
         self._begin = begin
         self._patient = patient
         self._permission = Permission(self._may_run, self._may_all_run)
-        # For how long after it was seen so a message is certainly this consumer's.
+        # In seconds: for so long after it was seen to be this consumer's, a message certainly still is.
         self._ownership_ttl = membership.group.claim_idle / 2
-        # When to look for what is pending unseen, after the last connect; and when that was last done.
+        # When to look for unseen pending messages, after the last connect; and when that was last done.
         self._looks: list[float] = []
         self._looked = 0.0
 
@@ -104,14 +104,14 @@ class BatchRunner:
         return self._stop.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until it is to stop, where no coroutine is in flight."""
+        """Wait so long, or until it is to stop; for when no coroutine is in flight."""
         self._stop.wait(seconds)
 
     def run(self, iterate: Callable[[Link], None], leave: Callable[[Link], None]) -> None:
         """Iterate until stopped or drained; then settle what is left, and leave.
 
-        Raises `ServerUnreachable` or `ResponseError` where it can't leave so: a rescuer does it then. Where nothing is
-        in hand or to be settled, there is nothing to do for one while the server is away.
+        Raises `ServerUnreachable` or `ResponseError` if it can't leave so: a rescuer does it then. If nothing is in
+        hand or to be settled while the server is away, nothing is raised: a rescuer would have nothing to do.
         """
         with strays.prepared(self._disown):
             self._iterate_until_done(iterate, leave)
@@ -149,7 +149,7 @@ class BatchRunner:
     # ------------------------------------------------------------ running and settling
 
     def handle(self, batch: list[Delivery]) -> None:
-        """Run these, and settle meanwhile what is due."""
+        """Run these messages, and settle meanwhile what is due."""
         began = time.monotonic()
         runs = Runs(self.unsettled.collect(began))
         self.counters.runs_batch()
@@ -178,17 +178,17 @@ class BatchRunner:
             self.connection.attempt(self.settle_ready)
 
     def settle_ready(self, link: Link) -> None:
-        """Settle what has ended and wasn't sent."""
+        """Settle the outcomes that weren't sent yet."""
         # Receive what is owed first: if that raised after the send, these outcomes would count as sent.
         self.reader.free(link)
         self.settling.settle(link, self.unsettled.send())
 
     def flush(self, link: Link) -> None:
-        """Settle what waits for a handler to end. The heartbeat calls it, from its thread, on its link."""
+        """Settle outcomes that wait for a handler to end. The heartbeat calls it, from its thread, on its link."""
         self.settling.flush(link)
 
     def note_holder(self) -> None:
-        """For the main thread: where the event loop doesn't turn, say on the slots what keeps it from that."""
+        """Write on the slots what keeps the event loop from turning, if anything does; for the main thread."""
         self.executor.coroutines.note_holder()
 
     def leave(self, link: Link) -> None:
@@ -212,7 +212,7 @@ class BatchRunner:
     # ------------------------------------------------------------ ownership
 
     def _may_run(self, delivery: Delivery) -> bool:
-        """Asked right before each message: whether it is still ours to run, and one more may be begun."""
+        """Return, right before a message runs, whether it is still this consumer's and one more may begin."""
         if self.executor.now - delivery.since > self._ownership_ttl:
             self._confirm_ownership(delivery)
             self.executor.get_on()
@@ -224,13 +224,13 @@ class BatchRunner:
         return True
 
     def _may_all_run(self, deliveries: Sequence[Delivery]) -> bool:
-        """Whether `_may_run` would say so of each of these, whatever the server says."""
+        """Return whether `_may_run` would surely allow each of these, without asking the server."""
         surely = self.executor.now - min([each.since for each in deliveries]) <= self._ownership_ttl
         free = surely and not self._stop.requested and self.connection.deleted is None and self._begin is None
         return free and self.unacked.issuperset(deliveries)
 
     def _confirm_ownership(self, delivery: Delivery) -> None:
-        """Ask until the server answers; where it refuses to renew, which the heartbeat reports, look whose it is."""
+        """Renew until the server answers. If it refuses, which the heartbeat reports, look whose the message is."""
         confirmed = False
 
         def ask(link: Link) -> None:
@@ -252,12 +252,12 @@ class BatchRunner:
         renew_all_in_hand(link, self.membership, self.unacked)
 
     def _resume(self, link: Link) -> None:
-        """On a new connection: settle again what may not have arrived, and see what is still ours."""
+        """On a new connection: settle again what may not have arrived, and see what is still this consumer's."""
         self.reader.forget()
         # Before the first read: a new worker reads nothing of a paused group.
         self.reader.look(link)
         self.settling.settle(link, self.unsettled.send_everything())
-        # Refused, it is reported by the heartbeat, and each message is looked at before it is run.
+        # If this is refused, the heartbeat reports it, and each message is looked at before it runs.
         with suppress(ResponseError):
             self.renew(link)
         now = time.monotonic()
@@ -265,7 +265,7 @@ class BatchRunner:
 
     @property
     def looks_due(self) -> bool:
-        """Whether it is time to look for what is pending unseen: when connected, and once more a little later."""
+        """Whether it is time to look for unseen pending messages: when connected, and once more a little later."""
         return bool(self._looks) and time.monotonic() >= self._looks[0]
 
     def unseen(self, link: Link) -> list[Delivery]:
@@ -288,6 +288,6 @@ class BatchRunner:
         return self.take(found.deliveries, since)
 
     def take(self, deliveries: list[Delivery], since: float) -> list[Delivery]:
-        """Take these into hand, this consumer's since then."""
+        """Take these into hand, as this consumer's since `since`, and return them."""
         self.unacked.take(deliveries, since)
         return deliveries

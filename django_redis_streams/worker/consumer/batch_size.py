@@ -1,7 +1,7 @@
 """How many entries to read at once: about a tenth of a second of work.
 
 So a slow handler doesn't hoard what another consumer could run now, and a fast one doesn't pay a round trip
-a message. How long the call of a batch handler takes tells nothing of that: fewer messages might take as long.
+a message. The seconds of a batch handler's call don't count: fewer messages might take as long.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["BatchSize"]
 
 _FIRST = 10
-# A batch below this is over before a reply could have been waited for twice.
+# In seconds: a batch that takes less is over before two replies could have come.
 _FAST = 0.02
 # How much the newest batch says about the next.
 _WEIGHT = 0.5
@@ -37,7 +37,7 @@ class BatchSize:
         return self._fast
 
     def ran(self, count: int, seconds: float, seconds_of_batches: float = 0.0) -> None:
-        """So many messages were run, each by itself, in so long; and batches beside them, in calls of their own."""
+        """Note that `count` messages ran one by one in `seconds`, and batches, in calls of their own, beside them."""
         self._fast = seconds + seconds_of_batches < _FAST
         each = seconds / count if count else 0.0
         known = self._seconds_each

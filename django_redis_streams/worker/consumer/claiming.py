@@ -1,6 +1,6 @@
 """What a consumer takes over from others: what they handed back, and what has been idle in their hands for too long.
 
-Maintenance says when there is something. Then it is claimed by itself, or with a read that is asked for ahead.
+Maintenance says when there is something to claim. It is claimed then by itself, or with a read that is asked for ahead.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .connection import ConsumerConnection
 
 __all__ = ["Claiming"]
 
-# What a reply takes.
+# What a reply may take.
 _LEAST_MS = 250
 
 
 class Claiming:
     """Claims for one consumer; `take` is called with what was claimed, and since when it is certainly this consumer's.
 
-    `stale` is set, by maintenance, when there is something to claim; it also looks at the server's `clock`.
+    Maintenance sets `stale` when there is something to claim, and looks at the server's `clock`.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Claiming:
 
     @property
     def claims_in(self) -> float:
-        """In how many seconds the connection is old enough to claim from the living; 0 where it is, inf without one.
+        """In how many seconds the connection is old enough to claim from living consumers; 0 if it is, inf without.
 
-        Idle time counts through an outage: the first to reconnect would claim from all who didn't yet. A
+        Idle time counts through an outage: the first consumer to reconnect would claim from all that haven't yet. A
         connection is never older than the server's own start.
         """
         since = self._connection.since
@@ -61,23 +61,23 @@ class Claiming:
 
     @property
     def may_claim(self) -> bool:
-        """Whether it is so old."""
+        """Whether the connection is old enough."""
         return not self.claims_in
 
     @property
     def _idle_until(self) -> int:
-        """Until when, by the server's clock in ms, what is idle may be claimed; 0 where it may not.
+        """Until when, by the server's clock in ms, idle messages may be claimed; 0 if they may not.
 
-        A clock that jumps ahead makes all seem idle for as much longer. Where that was after maintenance looked, the
-        server finds that it is later than it could be. By a quarter of CLAIM_IDLE nobody is robbed: each renews what
-        it holds in a third.
+        A clock that jumps ahead makes all seem idle for as much longer. If it did so after maintenance looked, the
+        server finds that its clock is past this time. A jump by a quarter of CLAIM_IDLE robs nobody: each consumer
+        renews what it holds in a third.
         """
         latest = self.clock.at_the_latest() if self.may_claim else None
         return 0 if latest is None else latest + max(_LEAST_MS, self._membership.claim_idle_ms // 4)
 
     @property
     def goes_ahead(self) -> bool:
-        """Whether a claim may go out with a read: what was refused is tried again by itself, which tells how."""
+        """Whether a claim may go out with a read: a refused one is tried again by itself, which reports the error."""
         return not self._refused
 
     def claim(self, link: Link, count: int) -> list[Delivery]:
@@ -120,7 +120,7 @@ class Claiming:
         return self._found(claimed(link, self._membership, reply, bodies), since)
 
     def _counted(self, found: int, count: int) -> None:
-        """Where as many were found as were asked for there may be more."""
+        """Set `stale` if as many were found as were asked for: there may be more."""
         if found >= count:
             self.stale.set()
 

@@ -1,4 +1,4 @@
-"""A consumer's connection, and what has to be so before it reads on one.
+"""A consumer's connection, and what has to be done on a new one before the consumer reads.
 
 Whatever the server or the network does ends in a log line, a wait that gets longer, and another try: never
 in silence.
@@ -31,7 +31,7 @@ class ConsumerConnection:
     """One consumer's connection, made anew when lost.
 
     `wait` waits for some seconds, or until the consumer is to stop. `resume` is called with each new link before
-    anybody else has it: it settles again and renews. Where it isn't `patient`, what goes wrong is raised.
+    anybody else has it: it settles again and renews. If the connection isn't `patient`, it raises what goes wrong.
 
     `deleted` says that the group was deleted on purpose while this worker, which has `joined` it, was running: it is
     not made again, and there is nothing more to do for it.
@@ -50,10 +50,10 @@ class ConsumerConnection:
         self.deleted: Deletion | None = None
         self.since: float | None = None
         self.has_read = False
-        # Whether the last step was done.
+        # Whether the last step succeeded.
         self.well = False
         self._joined = joined
-        # Longer than a read waits, so that an idle one isn't taken for a lost connection.
+        # Longer than a read waits, so that an idle connection isn't taken for a lost one.
         self._timeout = timing.block + timing.reply_timeout
         self._membership = membership
         self._pause = wait
@@ -74,13 +74,13 @@ class ConsumerConnection:
             self.since = time.monotonic()
 
     def wake(self, link: Link) -> None:
-        """End this connection's blocked read, if it waits in one, by another link; for any thread."""
+        """End this connection's blocked read, if there is one, by way of another link; for any thread."""
         client = self._client
         if client is not None and client.id is not None and self.connected:
             unblock(link, client.id)
 
     def link(self) -> Link:
-        """Return the link, which is connected now if there is none.
+        """Return the link; connect now if there is none.
 
         Raises `ServerUnreachable`.
         """
@@ -96,7 +96,7 @@ class ConsumerConnection:
             self._link = None
 
     def attempt(self, step: Callable[[Link], None]) -> None:
-        """Do a step of the consumer's; what goes wrong in it is reported and waited for, and a lost group made."""
+        """Do a step of the consumer's. If it goes wrong, log that and wait; if the group is gone, make it."""
         try:
             step(self.link())
         except ServerUnreachable as error:
@@ -105,7 +105,7 @@ class ConsumerConnection:
             log_unreachable(self._membership.stream.connection, error)
             self._pause(self._backoff.more())
         except ResponseError as error:
-            # Where it is gone again while it is made, that too is waited for.
+            # If it is gone again while it is made, that is waited for, too.
             if group_is_gone(error) and step != self.make_group:
                 self.attempt(self.make_group)
             else:
@@ -130,10 +130,10 @@ class ConsumerConnection:
         return link
 
     def make_group(self, link: Link) -> None:
-        """Make the group where it is missing, on any link, and say so where it was there.
+        """Make the group on any link if it is missing, and log that if it was there before.
 
-        A worker that has read the group once begins it again at 0: what it was given may not be settled. One that was
-        deleted on purpose since it was joined is left so; one that was before is made anew, at its START.
+        If this worker has read the group, the group begins again at 0: what it was given may not be settled. A group
+        that was deleted on purpose after the worker joined it stays deleted; one deleted before is made at its START.
         """
         if self.deleted is not None:
             return

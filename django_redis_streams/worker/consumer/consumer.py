@@ -22,8 +22,8 @@ __all__ = ["Consumer"]
 class Consumer:
     """Reads, runs and settles until it is told to stop.
 
-    With `when_idle` it works alone, for whoever waits for its end: it never waits for a message, but calls that when
-    nothing came, and ends by itself when its group has nothing left to do.
+    With `when_idle` it works alone, for a caller that waits for its end: it never waits for a message, but calls
+    `when_idle` when nothing came, and ends by itself when its group has nothing left to do.
     """
 
     def __init__(self, runner: BatchRunner, *, when_idle: Callable[[Link], object] | None = None) -> None:
@@ -97,9 +97,9 @@ class Consumer:
         return self._may_claim_now and self._claiming.goes_ahead and not bounded
 
     def _ask_ahead(self, link: Link, batch: list[Delivery]) -> None:
-        """Where batches come full and fast, ask for the next before this is run: half of it claimed, where there is.
+        """If batches come full and fast, ask for the next before this one runs.
 
-        All of it, where nothing else waits.
+        If there is something to claim, half of the next batch is claimed; all of it, if the last read brought nothing.
         """
         more = batch and self.runner.batch_size.fast and (self._reader.full or self._claims_ahead)
         if not more or self._needs_attention or self._in_flight.busy:
@@ -108,8 +108,8 @@ class Consumer:
         if self._claims_ahead:
             count = count if self._reader.empty else (count + 1) // 2
             claim = self._claiming.command(count)
-        # Raised here, it would forget the batch, which is in hand and looked for no more. The link is closed: the
-        # next who needs it reports that, connects again, and sends the outcomes again.
+        # An error raised here would lose the batch, which is in hand and looked for no more. The link is closed then:
+        # the next step that needs it reports that, connects again, and sends the outcomes again.
         with suppress(ServerUnreachable):
             self._reader.ask(link, self._unsettled.send(), count, None, claim)
 
@@ -118,24 +118,24 @@ class Consumer:
         if self._claiming.stale.is_set() or self._when_idle is not None:
             return None  # there is something to do
         if self._in_flight.begun and self._unsettled.ready:
-            return None  # settling is answered before the read, and hides how long that one waits
+            return None  # the answer to settling comes first, and hides that the read still waits
         return round(1_000 * (LATEST if self._in_flight.busy else self.runner.timing.block))
 
     @property
     def _count(self) -> int:
-        """How many to read or claim now. Where the group's workers share slots, no more than can be run at once."""
+        """How many to read or claim now; if the group's workers share slots, no more than can run at once."""
         count = self._in_flight.fits(self.runner.batch_size.count)
         shared = self.runner.membership.group.group_concurrency is not None
         return min(count, self.runner.executor.at_once) if shared else count
 
     def _handle_claimed(self, link: Link) -> None:
-        """Claim and run what nobody runs, where maintenance saw some. What may have ended a worker is left out."""
+        """Claim and run the stale messages that maintenance saw. Messages that may have ended a worker are left out."""
         batch = self._claiming.claim(link, self._count)
         self._ask_ahead(link, batch)
         self.runner.handle(batch)
 
     def _idle(self, link: Link) -> None:
-        """Nothing came: now and then a moment to look for what is pending unseen, and of who works alone the end."""
+        """After a read that brought nothing: look now and then for unseen pending messages and, alone, for the end."""
         alone = self._when_idle is not None
         if self._when_idle is not None:
             self._when_idle(link)
@@ -161,7 +161,7 @@ class Consumer:
         self._reader.look(link)
         if not self._reader.paused:
             self._paused = False
-            # What is deleted isn't paused any more either.
+            # A deleted group isn't paused any more either.
             self.runner.connection.make_group(link)
             if self.runner.connection.deleted:
                 return

@@ -1,4 +1,4 @@
-"""What a consumer has in flight: coroutines run on while it waits for the server, and it takes what they come to."""
+"""What a consumer has in flight: coroutines that run on while it waits for the server, and whose outcomes it takes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["InFlight"]
 class InFlight:
     """For the thread of one consumer.
 
-    `may_run` is asked right before each message is begun; `ended` is told which have ended, with their outcomes, and
-    the seconds that each run took, also when there are none.
+    `may_run` is asked right before each message begins. `ended` is called with the messages that have ended, with their
+    outcomes, and the seconds that each took, even if there are none.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class InFlight:
 
     @property
     def busy(self) -> bool:
-        """Whether anything is in flight, waits for room, or wasn't told yet."""
+        """Whether anything is in flight, waits for room, or has ended and wasn't reported yet."""
         return self._coroutines.busy
 
     @property
@@ -50,7 +50,7 @@ class InFlight:
         return min(count, self._coroutines.room) if bounded else count
 
     def advance(self) -> None:
-        """Begin what there is room for, and tell what has ended: not later than is due, however many begin."""
+        """Begin what there is room for, and report what has ended, not later than is due however many begin."""
         while self.busy:
             more = self._coroutines.begin(self._may_run)
             self._ended(*self._coroutines.take())
@@ -58,24 +58,24 @@ class InFlight:
                 return
 
     def wait_for_one(self) -> None:
-        """Let them run until one has ended, or what has ended before is due to be settled."""
+        """Let coroutines run until one has ended, or until earlier outcomes are due to be settled."""
         self._coroutines.wait(LATEST, until_ended=True)
         self.advance()
 
     def wait_for_reply(self, link: Link, seconds: float) -> None:
-        """Let them run while a reply is on its way, at most so long; without any, the link waits for it by itself."""
+        """Let coroutines run until a reply comes, at most so long; if there are none, the link itself waits for it."""
         if self._coroutines.begun:
             self._coroutines.wait(seconds, fd=link.fileno())
             self.advance()
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, or until the consumer is to stop; they run meanwhile."""
+        """Wait so long, or until the consumer is to stop; coroutines run meanwhile."""
         until = time.monotonic() + seconds
         while self._coroutines.begun and not self._stop.is_set() and (left := until - time.monotonic()) > 0:
             self._coroutines.wait(min(left, LATEST))
         self._stop.wait(max(0.0, until - time.monotonic()))
 
     def finish(self) -> None:
-        """Let them run until all have ended."""
+        """Let coroutines run until all have ended."""
         while self.busy:
             self.wait_for_one()

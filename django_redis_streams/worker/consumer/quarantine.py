@@ -1,8 +1,8 @@
 """Quarantine: the suspects of a group, run one at a time, with nothing beside them in their process.
 
-Each run is written down on the server before it begins. So however it ends its process, or its host, the next
-quarantine knows, on whatever host: after MAX_CRASHES runs that were begun and never ended, the message is
-dead-lettered unrun.
+Each run is written down on the server before it begins. So the next quarantine, on whatever host, knows of it
+however the run ended its process, or its host. After MAX_CRASHES runs that were begun and never ended, the message
+is dead-lettered unrun.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Quarantine:
         if tried.limited:
             self.runner.wait(self.runner.timing.look_limited)
             return
-        # Only now: where the reply is lost, the same is asked for again.
+        # Not earlier: if the reply is lost, the same suspect is asked for again.
         token = tokens.pop()
         log_vanished(self._membership, [token] if tried.vanished else [])
         if tried.delivery is None:

@@ -1,9 +1,9 @@
 """One round trip a batch: the outcomes of the last batch go out with the read of the next.
 
 Where batches come full and run fast, the read goes out before the batch in hand is run, and its reply is
-taken after: the server and the wake-up hide behind the handlers. A claim may go with it, which names entries; what
-they hold is read while the next batch is run. Who needs the link in between takes all replies first, by `free`; a
-link that is lost takes them with it, and what they delivered is found by looking.
+taken after: the server and the wake-up hide behind the handlers. A claim may go with it: its reply names entries,
+whose bodies are read while the next batch is run. Code that needs the link in between takes all replies first, by
+`free`. If the link is lost, so are the replies, and what they delivered is found by looking.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Reader"]
 class _Asked:
     """What was sent, at `since` on the monotonic clock: the commands that settle, then a read of `count` a source.
 
-    With `waits` it doesn't read: it waits until there is something. A `claim` goes before the read.
+    With `waits` the read only waits until there is something to read. A `claim` goes before the read.
     """
 
     commands: SettleCommands
@@ -44,7 +44,7 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Named:
-    """What was claimed, ours `since`: the `reply` that names it, and the commands that read its bodies."""
+    """Claimed messages, this consumer's `since` then: the `reply` that names them, and what reads their bodies."""
 
     reply: Any
     commands: list[Command]
@@ -60,10 +60,10 @@ class _Named:
 class Reader:
     """Reads for one consumer.
 
-    `empty` is whether the last read brought nothing; `full`, all that it asked for. `paused` is what the server last
-    said of its group; `held_back`, of a limited group that got nothing, why; `waited` that the last turn only waited
-    for something to read. `answered` is called with the commands that settle and their replies, `taken` with what was
-    read and since when it is certainly this consumer's.
+    `empty`: the last read brought nothing. `full`: it brought all that it asked for. `paused`: the group is paused, as
+    the server last said. `held_back`: why a limited group got nothing. `waited`: the last turn only waited for
+    something to read. `answered` is called with the commands that settle and their replies; `taken`, with what was read
+    and since when it is certainly this consumer's.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Reader:
         self._answered = answered
         self._claiming = claiming
         self._taken = taken
-        # Who reads by a script is told more than entries.
+        # A read by a script is answered with more than entries.
         self._by_script = membership.group.limited or bool(membership.stream.lanes)
         self._paused_command = paused_command(membership.keys, membership.group.name)
         self._asked: _Asked | None = None
@@ -104,9 +104,9 @@ class Reader:
     def ask(
         self, link: Link, commands: SettleCommands, count: int, block_ms: int | None, claim: Command | None = None
     ) -> None:
-        """Send: what settles the last batch, and read about `count` entries, waiting for the first up to `block_ms`.
+        """Send what settles the last batch, and a read of about `count` entries that waits up to `block_ms` for one.
 
-        With lanes it waits only once their script has found nothing in them. A limited group's consumer waits without
+        With lanes it waits only after their script has found nothing in them. A limited group's consumer waits without
         reading, and reads in its next turn.
         """
         if self._by_script and not self.empty:
@@ -120,7 +120,7 @@ class Reader:
             read = await_command(self._membership, held.last_ids, block_ms)
         else:
             read = read_command(self._membership, each, block_ms)
-        # Asked last, it is answered after the wait: what it says rules the next turn.
+        # Whether the group is paused is asked last and answered after the wait, and so rules the next turn.
         claims = [] if claim is None else [claim]
         bodies = [] if self._named is None else self._named.send()
         link.send([*bodies, *(command for command, _ in commands), *claims, read, self._paused_command])
@@ -138,14 +138,14 @@ class Reader:
         return batch
 
     def free(self, link: Link) -> None:
-        """Take what the link owes, so that others may use it."""
+        """Take the replies that the link owes, so that others may use it."""
         self._receive(link)
         if self._named is not None:
             link.send(self._named.send())
             self._receive(link)
 
     def _receive(self, link: Link) -> None:
-        """Receive what is on its way. Then nothing is; but what was claimed may have been named, and not sent for."""
+        """Receive all replies on their way. Entries may have been claimed then whose bodies weren't asked for yet."""
         named, asked, error = self._named, self._asked, None
         bodies = None
         if named is not None and named.sent:
@@ -160,7 +160,7 @@ class Reader:
             if claim is not None:
                 self._named = _Named(claim, self._claiming.bodies(claim), asked.since)
         if named is not None and bodies is not None:
-            # First, as they were published.
+            # Claimed entries come first, as they were published first.
             self._early[:0] = self._claiming.answered(link, named.reply, bodies, named.since)
         if asked is not None and isinstance(error, NoScriptError):  # the scripts were flushed: it has read nothing
             (reply,) = exchange(link, [asked.read])
@@ -169,16 +169,16 @@ class Reader:
             raise error
 
     def _read(self, asked: _Asked, reply: Any) -> Exception | None:
-        """Take what a read brought; its error, or that of a lane that couldn't be read."""
+        """Take what a read brought, and return its error, or that of a lane that couldn't be read."""
         if isinstance(reply, Exception):
             return reply
         self.waited = asked.waits
         batch = [] if asked.waits else delivered(self._membership, reply)
         self.held_back = held_back(reply) if self._by_script and not asked.waits else None
         self.empty = not (batch or asked.waits)
-        # What is read ahead takes a share of the limits before it can be run.
+        # Never full for a limited group: a batch read ahead would take a share of the limits before it can run.
         self.full = len(batch) >= asked.count and not self._membership.group.limited
-        # What was redelivered is read first.
+        # Redelivered entries are read first.
         self._redelivered = bool(batch) and batch[0].redelivered
         self._early += self._taken(batch, asked.since)
         return refused(reply) if self._by_script and not asked.waits else None
@@ -192,7 +192,7 @@ class Reader:
         self.empty = False
 
     def _heard(self, reply: object) -> None:
-        # Where the server refuses to say, what it last said still holds.
+        # If the server refuses to say, what it last said still holds.
         if not isinstance(reply, Exception):
             self.paused = reply is not None
 

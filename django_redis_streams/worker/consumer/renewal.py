@@ -16,9 +16,9 @@ __all__ = ["renew_all_in_hand"]
 
 
 def renew_all_in_hand(link: Link, membership: Membership, unacked: Unacked) -> None:
-    """Renew these, stream by stream, and drop those that another has claimed, or that have no body any more.
+    """Renew these, stream by stream; drop those that another consumer has claimed, or that have no body any more.
 
-    Where one stream is refused, the others are renewed before that is raised.
+    If one stream is refused, the others are renewed before the error is raised.
     """
     since = time.monotonic()
     refused: ResponseError | None = None

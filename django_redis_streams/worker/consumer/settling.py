@@ -1,4 +1,4 @@
-"""What the server answered to a consumer's outcomes: settled and told, or refused and kept."""
+"""Handles the server's answers to a consumer's outcomes: what is settled is told, what is refused is kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Settling"]
 class Settling:
     """Settles for one consumer, in its thread; `flush` alone is for the heartbeat's.
 
-    `on_settled` is told how many were settled. Where it isn't `patient`, what is refused is raised, too.
+    `on_settled` is told how many were settled. If it isn't `patient`, it raises a refusal.
     """
 
     def __init__(
@@ -57,18 +57,18 @@ class Settling:
     def flush(self, link: Link) -> None:
         """Settle what has waited for too long, while a handler runs; on a link of the heartbeat's.
 
-        It never waits for the consumer. What was answered is the consumer's to see, in its next turn.
+        It never waits for the consumer, which sees the answers in its next turn.
         """
         self.unsettled.flush(time.monotonic(), lambda commands: exchange(link, commands))
 
     def take_flushed(self) -> None:
-        """See what was answered to the heartbeat."""
+        """Handle the replies that the heartbeat got."""
         for commands, replies in self.unsettled.flushed():
             self.answered(commands, replies)
         self._outages.log_due()
 
     def end(self, link: Link) -> None:
-        """Settle, at the end, all that is left, and log what waited for company."""
+        """Settle all that is left, at the end, and log the outages that were collected."""
         self.settle(link, self.unsettled.send_everything())
         self._outages.log_due(now=True)
 
@@ -85,8 +85,8 @@ class Settling:
 
     def _done(self, batch: list[Delivery], reply: object) -> None:
         self.unsettled.settled(batch)
-        # 0 or nil: a retry or dead letter that isn't this consumer's to make, or was made before. Where the group is
-        # gone nothing is pending; made again, it delivers these once more. Acknowledgements come by the hundred.
+        # 0 or nil: the retry or dead letter isn't this consumer's to make, or was made before. If the group is gone,
+        # nothing is pending; made again, it delivers these once more. One reply may count hundreds of acknowledgements.
         outcome = batch[0].outcome
         assert outcome is not None
         acknowledged = isinstance(outcome, Ack)
@@ -105,7 +105,7 @@ class Settling:
         self._on_settled(len(batch))
 
     def _refused(self, batches: list[list[Delivery]], error: str) -> None:
-        if not self._patient:  # they stay on their way: what the consumer leaves is settled once more
+        if not self._patient:  # they stay in flight, and are settled once more when the consumer leaves
             raise ServerRefused(f"{self._membership.label} couldn't settle a message: {error}")
         wait = self.unsettled.refuse(batches)
         logger.error(

@@ -1,7 +1,7 @@
 """What one consumer has in hand: delivered to it, and not yet seen settled.
 
-The consumer puts in and takes out, the heartbeat's thread looks and takes out what was lost. Neither waits for
-the other: each step here is one operation on a set or an attribute, which Python does whole.
+The consumer puts in and takes out; the heartbeat's thread looks, and takes out what was lost. Neither waits for
+the other: each step here is one operation on a set or an attribute, which is atomic in Python.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ __all__ = ["Unacked"]
 
 
 class Unacked(set[Delivery]):
-    """Deliveries, each itself: one that was lost and came again is another, and the first isn't run any more.
+    """Deliveries, by identity: a message that was lost and came again is another delivery, and the first isn't run.
 
-    Each tells when it was last known to be this consumer's.
+    Each delivery tells when it was last known to be this consumer's.
     """
 
     def take(self, deliveries: Sequence[Delivery], since: float) -> None:
-        """Take these into hand, ours at `since`: when they were asked for, not when they came."""
+        """Take these into hand, this consumer's at `since`: when they were asked for, not when they came."""
         for each in deliveries:
             each.since = since
         self.update(deliveries)
 
     def release(self, tokens: Iterable[str]) -> None:
-        """Let go of those that are pending by these tokens: lost."""
+        """Drop the deliveries with these tokens, which were lost."""
         if lost := frozenset(tokens):
             self.difference_update([each for each in list(self) if each.token in lost])
 
     @property
     def tokens(self) -> frozenset[str]:
-        """Where they are pending."""
+        """The tokens by which the deliveries are pending."""
         return frozenset([each.token for each in list(self)])
 
     def by_key(self) -> dict[str, list[Delivery]]:

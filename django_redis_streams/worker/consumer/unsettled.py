@@ -4,8 +4,8 @@ An outcome stays here until its command was answered: after a lost connection it
 changes nothing where the first try had arrived. What the server refuses (a wrong type, an ACL, a full disk)
 stays too, and is tried again, alone and ever less often, while the rest goes on.
 
-The consumer's thread alone changes all this, but for one thing: while a handler runs, the heartbeat's thread may
-take what is ready and send it, by `flush`, which leaves what was answered to the consumer.
+The consumer's thread alone changes all this, with one exception: while a handler runs, the heartbeat's thread may
+take the ready outcomes and send them, by `flush`, which leaves the replies to the consumer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..timing import Backoff
 
 __all__ = ["Unsettled"]
 
-# How long an outcome may wait for company, and how much of it there may be.
+# How many seconds an outcome may wait to be settled together with others, and how many may wait.
 _LATEST = 0.05
 _MOST = 100
 # A consumer that can't settle this many reads nothing more: what it reads would only be held up too.
@@ -65,15 +65,15 @@ class Unsettled:
     def collect(self, now: float) -> list[Delivery]:
         """Hand out the list that takes outcomes from now on: always the same one.
 
-        Whoever has it, in the consumer's thread, appends each delivery that has its outcome. It is called again after
-        each settling, so that it is known since when the first of them waits.
+        The caller, in the consumer's thread, appends each delivery that has its outcome. It calls this again after each
+        settling, so that it is known since when the first outcome waits.
         """
         if not self.ready:
             self._since = now
         return self.ready
 
     def add_all(self, ended: Sequence[Delivery], now: float) -> bool:
-        """Remember outcomes of runs that have ended just now; whether what waits is to be settled before the next."""
+        """Add outcomes of runs that have just ended, and return whether to settle before the next run."""
         self.collect(now).extend(ended)
         return self._late(now)
 
@@ -110,7 +110,7 @@ class Unsettled:
         return self._backoff.more() if self._backoff.over else self._backoff.left
 
     def forget(self) -> None:
-        """None of these can be settled any more."""
+        """Forget all outcomes, because none can be settled any more."""
         with self._flushing:
             self.ready.clear()
             self.in_flight.clear()
@@ -120,7 +120,7 @@ class Unsettled:
     def flush(self, now: float, exchange: Callable[[Sequence[Command]], Replies]) -> None:
         """Settle what waits for too long, by `exchange`; for the heartbeat's thread.
 
-        Where that fails it is ready again, whether it arrived or not.
+        If that fails, the outcomes are ready again, whether they arrived or not.
         """
         if not self._late(now) or not self._flushing.acquire(blocking=False):
             return
@@ -146,7 +146,7 @@ class Unsettled:
         return bool(self.ready) and (len(self.ready) > _MOST or now - self._since > _LATEST)
 
     def _taken(self) -> SettleCommands:
-        # While a handler runs the consumer may add one: at the end, which stays.
+        # The consumer may append an outcome meanwhile, as it runs a handler: that one stays in the list.
         count = len(self.ready)
         taken = self.ready[:count]
         del self.ready[:count]

@@ -16,7 +16,7 @@ __all__ = ["Batch"]
 class Batch:
     """One message or several, in step with their deliveries, for one call of `handler`.
 
-    `slots` are those of the consumer's thread on which they stand, where a function is called in it.
+    `slots` are the slots of the consumer's thread on which they stand, if it calls a function for them.
     """
 
     handler: Handler

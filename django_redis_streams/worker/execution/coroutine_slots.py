@@ -18,18 +18,18 @@ class CoroutineSlots:
         self._slots = slots
         self._all = slots.coroutine_slots
         self._free = deque(self._all)
-        # So many of those that are taken next have their names already.
+        # How many of the slots that are taken next have their names already.
         self._named = 0
 
     def name_next(self, deliveries: Sequence[Delivery]) -> None:
-        """Where none is taken: name those that are taken next, in this order; all at once costs a third."""
+        """Name the slots that are taken next, in this order, while none is taken; all at once costs a third."""
         named = deliveries[: len(self._all)]
         self._free = deque(self._all)
         self._slots.name_coroutines(named, self._all.start)
         self._named = len(named)
 
     def forget_next(self) -> None:
-        """Another is taken next than was named."""
+        """Forget those names, because another delivery comes next than was named."""
         self._named = 0
 
     def take(self, delivery: Delivery, deadline: float) -> int:

@@ -33,21 +33,21 @@ from .threads import THREADS
 
 __all__ = ["LATEST", "Coroutines"]
 
-# In seconds: what has ended waits no longer while others are begun, or run.
+# In seconds: an outcome waits no longer than this while other runs begin, or go on.
 LATEST = 0.05
 # In seconds: how often old connections are closed while there is no moment without a coroutine.
 _TIDY_EACH = 1.0
 # Before Python 3.12 a task takes its first step in the loop's next turn, and not where it is made.
 _BEGIN_LATER = sys.version_info < (3, 12)
 
-# What is called with one message, and was not called yet: most are, so it is as cheap as can be.
+# A call with one message that hasn't begun. Most calls are so, so this is as cheap as can be.
 _Single = tuple[Handler, Delivery, Message]
 _Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Outcome]
 
 
 @dataclass(slots=True)
 class _Call:
-    """A call that is to be awaited: `coroutine` where the function was called already; `allowed` to run before."""
+    """A call to await; `coroutine` is set if the function was called already, `allowed` if it was allowed to run."""
 
     batch: Batch
     coroutine: Coroutine[Any, Any, Any] | None = None
@@ -57,9 +57,9 @@ class _Call:
 class Coroutines:
     """Runs what is added, at most ASYNC_CONCURRENCY messages at once; a batch counts as its messages.
 
-    `judged` makes an outcome of how a run ended, and of when it began on the monotonic clock; `decoded` a message
-    anew. `fails_all` says whether the error of a batch is that of each of its messages, and `has_receivers` whether
-    somebody is to be told of each run. A batch that is larger than the bound runs when nothing else does.
+    `judged` returns the outcome of a run, from its error and from when it began on the monotonic clock. `decoded`
+    decodes a message anew. `fails_all` says whether the error of a batch is that of each of its messages,
+    `has_receivers` whether signals tell of each run. A batch that is larger than the bound runs when nothing else does.
     `make_databases` makes what looks after the connections of their database thread.
     """
 
@@ -76,10 +76,10 @@ class Coroutines:
         self._group = group
         self._most = group.async_concurrency
         self._coroutine_slots = CoroutineSlots(slots)
-        # Of the database thread, and of the other threads.
+        # The calls in the database thread, and in the other threads.
         self._thread_calls = ThreadCalls(1), ThreadCalls(THREADS)
         self._deadlines = Deadlines(slots, self._coroutine_slots, self._thread_calls)
-        # What is in flight, by the first message of each call.
+        # The calls in flight, by the first message of each.
         self._tasks = self._deadlines.calls
         self._judged = judged
         self._decoded = decoded
@@ -91,11 +91,11 @@ class Coroutines:
         self._backlog: deque[_Call] = deque()
         self._singles: deque[_Single] = deque()
         self._running = 0
-        # When the last of them began, or ended.
+        # When a run last began, or ended.
         self._now = 0.0
-        # Whether the loop is to say that it turns, while it runs.
+        # Whether the loop has a `_tick` to come, by which it says that it turns.
         self._ticks = False
-        # While some are begun, the last of them: from Python 3.12 on it takes its first step in that.
+        # Whether calls are being begun, and the latest of them: from Python 3.12 on it takes its first step then.
         self._begins = False
         self._latest: Sequence[Delivery] = ()
         self._ended: list[Delivery] = []
@@ -111,26 +111,26 @@ class Coroutines:
 
     @property
     def busy(self) -> bool:
-        """Whether something runs, waits for room, or was not yet taken."""
+        """Whether a message runs, waits for room, or has ended and was not yet taken."""
         return bool(self._running or self._backlog or self._singles or self._ended)
 
     @property
     def begun(self) -> bool:
-        """Whether there is a loop, which has to run while the consumer waits, and can."""
+        """Whether there is a loop that has to run while the consumer waits, and that can."""
         return self._event_loop is not None and not self._event_loop.running
 
     def add(self, batch: Batch, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
-        """Run a call for these as soon as there is room; `coroutine` where the handler was called already."""
+        """Run a call for these as soon as there is room; give `coroutine` if the handler was called already."""
         self._backlog.append(_Call(batch, coroutine, allowed=coroutine is not None))
 
     def add_one(self, handler: Handler, delivery: Delivery, message: Message) -> None:
-        """Run a call for this one, after those that were added by `add`."""
+        """Run a call for this message, after the calls that were added by `add`."""
         self._singles.append((handler, delivery, message))
 
     def begin(self, may_run: Callable[[Delivery], bool]) -> bool:
-        """Begin what there is room for; True where there would be more, but what has ended shouldn't wait for it.
+        """Begin what there is room for; return True if more could begin, but outcomes shouldn't wait for that.
 
-        `may_run` is asked right before each: what it refuses isn't run and has no outcome.
+        `may_run` is asked right before each message: one that it refuses isn't run and has no outcome.
         """
         if not self._next_has_room:
             return False
@@ -148,7 +148,7 @@ class Coroutines:
         return self._next_has_room
 
     def wait(self, seconds: float, *, fd: int | None = None, until_ended: bool = False) -> None:
-        """Let them run for so long, or until the file descriptor can be read, or one of them has ended."""
+        """Let coroutines run for so long, or until the file descriptor can be read, or a coroutine has ended."""
         if self._event_loop is not None and not (until_ended and self._ended):
             self._deadlines.turn(outside=True)
             self._wakes = until_ended
@@ -157,7 +157,7 @@ class Coroutines:
             self._deadlines.turn()
 
     def take(self) -> tuple[list[Delivery], list[float]]:
-        """Those that have ended since the last time, with their outcomes, and each one's share of what its run took."""
+        """Return the deliveries that have ended since the last call, and each one's share of its run's seconds."""
         taken = self._ended, self._durations
         if self._ended:
             self._ended, self._durations = [], []
@@ -165,13 +165,13 @@ class Coroutines:
         return taken
 
     def note_holder(self) -> None:
-        """For another thread: where the loop doesn't turn, say on the slots what keeps it from that."""
+        """Write on the slots what keeps the loop from turning, if anything does; for another thread."""
         if self._event_loop is not None and self._running:
             self._deadlines.note_holder(self._event_loop, self._latest if self._begins else None)
 
     def disown(self) -> None:
         """In a forked child: the run that forked it ends the process, and no other goes on."""
-        self.has_receivers = True  # or one that returns would be judged by nobody
+        self.has_receivers = True  # or a run that returns would not be judged
         self._judged = _ended_as_stray
         if self._event_loop is not None:
             self._event_loop.disown()
@@ -218,7 +218,7 @@ class Coroutines:
                 self._suspended(task, seconds, batch.deliveries)
 
     def _drop_refused(self, call: _Call) -> None:
-        """Leave out what may not be run."""
+        """Leave out the messages that may not be run."""
         asked = zip(call.batch.deliveries, call.batch.messages, strict=True)
         allowed = [each for each in asked if self._may_run(each[0])]
         if len(allowed) < len(call.batch):
@@ -227,7 +227,7 @@ class Coroutines:
             call.batch = Batch(call.batch.handler, deliveries, messages)
 
     def _begin_singles(self, until: float) -> None:
-        """As `_begin_call`, in as few steps as it takes."""
+        """Begin calls with one message, as `_begin_call` does, in as few steps as it takes."""
         assert self._event_loop is not None
         singles, may_run, run, begin = self._singles, self._may_run, self._run_one, self._event_loop.task
         latest, seconds = None, inf
@@ -258,7 +258,7 @@ class Coroutines:
     def _cancelled_unrun(self, call: _Call, task: asyncio.Task[None]) -> None:
         """Fail a call whose task was cancelled before it had begun.
 
-        A handler that cancels all tasks may meet one that hasn't begun, which therefore can't tell of it.
+        A handler that cancels all tasks may cancel one that hasn't begun, which therefore can't fail by itself.
         """
         if task.cancelled():
             if call.coroutine is not None:
@@ -268,14 +268,14 @@ class Coroutines:
             self._leave(call.batch.deliveries[0])
 
     async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, seconds: float) -> None:
-        """One call for one message, as `_run`: most are, so this takes no more steps than it must."""
+        """Run a call with one message, as `_run` does. Most calls are so: this takes no more steps than it must."""
         self._now = began = time.monotonic()
         slot = self._coroutine_slots.take(delivery, began + seconds + GRACE)
         current_run.set((delivery, seconds))
         try:
             await handler.function(message)
         except BaseException as error:  # noqa: BLE001
-            # What is told has no name here: that would hold this frame, by its traceback, and the frame it.
+            # The cause has no name here: its traceback holds this frame, and the frame would then hold the cause.
             delivery.outcome = self._judged(handler, delivery, message, self._cause(error, handler, delivery), began)
         else:
             plain = asked_of(message) is None and not self.has_receivers
@@ -289,7 +289,7 @@ class Coroutines:
             self._leave(delivery)
 
     async def _run(self, call: _Call, seconds: float) -> None:
-        """One call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
+        """Run a call, whatever it raises: sys.exit() and a cancellation of its own are failures of the handler."""
         batch, first = call.batch, call.batch.deliveries[0]
         self._now = began = time.monotonic()
         slots = [self._coroutine_slots.take(delivery, began + seconds + GRACE) for delivery in batch.deliveries]
@@ -308,13 +308,13 @@ class Coroutines:
             self._leave(first)
 
     def _leave(self, first: Delivery) -> None:
-        """One that was suspended has ended."""
+        """Note that a call that was suspended has ended."""
         self._deadlines.end(first)
         if self._wakes and self._event_loop is not None:
             self._event_loop.stop()
 
     def _failed(self, batch: Batch, error: BaseException, began: float) -> None:
-        """Of a batch, each is run alone, so that the guilty one is found, if there may be one."""
+        """Fail a call; run each message of a batch alone to find the guilty one, unless the error is that of all."""
         leave_if_stray()
         if len(batch) == 1 or self._fails_all(batch, error):
             self._end(batch, error, began)

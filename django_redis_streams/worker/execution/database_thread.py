@@ -1,7 +1,7 @@
-"""The one thread that a consumer's coroutines reach Django's databases in, by `sync_to_async` and the async ORM.
+"""The one thread in which a consumer's coroutines reach Django's databases, by `sync_to_async` and the async ORM.
 
-Its connections are looked after around each call, in the thread itself: coroutines take turns in it, and what
-one of them leaves behind, an open transaction above all, the next must not find.
+Its connections are looked after around each call, in the thread itself: coroutines take turns in it, and none may
+find what another left behind, an open transaction above all.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class DatabaseThread(Threads):
         self._started = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call it there, when those before it have ended."""
+        """Call it in the thread, when the calls before it have ended."""
         return super().submit(partial(self._looked_after, partial(fn, *args, **kwargs)))
 
     def trust_nothing(self) -> None:
-        """There may have been a wait: connections are checked before they are used again."""
+        """Have connections checked before they are used again, because there may have been a wait."""
         self._databases.before_batch()
 
     def tidy(self) -> None:

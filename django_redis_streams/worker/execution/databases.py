@@ -23,18 +23,18 @@ from ..timing import DEFAULT_TIMING
 
 __all__ = ["Databases", "close_pools", "forget_inherited", "left_alone"]
 
-# Of a pool that went stale as a whole, so many connections are thrown away for one that can be used.
+# How many connections of a stale pool may be thrown away to get one that can be used.
 _MOST_STALE = 100
 
 # For each thread, the Databases that look after it.
 _here = threading.local()
-# What a forked child has of its parent, never to be used, nor freed: that would end the parent's sessions.
+# A forked child's copies of its parent's connections. To use or to free them would end the parent's sessions.
 _inherited: list[object] = []
 
 
 @contextmanager
 def left_alone() -> Iterator[None]:
-    """Within it this thread's connections are its caller's: a test's transaction is neither rolled back nor closed."""
+    """Leave this thread's connections to the caller in this block: a test's transaction isn't rolled back or closed."""
     _here.left_alone = True
     try:
         yield
@@ -45,7 +45,7 @@ def left_alone() -> Iterator[None]:
 def close_pools() -> None:
     """Close the calling thread's connections, and the pools of all threads, which `connections.close_all` leaves open.
 
-    Who needs a pool again has a new one. A connection that is out of its pool just then, in another thread, stays open.
+    A pool that is needed again is made anew. A connection that another thread has taken from its pool stays open.
     """
     connections.close_all()
     for connection in connections.all():
@@ -54,13 +54,13 @@ def close_pools() -> None:
 
 
 def _has_pool(connection: BaseDatabaseWrapper) -> bool:
-    """Whether there is one; asking for it by its name would make it. Oracle's are by alias and user."""
+    """Return whether there is a pool; access by its name would make one. Oracle's are by alias and user."""
     pools = getattr(connection, "_connection_pools", {})
     return any(connection.alias in ((key,) if isinstance(key, str) else key) for key in pools)
 
 
 def forget_inherited() -> None:
-    """In a forked child: leave its parent's connections to the parent. Who needs one here opens one."""
+    """In a forked child: leave the parent's connections to the parent. Code that needs one here opens its own."""
     for connection in connections.all(initialized_only=True):
         pools = getattr(connection, "_connection_pools", {})
         _inherited.extend((connection, dict(pools)))
@@ -104,8 +104,8 @@ class Databases:
             _here.databases = None if no_longer else self
 
     def take_usable(self, connection: BaseDatabaseWrapper) -> None:
-        """Replace a connection that a pool gave, where it has gone stale in there, by another."""
-        self.watch(no_longer=True)  # or each further one would be looked at in here
+        """Replace a connection that a pool gave, if it went stale in there, by another."""
+        self.watch(no_longer=True)  # or each further connection would be looked at in here
         try:
             for _ in range(_MOST_STALE):
                 if connection.is_usable():
@@ -116,7 +116,7 @@ class Databases:
             self.watch()
 
     def before_message(self) -> None:
-        """Drop what is unusable, unless it was looked at a moment ago in this batch and has served well since."""
+        """Close unusable connections. One checked a moment ago in this batch, without an error since, is trusted."""
         if not self.any_open:
             return
         now = time.monotonic()
@@ -131,7 +131,7 @@ class Databases:
         self._checked = now if not trusted else self._checked
 
     def after_return(self) -> None:
-        """As `after_message`, where the handler returned: raises `NotCommitted` if it left a transaction open."""
+        """Do as `after_message`, after a handler returned; raise `NotCommitted` if it left a transaction open."""
         if left := self.after_message():
             raise NotCommitted(
                 f"The handler returned and left a transaction of the database {left[0]!r} open, which was rolled back. "
@@ -139,7 +139,7 @@ class Databases:
             )
 
     def after_message(self) -> list[str]:
-        """Roll back what a handler left open: the next message must not commit it. The databases where that was."""
+        """Roll back what a handler left open, as the next message must not commit it; return the databases' aliases."""
         if not self.any_open:
             return []
         rolled_back = []
@@ -161,17 +161,17 @@ class Databases:
         self.any_open = any(each.connection is not None for each in connections.all(initialized_only=True))
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all connections of the thread."""
         if not self._left_alone:
             connections.close_all()
 
 
 def _is_changed(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a handler left it otherwise than Django makes it; also by a BEGIN in its own SQL."""
+    """Return whether a handler left it in another state than Django makes it, also by a BEGIN in its own SQL."""
     autocommit = connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]
     return connection.in_atomic_block or autocommit or bool(open_in_driver(connection.connection))
 
 
 def _is_open(connection: BaseDatabaseWrapper) -> bool:
-    """Whether there may be work in it that isn't committed."""
+    """Return whether there may be work in it that isn't committed."""
     return connection.in_atomic_block or open_in_driver(connection.connection) is not False

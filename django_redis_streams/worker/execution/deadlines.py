@@ -1,9 +1,9 @@
 """By when the coroutines of a consumer must have ended. Time in which their event loop stood still doesn't count.
 
-Nor does time in which one waits for its turn in a thread.
+Nor does time in which a coroutine waits for its turn in a thread.
 
-One that doesn't give way, a function of the same consumer, or the consumer's own work lets none of them get on: they
-are excused for that, and only what is seen to hold the loop is not.
+A coroutine that doesn't give way, a function of the same consumer, or the consumer's own work keeps all of them from
+getting on. They are excused for that; only a coroutine that is seen to hold the loop is not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Deadlines", "TimedCall"]
 
 # In seconds: a loop that turned later than this has stood still.
 _STOOD = 0.1
-# For so many times its TIMEOUT one is excused for what any of them may have done: it may have been itself.
+# A coroutine is excused for at most so many times its TIMEOUT: it may have held the loop itself, unseen.
 _EXCUSED = 10
 
 
@@ -41,7 +41,7 @@ class TimedCall:
 class Deadlines:
     """`calls` are in flight, by the first message of each; of these, `timed_out` were cancelled for their TIMEOUT.
 
-    `soonest` is not above the next deadline. What is added to `calls` lowers it.
+    `soonest` is not above the next deadline. Code that adds to `calls` lowers it.
     """
 
     def __init__(self, slots: Slots, coroutine_slots: CoroutineSlots, thread_calls: Sequence[ThreadCalls]) -> None:
@@ -53,7 +53,7 @@ class Deadlines:
         self._thread_calls = thread_calls
         self._threads_hang = False
         self._turned = 0.0
-        # For how many seconds some of them were excused.
+        # For how many seconds calls were excused.
         self._excused: dict[Delivery, float] = {}
         self._seen: tuple[float, object] = (0.0, None)
 
@@ -71,7 +71,7 @@ class Deadlines:
 
         This may also be called when the loop is about to turn.
 
-        `outside` says that it wasn't run meanwhile: none of them has held it. What is cancelled and goes on
+        `outside` says that the loop wasn't run meanwhile: no call has held it. A call that is cancelled and goes on
         nevertheless is the supervisor's to end.
         """
         now = time.monotonic()
@@ -83,7 +83,7 @@ class Deadlines:
             self._cancel(now)
         if self._threads_hang or any(each.running for each in self._thread_calls):
             self._look_at_threads(now)
-        # Not before: the supervisor takes for guilty what still runs when its loop has turned after its deadline.
+        # Not earlier: the supervisor blames a run that still goes on when its loop has turned after its deadline.
         self._slots.turn(now)
 
     @property
@@ -103,12 +103,12 @@ class Deadlines:
                 call.task.cancel()
                 for each in self._thread_calls:
                     each.cancel(first, now + GRACE)
-            # Where it is cancelled, by now it may be late for that.
+            # A cancelled call has its grace from now on: its deadline may be long past.
             self._coroutine_slots.put_off(_slots_of(taken, call), max(call.deadline, now) - before)
         self.soonest = self._next
 
     def _look_at_threads(self, now: float) -> None:
-        """Say on the slots whether only calls run in threads that should have ended, and how many wait for these."""
+        """Write on the slots whether all threads run calls that should have ended, and how many messages wait."""
         hang = [each for each in self._thread_calls if each.hang(now)]
         self._threads_hang = bool(hang)
         waiting = [call for first, call in self.calls.items() if any(each.waiting(first) for each in hang)]
@@ -131,9 +131,9 @@ class Deadlines:
         self.soonest = self._next
 
     def note_holder(self, loop: EventLoop, begun: Sequence[Delivery] | None) -> None:
-        """For another thread: note who holds the loop where it hasn't turned for a while, once seen twice.
+        """Note which call holds a loop that hasn't turned for a while, once that is seen twice; for another thread.
 
-        `begun` is what is being begun, with its first step, right now; None where nothing is.
+        `begun` are the messages of a call that takes its first step right now; None if there is none.
         """
         turned = self._slots.turned
         if time.monotonic() - turned < 2 * _STOOD:
@@ -147,7 +147,7 @@ class Deadlines:
             self._slots.note([taken[each] for each in self._held_by(task, begun) if each in taken], turned)
 
     def _held_by(self, task: object, begun: Sequence[Delivery] | None) -> list[str]:
-        """Return the tokens of the call whose step the task takes, or none if a call has only made or left the task."""
+        """Return the tokens of the call whose step the task takes; none if a call only made the task or left it."""
         for call in list(self.calls.values()):
             if call.task is task:
                 return [each.token for each in call.deliveries]

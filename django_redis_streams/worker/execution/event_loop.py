@@ -32,8 +32,8 @@ _Task = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 class EventLoop:
     """A loop for the thread that makes it, and a thread of its own for what its coroutines do with databases.
 
-    Without the second, the coroutines of all consumers of a process would share asgiref's one thread. `task`, called in
-    the loop, makes a task of a coroutine; from Python 3.12 on it begins at once: one that never waits has ended then.
+    Without that thread, the coroutines of all consumers of a process would share asgiref's one thread. `task`, called
+    in the loop, makes a task of a coroutine. From Python 3.12 on it begins at once, and has ended if it never waits.
     """
 
     def __init__(self, databases: Databases, of_databases: ThreadCalls, of_others: ThreadCalls) -> None:
@@ -42,7 +42,7 @@ class EventLoop:
         self._loop = self._runner.get_loop()
         self._loop.set_default_executor(Threads(of_others, THREADS, "coroutines' threads"))
         self.task = _begins_tasks(self._loop)
-        # What is set in here is found by all that runs in the loop; each task has a copy.
+        # All that runs in the loop finds what is set in this context; each task has a copy.
         self._context = copy_context()
         self._sensitive = ThreadSensitiveContext()
         self._failure: BaseException | None = None
@@ -58,7 +58,7 @@ class EventLoop:
         return self._loop.is_running()
 
     def call(self, do: Callable[[], None]) -> None:
-        """Call this in the loop, let run what is ready after it, and stop. Raises what `do` raises."""
+        """Call `do` in the loop, let what is ready after it run, and stop. Raises what `do` raises."""
         self._loop.call_soon(self._do, do, context=self._context)
         self._run()
         failure, self._failure = self._failure, None
@@ -90,8 +90,8 @@ class EventLoop:
         self._loop.stop()
 
     def disown(self) -> None:
-        """In a forked child: nothing that waits for its turn in here has one, and the loop stops."""
-        # What asyncio's loops take the next turn from; of another loop those that are ready have one more.
+        """In a forked child: stop the loop, and give nothing in it another turn."""
+        # asyncio's loops take the next callback from here. In another kind of loop, what is ready has one more turn.
         if hasattr(self._loop, "_ready"):
             self._loop._ready = _NoTurns()  # noqa: SLF001  there is no other way to keep them from it
         self._loop.stop()
@@ -111,14 +111,14 @@ class EventLoop:
             do()
         except BaseException as error:  # noqa: BLE001  asyncio would only log it: raised again by `call`
             self._failure = error
-        # Not before what has become ready meanwhile had its turn.
+        # What has become ready meanwhile has its turn before that.
         self._loop.call_soon(self._loop.stop)
 
     def _run(self) -> None:
         try:
             self._loop.run_forever()
         except (SystemExit, KeyboardInterrupt):
-            # Handlers' own never get here.
+            # Those that handlers raise never get here.
             logger.exception("A task that a handler left behind would have ended the worker")
         finally:
             if is_stray():
@@ -126,7 +126,7 @@ class EventLoop:
 
 
 class _NoTurns(deque[Any]):
-    """What is ready in a forked child: whoever would have the next turn ends the process instead."""
+    """The ready callbacks of a loop in a forked child: the next turn ends the process instead."""
 
     def popleft(self) -> NoReturn:
         leave(SystemExit(_NO_LOOP))

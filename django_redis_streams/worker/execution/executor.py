@@ -1,7 +1,7 @@
 """From a delivery to its outcome: find the handler, run it, judge what it did. No Redis in here.
 
-Whatever a handler raises, and whatever an entry holds, ends in an outcome. What runs is written on the slots
-before it runs: should it end the process, the supervisor reads there what did.
+Whatever a handler raises, and whatever an entry holds, ends in an outcome. A message is written on the slots
+before it runs: if its run ends the process, the supervisor reads there which message it was.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _SKIPPED = Ack(skipped=True)
 class _Route:
     """What is done with the messages of one type.
 
-    Either `set_aside` takes the slot of each, for later or without a run; or it is None, and `function` is called with
-    each, which may take `timeout` seconds.
+    Either `set_aside` is called with each one's slot, to run it later or not at all; or that is None, and `function` is
+    called with each message, and may take `timeout` seconds.
     """
 
     set_aside: Callable[[int], None] | None = None
@@ -56,8 +56,8 @@ class _Route:
 class Runs:
     """What comes of a batch: each delivery stands in `ended` as soon as it has an outcome.
 
-    In step with each other: the `deliveries` that were run, and the seconds that each took. Of these, as many as
-    `in_batches` were run in calls for several, which took `seconds_of_batches`.
+    The `deliveries` that were run are in step with `durations`, the seconds that each took. `in_batches` of them were
+    run in calls for several, which took `seconds_of_batches`.
     """
 
     ended: list[Delivery]
@@ -67,14 +67,14 @@ class Runs:
     seconds_of_batches: float = 0.0
 
     def add(self, delivery: Delivery, outcome: Outcome, seconds: float = 0.0) -> None:
-        """One has ended so."""
+        """Add a delivery that has ended with this outcome."""
         delivery.outcome = outcome
         self.ended.append(delivery)
         self.deliveries.append(delivery)
         self.durations.append(seconds)
 
     def add_alike(self, deliveries: Sequence[Delivery], outcome: Outcome, seconds: float) -> None:
-        """All of one call have, which took so long: that is told of the first."""
+        """Add all deliveries of one call, which have one outcome; its seconds are noted for the first."""
         for each in deliveries:
             each.outcome = outcome
         self.ended.extend(deliveries)
@@ -83,9 +83,9 @@ class Runs:
 
 
 class Permission(NamedTuple):
-    """Who is asked right before a run: `one` whether this may be run, `all` whether these may, without asking for each.
+    """What is asked right before a run: `one`, whether this message may be run; `all`, whether all of these may.
 
-    That it doesn't say so means nothing: each is asked for then. What `one` refuses isn't run and has no outcome.
+    If `all` says False, that means nothing: `one` is asked for each. What `one` refuses isn't run and has no outcome.
     """
 
     one: Callable[[Delivery], bool]
@@ -94,7 +94,7 @@ class Permission(NamedTuple):
 
 @dataclass(slots=True)
 class _Part:
-    """What stands on the slots: deliveries with their messages, and which slots are for which batch handler."""
+    """The deliveries on the slots, with their messages, and which slots are for which batch handler."""
 
     deliveries: Sequence[Delivery]
     messages: list[Any]
@@ -113,7 +113,7 @@ class _Part:
 class Executor:
     """Runs the handlers of one group in the calling thread, and writes on `slots` what it runs.
 
-    `now` is when the last run ended, on the monotonic clock: a message costs one look at it. Whoever else lets time
+    `now` is when the last run ended, on the monotonic clock: a message costs one look at it. Other code that lets time
     pass between two runs sets it anew, since a run's TIMEOUT begins there.
     """
 
@@ -149,12 +149,12 @@ class Executor:
         """Run these, one by one, and write down in `runs` what comes of each.
 
         It pauses, by a yield, when outcomes have waited for so long that they should be settled before the next run.
-        Messages for a batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once. What
-        is for coroutines goes to `coroutines`, which are to be begun and asked for its outcomes.
+        Messages for a batch handler are collected and run together, at the end, up to BATCH_SIZE of them at once.
+        Messages for coroutines go to `coroutines`: the caller begins them there, and takes their outcomes.
         """
         self._before_batch()
         self._go_on()
-        # What was claimed or looked for may be more than there are slots.
+        # More messages may have been claimed or looked for than there are slots.
         for first in range(0, len(deliveries), self._slots.thread_slots):
             part = deliveries[first : first + self._slots.thread_slots]
             self._slots.name_batch(part)
@@ -162,11 +162,11 @@ class Executor:
         self._after_batch()
 
     def _run_part(self, deliveries: Sequence[Delivery], may_run: Permission, runs: Runs) -> Iterator[None]:
-        """As many as there are slots: each stands on one. Most are for a function, which is called here."""
+        """Run no more messages than there are slots: each stands on one. Most are for a function, called here."""
         deadlines, call, clock, has_receivers = self._slots.deadlines, self._call, time.monotonic, self._has_receivers
         may_run_one = may_run.one
         ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
-        # Whatever happens in there, the supervisor sees with which messages: a hang, or a crash.
+        # If decoding hangs or crashes, the supervisor sees with which messages.
         self._slots.decode(len(deliveries), self.now + self._timeout)
         part = _Part(deliveries, decode_all(deliveries), may_run, runs)
         self._slots.decoded()
@@ -207,7 +207,7 @@ class Executor:
         self._slots.get_on(self.now)
 
     def _go_on(self) -> None:
-        """There was a pause, in which all outcomes were settled."""
+        """Go on after a pause in which all outcomes were settled."""
         self.get_on()
         self._late = self.now + LATEST
 
@@ -228,7 +228,7 @@ class Executor:
         return _Route(None, handler, self._functions[handler], self._timeouts[handler])
 
     def _settle_unrun(self, judged: Callable[[Delivery, Any], Outcome], part: _Part, slot: int) -> None:
-        """Give a delivery that no handler can be called with its outcome, without a run."""
+        """Give a delivery its outcome without a run, because no handler can be called with it."""
         if part.may_run.one(delivery := part.deliveries[slot]):
             part.runs.add(delivery, judged(delivery, part.messages[slot]))
 
@@ -284,7 +284,7 @@ class Executor:
         return self._outcome(handler, delivery, message, asked_of(message), began)
 
     def _run_batch(self, batch: Batch, runs: Runs) -> Iterator[None]:
-        """One call for all; where it raises, one call each, so that the guilty one is found, if there may be one."""
+        """Make one call for all; if it raises, one call each to find the guilty one, unless the error is of all."""
         began = self.now = time.monotonic()
         result, error = self._call_batch(batch)
         if asyncio.iscoroutine(result):
@@ -350,13 +350,13 @@ class Executor:
         return judge(error, message.attempt, handler.policy(self._group), failure, outage)
 
     def _fails_all(self, batch: Batch, error: BaseException) -> bool:
-        """Whether the error of a call for several is to be judged as that of each: nobody is guilty of it."""
+        """Return whether the error of a call for several is judged as that of each, because none is guilty of it."""
         return outage_of_all(error, batch.deliveries, batch.handler.policy(self._group))
 
     def _call(self, function: Callable[[Any], Any], argument: Message | list[Message]) -> Any:
-        """Call a handler's function, and return its result, which counts only where it is a coroutine.
+        """Call a handler's function, and return its result, which counts only if it is a coroutine.
 
-        A decorator may hide that the function gives one.
+        A decorator may hide that the function returns one.
         """
         databases = self._databases
         if databases.any_open:

@@ -1,4 +1,4 @@
-"""What is said of a run that failed: the error in a line, and its traceback. Whatever a handler raises can be said."""
+"""Describes a run that failed, whatever its handler raised: the error in a line, and its traceback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def failure_of(handler: Handler, error: BaseException) -> Failure:
 
 
 def unmatched(group: str, type_: str) -> Failure:
-    """No handler of the group takes a message of this type, which may be of any length."""
+    """Describe a message of a type that no handler of the group takes; the type may be of any length."""
     shown = repr(type_) if len(type_) <= LONGEST_TYPE else f"{type_[:50]!r}…, which has {len(type_):,} characters"
     return Failure(error=f"No handler of group {group!r} takes the type {shown}.")
 

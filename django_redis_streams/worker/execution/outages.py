@@ -81,7 +81,7 @@ def _postgresql_says_unavailable(error: Error, state: str | None) -> bool:
 
 
 def seconds_of_outage(error: BaseException, delivery: Delivery) -> float | None:
-    """Since how many seconds the runs of this message have found a database unavailable; None for another error."""
+    """Return for how many seconds this message's runs have found a database unavailable; None for another error."""
     if not unavailable_database(error):
         return None
     since = delivery.metadata.unavailable_since if delivery.metadata else 0
@@ -89,7 +89,7 @@ def seconds_of_outage(error: BaseException, delivery: Delivery) -> float | None:
 
 
 def outage_of_all(error: BaseException, deliveries: Sequence[Delivery], policy: RetryPolicy) -> bool:
-    """Whether a call for several failed by no fault of any of them: to run each alone would only find the same."""
+    """Return whether a call for several failed by no fault of theirs: to run each alone would only find the same."""
     if not (policy.retries(error) and unavailable_database(error)):
         return False
     return all((seconds_of_outage(error, each) or 0.0) < LONGEST_OUTAGE for each in deliveries)
@@ -97,7 +97,7 @@ def outage_of_all(error: BaseException, deliveries: Sequence[Delivery], policy: 
 
 @dataclass(slots=True)
 class _Cause:
-    """What is told of one cause: how many runs it failed, and the last of them."""
+    """What is logged of one cause: how many runs it failed, and the last of them."""
 
     runs: int
     last: Delivery
@@ -113,17 +113,17 @@ class OutageLog:
         self._next = 0.0
 
     def takes(self, delivery: Delivery, outcome: Outcome | None) -> bool:
-        """Whether this is such a run; then it is logged by `log_due`."""
+        """Return whether this is such a run; if so, keep it for `log_due`."""
         if not isinstance(outcome, RetryLater) or outcome.counted or not outcome.unavailable:
             return False
-        # Numbers of processes and transactions make no other cause.
+        # Errors that differ only in numbers, as of processes and transactions, have one cause.
         text = re.sub(r"\d+", "", outcome.failure.error.partition("\n")[0])
         cause = self._causes.setdefault((outcome.failure.handler, text), _Cause(0, delivery, outcome))
         cause.runs, cause.last, cause.outcome = cause.runs + 1, delivery, outcome
         return True
 
     def log_due(self, *, now: bool = False) -> None:
-        """Log what has come together, unless the last lines are younger than a second; `now`, whatever they are."""
+        """Log the runs so far, unless the last lines are younger than a second; with `now`, in any case."""
         if not self._causes or not (now or time.monotonic() >= self._next):
             return
         causes, self._causes = self._causes.values(), {}

@@ -1,4 +1,4 @@
-"""Signals that tell what became of a message, where somebody listens."""
+"""Signals that tell what became of a message, if they have receivers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Run", "send_signals"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, for those who listen: the handler's dotted name ("" where there was none), the seconds it took."""
+    """One run, for the receivers: the handler's dotted name ("" if there was none), and the seconds that it took."""
 
     message: Message
     handler: str = ""
@@ -24,7 +24,7 @@ class Run:
 
 
 def send_signals(delivery: Delivery) -> None:
-    """Tell those who listen what became of a message; its run is noted where any did when it was run."""
+    """Tell receivers what became of a message, if its run was noted: there were receivers when it was run."""
     if isinstance(delivery.run, Run):
         try:
             _send_signals(delivery.run, delivery.outcome)

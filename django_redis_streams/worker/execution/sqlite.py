@@ -18,7 +18,7 @@ from ...exceptions import ConfigurationError
 
 __all__ = ["IDENTITY", "hasty_databases"]
 
-# Of the check that says so; the command says it too, unless it is silenced.
+# The id of the system check for this. The command warns of it, too, unless the check is silenced.
 IDENTITY: Final = "django_redis_streams.W012"
 
 _ENGINES: Final = {"sqlite3", "spatialite"}
@@ -32,7 +32,7 @@ _MEND: Final = (
 def hasty_databases() -> Iterator[tuple[str, str]]:
     """Yield what is wrong, and what to do, for each SQLite database whose writers won't wait for each other.
 
-    None where the project has no handler, or has silenced this.
+    Yields nothing if the project has no handler, or has silenced the check.
     """
     if IDENTITY in settings.SILENCED_SYSTEM_CHECKS or not _has_handlers():
         return

@@ -1,10 +1,10 @@
-"""Whose calls run in the threads of a consumer's coroutines, and which of these wait for their turn there.
+"""Which runs have calls in the threads of a consumer's coroutines, and which of these wait for their turn there.
 
 A call belongs to the run that asked for it, itself or by a task that it has made. Time in which a run waits for its
-turn is not its own. A call that goes on for longer than its run may can be ended only with its process.
+turn doesn't count. A call that goes on for longer than its run may can be ended only with its process.
 
-The loop's thread asks, the others begin and end. There is no lock that a forked child could find held: what several
-threads write are containers, of which each step is whole.
+The loop's thread asks for calls, the others begin and end them. There is no lock that a forked child could find held:
+several threads write only to containers, of which each step is atomic.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...store.consume.delivery import Delivery
 
 __all__ = ["GRACE", "Call", "ThreadCalls", "current_run"]
 
-# In seconds: what was cancelled at its deadline has so long to end, before the supervisor ends the process for it.
+# In seconds: a run that was cancelled at its deadline has so long to end, before the supervisor ends its process.
 GRACE = 2.0
 
 # In a task: the first message of the run that it belongs to, and the TIMEOUT of that.
@@ -38,30 +38,30 @@ class Call:
 
 
 class _Waits:
-    """What one run has asked for and not got, and for how many seconds it has waited: for calls that have begun."""
+    """The `calls` that one run waits for, and for how many `seconds` it has waited for those that have begun."""
 
     __slots__ = "calls", "ended", "free", "seconds"
 
     def __init__(self) -> None:
         self.calls: set[Call] = set()
         self.seconds = 0.0
-        # What threads have seen of that, to be added.
+        # Seconds of waits that ended in threads, to be added.
         self.ended: deque[float] = deque()
-        # When its last call ended: while that ran, the next one waited for nobody else.
+        # When its last call ended: while that ran, the next one waited for no other run.
         self.free = 0.0
 
     def since(self, call: Call) -> float:
-        """From when on this call has waited for others."""
+        """Return since when this call has waited for other runs."""
         return max(call.asked, self.free)
 
     def add(self) -> None:
-        """In the loop: take over what threads have seen."""
+        """Add the waits that ended in threads; called in the loop."""
         while self.ended:
             self.seconds += self.ended.popleft()
 
 
 class ThreadCalls:
-    """The calls that were asked for in so many threads; `running` are those that have one."""
+    """The calls that were asked for, and that so many threads run; `running` are those that have a thread."""
 
     def __init__(self, threads: int) -> None:
         self.running: set[Call] = set()
@@ -79,11 +79,11 @@ class ThreadCalls:
         return call
 
     def begin(self, call: Call) -> None:
-        """In its thread: it has its turn."""
+        """Note that a call has its turn; called in its thread."""
         now = time.monotonic()
         waits = self._waits_of(call)
         if waits is not None:
-            # In this order: who looks in between sees it twice rather than not at all.
+            # In this order: a look in between sees the wait twice rather than not at all.
             waits.ended.append(now - waits.since(call))
             waits.calls.discard(call)
         call.begun, call.by = True, now + call.seconds + GRACE
@@ -105,12 +105,12 @@ class ThreadCalls:
         return sum(call.by <= now for call in list(self.running)) >= self._threads
 
     def waiting(self, first: Delivery) -> bool:
-        """Whether this run waits while the threads run calls of others."""
+        """Return whether this run waits while the threads run other runs' calls."""
         waits = self._waits.get(first)
         return waits is not None and bool(waits.calls) and not self._of(first)
 
     def waited(self, first: Delivery, now: float) -> float:
-        """For how many seconds this run has waited since this was asked last."""
+        """Return for how many seconds this run has waited since this was asked last."""
         waits = self._waits.get(first)
         if waits is None:
             return 0.0
@@ -123,7 +123,7 @@ class ThreadCalls:
         return max(0.0, seconds)
 
     def cancel(self, first: Delivery, by: float) -> None:
-        """Note that a run was cancelled: a call of it that goes on must have ended by then."""
+        """Note that a run was cancelled: a call of it that goes on must end by then."""
         for call in self._of(first):
             call.by = min(call.by, by)
 

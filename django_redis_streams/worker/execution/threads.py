@@ -1,4 +1,4 @@
-"""The threads that a consumer's coroutines have blocking work done in: `asyncio.to_thread` and its like."""
+"""The threads that do the blocking work of a consumer's coroutines, by `asyncio.to_thread` and its like."""
 
 from __future__ import annotations
 

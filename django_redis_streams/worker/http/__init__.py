@@ -1,1 +1,1 @@
-"""What a worker tells by HTTP: `exporter` is the process that does, `server` answers, `health` judges."""
+"""What a worker tells by HTTP: `exporter` is the process for it, `server` answers requests, `health` judges."""

@@ -1,7 +1,7 @@
-"""The process that tells others of a worker; the supervisor, which forks it, can't wait for clients nor ask servers.
+"""The process that answers HTTP for a worker; the supervisor, which forks it, can't wait for clients or ask servers.
 
-The socket listens before anything is forked, so a port that can't be had is an error at the start, and while this
-process is replaced, clients wait for the next.
+The socket listens before anything is forked. So a port that can't be had is an error at the start, and clients wait
+while this process is replaced.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["Exporter", "listen"]
 
 _BACKLOG: Final = 64
 _LOOK: Final = 0.5
-# One that has served for so many seconds didn't fail for a reason that stays.
+# An exporter that has served for so many seconds didn't fail for a lasting reason.
 _LONG: Final = 60.0
 
 
 def listen(address: str, port: int) -> socket.socket:
     """Return a socket that listens at an address and a port.
 
-    Raises `OSError` where that can't be had.
+    Raises `OSError` if these can't be had.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.create_server((address, port), family=family, backlog=_BACKLOG)
@@ -51,7 +51,7 @@ class Exporter:
         os.register_at_fork(after_in_child=self._close_elsewhere)
 
     def start_if_missing(self) -> None:
-        """Fork it, unless it is there, or has just failed."""
+        """Fork the process, unless it is there, or has just failed."""
         if self._pid is None and self._backoff.over:
             supervisor = os.getpid()
             self._forking, self._began = True, time.monotonic()
@@ -59,7 +59,7 @@ class Exporter:
             self._forking = False
 
     def ended(self, pid: int, code: int) -> bool:
-        """Whether the process that has ended was this one."""
+        """Note that a process has ended, and return whether it was this one."""
         if pid != self._pid:
             return False
         self._pid = None
@@ -70,7 +70,7 @@ class Exporter:
         return True
 
     def end(self) -> None:
-        """Kill it, which holds nothing."""
+        """Kill the process, which holds nothing."""
         if self._pid is not None:
             with suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self._pid, signal.SIGKILL)
@@ -78,7 +78,7 @@ class Exporter:
         self._listening.close()
 
     def _serve(self, supervisor: int) -> int:
-        # A SIGTERM changes nothing: until the supervisor ends it, it tells of the stop.
+        # A SIGTERM changes nothing: the exporter reports the stop until the supervisor kills it.
         server = Server(self._listening, self._counters)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         while os.getppid() == supervisor:

@@ -1,4 +1,4 @@
-"""Whether a worker lives and works, told by what its processes have written down: no server is asked."""
+"""Whether a worker lives and works, by what its processes have written down: no server is asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..shared.counters import WorkerCounters
 
 __all__ = ["not_alive", "not_ready"]
 
-# A turn takes a second where nothing comes, and a few more where the server is away.
+# In seconds. A turn takes one if nothing comes, and a few more if the server is away.
 _LONGEST_TURN: Final = 30.0
 
 
@@ -30,7 +30,7 @@ def not_alive(counters: WorkerCounters) -> list[str]:
 
 
 def not_ready(counters: WorkerCounters) -> list[str]:
-    """Why messages may not be handled now, in words; nothing where all processes run and are connected."""
+    """Return texts that say why messages may not be handled now; none if all processes run and are connected."""
     return [*not_alive(counters), *_missing(counters)]
 
 

@@ -31,7 +31,7 @@ class _Still:
 
 
 class Drain:
-    """What the looks at each connection have found. Where they agree on a moment `end` is called; for all threads."""
+    """What the looks at each connection have found. When all agree on a moment, it calls `end`. For any thread."""
 
     def __init__(self, aliases: Iterable[str], end: Callable[[], object]) -> None:
         self._end = end
@@ -74,11 +74,11 @@ class Draining(Service):
 
     @property
     def interval(self) -> float:
-        """Looking costs the server little, and is only done where nothing else is."""
+        """In seconds. A look costs the server little, and is done only while nothing else is."""
         return self._timing.look_drained
 
     def step(self, link: Link) -> None:
-        """One look, where no consumer has anything in hand: what is run of a paused group may publish for another."""
+        """Look once, if no consumer has anything in hand: even a run of a paused group may publish for another."""
         began = time.monotonic()
         found = standstill(link, self._one_a_group) if all(each.rests for each in self._everybody) else None
         if self._drain.looked(self._alias, found, began, time.monotonic()):

@@ -33,9 +33,9 @@ from .service import Service
 
 __all__ = ["Maintenance"]
 
-# Above a few processes of a group each looks less often for what may be claimed, for a hundred idle ones would keep the
-# server busy; but not less often than in a quarter of CLAIM_IDLE: all but one may be busy. And at most this share of
-# the time is spent on looking, which takes the server long where very much is pending.
+# With more than a few processes of a group, each looks less often for what may be claimed: a hundred idle processes
+# would keep the server busy. But each looks at least once in a quarter of CLAIM_IDLE, as all others may be busy. And
+# looking takes at most this share of the time, as it takes the server long if very much is pending.
 _FEW = 4
 _OF_CLAIM_IDLE = 0.25
 _SHARE = 0.05
@@ -73,13 +73,13 @@ class Maintenance(Service):
 
     @property
     def interval(self) -> float:
-        """Longer where looking takes long or others look too; shorter where a consumer may claim for the first time."""
+        """Longer if looking takes long or others look, too; shorter if a consumer may soon claim for the first time."""
         soon = min((left for each in self._one_a_group if (left := each.claiming.claims_in) > 0), default=inf)
         least = self._timing.between_looks
         return max(least, self._took / _SHARE, min(self._usual, soon + least))
 
     def step(self, link: Link) -> None:
-        """One round."""
+        """Do what is due, once."""
         self.each(self._due(), lambda job: job(link))
 
     def connected(self) -> None:
@@ -112,7 +112,7 @@ class Maintenance(Service):
             yield lambda link: self.each(self._groups_left, lambda consumer: self._retire(link, consumer.membership))
 
     def _look_at_clock(self, link: Link) -> None:
-        """Where it jumped ahead, all seems idle for longer: nobody may claim it before its owner could renew it."""
+        """Note a jump. After one ahead all seems idle for longer: owners must be able to renew before others claim."""
         asked = time.monotonic()
         jump = self._clock.saw(server_time(link), asked, time.monotonic())
         if abs(jump) <= TOLERATED_MS:
@@ -139,18 +139,18 @@ class Maintenance(Service):
 
     @property
     def _groups_left(self) -> Sequence[BatchRunner]:
-        """One consumer of each group but those that somebody has deleted."""
+        """One consumer of each group, except of groups that somebody has deleted."""
         return [each for each in self._one_a_group if each.connection.deleted is None]
 
     def _count_others(self, link: Link) -> None:
-        """Look the less often, the more processes look at the same groups."""
+        """Count the processes of each group: the more there are, the less often this one looks."""
         mains = {each.membership.main for each in self._one_a_group}
         counts = {main: consumer_counts(link, main) for main in mains}
         self._usual = min(self._usual_of(each, counts) for each in self._one_a_group)
 
     def _usual_of(self, consumer: BatchRunner, counts: Mapping[str, Mapping[str, int]]) -> float:
         membership = consumer.membership
-        # The name of who hands back and the names of the lately dead count too: of a few, that makes no difference.
+        # The consumer to which messages are handed back and those lately dead count, too: a few make no difference.
         own = sum(each.membership.label == membership.label for each in self._consumers)
         processes = counts[membership.main].get(membership.group.name, 1) / own
         usual, at_least = self._timing.look_stale, self._timing.look_stale_at_least
@@ -168,7 +168,7 @@ class Maintenance(Service):
         except ResponseError as error:
             if not group_is_gone(error):
                 raise
-            # A consumer that runs handlers would learn only after them that its group was deleted.
+            # A consumer that runs handlers would otherwise learn only after them that its group was deleted.
             for each in alike:
                 each.connection.make_group(link)
             return
@@ -178,8 +178,8 @@ class Maintenance(Service):
                 each.connection.wake(link)
 
     def _trim(self, link: Link, stream: StreamConfig) -> None:
-        # A declared group that is missing needs all that it was never given: make it, then look. The consumer of one
-        # that was read from here knows better where it is to begin again, and reports it.
+        # A declared group that is missing needs all that it was never given, so it is made before the trim. A group
+        # that this process consumes is made by its consumer, which knows where it is to begin again, and reports it.
         consumers = {each.membership.group: each for each in self._one_a_group if each.membership.stream == stream}
         for group in stream.groups.values():
             if group in consumers:

@@ -38,18 +38,18 @@ class Promoter(Service):
 
     @property
     def interval(self) -> float:
-        """What is due is at most about this late; where more are due than one step moves, the next follows at once."""
+        """Due messages are at most about this late. If more are due than one step moves, the next follows at once."""
         return 0.0 if self._more else self._timing.promote
 
     def step(self, link: Link) -> None:
-        """One look at each stream whose lease may be had."""
+        """Look once at each stream whose lease may be had."""
         self._more = False
         now = time.monotonic()
         due = [stream for stream in self._streams if now >= self._ask_again[stream.name]]
         self.each(due, lambda stream: self._promote(link, stream))
 
     def _promote(self, link: Link, stream: StreamConfig) -> None:
-        # Not before this, unless it goes well.
+        # The next try is not before this, unless this one goes well.
         self._ask_again[stream.name] = time.monotonic() + self._timing.look_for_lease
         if not self._may_hold(link, stream):
             return
@@ -66,10 +66,10 @@ class Promoter(Service):
         self._shorten(link, stream, groups, promotion)
 
     def _go_on(self, stream: StreamConfig, promotion: Promotion, passed_over: int) -> None:
-        """Say when the next step is, and where in what is due it begins.
+        """Decide when the next step is, and where among the due messages it begins.
 
-        What was refused stays where it is, before what is due later and may be well. So the next step passes over it,
-        until a round has seen all; the round after that begins where it did, a second later.
+        Refused messages stay where they are, before later ones that may be well. So the next step passes over them,
+        until a round has seen all. The next round begins at the front again, a second later.
         """
         if promotion.more and (promotion.problems or passed_over):
             self._passed_over[stream.name] = passed_over + AT_ONCE
@@ -81,7 +81,7 @@ class Promoter(Service):
             self._more = self._more or promotion.more
 
     def _shorten(self, link: Link, stream: StreamConfig, groups: Sequence[str], promotion: Promotion) -> None:
-        """Where the server's clock went back, a step of what keeps others from waiting for as much longer."""
+        """Shorten some waits, if the server's clock went back: messages would otherwise wait for as much longer."""
         going = self._shortenings.pop(stream.name, None)
         if going is None:
             if promotion.behind <= TOLERATED_MS:
@@ -105,7 +105,7 @@ class Promoter(Service):
         )  # fmt: skip
 
     def _log_promotion(self, stream: StreamConfig, promotion: Promotion, *, refused_before: bool) -> None:
-        # Of all that is refused in one round, once.
+        # Refusals are reported once a round.
         for problem in () if refused_before else promotion.problems:
             self._report(stream, problem)
         for count, what in (
@@ -124,7 +124,7 @@ class Promoter(Service):
     def _may_hold(self, link: Link, stream: StreamConfig) -> bool:
         """Whether this process held the lease when it last looked, or may get it.
 
-        All others look with one PTTL: the script and the list of groups cost the server four commands.
+        The others ask by one PTTL: the script and the list of groups cost the server four commands.
         """
         return stream.name in self._held or lease_is_free(link, stream.keys)
 
@@ -134,7 +134,7 @@ class Promoter(Service):
             try:
                 groups = sorted({*recorded_groups(link, stream.keys), *stream.groups})
             except ResponseError as error:
-                # For those that are known it goes on.
+                # The known groups are promoted nevertheless.
                 self._report(stream, str(error))
             self._groups[stream.name] = time.monotonic(), groups
         return groups

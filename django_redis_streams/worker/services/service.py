@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Service(ABC):
     """`step` is done each `interval` seconds until `stop`; what goes wrong in it is logged and tried again.
 
-    At first soon, then ever later, but not later than after `longest_wait` seconds.
+    It is tried again soon at first, then ever later, but not later than after `longest_wait` seconds.
     """
 
     def __init__(self, alias: str, stop: threading.Event, timing: Timing, *, longest_wait: float = 5.0) -> None:
@@ -63,7 +63,7 @@ class Service(ABC):
             self._link.close()
 
     def guarded_step(self) -> float:
-        """Do the step, and report what goes wrong; how many seconds to wait for the next."""
+        """Do the step, log what goes wrong, and return how many seconds to wait for the next."""
         try:
             self.step(self._connected())
         except ServerUnreachable as error:
@@ -81,9 +81,9 @@ class Service(ABC):
         return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
 
     def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:
-        """Do something for each of these; one that is refused doesn't keep it from the others, and is raised then.
+        """Do something for each item; a refusal is raised after all are done.
 
-        A group that is gone is for its consumer to make again, and to report.
+        A group that is gone isn't raised: its consumer makes it again, and reports it.
         """
         refused: ResponseError | None = None
         for item in items:

@@ -1,4 +1,4 @@
-"""What waits is held to how long it was to wait, after the server's clock went back: a step at a time."""
+"""Shortens waits after the server's clock went back, so that none lasts longer than it was to: a step at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Shortening"]
 
 
 class Shortening:
-    """Of one stream, since the server's clock showed `now`, `behind` by so many ms; `sooner` counts what it changed.
+    """Shortens one stream's waits, since the clock showed `now`, `behind` by so many ms; `sooner` counts the changed.
 
-    It keeps to one link. Given up half-way, it is begun anew by whoever promotes next: what was seen of the clock stays
-    until the end.
+    It keeps to one link. If it is given up half-way, the next promoter begins it anew: what was seen of the clock stays
+    on the server until the end.
     """
 
     def __init__(self, link: Link, keys: StreamKeys, groups: Sequence[str], *, now: int, behind: int) -> None:
@@ -25,7 +25,7 @@ class Shortening:
         self._steps = shorten(link, keys, groups)
 
     def step(self) -> bool:
-        """Look at some more of what waits; whether that was all. Raises the server's error."""
+        """Look at some more waits, and return whether those were all. Raises the server's error."""
         more = next(self._steps, None)
         if more is not None:
             self.sooner += more

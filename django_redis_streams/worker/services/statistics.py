@@ -19,7 +19,7 @@ __all__ = ["Statistics"]
 
 
 class _Group:
-    """One group's consumers in this process, and what was told of them."""
+    """One group's consumers in this process, and the figures of them that were sent."""
 
     def __init__(self, membership: Membership, counters: Sequence[ConsumerCounters]) -> None:
         self._membership = membership
@@ -27,9 +27,9 @@ class _Group:
         self._sent = self._figures()
 
     def news(self) -> Command | None:
-        """Return the command that tells the server what is new, or None where nothing was done.
+        """Return the command that tells the server what is new, or None if nothing was done.
 
-        What it tells counts as told.
+        What is in it counts as sent.
         """
         now = self._figures()
         fresh = {name: count - self._sent[name] for name, count in now.items() if count != self._sent[name]}
@@ -49,7 +49,7 @@ class _Group:
 
 
 class Statistics(Service):
-    """For the consumers of one connection. What can't be told is forgotten: nothing is ever counted twice."""
+    """For the consumers of one connection. Figures that can't be sent are dropped: nothing is ever counted twice."""
 
     def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[BatchRunner], timing: Timing) -> None:
         super().__init__(alias, stop, timing)
@@ -64,7 +64,7 @@ class Statistics(Service):
         return self._timing.count
 
     def step(self, link: Link) -> None:
-        """One round trip, where anything was done."""
+        """Send what is new, in one round trip, if anything was done."""
         commands = [command for command in (each.news() for each in self._groups) if command is not None]
         if not commands:
             return

@@ -1,6 +1,6 @@
-"""What consumers have done, in numbers that only ever grow: memory shared with whoever asks.
+"""What consumers have done, in counts that only ever grow: memory that other processes read.
 
-Each number is written by one thread alone, so there is no lock and no system call; others read it at any moment, at
+Each count is written by one thread alone, so there is no lock and no system call; others read it at any moment, at
 most a batch behind. The memory is made before any process is forked, and outlives those that write to it: a process
 that takes the place of another counts on from where that left off.
 """
@@ -22,7 +22,7 @@ __all__ = ["COUNTED", "ConsumerCounters", "CountersReading", "Histogram", "Proce
 
 _DOUBLE: Final = 8
 
-# Messages by what became of them, in the words of the group's totals; and those that were another consumer's before.
+# Messages by what became of them, in the words of the group's totals; and those claimed from another consumer.
 COUNTED: Final = ("acknowledged", "skipped", "retried", "dead-lettered", "claimed")
 _ACKNOWLEDGED, _SKIPPED, _RETRIED, _DEAD, _CLAIMED = range(len(COUNTED))
 _LONGEST, _TURNED, _BUSY, _WELL, _DURATIONS = range(len(COUNTED), len(COUNTED) + 5)
@@ -50,7 +50,7 @@ class Histogram:
     def add(self, values: Sequence[float]) -> float:
         """Add some values, and return the largest.
 
-        Mostly all are small: then that is a few steps for all.
+        Mostly all values are small: then a few steps add them all.
         """
         self._numbers[-1] += sum(values)
         largest = max(values)
@@ -73,9 +73,9 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class CountersReading:
-    """What stood there at a moment: counts in the order of COUNTED; durations of runs, and times from publish to run.
+    """What the counters showed: counts in the order of COUNTED, durations of runs, and times from publish to run.
 
-    These two are the count of each bucket of BOUNDS, and of what is above, and last the sum.
+    Durations and times are each the count of each bucket of BOUNDS, the count of what is above, and the sum.
     """
 
     counts: Sequence[int]
@@ -135,7 +135,7 @@ class ConsumerCounters:
         self._numbers[_WELL] = float(well)
 
     def runs_batch(self) -> None:
-        """Handlers run from now on, until the loop turns: that may take as long as they need."""
+        """Note that handlers run from now on, until the loop turns: they may take as long as they need."""
         self._numbers[_BUSY] = 1.0
 
     def left(self, *, well: bool) -> None:
@@ -147,7 +147,7 @@ class ConsumerCounters:
         self._numbers[_BUSY] = 1.0
 
     def begin(self) -> None:
-        """Another process begins here."""
+        """Note that another process begins to use these counters."""
         self.turned(well=False)
         self._numbers[_LONGEST] = 0.0
 
@@ -193,7 +193,7 @@ class ProcessCounters:
 class WorkerCounters:
     """The counters of a worker that is to have so many processes, and what its supervisor says of itself.
 
-    There are more of them than there are processes: one that is being replaced may still run beside its replacement.
+    There are more counters than processes: a process that is being replaced may still run beside its replacement.
     """
 
     def __init__(self, targets: Sequence[tuple[StreamConfig, GroupConfig]], processes: int) -> None:
@@ -204,7 +204,7 @@ class WorkerCounters:
         self._supervisor = _shared(2)
 
     def take(self) -> ProcessCounters:
-        """Counters for a process that is about to be forked; where all are used, some that nobody reads."""
+        """Return counters for a process that is about to be forked; if all are used, new ones that nobody reads."""
         counters = next((each for each in self.processes if not each.used), None) or ProcessCounters(self._spare)
         counters.begin()
         return counters

@@ -1,7 +1,7 @@
-"""Which groups a worker has consumed: a group that was deleted on purpose is made anew by a worker that starts later.
+"""Which groups a worker has consumed: only a worker that starts later makes a group anew that was deleted on purpose.
 
-Memory that all processes of a worker share, made before any of them is forked: it outlives each, so that a process that
-takes the place of another doesn't pass for a worker that starts.
+All processes of a worker share this memory. It is made before any of them is forked and outlives each, so that a
+process that replaces another doesn't pass for a worker that starts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How long messages had waited when their run began: from what the entry's id says, to the clock of this host.
+"""How long messages had waited when their run began: from the time in the entry's id to the clock of this host.
 
-Of what is read from the stream itself; a retry or a replay has waited on purpose.
+Only messages read from the stream itself count: a retry or a replay has waited on purpose.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from .counters import Histogram
 
 __all__ = ["note_latency", "note_latency_at_once"]
 
-# In seconds: what ran for less, all together, might as well have run one after another.
+# In seconds: runs that together took less might as well have run one after another.
 _SHORT = 0.05
-# Of so few messages each is looked at.
+# Among so few messages, each is looked at.
 _FEW = 8
 
 
 def note_latency(histogram: Histogram, batch: Sequence[Delivery], began: float, durations: Sequence[float]) -> None:
-    """Note how long each of a batch had waited, whose first run began at `began`, in seconds since 1970.
+    """Note how long each message of a batch had waited; the first run began at `began`, in seconds since 1970.
 
-    Mostly all of a batch fall into one bucket, which its first and its last tell: then that is one step for all. Else
-    the same is tried with each half of it.
+    Mostly the whole batch falls into one bucket, as its first and last message tell: then one step counts all. Else the
+    same is tried with each half of it.
     """
     first, last = batch[0], batch[-1]
     if first.key == last.key == first.origin.key:
@@ -48,7 +48,7 @@ def note_latency(histogram: Histogram, batch: Sequence[Delivery], began: float, 
 
 
 def note_latency_at_once(histogram: Histogram, ended: Sequence[Delivery], durations: Sequence[float]) -> None:
-    """Note how long messages had waited that ran at the same time, and have all ended just now."""
+    """Note how long messages had waited that ran at the same time and have just ended."""
     now, all_together = time.time(), sum(durations)
     if all_together < _SHORT:
         note_latency(histogram, ended, now - all_together, durations)

@@ -19,27 +19,27 @@ from ...store.consume.membership import Membership
 __all__ = ["Scoreboard", "Slots"]
 
 _DOUBLE = 8
-# Bytes of a sentence, which may be of several settings.
+# Bytes of the sentence that says why a process gives up, which may name several settings.
 _SENTENCE = 8192
-# Two numbers of up to 20 digits, and what parts them from each other, from the key, and from the next line.
+# Two numbers of up to 20 digits, and the characters between them, before them (after the key) and after them.
 _ENTRY_ID = 43
 # In seconds: a process that didn't tick for so long stood still, with all that it runs.
 _STOOD = 2.0
 
-# What there is beside the slots, a double each.
+# The marks beside the slots, a double each.
 _SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _DECODED_BY, _HELD_UP = range(8)
 _MARKS = 8
 
 
 class Slots:
-    """What one consumer runs: slots, each of an entry, in memory shared with the supervisor. One writer.
+    """What one consumer runs: a slot for each entry, in memory shared with the supervisor. There is one writer.
 
-    A slot whose deadline isn't 0 runs. `deadlines` is written to directly, right before a handler is called: by
+    A slot runs while its deadline isn't 0. `deadlines` is written to directly: right before a handler is called, by
     when it must have ended on the monotonic clock, which all processes share (`inf` for never); and 0 after it.
-    The first `thread_slots` are for what runs one after another, `coroutine_slots` for coroutines.
+    The first `thread_slots` are for runs one after another, `coroutine_slots` for coroutines.
 
-    Beside them stands when the consumer's thread last got on, when its event loop last turned and what is seen to
-    keep it from that, and of which slots the messages are being decoded.
+    Beside the slots stand marks: when the consumer's thread last got on, when its event loop last turned, what is seen
+    to keep the loop from turning, and which slots' messages are being decoded.
     """
 
     def __init__(self, stream: StreamConfig, group: GroupConfig) -> None:
@@ -52,17 +52,17 @@ class Slots:
         doubles = memory[: (slots + _MARKS) * _DOUBLE].cast("d")
         self.deadlines = doubles[:slots]
         self._marks = doubles[slots:]
-        # Of the first slots a line each; of the others so many bytes each, since they are named one by one.
+        # The first slots have a line each; the others so many bytes each, since they are named one by one.
         texts = memory[(slots + _MARKS) * _DOUBLE :]
         self._lines = texts[: self.thread_slots * self._width]
         self._names = texts[self.thread_slots * self._width : slots * self._width]
-        # A byte for each slot of a coroutine: whether that was seen to keep the loop from turning.
+        # A byte for each slot of a coroutine: whether the coroutine was seen to keep the loop from turning.
         self._holders = texts[slots * self._width :]
 
     def name_batch(self, deliveries: Sequence[Delivery]) -> None:
         """Say which entries the first slots stand for. None of them may be running."""
         key = deliveries[0].key
-        if [each.key for each in deliveries].count(key) == len(deliveries):  # as mostly: then it stands there once
+        if [each.key for each in deliveries].count(key) == len(deliveries):  # mostly so: then the key stands there once
             lines = f"{key}/" + "\0".join([each.entry_id for each in deliveries])
         else:
             lines = "\0".join([each.token for each in deliveries])
@@ -98,11 +98,11 @@ class Slots:
         self._marks[_GOT_ON] = now
 
     def turn(self, now: float) -> None:
-        """Its event loop turns, and so it gets on."""
+        """Note that the consumer's event loop turns, and so its thread gets on."""
         self._marks[_TURNED] = self._marks[_GOT_ON] = now
 
     def note(self, holders: Iterable[int], turned: float) -> None:
-        """For another thread: these slots keep the loop from turning, which last did so then; none of them may."""
+        """Note, from another thread, which slots keep the loop, which last turned at `turned`, from turning; if any."""
         self._marks[_NOTED] = 0.0
         noted = bytearray(len(self._holders))
         for slot in holders:
@@ -111,19 +111,19 @@ class Slots:
         self._marks[_NOTED] = turned
 
     def note_threads(self, waiting: int | None) -> None:
-        """Note how many coroutines wait for threads that run only calls that don't return; None where these get on."""
+        """Note how many coroutines wait because all threads run calls that don't return; None if the threads get on."""
         self._marks[_HELD_UP] = 0 if waiting is None else 1 + waiting
 
     # ------------------------------------------------------------ reading
 
     @property
     def held_up(self) -> int | None:
-        """How many coroutines wait for threads whose calls don't return; None where these get on."""
+        """How many coroutines wait for threads whose calls don't return; None if the threads get on."""
         noted = int(self._marks[_HELD_UP])
         return noted - 1 if noted else None
 
     def running_slots(self) -> list[tuple[int, float]]:
-        """Each slot that runs, with its deadline."""
+        """Return each slot that runs, with its deadline."""
         return [(slot, deadline) for slot, deadline in enumerate(self.deadlines.tolist()) if deadline]
 
     @property
@@ -132,7 +132,7 @@ class Slots:
         return bool(self._marks[_DECODED_BY]) or any(self.deadlines[: self.thread_slots].tolist())
 
     def running(self) -> list[tuple[str, float]]:
-        """For the supervisor: the token and the deadline of each slot that runs."""
+        """Return the token and the deadline of each slot that runs; for the supervisor."""
         found = self.running_slots()
         names = self.names([slot for slot, _ in found])
         return [(name, deadline) for name, (_, deadline) in zip(names, found, strict=True)]
@@ -212,10 +212,9 @@ class Scoreboard:
 
     @property
     def ticked(self) -> float:
-        """When the process last got on.
+        """When the process last got on; 0 for a while after it stood still.
 
-        After it stood still, stopped by somebody or by a handler that held the GIL, it tells nothing for as long: what
-        was running has that time to end.
+        Somebody may have stopped it, or a handler held the GIL. What was running gets as much time again to end.
         """
         ticked, excused = self._times
         return ticked if ticked > excused else 0.0
@@ -225,7 +224,7 @@ class Scoreboard:
         return now - self._times[0]
 
     def end_well(self) -> None:
-        """All consumers have settled what they ran and handed back the rest: the process ends."""
+        """Note that all consumers have settled what they ran and handed back the rest: the process ends."""
         self._marks[2] = 1
 
     @property
@@ -234,13 +233,13 @@ class Scoreboard:
         return self._marks[2] == 1
 
     def give_up(self, why: str) -> None:
-        """Note why the process ends and another would end alike: what is configured can't work."""
+        """Note why the process ends, as any other would: its configuration can't work."""
         text = why.encode("utf-8", "backslashreplace")[: _SENTENCE - 1]
         self._sentence[: len(text) + 1] = text + b"\0"
 
     @property
     def given_up(self) -> str:
-        """Why the process has given up; nothing where it hasn't."""
+        """Why the process has given up; "" if it hasn't."""
         return self._sentence[:].partition(b"\0")[0].decode("utf-8", "ignore")
 
     def see_suspects(self) -> None:
@@ -266,7 +265,7 @@ class Scoreboard:
         self._marks[0] = 1
 
     def leave_deleted(self) -> None:
-        """Somebody has deleted all groups of the process on purpose: it ends, and none takes its place."""
+        """Note that the process ends because all its groups were deleted on purpose: no other takes its place."""
         self._marks[3] = 1
 
     @property

@@ -1,7 +1,7 @@
 """`--reload`: notice changed code, see whether it can be loaded, and only then have the worker begin anew with it.
 
-Nothing here stops a process: the supervisor drains its own as at any stop, and the command starts itself again. What
-was changed so that it can't be loaded leaves the worker running as it was.
+Nothing here stops a process: the supervisor drains its own as at any stop, and the command starts itself again. If the
+changed code can't be loaded, the worker goes on as it was.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..system.forking import forked
 
 __all__ = ["Autoreload", "begin_anew"]
 
-# What a watcher ends with that has seen a change, as Django's own does.
+# The exit code of a watcher that has seen a change, the same as of Django's own.
 _CHANGED = 3
 
 
 class Autoreload:
-    """A child that watches, and after a change one that tries to load the code; the supervisor reports their ends.
+    """A child that watches and, after a change, a child that tries to load the code. The supervisor reports their ends.
 
-    `ready` once there is changed code that can be loaded.
+    `ready` says that there is changed code and that it can be loaded.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Autoreload:
         self.ready = False
 
     def look(self) -> None:
-        """Watch, unless something is watched or tried, or is to be loaded."""
+        """Start a watcher, unless there is one, or changed code is being tried or is to be loaded."""
         if not (self._watcher or self._trial or self.ready):
             supervisor, since = os.getpid(), self._tried
             self._watcher = forked(lambda: _watch(supervisor, since), deaf=True)
@@ -65,7 +65,7 @@ class Autoreload:
 
 
 def begin_anew() -> None:
-    """Start this command again, in this process; returns only by an error."""
+    """Start this command again, in this process; if that fails, raise the error."""
     arguments = autoreload.get_child_arguments()
     os.execv(arguments[0], arguments)  # noqa: S606  the command that the user gave
 
@@ -76,7 +76,7 @@ def _watch(supervisor: int, since: float) -> int:
     Django's reloader would go on for ever: this ends with its supervisor.
     """
     reloader = autoreload.get_reloader()
-    autoreload.autoreload_started.send(sender=reloader)  # who knows of more files to watch names them now
+    autoreload.autoreload_started.send(sender=reloader)  # receivers name more files to watch
     try:
         for tick, _ in enumerate(reloader.tick()):
             # The reloader notices what changes after its first look. What changed before that is looked for now, so no
@@ -101,5 +101,5 @@ def _try() -> int:
     """Load the project in an interpreter of its own, and have its settings and handlers checked."""
     arguments = autoreload.get_child_arguments()
     own = len(arguments) - len(sys.argv[1:])
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is wrong comes by standard error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # errors go to standard error
     os.execv(arguments[0], [*arguments[:own], "check"])  # noqa: S606  as above

@@ -1,7 +1,7 @@
-"""What a project has opened before its worker forks, when a module is imported say, and processes must not share.
+"""What a project opened before its worker forks, say when a module was imported: processes must not share it.
 
-Two processes on one connection read each other's replies, and a thread isn't there in a forked process. What Django and
-redis-py know of is closed: whoever needs it again opens his own. What nobody can close from outside is told of.
+Two processes on one connection read each other's replies, and a forked process has none of its parent's threads. What
+Django and redis-py know of is closed: a process that needs it opens its own. What can't be closed here is logged.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ..log import logger
 
 __all__ = ["close_what_is_open", "warn_of_what_stays_open"]
 
-# How the names begin of threads that are begun anew after a fork by whoever made them: the SDKs of OpenTelemetry and
-# Sentry, and the debugger of most editors.
+# Prefixes of the names of threads whose makers start them anew after a fork: the SDKs of OpenTelemetry and Sentry, and
+# the debugger of most editors.
 _NOTICE_FORKS: Final = ("Otel", "sentry", "pydevd")
 _STDIO: Final = (0, 1, 2)
 _STREAMS: Final = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
@@ -65,9 +65,9 @@ def _threads() -> Iterator[str]:
 
 
 def _peers() -> set[str]:
-    """To whom this process has connected sockets that it opened itself.
+    """Return the peers of the connected sockets that this process opened itself.
 
-    What it was given, by a service manager say, isn't closed when a program is started, as the others are.
+    A socket that it was given, say by a service manager, stays open when a program is started; its own don't.
     """
     return {peer for number in _descriptors() if number not in _STDIO and (peer := _peer(number))}
 
@@ -81,7 +81,7 @@ def _descriptors() -> list[int]:
 
 
 def _peer(number: int) -> str:
-    """Who is at the other end of a stream that was opened here; empty for all else."""
+    """Return the peer of a stream that was opened here; "" for all else."""
     try:
         opened_here = fcntl.fcntl(number, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
         if not opened_here or not stat.S_ISSOCK(os.fstat(number).st_mode):

@@ -17,15 +17,15 @@ from .overdue import SILENT, Overdue, overdue
 __all__ = ["Child", "Orphans", "Suspect"]
 
 
-# In seconds: what coroutines have come to is settled when they have ended for so long.
+# In seconds: so long after coroutines have ended, their outcomes are settled.
 _SETTLED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """What is to run alone from now on, by its token, for what `how` says of its process.
+    """A message that is to run alone from now on, by its token; `how` says what became of its process.
 
-    `decoded` is whether that was done: else it may be what ended the process, or held it up.
+    `decoded` says whether it was decoded: if it wasn't, decoding it may have ended the process, or held it up.
     """
 
     token: str
@@ -35,11 +35,11 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """What one consumer of a dead process, `pid`, leaves, mostly by tokens; all else that it holds it had not begun.
+    """What one consumer of a dead process, `pid`, leaves, mostly by tokens. It had begun none of its other messages.
 
-    `suspects` may be what ended it. `overdue` it was ended for, as they ran beyond their TIMEOUT; `undecodable`, as
-    they couldn't be decoded within it, each alone. Of what `stopped` the run doesn't count: it was ended for another's
-    sake, or at a stop.
+    `suspects` may have ended the process. The process was ended for `overdue`, which ran beyond their TIMEOUT, and for
+    `undecodable`, which couldn't be decoded within it, each alone. The runs of `stopped` don't count: they were ended
+    for another's sake, or at a stop.
     """
 
     membership: Membership
@@ -54,8 +54,8 @@ class Orphans:
 class Child:
     """A process that runs, or has just ended; `alone` says that it runs one message at a time.
 
-    `end_at` is by when it is to be killed for a handler's TIMEOUT; `killed_at`, when the supervisor has killed it, so
-    that nobody else is to be blamed for it. `halted` is whether somebody has stopped it (SIGSTOP).
+    `end_at` is by when it is to be killed for a handler's TIMEOUT. `killed_at` is when the supervisor has killed it:
+    then no message is to be blamed for its end. `halted` is whether somebody has stopped it (SIGSTOP).
     """
 
     pid: int
@@ -67,7 +67,7 @@ class Child:
     killed_at: float | None = None
     halted: bool = False
     renewed: float = 0.0
-    # Until when coroutines got on beside one that is overdue.
+    # When coroutines were last seen to get on beside an overdue run.
     _others_ended: float = -math.inf
     # When each of its consumers was last seen to run something in its thread.
     _busy: dict[Slots, float] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Child:
         return "makes no progress, though no handler runs" if any(each.hangs for each in found) else ""
 
     def may_be_killed(self, now: float) -> bool:
-        """Whether nobody has to be waited for any more: all others have left, or can't get on, or had their time."""
+        """Whether no consumer has to be waited for: each has left, or can't get on, or had its time."""
         if now >= self.end_at or self.scoreboard.silent(now) > SILENT:
             return True
         found = self.overdue(now)

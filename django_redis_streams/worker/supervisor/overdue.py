@@ -1,8 +1,8 @@
-"""Which runs of a process are beyond their TIMEOUT, and to blame for that: not those that another kept from ending.
+"""The runs of a process that are beyond their TIMEOUT and to blame for it: no other run kept them from ending.
 
-A run is to blame where it could have ended and didn't: it is still there although its process, or for a coroutine its
-event loop, has got on after its deadline; or it is what keeps the loop from turning. Where nothing gets on and nobody
-can see why (a handler holds the GIL), each that may be the reason is unclear, and is run alone.
+A run is to blame if it could have ended and didn't: it still runs although its process (for a coroutine, its event
+loop) has got on after its deadline. A run that keeps the loop from turning is to blame, too. Where nothing gets on and
+nobody can see why (a handler holds the GIL), each run that may be the reason is unclear, and is run alone.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from ..shared.scoreboard import Scoreboard, Slots
 
 __all__ = ["SILENT", "Overdue", "overdue"]
 
-# In seconds: a process whose main thread is silent for so long gets no thread on: a handler holds the GIL.
+# In seconds: if a process's main thread is silent for so long, none of its threads gets on: a handler holds the GIL.
 SILENT = 2.0
-# In seconds: what a consumer does by itself, settling above all, may wait for servers at least so long.
+# In seconds: a consumer's own work, settling above all, may wait for servers at least so long.
 _OWN_WORK = 60.0
 
-# The number of a slot, and by when what stands there must have ended.
+# The number of a slot, and by when its run must have ended.
 _Runs = Sequence[tuple[int, float]]
 
 
 @dataclass(slots=True)
 class Overdue:
-    """What of one consumer is beyond its time, by the numbers of slots.
+    """The runs of one consumer that are beyond their time, by the numbers of their slots.
 
-    `guilty` are to blame. Of `unclear`, and those of the other consumers, one is.
-    `decoding`: it is about messages that are being decoded, in the slots that it says. `hangs`: the consumer itself
-    doesn't get on, so nobody is to blame.
+    The `guilty` runs are to blame. One of the `unclear` runs of all consumers is to blame, but nobody can see which.
+    `decoding` says that the messages of the `unclear` slots are being decoded. `hangs` says that the consumer itself
+    doesn't get on, so no run is to blame.
     """
 
     guilty: list[int] = field(default_factory=list)
     unclear: list[int] = field(default_factory=list)
     decoding: bool = False
     hangs: bool = False
-    # The threads of its coroutines run only calls that were to have ended: who was to blame for these has failed.
+    # The threads of its coroutines run only calls that should have ended. The runs to blame for those have failed.
     threads_hang: bool = False
-    # Whether what isn't overdue beside it may still end.
+    # Whether the consumer's other runs, which aren't overdue, may still end.
     others_get_on: bool = False
 
     @property
@@ -60,12 +60,12 @@ class _Seen:
 
     @property
     def in_thread(self) -> bool:
-        """Whether its thread runs a function or decodes: then no coroutine is what keeps it."""
+        """Whether the consumer's thread runs a function or decodes: then no coroutine holds it up."""
         return bool(self.functions or self.decoding)
 
     @property
     def calls(self) -> list[tuple[list[int], float]]:
-        """What may hold the GIL, each by its slots."""
+        """The calls that may hold the GIL: the slots and the deadline of each."""
         if self.functions:
             return [([number for number, _ in self.functions], min(deadline for _, deadline in self.functions))]
         if self.decoding:
@@ -76,9 +76,10 @@ class _Seen:
 def overdue(
     scoreboard: Scoreboard, consumers: Sequence[Membership], busy: Sequence[float], now: float, *, alone: bool
 ) -> list[Overdue]:
-    """For each consumer of a process what is overdue at `now`.
+    """Return what is overdue at `now`, for each consumer of a process.
 
-    `busy` is when each was last seen to run something; `alone` says that the process runs one message at a time.
+    `busy` is when each consumer was last seen to run something in its thread; `alone` says that the process runs one
+    message at a time.
     """
     seen = [_seen(each) for each in scoreboard.slots]
     found = [_seen_to_blame(each, scoreboard.ticked, now) for each in seen]
@@ -106,7 +107,7 @@ def _began(seen: _Seen) -> bool:
 
 
 def _seen_to_blame(seen: _Seen, ticked: float, now: float) -> Overdue:
-    """Return which runs could have ended, or are seen to keep others from it."""
+    """Return the runs that could have ended, or that are seen to keep others from ending."""
     slots = seen.slots
     turned, holders = slots.turned, (not seen.in_thread and slots.holders) or ()
     functions = [number for number, deadline in seen.functions if deadline <= ticked]
@@ -121,9 +122,9 @@ def _seen_to_blame(seen: _Seen, ticked: float, now: float) -> Overdue:
 
 
 def _find_unseen_holder(found: Overdue, seen: _Seen, now: float, *, alone: bool) -> None:
-    """Blame a consumer's coroutines where its loop is kept from turning by what isn't a run's own step.
+    """Blame a consumer's coroutines if something else than a step of their own keeps the loop from turning.
 
-    That is a task that one of them has started, or has left behind.
+    That is a task that a coroutine has started, or has left behind.
     """
     stood = now - seen.slots.turned > SILENT and not seen.in_thread
     if not stood or seen.slots.holders != frozenset() or not _some_late(seen, now):
@@ -136,7 +137,7 @@ def _find_unseen_holder(found: Overdue, seen: _Seen, now: float, *, alone: bool)
 
 
 def _find_unseen_hold_up(found: Sequence[Overdue], seen: Sequence[_Seen], now: float) -> None:
-    """No thread of the process gets on: any call in it may be why, unless there is but one."""
+    """Blame the calls of a process whose threads don't get on: a single call is guilty, of several each is unclear."""
     if not any(_some_late(each, now) for each in seen):
         return
     one_call = sum(len(each.calls) for each in seen) == 1

@@ -1,4 +1,4 @@
-"""Looks after what a process held that can't do so itself: one that died, or one whose threads can't get on.
+"""Looks after what a process held that can't do so itself, because it died or its threads can't get on.
 
 It is a process of its own, forked on demand: the supervisor has no connections, ever.
 """
@@ -37,8 +37,8 @@ _TIMEOUT = 5.0
 def rescue_all(dead: Iterable[Orphans], supervisor: int) -> int:
     """Settle what timed out, write down what is suspect, and hand back all else that a dead process held.
 
-    Tried until it is done, or the supervisor is gone; the exit code. Each script is fenced on the dead consumers'
-    names, which nobody else ever has, so that a step may be done twice.
+    Tries until all is done or the supervisor is gone, and returns the exit code. Each script is fenced on the dead
+    consumers' names, which nobody else ever has, so that a step may be done twice.
     """
     left = list(dead)
     backoff = Backoff(least=0.1, most=5.0)
@@ -50,13 +50,13 @@ def rescue_all(dead: Iterable[Orphans], supervisor: int) -> int:
 
 
 def renew_for(silent: Iterable[Membership]) -> int:
-    """Renew once what the consumers of a living process hold; the exit code."""
+    """Renew once what the consumers of a living process hold, and return the exit code."""
     done = [_attempted(each, lambda link, each=each: renew_all(link, each)) for each in silent]  # type: ignore[misc]
     return 0 if all(done) else 1
 
 
 def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
-    """Whether it needs no other try: it is done, or the connection can't work, and then nothing could be held by it."""
+    """Do the work, and return False if it must be tried again. A connection that can't work has held nothing."""
     try:
         link = connections.open(membership.stream.connection, timeout=_TIMEOUT)
         try:
@@ -99,7 +99,7 @@ def _rescue(link: Link, dead: Orphans) -> None:
 
 
 def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Suspect) -> None:
-    # What was not decoded when its process died isn't decoded here: this one would be the next.
+    # A message that wasn't decoded when its process died isn't decoded here: it could end this process, too.
     handler = _handler_of(membership, delivery) if known.decoded else None
     name = handler.name if handler else ""
     if suspect(link, membership, delivery, name, known.how):
@@ -113,7 +113,7 @@ def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Susp
 def _settle_overdue(link: Link, dead: Orphans, overdue: Sequence[Delivery]) -> None:
     """Fail the messages that ran for too long, and make suspects of those in a batch.
 
-    Of a batch nobody knows which message did it: each of them is run alone.
+    Nobody knows which message of a batch did it, so each of them is run alone.
     """
     membership = dead.membership
     in_batches: dict[Handler, list[Delivery]] = {}

@@ -1,4 +1,4 @@
-"""What a supervisor has rescuers do: processes of their own, that reach the server in its stead."""
+"""What a supervisor has rescuers do: they are processes of their own, and reach the server in its stead."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class _Rescue:
 
 
 class Rescues:
-    """Rescuers that are at work, and what is still owed.
+    """The rescuers at work, and the rescues that are still owed.
 
-    `found_suspects` says that one has ended that may have written suspects down.
+    `found_suspects` says that a rescuer has ended that may have written suspects down.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Rescues:
 
     @property
     def any(self) -> bool:
-        """Whether something is left to do that somebody is missing."""
+        """Whether a rescue is owed or under way."""
         return bool(self.owed or self._at_work)
 
     def add(self, orphans: Sequence[Orphans]) -> None:
@@ -65,7 +65,7 @@ class Rescues:
             self._at_work[pid] = rescue
 
     def ended(self, pid: int, code: int, *, retry: bool) -> bool:
-        """Whether the process that ended was a rescuer; what it didn't do is done again, with `retry`."""
+        """Note that a process ended, and return whether it was a rescuer; with `retry`, its rescue is owed again."""
         if pid in self._renewing:
             self._renewing.remove(pid)
             return True
@@ -83,7 +83,7 @@ class Rescues:
     def give_up(self) -> None:
         """Drop what is owed, and kill the rescuers at work, because the server is away.
 
-        Others claim what is owed when it was idle for CLAIM_IDLE.
+        Other consumers claim it once it has been idle for CLAIM_IDLE.
         """
         self.owed.clear()
         for pid in self._at_work:

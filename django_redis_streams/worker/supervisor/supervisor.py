@@ -33,7 +33,7 @@ __all__ = ["Supervisor"]
 
 @dataclass(slots=True)
 class _ProcessSlot:
-    """One of the processes that there should be: one that works, or the quarantine."""
+    """A process that there should be: one that works, or the quarantine."""
 
     quarantine: bool = False
     backoff: Backoff = field(default_factory=lambda: Backoff(least=0.1, most=30.0))
@@ -52,7 +52,7 @@ class Supervisor:
         self._exporter = Exporter(options.listening, self._counters) if options.listening else None
         self._process_slots = [_ProcessSlot() for _ in range(options.processes)]
         self._quarantine = _ProcessSlot(quarantine=True)
-        # Replaced for a handler's TIMEOUT, and not yet ended.
+        # Processes that were replaced for a handler's TIMEOUT and haven't ended yet.
         self._replaced: list[Child] = []
         self._autoreload = Autoreload() if options.reload else None
         self._rescues = Rescues()
@@ -67,12 +67,12 @@ class Supervisor:
         self.given_up = ""
 
     def run(self, ready: Callable[[], object] = lambda: None) -> int:
-        """Work until a signal ends it or all is done. The exit code: 1 where a process didn't end well at the stop.
+        """Work until a signal comes or all is done; return the exit code: 1 if a process didn't end well at the stop.
 
         `ready` is called when a signal would be heard, before the first process is started.
 
-        Where `given_up` says why, it has ended because what is configured can't work. With `begins_anew` it has ended
-        because code was changed, and whoever called it is to start the command again.
+        If it has ended because the configuration can't work, `given_up` says why. If it has ended because code was
+        changed, `begins_anew` is set, and the caller is to start the command again.
         """
         with Signals(*NOTED) as signals:
             ready()
@@ -166,7 +166,7 @@ class Supervisor:
         )
 
     def _forget_suspects(self) -> None:
-        """Forget the suspects that processes saw and that are looked after; what is left they will see again."""
+        """Forget the suspects that processes saw and that are looked after; those that are left will be seen again."""
         for child in self._children():
             child.scoreboard.forget_suspects()
 
@@ -200,7 +200,7 @@ class Supervisor:
     def _give_up(self, why: str) -> None:
         """End the worker, because what ended a process would end the next one too.
 
-        Nobody can mend it but who configures.
+        Only a change of the configuration can mend that.
         """
         if not self.given_up:
             logger.critical("The worker ends, because its configuration can't work: %s", why)
@@ -210,10 +210,10 @@ class Supervisor:
             self._stop()
 
     def _enforce_timeouts(self) -> None:
-        """End the processes of handlers that run for too long, and renew what those hold that can't.
+        """End processes whose handlers run for too long, and renew what a process holds that can't do so itself.
 
-        Such a process gets a replacement, its other consumers time to finish what they run. That a process is silent
-        is no reason to end it.
+        A process that is ended gets a replacement, and its other consumers get time to finish what they run. A process
+        isn't ended for being silent.
         """
         now = time.monotonic()
         if now - self._looked > self._timing.awake:
@@ -260,7 +260,7 @@ class Supervisor:
             and not self._stopping
             and all(process_slot.done for process_slot in self._process_slots)
         ):
-            self._stop()  # who drained has seen that no suspect is left
+            self._stop()  # the processes that drained have seen that no suspect is left
 
     # ------------------------------------------------------------ those that ended
 
@@ -273,7 +273,7 @@ class Supervisor:
             self._leftovers.ended(pid, own(), was_own=was_own)
 
     def _halted(self, pid: int, *, halted: bool) -> None:
-        """Somebody has stopped a process, or let it go on."""
+        """Note that somebody has stopped a process, or let it go on."""
         for child in self._children():
             if child.pid == pid:
                 child.halted = halted
@@ -305,19 +305,19 @@ class Supervisor:
             self._give_up(why)
         progress = child.scoreboard.settled > 0 or child.was_running()
         if progress:
-            # What it was running isn't run again but in quarantine: the next one gets further.
+            # What it was running runs again only in quarantine, so the next process gets further.
             process_slot.backoff.reset()
         well = child.ended_well(code)
         if well and process_slot.quarantine:
             self._forget_suspects()
-            if not progress:  # Others hold what is left: look ever later.
+            if not progress:  # Others hold the suspects that are left: look ever later.
                 process_slot.backoff.more()
         elif well and not self._stopping and child.scoreboard.left_full:
             process_slot.backoff.reset()
         elif well and (self._stopping or self._options.ends_by_itself or child.scoreboard.left_deleted):
             process_slot.done = self._options.ends_by_itself or child.scoreboard.left_deleted
         else:
-            # One that is replaced is mended; one that didn't end well at the stop isn't.
+            # A replacement makes good for a process that ended badly; at the stop there is none.
             self._clean = self._clean and not self._stopping
             wait = process_slot.backoff.more()
             again = "" if self._stopping or process_slot.quarantine else f" Another starts in {wait:.1f} s."

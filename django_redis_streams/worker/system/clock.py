@@ -11,13 +11,13 @@ class ServerClock:
     """What a server's clock shows, as far as this process has looked. One thread looks, any may ask."""
 
     def __init__(self) -> None:
-        # What it showed in ms, and between which moments of the monotonic clock that was.
+        # What the clock showed in ms, and between which moments of the monotonic clock.
         self._seen: tuple[int, float, float] | None = None
 
     def saw(self, shown: int, asked: float, answered: float) -> int:
         """Note that the clock showed `shown` ms, and return by how many ms it has jumped since the last look, at least.
 
-        Back where negative. The question may have been answered at any moment until the answer came.
+        A negative jump is one back. The clock may have been read at any moment from `asked` to `answered`.
         """
         seen, self._seen = self._seen, (shown, asked, answered)
         if seen is None:

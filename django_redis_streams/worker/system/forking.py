@@ -15,17 +15,17 @@ from .leftovers import end_own_children
 
 __all__ = ["NOTED", "before_exit", "ended_how", "forked", "own", "waited"]
 
-# What the supervisor waits for.
+# The signals that the supervisor waits for.
 NOTED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 # What each child does at its end.
 _before_exit: list[Callable[[], object]] = []
-# What was forked here and hasn't been seen to end.
+# The pids of the processes that were forked here and weren't seen to end.
 _own: set[int] = set()
 
 
 def before_exit(work: Callable[[], object]) -> None:
-    """Let each child do this when its own work is done, once: it ends without what `atexit` was told.
+    """Let each child do this when its own work is done, once: a child ends without the functions of `atexit`.
 
     It should be short: a stop waits for it, up to its `--shutdown-timeout`.
     """
@@ -34,7 +34,7 @@ def before_exit(work: Callable[[], object]) -> None:
 
 
 def ended_how(code: int) -> str:
-    """How a process ended: `was ended by SIGSEGV`, `ended with exit code 1`."""
+    """Say how a process ended: `was ended by SIGSEGV`, `ended with exit code 1`."""
     return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
 
 
@@ -53,7 +53,7 @@ def own() -> Collection[int]:
 def waited() -> Iterator[tuple[int, int, bool]]:
     """Yield each child that has ended, or was stopped or let go on: its pid, status, and whether it was forked here.
 
-    Others are left here by a child that is gone. The status is that of `os.waitpid`.
+    The others were left by a child that is gone. The status is that of `os.waitpid`.
     """
     while True:
         try:
@@ -71,9 +71,9 @@ def waited() -> Iterator[tuple[int, int, bool]]:
 def forked(work: Callable[[], int], *, deaf: bool = False) -> int:
     """Fork a child that does the work and ends with the exit code it returns, and return the child's pid.
 
-    A signal that comes before the child has handlers of its own would be noted by a copy of the
-    supervisor's, and lost. So SIGTERM is blocked in the child until it enters `Signals`. Once it has left them it ends
-    anyway: a SIGTERM that comes then must not cut that short. A `deaf` one never enters them: it ends by itself.
+    Before the child has signal handlers of its own, its copy of the supervisor's would note a signal, which would be
+    lost. So SIGTERM is blocked in the child until it enters `Signals`. Once it has left them, it ends anyway: a SIGTERM
+    that comes then must not cut that short. A `deaf` child never enters them: it ends by itself.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -91,7 +91,7 @@ def forked(work: Callable[[], int], *, deaf: bool = False) -> int:
         signal.signal(signal.SIGTERM, _ends_anyway)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, _ends_anyway)  # of a terminal: the supervisor forwards it as SIGTERM
-        # What stays blocked is so in the programs that it starts, too.
+        # A signal that stays blocked is blocked in the programs that the child starts, too.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NOTED if deaf else {signal.SIGCHLD, signal.SIGINT})
         code = work()
     except BaseException:  # noqa: BLE001  nothing of the supervisor's may run in a child

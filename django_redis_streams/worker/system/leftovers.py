@@ -1,10 +1,10 @@
 """What handlers leave behind: programs and forked processes that still run when the process that started them is gone.
 
 On Linux they come to the supervisor then, however deep down they were started and in whatever session, and it ends
-them: a worker leaves nobody behind who goes on with half a message's work, or holds its output open, so that whoever
-reads that waits for ever (https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html).
+them. So a worker leaves no process behind that goes on with half a message's work, or that holds the worker's output
+open and keeps its reader waiting for ever (https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html).
 
-What detaches itself from a process that goes on has done so on purpose: it is ended with the supervisor.
+A process that detaches itself from one that goes on does so on purpose: it is ended with the supervisor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..log import logger
 
 __all__ = ["Leftovers", "end_own_children"]
 
-# In seconds: how long one that was asked to end may take, and one that was killed, which the kernel may delay.
+# In seconds: how long a process may take to end when asked, and when killed, which the kernel may delay.
 _GRACE: Final = 1.0
 _PATIENCE: Final = 5.0
 _POLL: Final = 0.01
@@ -41,9 +41,9 @@ class Leftovers:
     """
 
     def __init__(self) -> None:
-        # Not the worker's: they ran before it did.
+        # Children that aren't the worker's: they ran before it did.
         self._others: set[int] = set()
-        # What detached itself.
+        # Processes that detached themselves.
         self._detached: set[int] = set()
         # Asked to end, each with when it is killed.
         self._asked: dict[int, float] = {}
@@ -54,35 +54,35 @@ class Leftovers:
         return bool(self._asked)
 
     def adopt(self) -> None:
-        """From now on they come; what runs already is left alone."""
+        """Have such processes come here from now on; children that run already are left alone."""
         if sys.platform == "linux":
             self._others.update(_children())
             _subreap(yes=True)
 
     def look(self, own: Collection[int]) -> None:
-        """See who came while nobody had ended: what comes from one that has, and wasn't waited for, is for `ended`."""
+        """Note as detached what came while no process had ended; if one ended unwaited for, leave it to `ended`."""
         new = self._new(own)
         if new and not any(_state(pid) in _ENDED for pid in (*own, *self._asked)):
             self._detached.update(new)
 
     def ended(self, pid: int, own: Collection[int], *, was_own: bool) -> None:
-        """Note that a process has ended, and ask what it left behind to end.
+        """Note that a process has ended, and ask the processes to end that it left behind.
 
-        What comes only now was left behind by it.
+        Those are the ones that come only now.
         """
         self._detached.discard(pid)
         if self._asked.pop(pid, 0.0) or was_own:
             self._ask(self._new(own), f"process {pid} has ended")
 
     def end_late(self) -> None:
-        """Kill who didn't end when asked."""
+        """Kill the processes that didn't end when asked."""
         now = time.monotonic()
         for pid, deadline in self._asked.items():
             if now >= deadline:
                 _signal(pid, signal.SIGKILL)
 
     def end_all(self, own: Collection[int]) -> None:
-        """At the supervisor's end, when its own processes are about to end at most: nobody stays who came."""
+        """End all that came, at the supervisor's end, when its own processes have ended or are about to."""
         if sys.platform != "linux":
             return
         until = time.monotonic() + _GRACE + _PATIENCE
@@ -111,10 +111,10 @@ class Leftovers:
 
 
 def end_own_children() -> None:
-    """End what handlers of this process, which is about to end, have left running: what is deaf is the supervisor's.
+    """End what this process's handlers have left running, as it is about to end; the supervisor ends what stays.
 
-    As `atexit` does it with daemons of `multiprocessing`, here with all children; elsewhere than on Linux, with all of
-    `multiprocessing`.
+    `atexit` does so with daemons of `multiprocessing`; this does so with all children, or elsewhere than on Linux with
+    all of `multiprocessing`.
     """
     children = [pid for pid in _children() if not _ends_by_itself(pid)]
     if running := [pid for pid in children if _state(pid) != "Z"]:
@@ -135,7 +135,7 @@ def _children() -> list[int]:
     """Return this process's children, those included that have ended and weren't waited for."""
     if sys.platform != "linux":
         own = os.getpid()
-        # A fork has its parent's, too.
+        # A forked process has its parent's, too.
         return [each.pid for each in multiprocessing.active_children() if each.pid and each._parent_pid == own]  # type: ignore[attr-defined]  # noqa: SLF001
     try:
         found = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
@@ -145,7 +145,7 @@ def _children() -> list[int]:
 
 
 def _ends_by_itself(pid: int) -> bool:
-    """Whether it is for others, too, and knows when it isn't needed any more."""
+    """Return whether a process serves other processes, too, and ends when none needs it any more."""
     try:
         tracks = b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -154,7 +154,7 @@ def _ends_by_itself(pid: int) -> bool:
 
 
 def _state(pid: int) -> str:
-    """Its state in a letter, as ps shows it: Z where it has ended; nothing where it is gone."""
+    """Return a process's state in a letter, as ps shows it: Z if it has ended; "" if it is gone."""
     try:
         Path(f"/proc/{pid}/exe").readlink()
     except FileNotFoundError:  # it is about to end, and may have closed the files by which it is known

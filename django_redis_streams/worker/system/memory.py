@@ -15,7 +15,7 @@ _MIB = 1024 * 1024
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory now; where there is no /proc, the most that ever were."""
+    """Return how many bytes of this process are in memory now; without /proc, the most that ever were."""
     try:
         return int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE
     except OSError:

@@ -37,7 +37,7 @@ class Signals:
         for each in self._wanted:
             self._before[each] = signal.signal(each, self._note)
         self._strays.enter_context(strays.prepared(self._forget))
-        # A forked process is born with them blocked: what came before it could note it comes now.
+        # A forked process starts with these blocked: a signal that came before it could be noted comes now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._wanted)
         return self
 
@@ -46,7 +46,7 @@ class Signals:
         self._put_back(self._wakeup_before)
 
     def _forget(self) -> None:
-        """In a child that isn't the supervisor's: what was woken by a signal before is its parent's, too."""
+        """In a stray: restore what was before, but no wake-up by signals, because that pipe is its parent's, too."""
         self._put_back(-1)
 
     def _put_back(self, wakeup: int) -> None:
