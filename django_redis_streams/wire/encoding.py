@@ -141,7 +141,7 @@ def _flat_value(name: str, value: object) -> str:
 
 
 def _kept(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """Return a function like `encoder.encode`, but twice as fast: that makes an encoder written in C at each call.
+    """Return a function like `encoder.encode`, but over twice as fast: that makes an encoder in C at each call.
 
     The one that is kept here can't mark which parts it is in (two threads may be in the same), so it finds no circle
     and runs into its limit of depth. Whatever it raises, `encode` is asked, and says what is wrong.
