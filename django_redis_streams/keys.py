@@ -83,7 +83,7 @@ class StreamKeys:
 
     @property
     def groups(self) -> str:
-        """Hash: every group ever seen here, to the id that its START was resolved to; which are paused, or deleted."""
+        """Hash: every group ever seen here, to the id that its START stood for; and which are paused or deleted."""
         return self._side("groups")
 
     @property
@@ -136,7 +136,7 @@ class StreamKeys:
         return self._side("limits", group, "slots")
 
     def suspects(self, group: str) -> str:
-        """Hash: what may have killed a worker and runs in quarantine only; token to what is known of it, as JSON."""
+        """Hash: entries that may have killed a worker and run in quarantine only; token to what is known, as JSON."""
         return self._side("suspects", group)
 
     def totals(self, group: str) -> str:

@@ -58,7 +58,7 @@ class _Draft:
 
 @final
 class Message(_Draft):
-    """One message, read-only. It may be copied, pickled and compared; two are equal where all that it holds is.
+    """One message, read-only. It may be copied, pickled and compared; two are equal if all that they hold is equal.
 
     `id`       text, the same through every retry, claim and replay: be idempotent by it.
     `stream`   the stream's name as declared.

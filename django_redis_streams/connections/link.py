@@ -118,7 +118,7 @@ class Link:
         return replies
 
     def fileno(self) -> int:
-        """Return what can be read once a reply is there, for callers that wait by themselves; -1 if not connected."""
+        """Return the file descriptor, readable once a reply is there, for callers that wait by themselves; else -1."""
         return -1 if self._connection is None else fileno(self._connection)
 
     def client_id(self) -> int:

@@ -99,7 +99,7 @@ class _Registry:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def discover(self) -> None:
-        """Import what declares handlers, unless that is done."""
+        """Import the modules that declare handlers, unless that is done."""
         if self.complete:
             return
         with self.lock:

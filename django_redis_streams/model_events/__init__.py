@@ -81,8 +81,8 @@ def declared() -> tuple[Declaration, ...]:
 def connect_settings() -> None:
     """Connect what `MODELS` of the streams says now, instead of what it said before.
 
-    Never raises: a model that isn't there is logged, and the checks report it; a field that isn't there is an error
-    of each save, raised or told as all errors of events are.
+    Never raises: a missing model is logged, and the checks report it; a missing field is an error of each save, raised
+    or told as all errors of events are.
     """
     while _by_settings:
         _by_settings.pop().disconnect()

@@ -13,7 +13,7 @@ __all__ = ["Publication", "add_middleware", "remove_middleware"]
 
 
 class Publication:
-    """A call, as a context that it runs in. It costs next to nothing while there is no middleware.
+    """The context that a call runs in. It costs next to nothing while there is no middleware.
 
     `headers` are those that the messages will carry, and may be replaced before the call goes on. `message_id` is
     known at the end of `publish`, `count` at the end of `publish_many`.

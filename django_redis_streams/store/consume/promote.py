@@ -36,8 +36,8 @@ _NO_KEY = -2
 class Promotion:
     """What one step of the promoter did.
 
-    `moved` is how many messages it moved, `vanished` how many had no body, and `dead_lettered` how many nobody can
-    move. `more` says whether more are due. `problems` are what the server refused. The server's clock shows `now`, and
+    `moved` is how many messages it moved, `vanished` how many had no body, and `dead_lettered` how many can't be
+    moved. `more` says whether more are due. `problems` are the server's refusals. The server's clock shows `now`, and
     is so many ms `behind` what it showed before.
     """
 

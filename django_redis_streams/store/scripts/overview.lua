@@ -1,7 +1,7 @@
 -- Look at a stream and its groups, in a time that doesn't depend on how much is in them; changes nothing.
 -- KEYS 1 dead letter queue   2 groups   3 lanes   4 delayed set   5 clock   6… the stream of each lane
 --   then for each group: its totals, retry set, books, suspects, redelivery stream of each lane
--- ARGV 1 after how many ms what is due and still waits is overdue   2 "1": with the books, "0": without
+-- ARGV 1 after how many ms a due message that still waits is overdue   2 "1": with the books, "0": without
 --   3 the counter of lost entries, where it is known ("dropped"), or ""   4 how many lanes there are   5… their names
 --   then for each group: its name, its fields in KEYS 2 for a pause and for a deletion, and within how many ms a living
 --   consumer of it was seen
