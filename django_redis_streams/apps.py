@@ -18,5 +18,5 @@ class RedisStreamsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Never raises on a bad setting: the checks report it, and publishing raises it."""
+        """Connect model events. A bad setting raises nothing here: the checks report it, and publishing raises it."""
         model_events.connect_settings()

@@ -32,7 +32,7 @@ __all__ = [
 class StreamsError(Exception):
     """Base of every error that this package raises.
 
-    `sent`, of an error of `publish_many`, is how many of its messages are on the stream nevertheless.
+    For an error of `publish_many`, `sent` is how many of its messages are on the stream nevertheless.
     """
 
     sent: int = 0

@@ -1,7 +1,7 @@
-"""Following a stream without a consumer group: every message, for everybody who reads, and nothing to settle.
+"""Following a stream without a consumer group: every reader gets every message, and there is nothing to settle.
 
-For what only looks: a page that shows what happens, a search index that keeps its own place, a shell. Work that must
-be done once, and is tried again, is for a handler of a group.
+It is for code that only looks: a page that shows what happens, a search index that keeps its own position, a shell.
+Work that must be done once, and is tried again, is for a handler of a group.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def follow(
     the `entry_id` of the last message that is known. With `block` it ends when nothing came for so many seconds,
     with 0 as soon as there is nothing more. `count` is how many entries of each lane are asked for at once.
 
-    A message has neither a group nor retries, and takes nothing from those who do. One that no handler could be
-    given, as it can't be decoded, has its fields as payload. Without `lane` all lanes are read, each in its order: to
-    go on exactly after an `entry_id`, read one lane.
+    A message has neither a group nor retries, and groups lose nothing by it. A message that can't be decoded, which no
+    handler could be given, has its fields as payload. Without `lane` all lanes are read, each in its order: to go on
+    exactly after an `entry_id`, read one lane.
 
     A lost connection is made again, with growing waits, and reading goes on after the last message: none is left out
     and none comes twice. Only what is trimmed before it is read is missed.
@@ -76,8 +76,8 @@ async def afollow(
 ) -> AsyncIterator[Message]:
     """As `follow`, for `async for`; the server is asked in a thread of its own, which ends with the loop.
 
-    It begins when the first message is asked for: "$" is for those that come from then on, and what `follow` raises at
-    the call is raised there.
+    It begins when the first message is asked for: "$" is for those that come from then on, and the errors that `follow`
+    raises at the call are raised then.
     """
     thread, loop = ThreadPoolExecutor(1, thread_name_prefix="afollow"), asyncio.get_running_loop()
     try:
@@ -97,7 +97,7 @@ async def afollow(
 def _begin(
     stream: str, after: str, lane: str | None, block: float | timedelta | None, count: int
 ) -> tuple[_Follower, float]:
-    """Return what follows the stream from there, and after how many seconds without a message it ends."""
+    """Return a follower of the stream, and after how many seconds without a message it ends."""
     config = conf.stream(stream)
     origins = {config.keys.lane(name): _origin(config, name) for name in _lanes(config, lane)}
     seconds = _seconds(block)
@@ -148,7 +148,7 @@ class _Follower:
         self._stopped.set()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         link, self._link = self._link, None
         if link is not None:
             link.close()

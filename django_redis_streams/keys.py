@@ -25,7 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 DEFAULT_LANE = "default"
-# Of an entry id: the server keeps each of its two numbers in 64 bits.
+# The largest number in an entry id: the server keeps each of its two numbers in 64 bits.
 LARGEST_PART: Final = 2**64 - 1
 # As the server writes ids: no other text names the same entry.
 _ENTRY_ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
@@ -39,7 +39,7 @@ class EntryId(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Return the id that the server wrote so."""
+        """Parse an id as the server writes it."""
         milliseconds, _, sequence = text.partition("-")
         return cls(int(milliseconds), int(sequence or 0))
 
@@ -83,7 +83,7 @@ class StreamKeys:
 
     @property
     def groups(self) -> str:
-        """Hash: every group ever seen here, to the id that its START was resolved to; which are paused, or deleted."""
+        """Hash: every group ever seen here, to the id that its START stood for; and which are paused or deleted."""
         return self._side("groups")
 
     @property
@@ -136,11 +136,11 @@ class StreamKeys:
         return self._side("limits", group, "slots")
 
     def suspects(self, group: str) -> str:
-        """Hash: what may have killed a worker and runs in quarantine only; token to what is known of it, as JSON."""
+        """Hash: entries that may have killed a worker and run in quarantine only; token to what is known, as JSON."""
         return self._side("suspects", group)
 
     def totals(self, group: str) -> str:
-        """Hash: what became of the group's messages since ever."""
+        """Hash: counts of what has become of the group's messages, since the group began."""
         return self._side("totals", group)
 
     def workers(self, group: str) -> str:
@@ -172,7 +172,7 @@ def group_of_field(field: str) -> str | None:
 
 
 def token(key: str, entry_id: str) -> str:
-    """Where an entry was pending, as one word; entry ids alone are often equal in two streams."""
+    """Return where an entry was pending, as one word; entry ids alone are often equal in two streams."""
     return f"{key}/{entry_id}"
 
 

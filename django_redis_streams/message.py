@@ -58,7 +58,7 @@ class _Draft:
 
 @final
 class Message(_Draft):
-    """One message, read-only. It may be copied, pickled and compared; two are equal where all that it holds is.
+    """One message, read-only. It may be copied, pickled and compared; two are equal if all that they hold is equal.
 
     `id`       text, the same through every retry, claim and replay: be idempotent by it.
     `stream`   the stream's name as declared.
@@ -72,7 +72,7 @@ class Message(_Draft):
     At a handler also `group`, `lane`, `attempt` (the first run is 1) and `entry_id` (of the entry that was
     published). At a producer they are `""`, `"default"`, 0 and `""`, and `time` is when it was made.
 
-    What `retry()` and `reject()` mark is a run of this object: it counts in no comparison, and no copy has it.
+    `retry()` and `reject()` mark a run of this object: the mark counts in no comparison, and no copy has it.
     """
 
     __slots__ = ()
@@ -92,7 +92,7 @@ class Message(_Draft):
         attempt: int = 0,
         entry_id: str = "",
     ) -> Message:
-        """Make one; without `time`, that of its entry, or where it has none yet, now."""
+        """Make a message; without `time` it has that of its entry, or now if it has no entry yet."""
         if time is None and not entry_id:
             time = datetime.now(UTC)
         read_only = MappingProxyType(dict(headers)) if headers else NO_HEADERS
@@ -120,7 +120,7 @@ class Message(_Draft):
     def time(self) -> datetime:
         """When it was published, in UTC: the producer's own time if it gave one, else the entry's.
 
-        At a producer, where there is no entry yet, the id's, which is when it was made.
+        At a producer, where there is no entry yet, it is the id's time: when the message was made.
         """
         if self._given_time is not None:
             return self._given_time
@@ -176,7 +176,7 @@ def _values(message: Message) -> dict[str, Any]:
 
 
 def _again(values: Mapping[str, Any]) -> Message:
-    """Return a copy, of the values that `__reduce__` tells; pickles name this function."""
+    """Return a copy made of the values from `__reduce__`; pickles name this function."""
     return Message(**values)
 
 
@@ -186,9 +186,9 @@ def new_id() -> str:
 
 
 def new_ids() -> Iterator[str]:
-    """UUIDv7s without end, for one call: what is random is asked for by the hundred, the time for each.
+    """Yield UUIDv7s without end, for one call: random bits are asked for by the hundred, the time for each.
 
-    Not to be kept for another call: after a fork, two processes would go on with the same ids.
+    Don't keep it for another call: after a fork, two processes would go on with the same ids.
     """
     while True:
         digits = os.urandom(10 * _AT_ONCE).hex()
@@ -197,7 +197,7 @@ def new_ids() -> Iterator[str]:
 
 
 def made_at(identity: str) -> datetime:
-    """When an id of `new_id` was made."""
+    """Return when an id of `new_id` was made."""
     return _at(int(identity[:8] + identity[9:13], 16))
 
 

@@ -21,15 +21,15 @@ __all__ = ["ConsumerGroup", "DeadLetter", "DelayedMessage", "PendingMessage", "R
 
 
 class NoTable(Manager):
-    """Finds nothing and asks no database, so that what goes through all models (dumpdata) meets no missing table."""
+    """Finds nothing and asks no database, so that code that goes through all models (dumpdata) misses no table."""
 
     def get_queryset(self) -> QuerySet:
-        """Nothing."""
+        """Return nothing."""
         return super().get_queryset().none()
 
 
 class WithoutTable:
-    """What every Meta here says."""
+    """The options that every Meta here has."""
 
     managed = False
     default_permissions = ("view",)
@@ -37,7 +37,7 @@ class WithoutTable:
 
 
 class StreamMessage(models.Model):
-    """What all of them have in common. `id` says where on the server it is."""
+    """What all these messages have in common. `id` says where on the server the message is."""
 
     id = models.CharField(primary_key=True, max_length=255, editable=False)
     message_id = models.TextField(_("message"), editable=False)

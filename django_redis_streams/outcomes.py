@@ -39,7 +39,7 @@ class Ack:
     skipped: bool = False
 
 
-# What nearly every run comes to: one object for all, which is quickly told from others.
+# The outcome of nearly every run: one object for all, which is quickly told from others.
 HANDLED: Final = Ack()
 
 
@@ -47,7 +47,7 @@ HANDLED: Final = Ack()
 class RetryLater:
     """Run again after `delay` seconds; `counted` tells whether this run used up a retry.
 
-    `unavailable` tells that a database was: locked, deadlocked or lost, which is no fault of the handler's.
+    `unavailable` tells that a database was locked, deadlocked or lost, which is no fault of the handler's.
     """
 
     delay: float

@@ -1,7 +1,7 @@
-"""The plugin that pytest finds by itself: by the option `redis_streams_server` each test has a server of its own.
+"""The plugin that pytest finds by itself: with the option `redis_streams_server` each test has a server of its own.
 
-Does nothing unless it is asked to. Imports no Django until then: pytest imports it before a project's settings are
-known, in projects without Django too.
+It does nothing unless it is asked to, and imports no Django until then: pytest imports it before a project's settings
+are known, in projects without Django too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 __all__ = ["redis_streams_server"]
 
 _OPTION: Final = "redis_streams_server"
-# Those of `testing.isolation`, which needs Django.
+# The servers of `testing.isolation`, which needs Django.
 _SERVERS: Final = ("fake", "embedded", "configured", "off")
 _EXPECTED: Final = f"expected one of {', '.join(map(repr, _SERVERS))}"
 _MARKER: Final = f"redis_streams(server): the server that this test's streams are on, {_EXPECTED}"

@@ -17,7 +17,7 @@ __all__ = ["LONGEST_OUTAGE", "RetryPolicy", "backoff_bounds", "backoff_delay", "
 
 # In seconds: for so long a message may find a database unavailable before its runs use up retries.
 LONGEST_OUTAGE = 86_400.0
-# In seconds: the least and the most that it waits meanwhile. A minute, so that all go on soon when it is back.
+# In seconds: the least and the most that the message waits meanwhile; short, so that it goes on soon afterwards.
 _OUTAGE_BACKOFF = (1.0, 60.0)
 
 # 2 ** 63 seconds is beyond any cap, and far from overflowing a float.
@@ -40,14 +40,14 @@ class RetryPolicy:
     reject_on: tuple[type[BaseException], ...] = ()
 
     def retries(self, error: BaseException) -> bool:
-        """Return whether this exception is one that may be run again."""
+        """Return whether a message may be run again after this exception."""
         if isinstance(error, self.reject_on):
             return False
         return self.retry_on is None or isinstance(error, (*self.retry_on, Retry))
 
 
 def backoff_delay(attempt: int, backoff: tuple[float, float]) -> float:
-    """Seconds to wait after the failed run number `attempt` (the first is 1): anything in `backoff_bounds`."""
+    """Return the seconds to wait after the failed run number `attempt` (the first is 1): any in `backoff_bounds`."""
     return random.uniform(*backoff_bounds(attempt, backoff))  # noqa: S311  jitter, not a secret
 
 
@@ -63,9 +63,9 @@ def judge(
 ) -> Outcome:
     """Return the outcome of a run that raised `error`; `attempt` is the number of that run.
 
-    `outage` is None, unless the error says that a database is unavailable: then, since how many seconds this
-    message's runs have found that. For a day it uses up no retry, and waits as long again as it has lasted, at most
-    a minute. What the handler says of the exception by `retry_on` and `reject_on` comes first.
+    `outage` is None, unless the error says that a database is unavailable: then it is for how many seconds this
+    message's runs have found that. For a day the message uses up no retry, and waits at most as long again as that has
+    lasted, and at most a minute. The handler's `retry_on` and `reject_on` come first.
     """
     if isinstance(error, Reject):
         return DeadLetter(Reason.REJECTED, failure)

@@ -48,17 +48,17 @@ message_dead_lettered: Final = Signal()
 
 
 def has_receivers(signal: Signal) -> bool:
-    """Whether anybody listens: ask before making arguments that cost something."""
+    """Return whether anybody listens: ask before making arguments that cost something."""
     return bool(signal.receivers) and signal.has_listeners(Message)
 
 
 def worker_has_receivers() -> bool:
-    """Whether anybody listens to what a worker has to tell."""
+    """Return whether anybody listens to a signal that workers send."""
     return has_receivers(message_processed) or has_receivers(message_failed) or has_receivers(message_dead_lettered)
 
 
 def send(signal: Signal, message: Message, **arguments: Any) -> None:
-    """Send a signal. Never raises: Django logs a receiver's error, and this what Django itself raises."""
+    """Send a signal. Never raises: Django logs a receiver's error, and what Django itself raises is logged here."""
     try:
         signal.send_robust(sender=Message, message=message, **arguments)
     except Exception:

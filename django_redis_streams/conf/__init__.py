@@ -52,7 +52,7 @@ def _forget(*, setting: str, **_: Any) -> None:
 
 
 def get() -> Config:
-    """All of `REDIS_STREAMS`. Raises `ConfigurationError` that names each problem in it."""
+    """Return all of `REDIS_STREAMS`. Raises a `ConfigurationError` that names each problem in it."""
     config, found = _parsed()
     if found:
         raise ConfigurationError("\n".join(problem.sentence for problem in found))
@@ -73,12 +73,12 @@ def misspelt() -> str:
 
 
 def usable() -> Config:
-    """Return what of `REDIS_STREAMS` could be parsed, for callers that must not raise; see `problems`."""
+    """Return the part of `REDIS_STREAMS` that could be parsed, for callers that must not raise; see `problems`."""
     return _parsed()[0]
 
 
 def connection(alias: str) -> ConnectionConfig:
-    """One connection's settings. Raises `ConfigurationError` for an alias that isn't declared."""
+    """Return one connection's settings. Raises `ConfigurationError` for an alias that isn't declared."""
     connections = get().connections
     try:
         return connections[alias]
@@ -89,7 +89,7 @@ def connection(alias: str) -> ConnectionConfig:
 
 
 def stream(name: str) -> StreamConfig:
-    """One stream's settings. Raises `UnknownStream` for a stream that isn't declared."""
+    """Return one stream's settings. Raises `UnknownStream` for a stream that isn't declared."""
     streams = get().streams
     try:
         return streams[name]
@@ -100,7 +100,7 @@ def stream(name: str) -> StreamConfig:
 
 
 def group(stream_name: str, name: str) -> GroupConfig:
-    """One group's settings. Raises `UnknownStream` where the stream or the group isn't declared."""
+    """Return one group's settings. Raises `UnknownStream` where the stream or the group isn't declared."""
     groups = stream(stream_name).groups
     try:
         return groups[name]
@@ -112,7 +112,7 @@ def group(stream_name: str, name: str) -> GroupConfig:
 
 
 def any_group(stream_name: str, name: str) -> GroupConfig:
-    """Return the settings of a group that needn't be declared: one that isn't has the defaults.
+    """Return the settings of a group that needn't be declared: an undeclared one has the defaults.
 
     Raises `UnknownStream` for a stream that isn't declared, and for a name that no group may have.
     """

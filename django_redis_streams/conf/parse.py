@@ -1,7 +1,7 @@
 """`REDIS_STREAMS` to frozen dataclasses, and all that is wrong with it at once.
 
-Each level is a table: key → (attribute, what its value may be). What a table doesn't name is reported with
-the nearest name that it does.
+Each level is a table: key → (attribute, what its value may be). A key that a table doesn't have is reported with
+the nearest one that it has.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _MODEL: Final[Table] = {
     "TYPE": ("type", values.optional(values.message_type)),
     "LANE": ("lane", values.optional(values.text)),
 }
-# What to write instead, where a server's URL is easily put.
+# What to write instead of a server's URL, for settings where it is easily put by mistake.
 _HINTS: Final[Mapping[str, str]] = {
     "REDIS_STREAMS": "Write {'CONNECTIONS': {'default': {'URL': …}}, 'STREAMS': {…}}.",
     "CONNECTIONS": "Write {'default': {'URL': …}}: servers by alias.",
@@ -89,7 +89,7 @@ class _Reader:
         self.problems.append(Problem(identity, message, hint))
 
     def read(self, where: str, table: Table, raw: Any, name: str = "") -> dict[str, Any]:
-        """One level by its table; wrong and unknown keys are reported and left out. `name` is what its values are."""
+        """Read one level by its table; report wrong and unknown keys and leave them out. `name` is the level's name."""
         try:
             given = values.mapping(raw)
         except ValueError as error:
@@ -151,7 +151,7 @@ class _Reader:
         )
 
     def lanes(self, where: str, found: dict[str, Any]) -> None:
-        """Each lane with a name that may be part of a key, each weight for one of them; wrong ones are left out."""
+        """Check lanes, whose names become parts of keys, and their weights. A wrong name leaves out all lanes."""
         lanes, weights = found.get("lanes"), found.get("lane_weights")
         sound = [name for name in lanes or () if self.named("lane", name, "{}:")]
         if len(sound) < len(lanes or ()):
@@ -191,7 +191,7 @@ class _Reader:
         return not wrong
 
     def distinct(self, streams: Any) -> None:
-        """Two streams, or a stream and a dead letter queue, in one key of one server would eat each other's."""
+        """Refuse streams or dead letter queues in one key of one server: they would eat each other's entries."""
         owners: dict[tuple[str, str], str] = {}
         for each in streams:
             for key in (each.keys.main, each.keys.dlq):

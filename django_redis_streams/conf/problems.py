@@ -24,7 +24,7 @@ class Problem:
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Return a question after a space, "Did you mean 'orders'?"; the names there are where none is near."""
+    """Return " Did you mean 'orders'?", with the space before it; or the declared names if none is near."""
     names = list(known)
     close = get_close_matches(str(name), names, n=1)
     if close:

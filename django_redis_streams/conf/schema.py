@@ -30,13 +30,13 @@ class ConnectionConfig:
 class GroupConfig:
     """One consumer group of one stream.
 
-    `start` is where a group that never was begins: "0", "$" or an entry id. `max_retries` runs follow the
-    first. `backoff` is base and cap of the exponential. Entries idle for `claim_idle` seconds are claimed.
-    A call of a handler that takes `timeout` seconds is ended; never with None. A message that ended its worker in
-    `max_crashes` runs, each of it alone, is dead-lettered. At most `batch_size` entries of a source are read at once.
-    `unmatched` says what becomes of a message that no handler takes: "dead-letter" or "skip"; `unmatched_given`
-    whether the settings chose one. Over all workers, at most `rate` messages a second are begun, and at most
-    `group_concurrency` are being run; in one consumer, coroutines run for at most `async_concurrency` at once.
+    `start` is where a new group begins: "0", "$" or an entry id. `max_retries` runs follow the first. `backoff` is base
+    and cap of the exponential. Entries idle for `claim_idle` seconds are claimed. A call of a handler that takes
+    `timeout` seconds is ended; never with None. A message that ended its worker in `max_crashes` runs in quarantine is
+    dead-lettered. At most `batch_size` entries of a source are read at once. `unmatched` says what becomes of a message
+    that no handler takes: "dead-letter" or "skip"; `unmatched_given` whether the settings chose one. Over all workers,
+    at most `rate` messages a second are begun, and at most `group_concurrency` are being run; in one consumer,
+    coroutines run for at most `async_concurrency` at once.
     """
 
     name: str
@@ -74,10 +74,10 @@ class ModelEvents:
 class StreamConfig:
     """One stream.
 
-    Trimmed to about `maxlen` entries and `max_age` seconds, exactly with `exact_trim`, never below what a
-    group still needs; whoever publishes cuts it to about `hard_maxlen`, whatever groups need. `max_payload`
-    is in bytes, `format` is "json" or "flat". `lanes` are its priorities, the most urgent first; with
-    `lane_weights`, one number for each of them, they share what is read.
+    It is trimmed to about `maxlen` entries and `max_age` seconds, exactly with `exact_trim`, never below what a
+    group still needs. Publishing cuts it to about `hard_maxlen`, whatever groups need. `max_payload` is in bytes,
+    `format` is "json" or "flat". `lanes` are its priorities, the most urgent first; with `lane_weights`, one number
+    for each of them, they share what is read.
     """
 
     name: str

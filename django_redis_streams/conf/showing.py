@@ -1,6 +1,6 @@
-"""How a value of the settings is shown in an error: useful to who has to mend it, and never with a password in it.
+"""How a value of the settings is shown in an error: enough to correct it by, and never with a password in it.
 
-Where a password stands in a URL that is malformed, or in the wrong place of the settings, nobody can tell. So all that
+Nobody can tell where the password is in a URL that is malformed, or in the wrong place of the settings. So all that
 stands before the last `@` is hidden, all of a query, and whatever has a name that sounds secret.
 """
 
@@ -37,16 +37,16 @@ _UNSHOWN: Final = "text that isn't shown, for it may hold a password"
 
 
 def holds_url(text: str) -> bool:
-    """Return whether text may be, or hold, a server's URL, as none but `URL` may: it would be shown as a name.
+    """Return whether text may be, or hold, a server's URL. Only `URL` may: others would show it as a name.
 
-    A web address isn't one: the types of messages may be such.
+    A web address isn't one: the type of a message may be a web address.
     """
     url = "://" in text and ("@" in text or not text.startswith(("http://", "https://")) or text.count("://") > 1)
     return url or any(each.search(text) for each in (_BARE, _SLASHLESS, _ASSIGNED))
 
 
 def hidden(text: str) -> str:
-    """Text with no password in it. Of a URL scheme and host are left, and a path where that is where it leads."""
+    """Return text without passwords. Of a URL only scheme and host are left, or the path if that is where it leads."""
     if "@" in text:
         head, _, tail = text.rpartition("@")
         return _scheme(head) + _HIDDEN + "@" + _leads(_scheme(head), tail)
@@ -64,7 +64,7 @@ def _scheme(text: str) -> str:
 
 
 def _leads(scheme: str, text: str) -> str:
-    """Host and port, or the path; without what follows, which may hold anything."""
+    """Return host and port, or the path, without what follows: that may hold anything."""
     if scheme.lower() in _PATHS:
         path = re.split(r"[?#]", text, maxsplit=1)[0]
         if path.startswith("/") or not path or (scheme.lower() == "embedded://" and ":" not in path):
@@ -100,7 +100,7 @@ def _kind(value: object) -> str:
 
 
 def _shown_all(value: Any, secret: object, depth: int) -> str:
-    """Show a container and what is in it; `secret` is its name, where that sounds so: then all in it has that name."""
+    """Show a container and what is in it; `secret` is its name if that sounds secret: then all in it is secret too."""
     if depth >= _DEEPEST:
         return _kind(value)
     if isinstance(value, Mapping):

@@ -32,7 +32,7 @@ _EVENTS = ("created", "updated", "deleted")
 
 
 def text(value: Any) -> str:
-    """Text that isn't empty."""
+    """Accept text that isn't empty."""
     if not isinstance(value, str) or not value:
         raise ValueError("expected text that isn't empty")
     if holds_url(value):
@@ -41,7 +41,7 @@ def text(value: Any) -> str:
 
 
 def message_type(value: Any) -> str:
-    """Text that isn't empty, short enough for a message's type."""
+    """Accept text that isn't empty and is short enough for a message's type."""
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TYPE:
         raise ValueError(f"expected text that isn't empty, of at most {LONGEST_TYPE:,} characters")
     return text(value)
@@ -62,7 +62,7 @@ def some(value: Any) -> tuple[str, ...]:
 
 
 def prefix(value: Any) -> str:
-    """Text, possibly empty, that doesn't end in the colon which is added."""
+    """Accept text, possibly empty, without the colon at its end, which is added."""
     if not isinstance(value, str) or value.endswith(":") or holds_url(value):
         raise ValueError("expected text without the colon at its end, which is added")
     return value
@@ -108,7 +108,7 @@ def up_to(most: int) -> Callable[[Any], int]:
 
 
 def duration(value: Any) -> float:
-    """Seconds above 0, up to a hundred years: an int, a float or a timedelta."""
+    """Accept seconds above 0, up to a hundred years: an int, a float or a timedelta."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
         raise ValueError("expected seconds above 0 (int, float or timedelta)")
@@ -129,7 +129,7 @@ def pair(value: Any) -> tuple[float, float]:
 
 
 def entry_position(value: Any) -> str:
-    """Where a group starts: "0", "$" or an entry id, the parts of which the server keeps in 64 bits each."""
+    """Accept where a group starts: "0", "$" or an entry id, whose parts the server keeps in 64 bits each."""
     if value != "$" and not (isinstance(value, str) and _ENTRY_ID.fullmatch(value)):
         raise ValueError("expected '0', '$' or an entry id such as '1700000000000-0'")
     if value != "$" and any(int(part) > LARGEST_PART for part in value.split("-")):
@@ -146,7 +146,7 @@ def events(value: Any) -> tuple[str, ...]:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Accept a dict whose keys are texts that aren't empty, and no URLs: a name is shown wherever there is one."""
+    """Accept a dict whose keys are texts that aren't empty, and no URLs: names are shown everywhere."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
         raise ValueError("expected a dict with names as its keys")
     if wrong := next((key for key in value if holds_url(key)), None):
@@ -155,7 +155,7 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def lanes(value: Any) -> tuple[str, ...]:
-    """Names of lanes, the most urgent first: two or more, one of them the plain stream's."""
+    """Accept names of lanes, the most urgent first: two or more, one of them the plain stream's."""
     expected = f"expected a list of two or more different names, one of them {DEFAULT_LANE!r}, the most urgent first"
     try:
         names = texts(value)
@@ -175,7 +175,7 @@ def weights(value: Any) -> Mapping[str, int]:
 
 
 def rate(value: Any) -> float:
-    """How many a second, of a text such as "100/s", "30/m" or "1000/h"."""
+    """Accept a text such as "100/s", "30/m" or "1000/h"; return how many a second that is."""
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
     if found is None or not int(found[1][:20]):
         raise ValueError("expected a whole number, 1 or more, a second, minute or hour, such as '100/s', '30/m', '9/h'")
@@ -185,7 +185,7 @@ def rate(value: Any) -> float:
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:
-    """One of some words."""
+    """Accept one of some words."""
 
     def parse(value: Any) -> str:
         if value not in allowed:
@@ -196,5 +196,5 @@ def choice(*allowed: str) -> Callable[[Any], str]:
 
 
 def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Accept the same, or None."""
+    """Accept what `parse` accepts, or None."""
     return lambda value: None if value is None else parse(value)

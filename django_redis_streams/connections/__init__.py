@@ -1,8 +1,8 @@
 """Links to the servers of `REDIS_STREAMS['CONNECTIONS']`: one kept for each thread, or one of the caller's own.
 
-`link` is what is said and heard on one, `refusals` which replies end it; `endpoint` is where it leads,
-`arguments` how URL and OPTIONS are read, `transport` what is taken from redis-py. What a reply means is for
-`store` to say, when to come back after an error for the worker.
+`link` sends and receives on one, `refusals` tells which replies end it; `endpoint` is where it leads, `arguments`
+reads URL and OPTIONS, `transport` is what is used of redis-py. `store` knows what a reply means, and the worker when
+to come back after an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Endpoint", "Link", "address", "close_kept", "get", "leading", "open"
 _kept = threading.local()
 # Where a connection of the settings leads.
 _endpoint_of: Callable[[ConnectionConfig], Endpoint] = Endpoint.of
-# By alias, what that said of the settings: to check them takes half a millisecond, and threads come and go.
+# By alias, the settings and their endpoint: checking them takes half a millisecond, and threads come and go.
 _endpoints: dict[str, tuple[ConnectionConfig, Endpoint]] = {}
 
 
@@ -47,7 +47,7 @@ def get(alias: str = "default") -> Link:
 def open(alias: str = "default", *, timeout: float) -> Link:  # noqa: A001  `connections.open` says it best
     """Connect a link of the caller's own. `timeout` is how many seconds a reply may take: above BLOCK.
 
-    Once lost or closed it stays so, and says so at each call: what was pending on it needs looking after
+    Once lost or closed, the link stays so and says so at each call: what was pending on it needs looking after
     before another is opened. Raises `ServerUnreachable` at once where there is no server.
     """
     link = Link(_endpoint(alias), timeout)
@@ -61,7 +61,7 @@ def close_kept() -> None:
 
 
 def address(alias: str = "default") -> str:
-    """Where a connection leads, printable: scheme, host or path and database, no user and no password."""
+    """Return where a connection leads, printable: scheme, host or path and database, no user and no password."""
     return _endpoint(alias).address
 
 
@@ -75,7 +75,7 @@ def _endpoint(alias: str) -> Endpoint:
 
 @contextmanager
 def leading(endpoint_of: Callable[[ConnectionConfig], Endpoint]) -> Iterator[None]:
-    """Within it every connection leads where `endpoint_of` says, in all threads. For tests; it may be nested."""
+    """Lead every connection within it where `endpoint_of` says, in all threads. For tests; it may be nested."""
     global _endpoint_of  # noqa: PLW0603  put back at the end
     outer, _endpoint_of = _endpoint_of, endpoint_of
     _drop_links()

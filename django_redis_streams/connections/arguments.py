@@ -1,7 +1,7 @@
 """A connection's URL and OPTIONS, checked, as arguments of redis-py's connection classes.
 
-A URL may hold a password, and where it is malformed nobody can say which part is that: no error here quotes
-any of it.
+A URL may hold a password, and in a malformed one nobody can say which part that is: no error here quotes any
+of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OURS: Final[Mapping[str, Any]] = {
     "retry_on_timeout": False,
     "health_check_interval": 0,
 }
-# A URL is often shared with the project's cache; these are for a pool's eyes.
+# Options of a pool, passed over: a URL is often shared with the project's cache.
 _FOR_POOLS: Final = ("max_connections", "timeout")
 
 
@@ -95,9 +95,9 @@ def _database(url: SplitResult) -> bool:
 
 
 def arguments_of(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str, Any]:
-    """OPTIONS, and what the URL says, which wins, as arguments of a connection class.
+    """Return OPTIONS, and what the URL says, which wins, as arguments of a connection class.
 
-    Raises `ConfigurationError` for an option that is ours to set, that the class doesn't take, or of a wrong value.
+    Raises `ConfigurationError` for an option that is fixed, that the class doesn't take, or that has a wrong value.
     """
     setting = where(config.alias)
     for name, value in config.options.items():
@@ -111,11 +111,11 @@ def arguments_of(config: ConnectionConfig, kind: type, url: SplitResult) -> dict
 
 
 def _of_url(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str, Any]:
-    """Return what the URL says, as redis-py reads it, but for the options that we know better."""
+    """Return what the URL says, as redis-py reads it, but for the options that `_query` reads."""
     setting = f"{where(config.alias)}['URL']"
     said = _query(setting, kind, url)
     try:
-        # An embedded server's path is known when it runs.
+        # An embedded server's path is known only when it runs.
         read: Callable[[str], dict[str, Any]] = parse_url
         found = read(f"unix://?{url.query}" if url.scheme == "embedded" else config.url)
     except ValueError as error:
@@ -127,7 +127,7 @@ def _of_url(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str,
 
 
 def _query(setting: str, kind: type, url: SplitResult) -> dict[str, Any]:
-    """Return the options in a URL's query that are more than text to us, read."""
+    """Return the options in a URL's query that aren't just text, read as their values."""
     found: dict[str, Any] = {}
     seen: set[str] = set()
     for name, text in parse_qsl(url.query, keep_blank_values=True):
@@ -175,7 +175,7 @@ def _check_name(setting: str, kind: type, name: str, *, in_url: bool = False) ->
         hint = " It is for a URL that begins with rediss://."
     else:
         hint = f" Did you mean {near[0]!r}?" if near else ""
-    # A password that isn't escaped may begin a query; none is like the name of an option.
+    # A password that isn't escaped may begin a query; no password resembles the name of an option.
     said = "an unknown option (it isn't shown, for it may be a password)"
     said = said if in_url and not hint else f"the unknown option {shown(name)}"
     raise ConfigurationError(f"{setting} has {said}: redis-py's {kind.__name__.lstrip('_')} doesn't take it.{hint}")
@@ -183,7 +183,7 @@ def _check_name(setting: str, kind: type, name: str, *, in_url: bool = False) ->
 
 @cache
 def _accepted(kind: type) -> frozenset[str]:
-    """Return the names of a connection class's arguments, with those of its bases, which get what it doesn't know."""
+    """Return the names of a connection class's arguments, and of its bases', which get what the class doesn't know."""
     bases = [each for each in kind.__mro__ if issubclass(each, AbstractConnection)]
     found = [inspect.signature(each.__init__).parameters.values() for each in bases]
     named = {each.name for parameters in found for each in parameters if each.kind is not each.VAR_KEYWORD}

@@ -1,4 +1,4 @@
-"""Where a connection leads: to a server that it names without passwords, or into the hands of redis-py."""
+"""Where a connection leads: the server's address without passwords, and the arguments for redis-py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .trial import Unusable, try_out
 __all__ = ["Endpoint"]
 
 _SECRETS: Final = ("password", "ssl_password")
-# As a server says of a command that it doesn't know. The password may be one that a credential_provider gave.
+# What a server says of a command that it doesn't know: it may repeat a password that a credential_provider gave.
 _REPEATED: Final = re.compile(r"with args beginning with:.*", re.DOTALL)
 _TIMEOUT: Final = 5.0
 _CONNECT_TIMEOUT: Final = 2.0
@@ -44,7 +44,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, config: ConnectionConfig) -> Endpoint:
-        """Where a connection leads. Raises `ConfigurationError` for a URL or an option that can't work."""
+        """Return where a connection leads. Raises `ConfigurationError` for a URL or an option that can't work."""
         url = checked(config)
         kind = CLASSES[url.scheme]
         arguments = arguments_of(config, kind, url)
@@ -67,7 +67,7 @@ class Endpoint:
     def connect(self, timeout: float | None) -> Transport:
         """Make a connection and log in; `timeout` is how long a reply may take on it.
 
-        Starts the embedded server where that is meant. Raises redis-py's errors, and `ConfigurationError`
+        Starts the embedded server if the URL names one. Raises redis-py's errors, and `ConfigurationError`
         for an option that has a wrong value.
         """
         connection = self._made(timeout)
@@ -90,7 +90,7 @@ class Endpoint:
             raise ConfigurationError(f"{where(self.alias)}: {hidden(self._redacted(str(error)))}") from None
 
     def _made(self, timeout: float | None) -> Any:
-        """redis-py's connection, not connected. Raises `ConfigurationError` for what it can't be made of."""
+        """Make redis-py's connection, not connected. Raises `ConfigurationError` for arguments that it can't take."""
         arguments = {"socket_connect_timeout": _CONNECT_TIMEOUT, **self.arguments, "socket_timeout": timeout}
         try:
             connection = self.kind(**arguments)
@@ -112,7 +112,7 @@ class Endpoint:
         )
 
     def _redacted(self, text: str) -> str:
-        """Text of redis-py's or the server's in one line; some servers repeat an AUTH that they don't know."""
+        """Return text without secrets, in one line; some servers repeat an AUTH that they don't know."""
         text = _REPEATED.sub("(its arguments aren't shown)", text)
         for name in _SECRETS:
             secret = self.arguments.get(name)

@@ -22,7 +22,7 @@ def is_installed() -> bool:
 
 
 def fake_servers() -> Callable[[ConnectionConfig], Endpoint]:
-    """Return what leads each connection to an empty server of its own. Raises `ExtraMissing`."""
+    """Return a function that leads each connection to an empty server of its own. Raises `ExtraMissing`."""
     if not is_installed():
         raise ExtraMissing(
             "A fake server needs fakeredis and lupa: python -m pip install 'django-redis-streams[testing]'. Or choose "

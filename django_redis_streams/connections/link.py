@@ -71,15 +71,15 @@ class Link:
             self._send(data, len(commands))
             return self.receive(len(commands))
         except BaseException:
-            # Ended between the halves, by Ctrl-C say, the next call would take these replies for its own.
+            # If it is ended between the halves, by Ctrl-C say, the next call would take these replies for its own.
             self.close()
             raise
 
     def call_in_turns(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
-        """As `call_many` for each of some batches, none of them empty: their replies, batch by batch.
+        """Do as `call_many` for each of some batches, none of them empty; yield their replies, batch by batch.
 
-        The next batch is made and packed while the server is at the one before, but not sent before all replies to
-        that are here: where the connection is lost, the fate of one batch alone is unknown.
+        The next batch is made and packed while the server works on the one before, but sent only when all replies to
+        that are here: if the connection is lost, the fate of one batch alone is unknown.
         """
         self._check_owed()
         sent = 0
@@ -92,7 +92,7 @@ class Link:
             if sent:
                 yield self.receive(sent)
         except BaseException:
-            # As above; also where the caller takes no more of them.
+            # As above; also if the caller takes no more replies.
             self.close()
             raise
 
@@ -118,11 +118,11 @@ class Link:
         return replies
 
     def fileno(self) -> int:
-        """For who waits for a reply in his own way: it is there when this can be read. -1 without a connection."""
+        """Return the file descriptor, readable once a reply is there, for callers that wait by themselves; else -1."""
         return -1 if self._connection is None else fileno(self._connection)
 
     def client_id(self) -> int:
-        """Return the server's number for this connection, as CLIENT KILL takes it; it changes with each connecting."""
+        """Return the server's id for this connection, as CLIENT KILL takes it; a new connection has a new one."""
         return int(self.call("CLIENT", "ID"))
 
     def connect(self) -> None:
@@ -169,7 +169,7 @@ class Link:
             time.sleep(pause)
 
     def _lost(self, error: BaseException) -> NoReturn:
-        """Give up what was on its way, and the connection: the exchange didn't end well."""
+        """Give up the connection and what was on its way; raise the error that ended the exchange."""
         self.close()
         if not isinstance(error, RedisError):
             raise error
@@ -187,7 +187,7 @@ class Link:
 class KeptLink(Link):
     """A link that connects by itself: when first used, after it was lost, in a forked child.
 
-    An idle one is looked at before it is used, so a server that was restarted since is no error.
+    An idle link is looked at before it is used, so a server that was restarted since is no error.
     """
 
     IDLE: Final = 1.0  # seconds
@@ -228,12 +228,12 @@ def _reply(connection: Transport) -> Any:
     try:
         return connection.read_response()
     except ResponseError as error:
-        # Without its traceback, which would hold on to this frame and all replies for the collector.
+        # Without its traceback, which would keep this frame and all replies until the collector runs.
         return error.with_traceback(None)
 
 
 def _stale(connection: Transport | None) -> bool:
-    """Return whether an idle connection was closed by the server, or holds what nobody waits for."""
+    """Return whether an idle connection was closed by the server, or holds a reply that nobody waits for."""
     if connection is None:
         return False
     try:

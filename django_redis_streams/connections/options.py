@@ -1,7 +1,7 @@
-"""What redis-py's connections take as OPTIONS, and in the query of a URL: of each option what it may be.
+"""The options that redis-py's connections take in OPTIONS and in the query of a URL, and what each of them may be.
 
 redis-py looks at few of them before it connects, and at some never: `socket_keepalive=off` is true to it. Options that
-aren't named here, as those of a redis-py to come, are handed on as they are.
+aren't named here, such as those of a later redis-py, are passed on as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["OPTIONS", "Option"]
 
 _TRUE: Final = ("1", "t", "true", "y", "yes", "on")
 _FALSE: Final = ("0", "f", "false", "n", "no", "off")
-# A socket's time-out is waited for in ms, in an int of C.
+# A socket's time-out is kept in ms, in an int of C.
 _MOST_SECONDS: Final = (2**31 - 1) // 1000
 # To redis-py the `socket_type` is the family that a host's addresses are looked up in.
 _FAMILIES: Final = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
@@ -28,7 +28,7 @@ _CERT_REQS: Final = ("none", "optional", "required")
 class Option:
     """What an option may be: in words, as a value of OPTIONS, and how it is read from the text of a URL.
 
-    `read` raises `ValueError`. Where it is None a URL can't say it.
+    `read` raises `ValueError`. It is None for an option that a URL can't set.
     """
 
     expected: str

@@ -9,14 +9,14 @@ from redis.exceptions import ClusterDownError, MasterDownError, ReadOnlyError, R
 
 __all__ = ["cannot_serve"]
 
-# All of these are mended by connecting again, later or to whom the address leads by then:
-# - READONLY, UNBLOCKED: it was a master and is a replica now (a blocked read is told the second).
+# All of these are mended by connecting again, later or to the server that the address leads to by then:
+# - READONLY, UNBLOCKED: it was a master and is a replica now (a blocked read gets the second).
 # - MASTERDOWN, CLUSTERDOWN, TRYAGAIN: it waits for its master, its cluster, the end of a slot's move.
 # - BUSY: a script runs for too long. (BUSYGROUP and BUSYKEY are other words, and about one command.)
 # LOADING, NOAUTH, WRONGPASS and "max number of clients" are connection errors in redis-py already.
-# Not here: NOPERM, OOM, MISCONF, NOREPLICAS, MOVED. Those who send them serve; a new connection hears the same.
+# Not here: NOPERM, OOM, MISCONF, NOREPLICAS, MOVED. A server that sends these serves; a new connection gets the same.
 _CANNOT_SERVE: Final = r"READONLY|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY"
-# Redis before 7.0 wraps what a script's command was answered: "ERR Error running script (call to f_…):
+# Redis before 7.0 wraps the error of a script's command: "ERR Error running script (call to f_…):
 # @user_script:1: @user_script: 1: -READONLY You can't write …".
 _REFUSAL: Final = re.compile(rf"(?:.*@user_script: ?\d+: ?-)?(?:{_CANNOT_SERVE})\b")
 # redis-py cuts the first word off where it has a class for it, from 6.4 on for more of them.

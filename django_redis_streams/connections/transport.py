@@ -21,7 +21,7 @@ class Transport(Protocol):
         """Return the next reply; raise an error reply."""
 
     def can_read(self, timeout: float) -> bool:
-        """Return whether something has come; raises where it is the end."""
+        """Return whether something has come; raises if the connection has ended."""
 
     def disconnect(self) -> None:
         """Close."""

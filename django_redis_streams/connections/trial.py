@@ -1,7 +1,7 @@
-"""What a connection's values come to without a server: whether sockets and TLS take them.
+"""Trying out a connection's options without a server: whether sockets and TLS take them.
 
-redis-py gives them to the system when it connects. There a file that is missing, or ciphers that nobody knows, look
-like a server that is away.
+redis-py gives them to the system when it connects. Then a missing file, or unknown ciphers, look like a server that
+is away.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """`embedded://`: a real Valkey of the project's own, for development, there while any process needs it.
 
 It listens on a unix socket, keeps an append-only file in the project, and belongs to no process: the first
-that needs it starts it, a guardian stops it when the last has left. Nothing here trusts a file that says that
-somebody lives: each role is a lock that the kernel drops with its holder, however that ends, and hands on to
-children.
+that needs it starts it, a guardian stops it when the last has left. No file is trusted to say that a process lives:
+each role is a lock that the kernel drops with its holder, however that ends, and hands on to children.
 
 =============== ======================= ==========================================================
 file            locked by               tells
 =============== ======================= ==========================================================
 users.lock      every process (shared)  whether anybody is left; the guardian's last act takes it
-server.lock     the server              whether one runs: who gets this lock starts it, and no other
+server.lock     the server              whether one runs: only the process that gets it starts one
 guardian.lock   the guardian            whether one watches: likewise
 =============== ======================= ==========================================================
 

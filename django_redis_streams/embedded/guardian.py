@@ -27,10 +27,10 @@ def main(directory: str, path: str) -> None:
     in_place = remember(Path(directory, "users.lock"), Path(path))
     if os.fork():
         os._exit(0)
-    # It is the connection that says which server is meant, not the path: that may be another's by now.
+    # The connection says which server is meant, not the path: that may be another server's by now.
     while not ended(server, LOOK_EVERY):
-        # A server whose files were deleted is of no use to those who come: they will start another.
-        # Nobody comes between the last user's leaving and the end: who comes waits for the lock taken here.
+        # A server whose files were deleted is of no use to new users: they will start another.
+        # No user comes between the last one's leaving and the end: a new one waits for the lock taken here.
         if not in_place() or free(users, fcntl.LOCK_EX):
             stop(server)
             return
@@ -42,7 +42,7 @@ def opened(lock: Path) -> int:
 
 
 def free(lock: int, kind: int) -> bool:
-    """Return whether nobody held a lock; it is held now, until this process ends."""
+    """Return whether nobody held a lock; if so, this process holds it now, until it ends."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -79,13 +79,13 @@ def remember(*paths: Path) -> Callable[[], bool]:
 
 
 def ended(server: socket.socket, within: float) -> bool:
-    """Return whether the server closes the connection; it says nothing unasked."""
+    """Return whether the server closes the connection within so many seconds; it says nothing unasked."""
     readable, _, _ = select.select([server], [], [], within)
     return bool(readable) and not server.recv(1024)
 
 
 def stop(server: socket.socket) -> None:
-    """Shut the server down and wait for its end; by force where it has objections."""
+    """Shut the server down and wait for its end; by force if it objects."""
     deadline = time.monotonic() + STOP_WITHIN
     for command in (b"SHUTDOWN NOSAVE\r\n", b"SHUTDOWN NOSAVE FORCE\r\n"):
         server.sendall(command)

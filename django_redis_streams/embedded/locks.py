@@ -1,4 +1,4 @@
-"""Locks that say who is there. The kernel keeps them, so they can't be stale (flock(2)).
+"""Locks that say which processes are there. The kernel keeps them, so they can't be stale (flock(2)).
 
 A lock belongs to an open file: it is held until the last copy is closed, whether by a process that ends, is
 killed, or is a child that inherited it. None is ever unlocked, for that would unlock the copies too.
@@ -18,9 +18,9 @@ __all__ = ["join", "taken"]
 
 _POLL: Final = 0.01  # seconds
 
-# By path, this process's share in it: open as long as the process lives.
+# By path of a lock, the file that holds this process's share in it: open as long as the process lives.
 _shares: dict[Path, int] = {}
-# On their way to a program that this process is about to start.
+# Files of locks that are on their way to a program that this process is about to start.
 _in_passing: set[int] = set()
 
 
@@ -75,7 +75,7 @@ def _is_still(descriptor: int, path: Path) -> bool:
 
 
 def _drop_in_passing() -> None:
-    """Let go of what another thread was handing on: a child that kept it would pass for a server for ever."""
+    """Close the locks that another thread was handing on: a child that kept one would pass for a server for ever."""
     while _in_passing:
         with suppress(OSError):
             os.close(_in_passing.pop())

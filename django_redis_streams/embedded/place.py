@@ -32,7 +32,7 @@ class Place:
 
     @classmethod
     def prepare(cls, directory: Path) -> Place:
-        """Make the place if need be. Raises `ConfigurationError` where it can't be used."""
+        """Make the directory if need be. Raises `ConfigurationError` where it can't be used."""
         try:
             if not directory.exists():
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)

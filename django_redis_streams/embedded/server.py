@@ -19,7 +19,7 @@ from .place import GUARDIAN_LOCK, SERVER_LOCK, Place
 __all__ = ["program", "serve_at", "serves"]
 
 _PATIENCE: Final = 10.0  # seconds without a sign of life
-_OLD_GUARDIAN: Final = 2.0  # seconds that one may take to see that its server is gone
+_OLD_GUARDIAN: Final = 2.0  # seconds that an old guardian may take to see that its server is gone
 _POLL: Final = 0.01  # seconds
 _LOG_LIMIT: Final = 1024 * 1024  # bytes
 _TAIL: Final = 20  # lines of the log
@@ -44,7 +44,7 @@ def serve_at(place: Place) -> str:
 def serves(pid: int) -> bool:
     """Return whether a process is a server, its guardian, or about to become that; /proc tells, so on Linux only.
 
-    It has the lock of its role open, which no other process keeps.
+    Such a process has the lock of its role open, which no other process keeps.
     """
     try:
         opened = list(Path(f"/proc/{pid}/fd").iterdir())
@@ -167,7 +167,7 @@ def program() -> str:
 
 
 def _length_of_log(place: Place) -> int:
-    """How long the log is; it begins anew where it has grown too long: the server opens it for each line."""
+    """Return how long the log is; one that is too long begins anew, as the server opens it for each line."""
     length = place.log.stat().st_size if place.log.exists() else 0
     if length > _LOG_LIMIT:
         place.log.replace(place.log.with_suffix(".old.log"))

@@ -108,7 +108,7 @@ def _exceptions(value: Any) -> tuple[type[Exception], ...]:
 
 
 def _check_function(function: Any) -> None:
-    """Refuse what can't be called with one argument, and what only seems to run when it is called."""
+    """Refuse a function that can't be called with one argument, or that only seems to run when it is called."""
     name = f"{function.__module__}.{function.__qualname__}" if inspect.isroutine(function) else repr(function)
     if not inspect.isroutine(function):
         raise HandlerError(f"@handler on {name}: expected a function.")

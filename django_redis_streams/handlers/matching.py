@@ -1,4 +1,4 @@
-"""A handler, and which one of its group's a message is for."""
+"""A handler, and which handler of its group a message is for."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["Handler", "HandlerSet"]
 class Handler:
     """A function and what it was declared to take.
 
-    `types` are names and patterns; empty, it takes what no other handler of its group does. `atomic` is the
-    alias of the database that a transaction is opened in, or False. What is None is the group's to decide.
+    `types` are names and patterns; without any it takes what no other handler of its group takes. `atomic` is the
+    alias of the database that a transaction is opened in, or False. The group decides what is None here.
     """
 
     function: Callable[[Any], Any]
@@ -51,16 +51,16 @@ class Handler:
 
     @property
     def in_transaction(self) -> Callable[[Any], Any]:
-        """The function, in a transaction where it wants one, which is committed where it returns."""
+        """The function, in a transaction if it wants one, which is committed when the function returns."""
         return self.function if self.atomic is False else in_transaction(self.function, self.atomic)
 
     def deadline(self, group: GroupConfig, now: float) -> float:
-        """By when a call that begins now must have ended; infinity for never."""
+        """Return by when a call that begins now must have ended; infinity for never."""
         timeout = group.timeout if self.timeout is None else self.timeout
         return math.inf if timeout is None else now + timeout
 
     def policy(self, group: GroupConfig) -> RetryPolicy:
-        """How its messages are retried: its own options over its group's settings."""
+        """Return how its messages are retried: its own options over its group's settings."""
         return RetryPolicy(
             max_retries=group.max_retries if self.max_retries is None else self.max_retries,
             backoff=group.backoff if self.backoff is None else self.backoff,
@@ -88,7 +88,7 @@ class HandlerSet:
     def find(self, type: str) -> Handler | None:  # noqa: A002  the message's own word for it
         """Find the handler of a message of this type: the exact name, else the most exact pattern, else the rest's.
 
-        A type comes from anybody. One of more than `LONGEST_TYPE` characters no name or pattern takes.
+        A type may come from anybody. No name or pattern takes one of more than `LONGEST_TYPE` characters.
         """
         found = self._exact.get(type)
         if found is not None:
@@ -116,9 +116,9 @@ def _inexactness(pattern: str) -> tuple[int, int, str]:
 class _Pattern:
     """Matches a whole type; `*` stands for any text, dots and nothing at all included.
 
-    Each part between two stars is looked for once, after the one before: where it stands first leaves the most room for
-    those after it, so nothing is ever tried again. A regular expression tries all places of all parts: with three stars
-    the work grows with the cube of the type's length.
+    Each part between two stars is looked for once, after the part before it: its first place leaves the most room for
+    the parts after it, so no part is tried again. A regular expression tries all places of all parts: with three stars
+    its work grows with the cube of the type's length.
     """
 
     begin: str
@@ -128,12 +128,12 @@ class _Pattern:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Return the pattern that is written so; it has a star."""
+        """Return the pattern that a text with a star stands for."""
         begin, *between, end = text.split("*")
         return cls(begin, tuple(filter(None, between)), end, len(text) - text.count("*"))
 
     def matches(self, type: str) -> bool:  # noqa: A002  as above
-        """Return whether it takes this type."""
+        """Return whether the pattern takes this type."""
         if len(type) < self.shortest or not (type.startswith(self.begin) and type.endswith(self.end)):
             return False
         at, end = len(self.begin), len(type) - len(self.end)

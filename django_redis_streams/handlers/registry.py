@@ -36,7 +36,7 @@ def of(stream: str, group: str) -> HandlerSet:
 
 
 def registered() -> tuple[Handler, ...]:
-    """All handlers of the project, imported if need be.
+    """Return all handlers of the project, imported if need be.
 
     An error in a module that declares them is raised as it is; `ConfigurationError` says that
     `HANDLER_MODULES` names one that isn't there.
@@ -52,7 +52,7 @@ def add(handler: Handler) -> None:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Within it no handlers count but those declared within it, and no module is imported. For tests."""
+    """Count only the handlers that are declared within it, and import no module. For tests."""
     global _registry  # noqa: PLW0603  replaced whole and put back
     outer, _registry = _registry, _Registry(modules=lambda: ())
     try:
@@ -62,7 +62,7 @@ def isolated() -> Iterator[None]:
 
 
 def _modules() -> Iterator[str]:
-    """Names of the modules that declare handlers."""
+    """Yield the names of the modules that declare handlers."""
     for app in apps.get_app_configs():
         if app.module is not None and module_has_submodule(app.module, _MODULE):
             yield f"{app.name}.{_MODULE}"
@@ -81,7 +81,7 @@ def _exists(name: str) -> bool:
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError as error:
-        # That a package on the way isn't there is an answer; that one of them fails to import something isn't.
+        # A package on the way that isn't there is an answer; one that fails to import something isn't.
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             return False
         raise
@@ -94,12 +94,12 @@ class _Registry:
     modules: Callable[[], Iterable[str]] = _modules
     handlers: list[Handler] = field(default_factory=list)
     complete: bool = False
-    # One at a time: what one thread takes back of a module that failed may be beside what another has just declared.
+    # One thread at a time: while one takes back what a failed module declared, another may have just declared some.
     # Reentrant: a module that is being imported may itself ask for handlers.
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def discover(self) -> None:
-        """Import what declares handlers, unless that is done."""
+        """Import the modules that declare handlers, unless that is done."""
         if self.complete:
             return
         with self.lock:
@@ -118,6 +118,6 @@ _registry = _Registry()
 
 @receiver(setting_changed, dispatch_uid="django_redis_streams.handlers")
 def _search_again(*, setting: str, **_: Any) -> None:
-    """Other settings may name further modules. What was declared stays: no module is run twice."""
+    """Search again when settings may name further modules. What was declared stays: no module is run twice."""
     if setting in {"REDIS_STREAMS", "INSTALLED_APPS"}:
         _registry.complete = False

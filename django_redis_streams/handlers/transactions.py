@@ -1,4 +1,4 @@
-"""The transaction of an `atomic` handler. Where the function returned and it didn't commit, the run has failed.
+"""The transaction of an `atomic` handler. If the function returned but the transaction didn't commit, the run failed.
 
 Django itself rolls back in silence, once an error of a query was caught inside the block
 (https://docs.djangoproject.com/en/stable/topics/db/transactions/#controlling-transactions-explicitly).
@@ -82,7 +82,7 @@ def _committed(alias: str) -> Iterator[None]:
 
 
 def _savepoint(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
-    """Where the driver can't tell whether the transaction was ended meanwhile, a savepoint that would be gone does."""
+    """Open a savepoint if the driver can't tell whether the transaction was ended meanwhile: it would be gone then."""
     told = open_in_driver(connection.connection) is not None
     return nullcontext() if told else transaction.atomic(using=connection.alias)
 
@@ -91,16 +91,16 @@ class _Watched:
     """A transaction from its begin: whether it is still the same at its end, and will commit.
 
     `connection.needs_rollback` is set by Django where a query failed, a block with savepoint=False was left by an
-    exception or the connection was closed; and by `set_rollback(True)`. Of these the last alone is wished for.
+    exception or the connection was closed; and by `set_rollback(True)`. Only the last is the handler's wish.
     `connection.rollback_exc` (Django 5.2 to 6.1) doesn't tell them apart: it is set by failed queries alone, and never
-    reset. So the wish is noted where it is made; whatever else would roll back is a failure.
+    reset. So the wish is noted when it is made; any other rollback is a failure.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._depth = len(connection.savepoint_ids)
         self._wished = False
-        # psycopg begins one with the first query: until then it is idle, and nothing is lost.
+        # psycopg begins a transaction with the first query: until then it is idle, and nothing is lost.
         self._begun = open_in_driver(connection.connection) is True
         self._ended = False
         self._error: BaseException | None = None
@@ -109,7 +109,7 @@ class _Watched:
         connection.execute_wrappers.append(self._execute)
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         vars(self._connection).pop("set_rollback", None)
         self._connection.execute_wrappers.remove(self._execute)
         self._error = None  # its traceback holds a frame that holds this
@@ -138,13 +138,13 @@ class _Watched:
             ) from (vars(connection)["rollback_exc"] or self._error)
 
     def _set_rollback(self, rollback: bool) -> None:
-        """Django's own, noted where it means this transaction and not a savepoint in it."""
+        """Call Django's own; note the wish if it means this transaction and not a savepoint in it."""
         type(self._connection).set_rollback(self._connection, rollback)
         if not any(self._connection.savepoint_ids[self._depth :]):
             self._wished = rollback
 
     def _look(self) -> None:
-        """Ask the driver: what was open and isn't any more has ended, whoever ended it."""
+        """Ask the driver: a transaction that was open and isn't any more has ended, whoever ended it."""
         is_open = open_in_driver(self._connection.connection)
         self._ended = self._ended or (self._begun and is_open is False)
         self._begun = self._begun or is_open is True

@@ -1,4 +1,4 @@
-"""What is around each call of a handler: given by a contrib package, or nothing."""
+"""Middleware around each call of a handler, such as a contrib package's."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _middleware: list[_Middleware] = []
 
 
 def add_middleware(middleware: _Middleware) -> None:
-    """From now on handlers run as what `middleware(handler, function)` makes of them. Added twice, it counts once.
+    """Run handlers from now on as what `middleware(handler, function)` makes of them. Added twice, it counts once.
 
-    It is asked once for each handler of a group, when a consumer of that is made, and not at each call.
-    `function` takes a message, or a list of them, and includes the handler's transaction; it may give a coroutine,
-    and then what is made of it has to give one. What is made is to be named as the function is
-    (`functools.wraps`). The first that was added is the outermost: it is called first, and ends last.
+    It is asked once for each handler of a group, when a consumer of the group is made, and not at each call.
+    `function` takes a message, or a list of them, and includes the handler's transaction. If it gives a coroutine,
+    what `middleware` makes has to give one too. What it makes is to be named as the function is (`functools.wraps`).
+    The first that was added is the outermost: it is called first, and ends last.
     """
     if middleware not in _middleware:
         _middleware.append(middleware)
 
 
 def remove_middleware(middleware: _Middleware) -> None:
-    """Undo `add_middleware`; nothing where it wasn't added."""
+    """Undo `add_middleware`; do nothing if it wasn't added."""
     if middleware in _middleware:
         _middleware.remove(middleware)
 

@@ -46,11 +46,11 @@ def publishes(
     `customer` gives `customer_id`); without it the primary key alone. `type`: of all these events; without it
     "app_label.model.created" and so on. `lane`: one of the stream's LANES.
 
-    Published like `publish(…, using=<the database of the save>)`, with the values of that moment. Outside a
-    transaction the row is committed already: what goes wrong then is logged and told by `publish_failed`, as after a
-    commit, and the save raises nothing. A save with
-    `update_fields` that names none of `fields` is no event. Proxies and subclasses publish as this model.
-    `loaddata` publishes nothing; `bulk_create()`, `update()` and many-to-many relations send no such signals.
+    An event is published like `publish(…, using=<the database of the save>)`, with the values of that moment. Outside
+    a transaction the row is committed already: errors are then logged and told by `publish_failed`, as after a commit,
+    and the save raises nothing. A save with `update_fields` that names none of `fields` is no event. Proxies and
+    subclasses publish as this model. `loaddata` publishes nothing; `bulk_create()`, `update()` and many-to-many
+    relations send no such signals.
 
     Raises `ConfigurationError` at once for what can't work. Reads no settings.
     """
@@ -74,15 +74,15 @@ def publishes(
 
 
 def declared() -> tuple[Declaration, ...]:
-    """All declarations, those of the settings last."""
+    """Return all declarations, those of the settings last."""
     return (*_by_decorator, *_by_settings)
 
 
 def connect_settings() -> None:
     """Connect what `MODELS` of the streams says now, instead of what it said before.
 
-    Never raises: a model that isn't there is logged, and the checks report it; a field that isn't there is an error
-    of each save, raised or told as all errors of events are.
+    Never raises: a missing model is logged, and the checks report it; a missing field is an error of each save, raised
+    or told as all errors of events are.
     """
     while _by_settings:
         _by_settings.pop().disconnect()
@@ -104,7 +104,7 @@ _by_settings: Final[list[Declaration]] = []
 
 @receiver(class_prepared, dispatch_uid="django_redis_streams.model_events")
 def _inherit(*, sender: type[Model], **_: Any) -> None:
-    """Have a model publish as the one it derives from, where that was declared before the model was defined."""
+    """Have a model publish as the one it derives from, if that was declared before the model was defined."""
     for declaration in declared():
         if issubclass(sender, declaration.model):
             declaration.connect(sender)

@@ -1,4 +1,4 @@
-"""That events of one model go to one stream, and the receivers that see to it."""
+"""The declaration that events of one model go to one stream, and the receivers that publish them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Rows(threading.local):
 
 @dataclass(frozen=True, eq=False)
 class Declaration:
-    """That events of a model go to a stream."""
+    """The declaration that events of a model go to a stream."""
 
     model: type[Model]
     stream: str
@@ -53,13 +53,13 @@ class Declaration:
         return tuple(self.type_of(event) for event in self.events.on)
 
     def connect(self, *models: type[Model]) -> None:
-        """Listen to these models; to the declared one and all that derive from it where none is given."""
+        """Listen to these models; if none is given, to the declared one and all that derive from it."""
         for model in models or _family(self.model):
             for signal, listener in self._listeners(model):
                 signal.connect(listener, sender=model, weak=False)
 
     def disconnect(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         for model in _family(self.model):
             for signal, listener in self._listeners(model):
                 signal.disconnect(listener, sender=model)
@@ -67,8 +67,8 @@ class Declaration:
     def _listeners(self, model: type[Model]) -> Iterator[tuple[Any, Callable[..., None]]]:
         if {"created", "updated"} & set(self.events.on):
             yield post_save, self.saved
-        # A save tells of the class that was saved alone. A deletion tells of the rows' models one by one, so of a
-        # subclass with a table of its own it tells twice: of the subclass and of this model.
+        # A save sends its signal for the saved class alone. A deletion sends one for the model of each row, so for a
+        # subclass with a table of its own it sends two: for the subclass and for this model.
         if "deleted" in self.events.on and model._meta.concrete_model is self.model._meta.concrete_model:
             yield pre_delete, self.about_to_delete
             yield post_delete, self.deleted
@@ -96,8 +96,8 @@ class Declaration:
     def deleted(self, *, instance: Model, using: str, **_: Any) -> None:
         """Receives `post_delete`, which comes before Django takes the primary key off the instance.
 
-        Of a row with a subclass's row it may come twice, for the proxy that it was deleted by and for the model:
-        all `pre_delete` come before the first `post_delete`, so the first of these takes the row off the list.
+        For a row with a subclass's row it may come twice, for the proxy that it was deleted by and for the model.
+        All `pre_delete` come before the first `post_delete`, so the first `post_delete` takes the row off the list.
         """
         row = (using, instance.pk)
         if row in self._deleting.rows:
@@ -110,13 +110,13 @@ class Declaration:
         try:
             return any({column.name, column.attname} & update_fields for column in self.columns)
         except ConfigurationError:
-            return True  # it will be told of as all that keeps an event from being published
+            return True  # publishing will report it, as all that keeps an event from being published
 
     def _publish(self, event: str, instance: Model, payload: Callable[[], dict[str, Any]], using: str) -> None:
-        """Publish an event, and raise only what still can undo it.
+        """Publish an event; raise an error only while it can still undo the save.
 
-        In a transaction that is whatever is wrong with the message. Outside one the row is committed already, and an
-        error would make the save look failed: whoever saves again would have two rows.
+        In a transaction, whatever is wrong with the message is raised. Outside one the row is committed already, and
+        an error would make the save look failed: saving again would make two rows.
         """
         type_, lane = self.type_of(event), self.events.lane
         if in_transaction(using):

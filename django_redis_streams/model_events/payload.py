@@ -26,7 +26,7 @@ def columns(model: type[Model], fields: Sequence[str] | None) -> tuple[AnyField,
 
 
 def saved_payload(instance: Model, fields: Sequence[AnyField], using: str) -> dict[str, Any]:
-    """`{attname: value}` after a save. What only the database knows takes one query; without such, none."""
+    """Return `{attname: value}` after a save. Values that only the database knows take one query; otherwise none."""
     # A generated column may have changed with the others, and an instance that was updated still has the old value.
     missing = [field.attname for field in fields if field.generated or _is_unknown(instance, field)]
     stored = _stored(instance, missing, using) if missing else {}
@@ -34,12 +34,12 @@ def saved_payload(instance: Model, fields: Sequence[AnyField], using: str) -> di
 
 
 def payload(instance: Model, fields: Sequence[AnyField]) -> dict[str, Any]:
-    """`{attname: value}` as the instance holds them: of the field's own type, a file by its name."""
+    """Return `{attname: value}` as the instance holds them: of the field's own type, a file by its name."""
     return {field.attname: _plain(field, getattr(instance, field.attname)) for field in fields}
 
 
 def complete(instance: Model, fields: Sequence[AnyField], using: str) -> None:
-    """Give the instance the values that only the database knows, None for those of a row that is gone."""
+    """Give the instance the values that only the database knows, None for each if the row is gone."""
     missing = [field.attname for field in fields if _is_unknown(instance, field)]
     stored = _stored(instance, missing, using) if missing else {}
     for name, value in stored.items():
@@ -57,7 +57,7 @@ def _is_unknown(instance: Model, field: AnyField) -> bool:
 def _stored(instance: Model, names: Sequence[str], using: str) -> dict[str, Any]:
     """Return the values in the database, in one query; None for each where the row is gone.
 
-    By a plain queryset: a project's base manager may hide the row, as one of a soft deletion does.
+    It uses a plain queryset: a project's base manager may hide the row, as one of a soft deletion does.
     """
     rows: QuerySet[Model] = QuerySet(type(instance), using=using).filter(pk=instance.pk)
     return rows.values(*names).first() or dict.fromkeys(names)
@@ -66,7 +66,7 @@ def _stored(instance: Model, names: Sequence[str], using: str) -> dict[str, Any]
 def _plain(field: AnyField, value: Any) -> Any:
     if isinstance(value, FieldFile):
         return value.name or ""
-    # What isn't known is None also where it couldn't be saved: a BooleanField, for one, makes nothing of it.
+    # An unknown value is None, also for a field that takes no None: a BooleanField, for one, would raise.
     return None if value is None else field.to_python(value)
 
 

@@ -106,14 +106,14 @@ def publish_many(
     at: datetime | None = None,
     using: str = "default",
 ) -> int:
-    """How many messages were published, or will be on commit: one for each of the payloads, in their order.
+    """Publish a message for each payload, in their order; return how many were published, or will be on commit.
 
-    `type`, `key`, `headers`, `lane`, `delay` and `at` are those of all. All payloads are encoded before the first
-    is sent, so a bad one publishes nothing. With `chunk_size`, outside a transaction only, that many are encoded
-    and sent at a time: memory stays bounded, and what was sent before a bad one stays.
+    `type`, `key`, `headers`, `lane`, `delay` and `at` hold for all messages. All payloads are encoded before the first
+    is sent, so a bad one publishes nothing. With `chunk_size`, outside a transaction only, that many are encoded and
+    sent at a time: memory stays bounded, and messages that were sent before a bad payload stay.
 
     Raises as `publish` does, with the index of a bad payload; `sent` of the error is how many are on the stream.
-    Where the connection was lost, some of those sent last may be there too.
+    If the connection was lost, some of those sent last may be there too.
     """
     with Publication(conf.stream(stream), headers) as publication:
         call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))

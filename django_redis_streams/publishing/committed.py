@@ -1,4 +1,4 @@
-"""Publishing what is committed already: what a save outside a transaction tells."""
+"""Publishing events of what is committed already, as by a save outside a transaction."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def publish_committed(
 ) -> None:
     """Publish now what `payload` returns, as after a commit. Raises nothing: the `subject` is in the database.
 
-    What can't be sent, or not even made, is logged and `publish_failed` tells of it. The message that couldn't be
-    made has the payload that was to be encoded, None where not even that could be had.
+    A message that can't be sent, or not even made, is logged, and `publish_failed` tells of it. A message that couldn't
+    be made has the payload that was to be encoded, None where `payload` raised.
     """
     given = None
     try:

@@ -13,7 +13,7 @@ from ..wire import excerpt
 
 __all__ = ["due_of"]
 
-# The server keeps due times as floating point numbers: exact for far longer, and nobody means more.
+# In seconds. The server keeps due times as floating point numbers: exact for far longer, and nobody means more.
 _LONGEST = 100 * 366 * 86_400
 
 

@@ -59,7 +59,7 @@ class Call:
         Raises `InvalidMessage` or `PayloadTooLarge`.
         """
         fields = self._timed(self._encoder.fields(new_id(), payload))
-        # Without a time, which is its id's: nearly nobody asks for it.
+        # Without a time: it is the id's, and nearly nobody asks for it.
         return self._message(fields, payload, self._headers), fields
 
     def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
@@ -75,7 +75,7 @@ class Call:
     def _timed(self, fields: list[str]) -> list[str]:
         if self.due is None:
             return fields
-        # The id of a delayed entry tells when it was due. A flat entry is nothing but the payload.
+        # A delayed entry's own id tells when it was due. A flat entry has no such field: it is nothing but the payload.
         if self.config.format != "flat":
             return [*fields, "time", made_at(fields[1]).isoformat()]
         if len(fields) > wire.MOST_FIELDS:

@@ -1,4 +1,4 @@
-"""One call of `publish` or `publish_many`, for who wants to be around it: a contrib package, or nobody."""
+"""One call of `publish` or `publish_many`, for middleware around it, such as a contrib package's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Publication", "add_middleware", "remove_middleware"]
 
 
 class Publication:
-    """A call, as a context that it runs in. It costs next to nothing while there is no middleware.
+    """The context that a call runs in. It costs next to nothing while there is no middleware.
 
     `headers` are those that the messages will carry, and may be replaced before the call goes on. `message_id` is
     known at the end of `publish`, `count` at the end of `publish_many`.
@@ -45,7 +45,7 @@ class Publication:
 
 
 def _leave(context: AbstractContextManager[object], *error: Any) -> None:
-    """Leave it, whatever it answers: what a call raises can't be held back."""
+    """Leave a context, whatever it answers: what a call raises can't be held back."""
     context.__exit__(*error)
 
 
@@ -56,7 +56,7 @@ _middleware: list[_Middleware] = []
 
 
 def add_middleware(middleware: _Middleware) -> None:
-    """From now on each call runs in the context that `middleware` makes for it. Added twice, it counts once.
+    """Run each call from now on in the context that `middleware` makes for it. Added twice, it counts once.
 
     It is entered before anything is encoded, and left when the messages are sent, or will be on commit. What the
     call raises passes through it, and can't be held back. The first that was added is the outermost: it is entered
@@ -67,6 +67,6 @@ def add_middleware(middleware: _Middleware) -> None:
 
 
 def remove_middleware(middleware: _Middleware) -> None:
-    """Undo `add_middleware`; nothing where it wasn't added."""
+    """Undo `add_middleware`; do nothing if it wasn't added."""
     if middleware in _middleware:
         _middleware.remove(middleware)

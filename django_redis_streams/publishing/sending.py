@@ -1,8 +1,7 @@
-"""Sending what is encoded, and telling of it.
+"""Sending what is encoded, and telling what became of it.
 
-What becomes of a message that can't be sent depends on who could still do something about it: outside a
-transaction the caller gets the error; after a commit it is too late for that, so it is logged and
-`publish_failed` is sent.
+A message that can't be sent is reported to whoever can still do something about it: outside a transaction the caller
+gets the error; after a commit it is too late for that, so it is logged and `publish_failed` is sent.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ __all__ = ["publish_after_commit", "publish_now"]
 
 logger = logging.getLogger("django_redis_streams")
 
-# How long after a commit found the server unreachable the next ones believe it, in seconds. A thousand messages of
+# In seconds: for so long after one send found the server unreachable, the next ones don't try. A thousand messages of
 # one transaction would else try, and wait, a thousand times, and an impatient process manager ends that unlogged.
 _BELIEVED: Final = 0.5
 # By alias: the settings of the connection that failed, until when that is believed, and the error.
@@ -32,7 +31,7 @@ _unreachable = threading.local()
 
 
 def publish_now(call: Call, whole: Sequence[Fields]) -> int:
-    """How many were published: all. Raises the first error, which says how many are on the stream nevertheless."""
+    """Send all; return how many. Raises the first error, which says how many are on the stream nevertheless."""
     replies = _append(call, whole)
     failed = [reply for reply in replies if isinstance(reply, StreamsError)]
     if signals.has_receivers(signals.message_published):
@@ -48,7 +47,7 @@ def publish_now(call: Call, whole: Sequence[Fields]) -> int:
 def publish_after_commit(call: Call, whole: Sequence[Fields]) -> None:
     """Send all. Raises nothing: what can't be sent is logged, and `publish_failed` tells of it.
 
-    What ends a process or a task from within (KeyboardInterrupt, SystemExit) is told of in this way too, and goes on.
+    An exception that ends a process or a task (KeyboardInterrupt, SystemExit) is told of so too, and raised again.
     """
     replies: Sequence[str | BaseException]
     try:
@@ -71,7 +70,7 @@ def _tell(call: Call, whole: Sequence[Fields], replies: Sequence[str | BaseExcep
 
 
 def _append(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
-    """For each its entry's id ("" for a delayed one, which has none yet), or why it isn't there."""
+    """Return for each its entry's id ("" for a delayed one, which has none yet), or why it isn't there."""
     config = call.config
     link = connections.get(config.connection)
     if call.due is not None:

@@ -49,7 +49,7 @@ def publish_on_commit(call: Call, whole: Sequence[Fields], using: str) -> None:
 
 
 class _Waiting:
-    """What one call publishes on commit. It is sent once, whoever asks for it, and however often."""
+    """What one call publishes on commit. It is sent once, however often `send` is called."""
 
     __slots__ = ("_call", "_sent", "_whole")
 
@@ -69,19 +69,19 @@ _guarded: Final[WeakSet[BaseDatabaseWrapper]] = WeakSet()
 
 
 def _guard(database: BaseDatabaseWrapper) -> None:
-    """See to it that what we have registered is sent at each commit of this connection, whatever other callbacks do.
+    """Have our callbacks called at each commit of this connection, whatever other callbacks do.
 
-    Django calls what was registered one by one. A callback that raises ends that, and what was registered after it
-    is dropped with no word. `robust=True` keeps our errors from others, but nothing that Django offers keeps theirs
-    from ours. So the connection's own method that calls them is followed by a look at what of ours is left.
+    Django calls the registered callbacks one by one. If one raises, those registered after it are dropped without a
+    word. `robust=True` keeps our errors from others, but nothing that Django offers keeps theirs from ours. So after
+    the connection's own method that calls them, those of ours that it didn't reach are called.
 
-    It is the one place where it is certain what has been committed: `run_on_commit` is then without all that was
-    rolled back, whose connection is this one's, in whatever thread or coroutine. Our callbacks stay ordinary ones in
-    Django's list, called in their turn and seen by `captureOnCommitCallbacks`; other people's are neither wrapped nor
-    reordered, and what they raise goes on. (To put ours in front would do both, and break what captures by position;
-    an object that notices when it is dropped can't tell a rollback, and lives for as long as the traceback.)
+    Only there is it certain what has been committed: `run_on_commit` is then without all that was rolled back, and is
+    this connection's, in whatever thread or coroutine. Our callbacks stay ordinary ones in Django's list, called in
+    their turn and seen by `captureOnCommitCallbacks`; other people's are neither wrapped nor reordered, and what they
+    raise goes on. (Putting ours in front would do both, and break code that captures by position; an object that
+    notices when it is dropped can't tell a rollback, and lives for as long as the traceback.)
 
-    Should a later Django name that method otherwise, ours are called as any callback is: no worse than without this.
+    Should a later Django rename that method, ours are called as any callback is: no worse than without this.
     """
     if database in _guarded:
         return
@@ -98,6 +98,6 @@ def _guard(database: BaseDatabaseWrapper) -> None:
 
 
 def _waiting(database: BaseDatabaseWrapper) -> list[_Waiting]:
-    """Return what of ours is registered, in that order."""
+    """Return our registered callbacks' objects, in the order of registration."""
     owners = (getattr(registered[1], "__self__", None) for registered in database.run_on_commit)
     return [owner for owner in owners if isinstance(owner, _Waiting)]

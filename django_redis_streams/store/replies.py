@@ -1,4 +1,4 @@
-"""What replies say: a flat one as a dict; an error, where the code has an answer to it."""
+"""Reading replies: a flat reply as a dict, and an error that the code has an answer to."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def pairs(reply: Sequence[Any]) -> dict[str, Any]:
 
 
 def group_is_gone(error: Exception) -> bool:
-    """Return whether the stream or the group isn't there. Redis before 7.0 wraps what a script's command was told."""
+    """Return whether the stream or the group isn't there. Redis before 7.0 wraps the error of a script's command."""
     return any(each in str(error) for each in ("NOGROUP", "XGROUP subcommand requires the key to exist"))

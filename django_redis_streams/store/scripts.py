@@ -1,7 +1,7 @@
 """The Lua scripts, each a file in `scripts/` that opens with a map of its keys and arguments.
 
-A script may name a part, in a line `--! NAME`: it stands there as `scripts/parts/NAME.lua` has it. The part `prelude`
-has what most scripts repeat, such as the door that opens them.
+A line `--! NAME` in a script is replaced by the part `scripts/parts/NAME.lua`. The part `prelude` has what most
+scripts repeat, such as the door that opens them.
 
 A script runs by its digest (https://redis.io/docs/latest/commands/evalsha/). A server that doesn't know it
 (new, restarted, flushed) answers NOSCRIPT and has changed nothing: it gets the source, once.
@@ -44,7 +44,7 @@ class Script:
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | float) -> Command:
-        """Return the command that runs it."""
+        """Return the command that runs the script."""
         return ["EVALSHA", self.digest, len(keys), *keys, *arguments]
 
 

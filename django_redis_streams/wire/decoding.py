@@ -31,10 +31,10 @@ __all__ = [
 # How many fields and values there are where publish() got no option, or only a type.
 _ID_DATA = 4
 _ID_TYPE_DATA = 6
-# In C, as hundreds of entries are asked.
+# These run in C, as hundreds of entries are asked.
 _fields: Final = attrgetter("fields")
 _metadata: Final = attrgetter("metadata")
-# In characters: of more, the parsing itself costs so much that a copy of all would save nothing, but cost memory.
+# In characters: parsing more costs so much by itself that joining the texts saves nothing, but costs memory.
 _MOST_TOGETHER = 1_000_000
 _WORD = secrets.token_hex()
 _BETWEEN = f',"{_WORD}",'
@@ -43,7 +43,7 @@ _BETWEEN = f',"{_WORD}",'
 class Undecodable(ValueError):
     """An entry that says it is an envelope and isn't one; the text says why."""
 
-    # Where a message has its type, so that one look tells the two apart.
+    # A message has its type here, so one look tells the two apart.
     type: Final = None
 
 
@@ -73,8 +73,8 @@ class Entry(Protocol):
 def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
     """Return the message that each entry holds; where it can't be decoded, the error stands in its place, not raised.
 
-    As `decode_entry`, but what publish() writes where no option but a type was given, nearly all that ever comes, is
-    decoded together, for a third of the time.
+    As `decode_entry`, but entries that publish() wrote without options but a type, as nearly all are, are decoded
+    together, in a third of the time.
     """
     if len(entries) == 1:
         return [_decoded_or_error(entries[0])]
@@ -90,7 +90,7 @@ def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
 
 
 def _decoded_together(entries: Sequence[Entry]) -> list[Any] | None:
-    """Return the messages of entries that are plain, all of one shape; None where they aren't, or one isn't JSON."""
+    """Return the messages of plain entries of one shape; None where they aren't such, or one isn't JSON."""
     columns = _plain(entries)
     payloads = columns and _payloads(columns.payloads)
     if columns is None or payloads is None:
@@ -108,7 +108,7 @@ def _decoded_together(entries: Sequence[Entry]) -> list[Any] | None:
 
 
 class _Columns(NamedTuple):
-    """Of plain entries, what stands in the fields of each."""
+    """The id, type and payload of each of some plain entries."""
 
     ids: Sequence[str]
     types: Sequence[str]
@@ -116,7 +116,7 @@ class _Columns(NamedTuple):
 
 
 def _plain(entries: Sequence[Entry]) -> _Columns | None:
-    """Return columns of entries as publish() writes them without options, all with a type or none; else None."""
+    """Return the columns of entries that publish() wrote without options, all with a type or none; else None."""
     rows, count = list(map(_fields, entries)), len(entries)
     sizes = set(map(len, rows))
     if sizes == {_ID_DATA}:
@@ -134,10 +134,10 @@ def _plain(entries: Sequence[Entry]) -> _Columns | None:
 
 
 def _payloads(texts: Sequence[str]) -> list[Any] | None:
-    """Return what these hold, parsed as one array; None where that can't be told for sure, or isn't worth it.
+    """Return the values of these texts, parsed as one array; None where that can't be told for sure, or isn't worth it.
 
     No text can borrow from its neighbour, as `[1` and `2]` would: between each two stands a word that nobody outside
-    knows, and in the array itself there must be as many of them as were put in, each in its place.
+    knows, and the parsed array must have as many of these words as were put in, each in its place.
     """
     if sum(map(len, texts)) > _MOST_TOGETHER:
         return None
@@ -178,7 +178,7 @@ def decode(origin: Origin, entry_id: str, fields: Fields, metadata: RedeliveryMe
 def decode_as_foreign(
     origin: Origin, entry_id: str, fields: Fields, metadata: RedeliveryMetadata | None = None
 ) -> Message:
-    """Return the message that an entry holds where its fields are taken as they are; for what `decode` can't decode."""
+    """Return the message of an entry that `decode` can't decode: its fields are taken as they are."""
     identity = metadata.id if metadata else message_id(origin.key, entry_id, fields)
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     return _delivered(origin, identity, entry_id, metadata, _foreign(fields, values))
@@ -249,7 +249,7 @@ def _opened(values: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _foreign(fields: Fields, values: Mapping[str, str]) -> dict[str, Any]:
-    """Return what an entry holds that isn't an envelope: its fields as text."""
+    """Return what a foreign entry holds, as arguments of `Message`: its fields as text."""
     native = is_native_flat(fields)
     payload = {_text(name): _text(value) for name, value in values.items() if not (native and name == FLAT_ID)}
     return {"type": _text(values.get("type", "")), "payload": payload}
@@ -303,7 +303,7 @@ def _utf8(text: str, what: str) -> str:
 
 
 def _is_utf8(text: str) -> bool:
-    """Return whether it came as UTF-8: other bytes are surrogates in it."""
+    """Return whether a text came as UTF-8: other bytes are surrogates in it."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:

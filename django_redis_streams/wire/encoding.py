@@ -22,16 +22,16 @@ from .showing import excerpt
 
 __all__ = ["EntryEncoder"]
 
-# What the encoder writes for a key that isn't text. Only beside such a one can another key be written alike, and a
-# search of what was written costs far less than a look at every key of a payload. The quotes that begin and end it
-# are those of a key: within a text they are escaped.
+# Finds what the encoder writes for a key that isn't text: only if there is one can two keys be written alike. Searching
+# what was written costs far less than looking at every key of a payload. The quotes that begin and end it are those of
+# a key: within a text they are escaped.
 _written_of_no_text: Final = re.compile(r'"(?=[-0-9tfn])(?:-?[0-9][-+.0-9e]*|true|false|null)":').search
 
 
 class _Encoder(DjangoJSONEncoder):
-    """Django's, but for a Decimal: one that is no number Django would write as the text "NaN" or "Infinity".
+    """Django's encoder, but for a Decimal that is no number: Django would write the text "NaN" or "Infinity".
 
-    A class of its own may say otherwise what it is, and is written as the number that it has.
+    A subclass of Decimal may show itself otherwise; it is written as the number that it has.
     """
 
     def default(self, o: Any) -> Any:
@@ -141,10 +141,10 @@ def _flat_value(name: str, value: object) -> str:
 
 
 def _kept(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """Do what `encoder.encode` does, in less than half the time: that makes the encoder written in C at each call.
+    """Return a function like `encoder.encode`, but over twice as fast: that makes an encoder in C at each call.
 
-    Kept, it can't mark what it is in (two threads may be in the same), so it finds no circle and runs into its
-    limit of depth. Whatever it raises, `encode` is asked, and that says what is wrong.
+    The one that is kept here can't mark which parts it is in (two threads may be in the same), so it finds no circle
+    and runs into its limit of depth. Whatever it raises, `encode` is asked, and says what is wrong.
     """
     make: Any = getattr(standard, "c_make_encoder", None)
     if make is None:  # not CPython
@@ -165,7 +165,7 @@ _encode_json: Final = _kept(_encoder)
 
 
 def _json(value: Any, what: str) -> str:
-    """Return a value as JSON. Whatever keeps it from that is an `InvalidMessage` that names where it is in there."""
+    """Return a value as JSON. Raises `InvalidMessage` for whatever can't be written, with its path in the value."""
     try:
         text = _write(value)
         odd = has_odd_dicts(value)
@@ -188,7 +188,7 @@ def _write(value: Any) -> str:
 
 def _unwritable(value: Any, what: str, error: Exception) -> InvalidMessage:
     fault: Fault | None = None
-    # A circle, or what is too deep, is in no single part. What raises when it's looked into once more isn't found.
+    # A circle, or too much depth, is in no single part. If looking for the fault raises too, it isn't found.
     if not isinstance(error, RecursionError) and "Circular" not in str(error):
         with suppress(Exception):
             fault = first_fault(value, what, _write)

@@ -1,4 +1,4 @@
-"""Where in a payload the fault is. But for `has_odd_dicts`, all is for the error: no sound payload is looked into."""
+"""Finding the fault in a payload. All but `has_odd_dicts` is for the error: no sound payload is looked into."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .showing import excerpt
 
 __all__ = ["Fault", "alike", "first_fault", "has_odd_dicts", "merged_keys", "multi_valued"]
 
-# A payload that gives something else each time it is looked into could have no end.
+# How many parts are looked into: a payload that gives something else each time could have no end.
 _LOOKED_INTO: Final = 1_000_000
-# Of a longer one the middle is left out.
+# The middle of a longer path is left out.
 _LONGEST_PATH: Final = 20
 _TEXT: Final = frozenset({str})
 # The usual types that hold no others.
@@ -64,11 +64,11 @@ def first_fault(value: Any, what: str, write: Callable[[Any], object]) -> Fault 
 
 
 def has_odd_dicts(value: Any) -> bool:
-    """Whether a value that can be written holds a dict that may be written with a value less.
+    """Return whether a value that can be written holds a dict that may lose a value when it is written.
 
-    Such are a dict of a class of its own, which says what its items are, and one of keys that aren't just text: these
-    may be the same when written, whatever they are to Python. It looks for nothing where there are types of Python's
-    own alone: marshal, written in C, takes no others.
+    Such are a dict of a class of its own, which says what its items are, and one with keys that aren't just text: two
+    of these may be the same when written. A value of Python's own types alone isn't looked into (marshal, written in C,
+    takes no others): there the written text tells of such keys.
     """
     try:
         dumps(value, 2)
@@ -95,7 +95,7 @@ def _found_odd_dicts(value: Any) -> bool:
 
 
 def multi_valued(value: Any, what: str) -> tuple[str, Any] | None:
-    """Return the path of the first dict that holds several values of a key and tells the last alone, and the dict."""
+    """Return the path of the first dict that holds several values for a key but shows only the last, and the dict."""
     for place, part in _parts(value):
         if isinstance(part, MultiValueDict):
             return place.path(what), part
@@ -103,7 +103,7 @@ def multi_valued(value: Any, what: str) -> tuple[str, Any] | None:
 
 
 def merged_keys(value: Any, what: str, write: Callable[[Any], str]) -> tuple[str, Any, Any] | None:
-    """Return the path of the first dict of which two keys are written alike, and the two; None where there is none."""
+    """Return the path of the first dict with two keys that are written alike, and these; None where there is none."""
     for place, part in _parts(value):
         if isinstance(part, dict):
             keys = alike((key for key, _ in part.items()), lambda key: write({key: None}))
@@ -113,7 +113,7 @@ def merged_keys(value: Any, what: str, write: Callable[[Any], str]) -> tuple[str
 
 
 def alike(keys: Iterable[Any], text_of: Callable[[Any], str]) -> tuple[Any, Any] | None:
-    """Return the first two keys of which the text is the same."""
+    """Return the first two keys whose texts are the same; None where there are none."""
     seen: dict[str, Any] = {}
     for key in keys:
         text = text_of(key)
@@ -126,7 +126,7 @@ def alike(keys: Iterable[Any], text_of: Callable[[Any], str]) -> tuple[Any, Any]
 def _parts(value: Any) -> Iterator[tuple[_Place, Any]]:
     """Yield all parts of a payload, each before those that it holds, in the order in which they are written.
 
-    By a list of what is still open: a payload may be deeper than Python's functions may call each other.
+    It keeps a list of what is still open: a payload may be deeper than Python's functions may call each other.
     """
     found: list[tuple[_Place, Any]] = [(_Place(None, None), value)]
     for _ in range(_LOOKED_INTO):

@@ -17,12 +17,12 @@ ENVELOPE: Final = frozenset({"id", "type", "data", "time", "key", "headers"})
 FLAT_ID: Final = "drs-id"
 METADATA: Final = "drs"
 FOLDED: Final = "drs-folded"
-# Names and values together: what the server's scripts move as they are. A script can hand about 8,000 values to one
-# command (LUAI_MAXCSTACK, alike on all servers); an entry of ours that has more travels folded into one field.
+# Names and values together: the most that scripts move as they are. A script can hand about 8,000 values to one command
+# (LUAI_MAXCSTACK, alike on all servers); an entry of this package that has more travels folded into one field.
 MOST_FIELDS: Final = 6_000
 
-# Each byte of a text as what it is in a line of UUIDs: a digit, a dash, a space, or none of these. A pattern takes
-# twice as long to tell.
+# Each byte of a text as what it is in a line of UUIDs: a digit, a dash, a space, or none of these. A regular expression
+# takes twice as long.
 _KINDS: Final = bytes(ord("0" if (c := chr(byte)) in hexdigits else c if c in "- " else "?") for byte in range(256))
 _UUID: Final = b"-".join(b"0" * digits for digits in (8, 4, 4, 4, 12))
 
@@ -33,8 +33,8 @@ def is_uuid(text: str) -> bool:
 
 
 def are_uuids(texts: Sequence[str]) -> bool:
-    """Return whether each of these is one: for a hundred at once it takes a quarter of the time.
+    """Return whether each of these is a UUID: for a hundred at once it takes a quarter of the time.
 
-    A space inside one of them would stand where the line has none: no text can borrow from its neighbour.
+    A space inside a text would stand where the line has none: no text can borrow from its neighbour.
     """
     return " ".join(texts).encode("ascii", "replace").translate(_KINDS) == b" ".join([_UUID] * len(texts))

@@ -24,8 +24,8 @@ class RedeliveryMetadata:
     `id` is the message's; `source` and `entry` the key and entry id that it was published as; `attempt` how
     many runs have been counted; `first` and `last` when it first and last failed, in ms since 1970;
     `unavailable_since` since when each of its runs has found a database unavailable, likewise;
-    `replays` how often it was replayed, `replayed_by` by whom last. `original` are the fields that were published, as
-    a JSON list, where its payload was edited, `edited_by` by whom last.
+    `replays` how often it was replayed, `replayed_by` by whom last. If its payload was edited, `original` are the
+    fields that were published, as a JSON list, and `edited_by` says by whom last.
     """
 
     id: str
@@ -53,7 +53,7 @@ _DEFAULTS: Final = {field.name: field.default for field in fields_of(RedeliveryM
 
 
 def attach_metadata(metadata: RedeliveryMetadata, fields: Fields) -> list[str]:
-    """Return the fields of an entry: its metadata, what isn't set left out, then the original fields."""
+    """Return the fields of an entry: its metadata without what isn't set, then the original fields."""
     known = {name: value for name, value in asdict(metadata).items() if value != _DEFAULTS[name]}
     return [METADATA, json.dumps(known, separators=(",", ":")), *_folded(fields)]
 
@@ -71,7 +71,7 @@ def split_metadata(fields: Fields) -> tuple[RedeliveryMetadata, Fields] | None:
 
 
 def _folded(fields: Fields) -> Fields:
-    """Return the fields, in one where they and the field of the metadata are more than a script moves."""
+    """Return the fields, folded into one if they and the metadata are more than a script moves."""
     if len(fields) + 2 <= MOST_FIELDS and not _is_folded(fields):
         return fields
     return [FOLDED, json.dumps(list(fields))]

@@ -9,7 +9,7 @@ __all__ = ["excerpt"]
 
 
 class _Excerpt(reprlib.Repr):
-    """A repr of bounded length and depth. What has none is shown by its type."""
+    """A repr of bounded length and depth. A value without a repr is shown by its type."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The books of groups: what others did is entered under the name of what there is a sign of."""
+"""The books of groups: what others did is entered under the cause that there is a sign of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["lanes_ever", "lost_by", "undeclared_lanes", "watch"]
 
 
 def undeclared_lanes(link: Link, stream: StreamConfig) -> list[str]:
-    """Return the lanes that were ever read and that LANES doesn't name, or no longer."""
+    """Return the lanes that were ever read but that LANES doesn't name (any more)."""
     recorded = {field.partition(":")[2] for field in link.call("HKEYS", stream.keys.lanes)}
     return sorted(recorded - {*stream.lane_names})
 
@@ -24,7 +24,7 @@ def lanes_ever(link: Link, stream: StreamConfig) -> list[str]:
 
 
 def lost_by(stream: StreamConfig) -> str:
-    """Return the counter of what is missing: where entries are dropped unread, it was dropped; else ""."""
+    """Return the counter of missing entries: "dropped" where HARD_MAXLEN may drop entries unread, else ""."""
     return "" if stream.hard_maxlen is None else "dropped"
 
 
@@ -33,7 +33,7 @@ def watch(
 ) -> Mapping[str, Mapping[str, int]]:
     """Enter into the books of some groups what others did to them since the last look; return it by group.
 
-    `lost` is the counter of what is missing now, where it is known: "dropped".
+    `lost` is the counter of the entries that are missing now, where it is known: "dropped".
     """
     keys, lanes = stream.keys, lanes_ever(link, stream)
     entered = {}

@@ -1,7 +1,7 @@
-"""The server's clock: what it shows, what is known of its jumps, and what is done for those who wait when it went back.
+"""The server's clock: what it shows, what is known of its jumps, and how waits are shortened when it went back.
 
-By it the server tells when a retry is due and for how long an entry is idle. Machines' clocks are corrected, virtual
-machines are suspended, and a replica that takes over has a clock of its own.
+By its clock the server tells when a retry is due and for how long an entry is idle. Machines' clocks are corrected,
+virtual machines are suspended, and a replica that takes over has a clock of its own.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class ClockRecord:
-    """Times are in ms since 1970 by the server's clock, which says `now`.
+    """Times of the server's clock, in ms since 1970; `now` is what it shows.
 
-    `seen` is the latest that workers have seen; `jump` by how many ms it jumped when last it did, at `jumped`: back
-    where negative, 0 where none is known. `newest` is the time in the last id of the stream's lanes.
+    `seen` is the latest time that workers have seen. `jump` is by how many ms the clock jumped last, at `jumped`:
+    negative if it went back, 0 if no jump is known. `newest` is the time in the last id of the stream's lanes.
     """
 
     now: int
@@ -42,7 +42,7 @@ def server_time(link: Link) -> int:
 
 
 def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int]:
-    """Have nothing that waits wait longer than it was to; yield how many each step made due sooner."""
+    """Hold each waiting message to its original wait, from now on; yield how many each step made due sooner."""
     for waiting, entries in [
         (keys.delayed, keys.delayed_entries),
         *((keys.retry(group), keys.retry_entries(group)) for group in groups),
@@ -56,9 +56,9 @@ def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int
 
 
 def note_jump(link: Link, keys: StreamKeys, by_ms: int, *, shortened_since: int | None = None) -> bool:
-    """Keep by how much the clock jumped. With `shortened_since`, what waits was made to fit since then.
+    """Record by how much the clock jumped; `shortened_since` is when `shorten` began, if it was called.
 
-    False where the clock went back again meanwhile: then it is to be made to fit anew.
+    Returns False if the clock went back again meanwhile: then `shorten` must be called anew.
     """
     began = "" if shortened_since is None else shortened_since
     return bool(run(link, script("note_jump")([keys.main, keys.clock], by_ms, began)))

@@ -1,4 +1,4 @@
-"""What a consumer says of its own connection: know the scripts, end the old one, wake a blocked read."""
+"""A consumer's own connection: load the scripts, end the connection that it replaces, wake a blocked read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Client(NamedTuple):
 
 
 def begin_session(link: Link, previous: Client | None) -> Client:
-    """Load the scripts, and end the connection that this one replaces; return who this one is, as far as it may know.
+    """Load the scripts, and end the connection that this one replaces; return this one's ids, as far as ACLs allow.
 
     A server goes on serving a dead connection's blocked read, under the same consumer name, before the new
-    one's: what it delivers then is found by looking (`hold.pending_of`), where an ACL forbids CLIENT KILL.
+    connection's. Where an ACL forbids CLIENT KILL, what is delivered so is found by `ownership.pending_of`.
     """
     link.call_many([["SCRIPT", "LOAD", each.source] for each in all_scripts()])
     client = Client(_allowed(link, "CLIENT", "ID"), _run_id(link))
-    # On a server that was started since, the number is another client's.
+    # If the server was restarted since, the id belongs to another client.
     if previous is not None and previous.id is not None and previous.run == client.run is not None:
         _allowed(link, "CLIENT", "KILL", "ID", previous.id)
     return client

@@ -24,7 +24,7 @@ def consumers_on(link: Link, key: str, group: str) -> Sequence[Mapping[str, Any]
 
 
 def remove(link: Link, membership: Membership) -> bool:
-    """Remove one consumer's name that holds nothing; return whether it was there. One that holds something stays."""
+    """Remove one consumer's name, unless it holds something; return False if it does."""
     group, name = membership.group.name, membership.consumer
     rows = [(key, row) for key in membership.sources for row in consumers_on(link, key, group) if row["name"] == name]
     if any(row["pending"] for _, row in rows):

@@ -18,11 +18,10 @@ Entries = Sequence[Any]
 class Delivery:
     """One entry in a consumer's hand, as `deliveries` makes it.
 
-    `key` and `entry_id` say where it is pending; `fields` are the original ones; `metadata` is set where it
-    came by the redelivery stream, where an entry is deleted when it is settled. `since` is when
-    it was last known to be pending for this consumer, on the monotonic clock; `outcome`, what its run has come to;
-    `run`, what the
-    worker notes of that, where somebody wants to hear of it.
+    `key` and `entry_id` say where it is pending; `fields` are the original ones. `metadata` is set if it came by the
+    redelivery stream, where an entry is deleted when it is settled. `since` is when it was last known to be pending for
+    this consumer, on the monotonic clock. `outcome` is what its run has come to. `run` is what the worker notes of the
+    run, if somebody wants to hear of it.
     """
 
     __slots__ = "entry_id", "fields", "key", "metadata", "origin", "outcome", "run", "since"
@@ -38,7 +37,7 @@ class Delivery:
 
     @property
     def token(self) -> str:
-        """Where it is pending, as one word."""
+        """Where the entry is pending, as one word."""
         return token(self.key, self.entry_id)
 
     @property
@@ -72,11 +71,11 @@ class Delivery:
 
 
 def deliveries(origin: Origin, key: str, entries: Entries) -> list[Delivery]:
-    """Return what a reply's entries of one stream are, in their order."""
+    """Return the deliveries that a reply's entries of one stream are, in their order."""
     made = []
     redelivered = key != origin.key
     for entry_id, fields in entries:
-        # Without a constructor, whose call costs as much as all this.
+        # Filled by hand: the call of a constructor costs as much as all this.
         delivery = Delivery()
         delivery.origin = origin
         delivery.key = key

@@ -12,15 +12,15 @@ from .membership import Membership
 
 __all__ = ["Standstill", "standstill"]
 
-# For each group, of each stream that it reads, the last id ever and the last that it was given; () where it is paused.
+# For each group, of each stream that it reads, the last id ever and the last that it was given; () if it is paused.
 Standstill: TypeAlias = tuple[tuple[str, ...], ...]
 
 
 def standstill(link: Link, memberships: Iterable[Membership]) -> Standstill | None:
-    """Return where groups stand that have nothing unread, pending, due or redelivered; None where one has something.
+    """Return where groups stand if none has anything unread, pending, due or redelivered; else None.
 
-    What is due later isn't left now, nor is what waits in a paused group. The groups are looked at one after another,
-    so one look proves nothing. Two that find the same prove that at a moment between them nothing was left in any
+    What is due later doesn't count, nor does what waits in a paused group. The groups are looked at one after another,
+    so one look proves nothing. Two looks that find the same prove that at a moment between them nothing was left in any
     group: no entry came or was delivered meanwhile, and without that nothing becomes pending, due or redelivered.
     """
     places: list[tuple[str, ...]] = []

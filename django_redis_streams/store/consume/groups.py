@@ -29,26 +29,26 @@ __all__ = [
     "set_group",
 ]
 
-# In seconds: a consumer that was seen within these lives. Workers say each five seconds that they serve a group.
+# A consumer lives if it was seen within so many seconds. Workers say every five seconds that they serve a group.
 LIVING: Final = 30.0
 
 
 class Deletion(NamedTuple):
-    """That a group was deleted on purpose: when, in ms since 1970, and by whom."""
+    """The record that a group was deleted on purpose: when, in ms since 1970, and by whom."""
 
     at: int
     by: str
 
 
 class Made(NamedTuple):
-    """Whether a group was `made` now; and of one that had been `deleted` on purpose, that: not made, it was left so."""
+    """Whether a group was `made` now, and the record if it had been `deleted` on purpose: not made, it was left so."""
 
     made: bool
     deleted: Deletion | None
 
 
 class Deleted(NamedTuple):
-    """Whether a group was `there`, `done` if it isn't any more, and which consumers it had that live."""
+    """Whether a group was `there`, whether it is gone now (`done`), and which living consumers it had."""
 
     there: bool
     done: bool
@@ -58,8 +58,8 @@ class Deleted(NamedTuple):
 def make_group(link: Link, membership: Membership, start: str, *, anew: bool = True) -> Made:
     """Make the group, on all lanes and their redelivery streams, where it is missing.
 
-    A group that was ever recorded begins where it began then; one that wasn't begins at `start`. One that was deleted
-    on purpose is made only where it may be `anew`, and begins at `start` too.
+    A recorded group begins where it began before; any other begins at `start`. A group that was deleted on purpose is
+    made only if `anew` allows it, and begins at `start` too.
     """
     keys, group = membership.keys, membership.group.name
     lanes = [each for each in membership.stream.lane_names if each != DEFAULT_LANE]
@@ -91,7 +91,7 @@ def delete_group(
 ) -> Deleted:
     """Delete the group on these lanes, all that waits for it, its record and its books.
 
-    "safe" leaves one alone that somebody consumes, "look" any.
+    "safe" leaves a group alone that somebody consumes; "look" deletes nothing.
     """
     keys, group = membership.keys, membership.group.name
     names = [keys.main, keys.groups, keys.lanes, keys.workers(group)]
@@ -123,7 +123,7 @@ def _groups_on(link: Link, key: str) -> list[dict[str, Any]]:
 
 
 def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: str) -> str:
-    """Have the group read on after an id, or with "$" what comes from now on, in these lanes; return the main one's."""
+    """Have the group read on after an id in these lanes, "$" for what comes from now on; return the default lane's."""
     keys, group = membership.keys, membership.group.name
     place = start
     for lane in lanes:
@@ -136,12 +136,12 @@ def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: s
 
 
 def pause(link: Link, keys: StreamKeys, group: str) -> bool:
-    """Have no worker read the group's messages from now on; return whether it wasn't so before."""
+    """Have no worker read the group's messages from now on; return whether it wasn't paused before."""
     return bool(run(link, script("pause")([keys.groups, keys.main], paused_field(group))))
 
 
 def resume(link: Link, keys: StreamKeys, group: str) -> bool:
-    """Have workers read them again; return whether the group was paused."""
+    """Have workers read the group's messages again; return whether it was paused."""
     return bool(link.call("HDEL", keys.groups, paused_field(group)))
 
 
@@ -151,7 +151,7 @@ def paused_command(keys: StreamKeys, group: str) -> Command:
 
 
 def paused_since(reply: str | None) -> int | None:
-    """Return since when a group is paused, in ms since 1970, else None. Whatever stands there means paused."""
+    """Return since when a group is paused, in ms since 1970, else None. Any text means paused."""
     if reply is None:
         return None
     return int(reply) if reply.isascii() and reply.isdecimal() else 0

@@ -1,7 +1,7 @@
 """What all workers of a group share: how many messages a second are begun, and how many are run at once.
 
-A message that is in a worker's hand has a lease of `CLAIM_IDLE`, which the heartbeat renews: what a dead worker held
-holds up nobody for longer.
+A message that is in a worker's hand has a lease of `CLAIM_IDLE`, which the heartbeat renews: a dead worker's messages
+hold up nobody for longer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .membership import Membership
 
 __all__ = ["limit_keys", "limit_words", "slots_key"]
 
-# Of an even pace, this much may come at once: a tenth of a second's worth, and never less than one.
+# How much of an even pace may come at once: a tenth of a second's worth, and never less than one message.
 _AT_ONCE: Final = 0.1
 
 

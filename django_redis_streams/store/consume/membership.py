@@ -1,4 +1,4 @@
-"""Who reads: one consumer of one group of one stream, with the keys that it reads from."""
+"""One consumer of one group of one stream, with the keys that it reads from."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ...wire import Origin
 
 __all__ = ["RETURNED", "Membership"]
 
-# What was handed back is pending for this name, which nobody reads as.
+# Entries that were handed back are pending for this name; nobody reads under it.
 RETURNED = "returned"
 
 
 @dataclass(frozen=True)
 class Membership:
-    """A consumer's place; `consumer` is its name, unique for ever."""
+    """A consumer of a group; `consumer` is its name, unique for ever."""
 
     stream: StreamConfig
     group: GroupConfig
@@ -46,7 +46,7 @@ class Membership:
 
     @cached_property
     def origins(self) -> Mapping[str, Origin]:
-        """The streams it reads, in the order of reading: of each lane its redelivery, then the lane itself."""
+        """The streams it reads, in the order of reading: for each lane its redelivery, then the lane itself."""
         found = {}
         for lane in self.stream.lane_names:
             key = self.keys.lane(lane)

@@ -48,13 +48,13 @@ class Found:
     vanished: list[str] = field(default_factory=list)
 
     def add(self, more: Found) -> None:
-        """Add these."""
+        """Add what another has found."""
         self.deliveries += more.deliveries
         self.vanished += more.vanished
 
 
 def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple[list[str], list[str]]:
-    """Renew these entries; return tokens: of what isn't this consumer's any more, and of what has no body any more."""
+    """Renew these entries; return tokens of those that aren't this consumer's any more, and of those without a body."""
     keys = [key, membership.keys.totals(membership.group.name), *slots_key(membership)]
     named = membership.group.name, membership.consumer, membership.claim_idle_ms
     lost: list[str] = []
@@ -136,9 +136,9 @@ def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> boo
 
 
 def claim(link: Link, membership: Membership, count: int, *, idle_until: float) -> Found:
-    """Claim up to `count` entries that nobody runs: handed back, or idle for above CLAIM_IDLE. Suspects aren't.
+    """Claim up to `count` entries that nobody runs, handed back or idle for above CLAIM_IDLE; no suspects.
 
-    The latter only until the server's clock shows so many ms since 1970: 0 never, infinity always.
+    Idle ones are claimed only until the server's clock shows `idle_until`, in ms since 1970: 0 never, infinity always.
     """
     reply = run(link, claim_command(membership, count, idle_until=idle_until))
     bodies = link.call_many(commands) if (commands := bodies_commands(membership, reply)) else []
@@ -161,7 +161,7 @@ def bodies_commands(membership: Membership, reply: Any) -> list[Command]:
 
 
 def claimed(link: Link, membership: Membership, reply: Any, bodies: Iterable[Any]) -> Found:
-    """Return what a reply to `claim_command` names, with those to `bodies_commands`; on a link that owes nothing."""
+    """Return the entries in the replies to `claim_command` and `bodies_commands`; the link may owe no reply."""
     found, rest = Found(), iter(bodies)
     for key, (ids, vanished) in zip(membership.sources, reply, strict=True):
         if ids:
@@ -171,7 +171,7 @@ def claimed(link: Link, membership: Membership, reply: Any, bodies: Iterable[Any
 
 
 def renew_all(link: Link, membership: Membership) -> None:
-    """Renew all that is pending for a consumer, which can't do so itself just now."""
+    """Renew all that is pending for a consumer that can't do so itself just now."""
     for key in membership.sources:
         renew(link, membership, key, list(_pending_ids(link, membership, key)))
 
@@ -179,7 +179,7 @@ def renew_all(link: Link, membership: Membership) -> None:
 def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:
     """Hand back all that a consumer holds, and remove its name; return how many, and tokens of those without a body.
 
-    A group that is gone holds nothing. Where one stream is refused, the other is handed back before that is raised.
+    A group that is gone holds nothing. If one stream is refused, the others are handed back before its error is raised.
     """
     handed, vanished = 0, []
     refused: ResponseError | None = None

@@ -1,4 +1,4 @@
-"""Due retries and delayed messages, moved to where they are read by the one process that holds the stream's lease."""
+"""Due retries and delayed messages: the one process that holds the stream's lease moves them to where they are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEASE_MS = 2_000
 # 300,000 in one script stopped a server for seconds; a hundred take about a millisecond, and so many bytes some more.
 AT_ONCE = 100
 _BYTES_AT_ONCE = 4 * 1024 * 1024
-# What PTTL says where there is none.
+# What PTTL says where there is no key.
 _NO_KEY = -2
 
 
@@ -36,8 +36,8 @@ _NO_KEY = -2
 class Promotion:
     """What one step of the promoter did.
 
-    `moved` is how many messages it moved, `vanished` how many had no body, and `dead_lettered` how many nobody can
-    move. `more` says whether more are due. `problems` are what the server refused. The server's clock shows `now`, and
+    `moved` is how many messages it moved, `vanished` how many had no body, and `dead_lettered` how many can't be
+    moved. `more` says whether more are due. `problems` are the server's refusals. The server's clock shows `now`, and
     is so many ms `behind` what it showed before.
     """
 
@@ -53,7 +53,7 @@ class Promotion:
 def lease_is_free(link: Link, keys: StreamKeys) -> bool:
     """Return whether nobody promotes for the stream just now. Somebody may a moment later: `promote` looks again.
 
-    A lease that lasts for longer than any is left from before the server's clock went back, and nobody's.
+    A lease that lasts longer than any that is given dates from before the server's clock went back: nobody holds it.
     """
     lasts: int = link.call("PTTL", keys.promoter)
     return lasts == _NO_KEY or lasts > LEASE_MS
@@ -69,7 +69,7 @@ def promote(
 ) -> Promotion | None:
     """Move what is due of the stream and for these groups, each to its lane; return None where another has the lease.
 
-    At most `AT_ONCE` of each, after as many as are `passed_over`: where the server refuses what was due first.
+    It moves at most `AT_ONCE` of each, after the first `passed_over`, which the server refused.
     """
     keys, lanes = stream.keys, stream.lane_names
     per_group = [key for group in groups for key in (keys.retry(group), keys.retry_entries(group), keys.totals(group))]

@@ -33,8 +33,8 @@ def read_command(membership: Membership, count: int, block_ms: int | None) -> Co
     """Read up to `count` entries of each source; wait for the first one up to `block_ms`, or not at all with None.
 
     COUNT is per stream (https://redis.io/docs/latest/commands/xreadgroup/). With lanes a script reads up to `count` of
-    all together, in their order, and who waits gets the first entry of whichever has one. A limited group's consumer
-    never waits in a read, which would deliver past the limit: see `await_command`.
+    all together, in their order, and a read that waits gets the first entry of whichever has one. A limited group's
+    consumer never waits in a read, which would deliver past the limit: see `await_command`.
     """
     if membership.group.limited or (membership.stream.lanes and block_ms is None):
         return _read_by_script(membership, count)
@@ -49,7 +49,7 @@ def read_command(membership: Membership, count: int, block_ms: int | None) -> Co
 def await_command(membership: Membership, last_ids: Sequence[str], block_ms: int) -> Command:
     """Wait up to `block_ms` until one of the streams has more than `last_ids`; delivers nothing.
 
-    What came between the read that found nothing and this one is seen: it is after these ids.
+    Entries that came between the read that found nothing and this command are seen: they are after these ids.
     """
     return ["XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *membership.sources, *last_ids]
 
@@ -74,7 +74,7 @@ def delivered(membership: Membership, reply: Any) -> list[Delivery]:
 
 
 def refused(reply: Any) -> ResponseError | None:
-    """Return the error of a lane that couldn't be read while others could, to be raised once these are in hand."""
+    """Return the error of a lane that couldn't be read while others could; raise it once their entries are in hand."""
     return next((entries for _, entries, *_ in reply or () if isinstance(entries, ResponseError)), None)
 
 

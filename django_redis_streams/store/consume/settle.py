@@ -1,4 +1,4 @@
-"""Settling: what an outcome is on the server. Acknowledgements by one script a batch, all else by one each.
+"""Settling: what an outcome does on the server. One script acknowledges a batch; any other outcome has its own script.
 
 Every command here may be sent twice: what was settled already is found settled, and nothing is copied again.
 """
@@ -24,7 +24,7 @@ _ACKS_AT_ONCE = 100
 
 
 def settle_commands(membership: Membership, ended: Sequence[Delivery]) -> SettleCommands:
-    """Return the commands that settle these as their outcomes say, each with what it settles."""
+    """Return the commands that settle these deliveries as their outcomes say, each with what it settles."""
     commands: SettleCommands = []
     acks: dict[tuple[str, bool], list[Delivery]] = {}
     for outcome, key, alike in _alike(ended):
@@ -41,7 +41,7 @@ def settle_commands(membership: Membership, ended: Sequence[Delivery]) -> Settle
 
 
 def _alike(ended: Sequence[Delivery]) -> Iterator[tuple[Outcome, str, Sequence[Delivery]]]:
-    """Yield these with their outcome and stream, together where all have the same, as mostly all of a batch do."""
+    """Yield deliveries with their outcome and stream, together if all have the same, as a batch mostly has."""
     if not ended:
         return
     outcome, key, count = ended[0].outcome, ended[0].key, len(ended)

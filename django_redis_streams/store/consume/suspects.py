@@ -17,7 +17,7 @@ __all__ = ["Crashed", "Tried", "body_of", "count_suspects", "suspect", "suspects
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """What is known of a message that ended its worker in `runs` runs alone: its handler, and how the last ended."""
+    """A message that ended its worker in `runs` runs in quarantine: its handler, and how the last worker ended."""
 
     runs: int
     handler: str
@@ -28,9 +28,9 @@ class Crashed:
 class Tried:
     """What came of claiming a suspect.
 
-    With a `delivery`, it is this consumer's: to be run, or where it `crashed` too often, to be dead-lettered.
-    Otherwise another runs it, or it is gone; `vanished` where its body was deleted. `limited`: the group's limits leave
-    no room for it now.
+    A `delivery` is this consumer's: to be run, or if it `crashed` too often, to be dead-lettered. Without one another
+    runs it, or it is gone (`vanished` if its body was deleted), or the group's limits leave no room for it now
+    (`limited`).
     """
 
     delivery: Delivery | None = None
@@ -51,7 +51,7 @@ def suspects(link: Link, membership: Membership) -> list[str]:
 
 
 def suspect(link: Link, membership: Membership, delivery: Delivery, handler: str, how: str) -> bool:
-    """Write down that the dead consumer was running this, and `how` it ended. Return False if it isn't its own."""
+    """Write down that the dead consumer was running this, and `how` it ended; return False if it holds it no more."""
     keys = [delivery.key, membership.keys.suspects(membership.group.name)]
     place = [membership.group.name, membership.consumer, delivery.entry_id]
     return bool(run(link, script("suspect")(keys, *place, handler, how)))
@@ -75,7 +75,7 @@ def try_suspect(link: Link, membership: Membership, name: str) -> Tried:
 
 
 def take_back(link: Link, membership: Membership, name: str) -> None:
-    """Don't count the run that was written down for this consumer: a stop came in between."""
+    """Uncount the run that was written down for this consumer: a stop came in between."""
     key, entry_id = split_token(name)
     keys = [key, membership.keys.suspects(membership.group.name)]
     run(link, script("take_back")(keys, membership.group.name, membership.consumer, entry_id))

@@ -12,12 +12,12 @@ from ..scripts import Command, exchange, run, script
 
 __all__ = ["MOST_COUNTED", "LaneContents", "contents", "length", "span"]
 
-# A few milliseconds of the server's time.
+# Counting so many takes a few milliseconds of the server's time.
 MOST_COUNTED = 10_000
 
 
 class LaneContents(NamedTuple):
-    """One lane: bytes (None where an ACL forbids to ask), its ends, and what came since some moment."""
+    """One lane: its bytes (None where an ACL forbids to ask), its ends, and how many entries came since some moment."""
 
     memory: int | None
     first: str | None

@@ -1,4 +1,4 @@
-"""Reading streams without a group: who reads keeps their own place, and the server notes nothing of it."""
+"""Reading streams without a group: the reader keeps its own position, and the server notes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workers of a group did, minute by minute: a hash for each minute, which goes away by itself.
+"""What the workers of a group did, minute by minute: a hash for each minute, which expires by itself.
 
 Minutes are counted since 1970 by the clock of the host that writes or reads.
 """

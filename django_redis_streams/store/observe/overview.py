@@ -19,14 +19,14 @@ __all__ = [
     "overview_of",
 ]  # fmt: skip
 
-# In seconds: a promoter moves what is due within a second, a further one takes over within some more.
+# In seconds: a promoter moves what is due within a second; if it dies, another takes over within some more.
 OVERDUE: Final = 30
-# So many groups in one script keep it short.
+# No more groups than these in one script, to keep it short.
 _GROUPS_AT_ONCE: Final = 20
 
 
 class LaneFigures(NamedTuple):
-    """One lane's stream. `groups` are the names of those that are on it, None where there is no such stream."""
+    """One lane's stream. `groups` are the names of the groups on it, None where there is no such stream."""
 
     name: str
     length: int
@@ -37,8 +37,8 @@ class LaneFigures(NamedTuple):
 class GroupLaneFigures(NamedTuple):
     """A group on one lane, its redelivery included.
 
-    `there` is whether the group is on the lane's stream, `entries` how many there are. `unread` is None where the
-    server can't tell.
+    `there` is whether the group is on the lane's stream; `entries` is how many entries there are. `unread` is None
+    where the server can't tell.
     """
 
     there: bool
@@ -72,13 +72,13 @@ class GroupFigures(NamedTuple):
 
     @property
     def unread(self) -> int | None:
-        """How many it wasn't given yet, None where the server can't tell."""
+        """How many messages the group wasn't given yet, None where the server can't tell."""
         unread = [each.unread for each in self.lanes.values()]
         return None if None in unread else sum(filter(None, unread))
 
     @property
     def pending(self) -> int:
-        """How many it was given and hasn't settled."""
+        """How many messages the group was given and hasn't settled."""
         return sum(each.pending for each in self.lanes.values())
 
 
@@ -102,7 +102,7 @@ def overview_command(
 ) -> Command:
     """Ask for the figures of a stream and of some groups on some lanes, by default the declared ones.
 
-    The books are right only of all lanes that were ever read.
+    The books are right only with all lanes that were ever read.
     """
     keys = stream.keys
     groups, lanes = (list(stream.groups) if groups is None else groups), (lanes or stream.lane_names)
@@ -130,7 +130,7 @@ def overview_of(reply: Any) -> StreamFigures:
 def all_figures(link: Link, stream: StreamConfig, groups: Sequence[str]) -> Iterator[GroupFigures]:
     """Yield the figures of some groups with their books, on all lanes that are declared or were ever read.
 
-    Each group's are of one moment, exact also while workers work. Raises the server's error.
+    Each group's figures are of one moment: they are exact also while workers work. Raises the server's error.
     """
     lanes = lanes_ever(link, stream)
     parts = [groups[begin : begin + _GROUPS_AT_ONCE] for begin in range(0, len(groups), _GROUPS_AT_ONCE)]

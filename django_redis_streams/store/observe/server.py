@@ -12,10 +12,10 @@ __all__ = ["Facts", "facts"]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """None stands for what the server doesn't tell.
+    """What a server says of itself; None where it doesn't tell.
 
-    `version` is that of Redis whose commands it has, also where it is a Valkey. `eviction` is its
-    `maxmemory-policy`. `append_only` tells whether it keeps an append-only file, `unsaved` names what of its last
+    `version` is that of the Redis whose commands it has, also where it is a Valkey. `eviction` is its
+    `maxmemory-policy`. `append_only` tells whether it keeps an append-only file, `unsaved` names which of its last
     savings to disk failed. `memory` and `maxmemory` are in bytes, the latter 0 where there is no bound; `evicted` is
     how many keys it has deleted to stay below it, since it was started. `replica` tells whether it is one, `replicas`
     how many it has, and `late_replicas` which of these don't follow closely.
@@ -34,10 +34,10 @@ class Facts:
 
 
 _REPLICA = re.compile(r"slave\d+")
-# In seconds since a replica last acknowledged what it has; it does each second.
+# In seconds since a replica last acknowledged what it has; it does so each second.
 _LATE = 10
 
-# The status of each saving that INFO tells, and what writes are refused without.
+# Fields of INFO that tell the status of each saving. After a failure the server may refuse writes.
 _SAVINGS = {
     "aof_last_write_status": "append-only file",
     "aof_last_bgrewrite_status": "rewriting of the append-only file",

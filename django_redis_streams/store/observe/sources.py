@@ -1,6 +1,6 @@
 """Looking without touching: what dead letter queues, retry sets, delayed sets and pending lists hold, a page at a time.
 
-A source is one such list of one stream. It can be counted in constant time and read on from any position in
+A source is one such list of one stream. It can be counted in constant time, and read on from any position in
 logarithmic time, however long it is. Nothing here raises a delivery count, moves or renews anything.
 """
 
@@ -26,10 +26,10 @@ REDELIVERY: Final = "redelivery"
 
 
 class Position(NamedTuple):
-    """Where in a source something stands, ascending in the order of reading.
+    """A position in a source, ascending in the order of reading.
 
-    For entries the two numbers of their id (negative where the newest come first), for retries and delayed messages
-    when they are due in ms, 0, and their token.
+    For entries it is the two numbers of their id (negative where the newest come first); for retries and delayed
+    messages, when they are due in ms, 0, and their token.
     """
 
     first: float
@@ -44,8 +44,8 @@ class Found(NamedTuple):
     """One thing in a source.
 
     `fields` are as stored, None where there is no body (any more) or it wasn't read yet. A retry and a delayed
-    message have a `token` and the `lane` that they go to, a pending entry a `consumer`, its `deliveries`, and since
-    how many ms it is idle.
+    message have a `token` and the `lane` that they go to. A pending entry has a `consumer`, its `deliveries`, and
+    `idle_ms`, for how many ms it has been idle.
     """
 
     position: Position
@@ -69,19 +69,19 @@ class Source(Protocol):
         """The source's name among those of its kind and stream."""
 
     def size_command(self) -> Command:
-        """Ask how many there are."""
+        """Ask how many entries there are."""
 
     def size(self, reply: Any) -> int:
         """Return how many there are."""
 
     def read_command(self, begin: Position, count: int) -> Command:
-        """Ask for the next `count` from a position on, that one included."""
+        """Ask for the next `count` from a position on, the one at it included."""
 
     def found(self, reply: Any) -> list[Found]:
         """Return what was read."""
 
     def some_command(self, identity: str) -> Command:
-        """Ask for one, by its entry id or token."""
+        """Ask for one entry, by its entry id or token."""
 
 
 class DeadLetters:
@@ -163,7 +163,7 @@ class Delayed(Retries):
 
 
 class Pending:
-    """What is pending for a group in one stream that it reads, oldest first. Its bodies are read apart."""
+    """What is pending for a group in one stream that it reads, oldest first. The bodies are read separately."""
 
     def __init__(self, stream: StreamConfig, group: str, kind: str) -> None:
         self.stream = stream
@@ -210,7 +210,7 @@ class Pending:
 
 
 def source_kinds(stream: StreamConfig) -> list[str]:
-    """Return what a group may have pending entries in: "main", "redelivery", of other lanes "main:high" and so on."""
+    """Return what a group may have pending entries in: "main", "redelivery"; for other lanes "main:high" and so on."""
     suffixes = ["" if lane == DEFAULT_LANE else f":{lane}" for lane in stream.lane_names]
     return [kind + suffix for suffix in suffixes for kind in (MAIN, REDELIVERY)]
 
@@ -227,7 +227,7 @@ def bodies(link: Link, wanted: Sequence[tuple[Pending, str]]) -> list[Fields | N
 def group_names(link: Link, streams: Sequence[StreamConfig]) -> list[list[str]]:
     """Return the groups of each stream: declared here, recorded, or simply there (made by other clients).
 
-    A server that keeps us from looking for more leaves those that are declared.
+    Where the server forbids to look for more, only the declared ones are returned.
     """
     asked: list[Command] = []
     for stream in streams:
@@ -267,5 +267,5 @@ def _waiting(token: str, score: str, row: Sequence[str] = ()) -> Found:
 
 
 def _due(score: str) -> float:
-    # Only a foreign hand writes more: beyond it a float isn't exact, and an infinity is no time.
+    # Only other clients write a larger one: beyond it a float isn't exact, and an infinity is no time.
     return max(0.0, min(float(score), 2.0**53))

@@ -1,1 +1,1 @@
-"""What a person has done: `dead_letters`, what is `waiting`, in `bulk`; and `erase` for tests."""
+"""What is done by hand: to `dead_letters`, to what is `waiting`, in `bulk`; and `erase` for tests."""

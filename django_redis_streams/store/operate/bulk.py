@@ -1,7 +1,6 @@
-"""What the server answered to something that was asked for many at once.
+"""What the server answered to an operation on many messages at once.
 
-All is asked for in parts, so no part holds up the server. What one of them was refused holds up none of the
-others.
+They are sent in parts, so no part holds up the server. A message that is refused holds up none of the others.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ P = TypeVar("P")
 class Answers(Generic[I]):
     """What was `done`; what was `refused`, and why; and what was sent and stayed `unanswered`.
 
-    The last may or may not have been carried out: the server was lost. Asking again is safe.
+    Those may or may not have been carried out: the server was lost. Asking again is safe.
     """
 
     done: tuple[I, ...] = ()
@@ -39,10 +38,11 @@ def run_in_chunks(
     *,
     gone: str,
 ) -> Answers[I]:
-    """Ask for each of these once, whatever becomes of the others.
+    """Run an operation once for each of these, whatever becomes of the others.
 
-    `prepare` gives what `send` needs for each, or why it is refused; it may ask the server, and changes nothing.
-    `send` gives a reply for each: true where it was done, false where it was `gone`, or an error reply.
+    `prepare` returns what `send` needs for each, or why it is refused; it may ask the server, and changes nothing.
+    `send` returns a reply for each: true where it was done, false where the message was gone, which is refused with the
+    text `gone`, or an error reply.
     """
     done: list[I] = []
     refused: dict[I, StreamsError] = {}

@@ -1,4 +1,4 @@
-"""Replaying and discarding dead letters, one script each; safe to be asked for twice."""
+"""Replaying and discarding dead letters, one script each; doing it twice is safe."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from ..scripts import exchange, script
 
 __all__ = ["Replayed", "between", "discard", "extent", "read", "replay"]
 
-# What a replay needs: the dead letter's entry id, its group, lane and new metadata, and its fields, none where they
-# stay as they are.
+# What a replay needs: the dead letter's entry id, its group, lane and new metadata, and its fields (none if they stay).
 Replayed = tuple[str, str, str, str, Fields]
 
 
@@ -53,7 +52,7 @@ def read(link: Link, stream: StreamConfig, entry_ids: Sequence[str]) -> list[Fie
 def replay(link: Link, stream: StreamConfig, letters: Sequence[Replayed]) -> list[Any]:
     """Move dead letters to the redelivery streams of their groups.
 
-    For each its id there, None where it was gone, or the server's error: then it stayed where it is.
+    Returns for each its id there, None where it was gone, or the server's error: then it stayed where it is.
     """
     keys = stream.keys
     return exchange(
@@ -68,9 +67,9 @@ def replay(link: Link, stream: StreamConfig, letters: Sequence[Replayed]) -> lis
 
 
 def discard(link: Link, stream: StreamConfig, letters: Sequence[tuple[str, str]]) -> list[Any]:
-    """Delete dead letters, each (entry id, group or "" where none can be counted for).
+    """Delete dead letters, each (entry id, group or "" where it is unknown).
 
-    For each 1 where it was there, 0 where it was gone, or the server's error: then it is still there.
+    Returns for each 1 where it was there, 0 where it was gone, or the server's error: then it is still there.
     """
     keys = stream.keys
     return exchange(

@@ -1,4 +1,4 @@
-"""Everything under a prefix, deleted: what a test has left behind."""
+"""Deleting everything under a prefix: what a test has left behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...connections import Link
 __all__ = ["erase"]
 
 _AT_ONCE = 1_000
-# In a pattern of SCAN.
+# Characters with a meaning in a pattern of SCAN.
 _SPECIAL = re.compile(r"[*?\[\]\\^-]")
 
 

@@ -29,7 +29,7 @@ def discard_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> 
 def publish_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> list[Any]:
     """Append delayed messages now, within HARD_MAXLEN.
 
-    For each 1 where it was there, 0 where it was gone, or the server's error.
+    Returns for each 1 where it was there, 0 where it was gone, or the server's error.
     """
     words = [stream.keys.lane(""), *hard_bound(stream), *stream.lane_names]
     return exchange(link, [script("publish_delayed")(_delayed(stream), token, *words) for token in tokens])
@@ -38,7 +38,7 @@ def publish_delayed(link: Link, stream: StreamConfig, tokens: Sequence[str]) -> 
 def release(link: Link, stream: StreamConfig, group: GroupConfig, entries: Sequence[tuple[str, str, str]]) -> list[Any]:
     """Hand back pending entries, each (key, entry id, consumer), that are idle for at least CLAIM_IDLE.
 
-    For each 1 where it was handed back, 0 where it isn't pending like that any more, -1 where its body is gone
+    Returns for each 1 where it was handed back, 0 where it isn't pending like that any more, -1 where its body is gone
     and it was acknowledged, or the server's error.
     """
     idle = max(1, round(group.claim_idle * 1000))

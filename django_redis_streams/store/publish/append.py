@@ -19,21 +19,21 @@ _SEND: Final = 250
 
 
 def bound(stream: StreamConfig) -> Sequence[str | int]:
-    """Return the words of XADD that cut a stream to its HARD_MAXLEN: the oldest go, read and settled or not."""
+    """Return the words of XADD that cut a stream to its HARD_MAXLEN: the oldest entries go, settled or not."""
     most, about = hard_bound(stream)
     return () if most == "" else ("MAXLEN", about, most)
 
 
 def hard_bound(stream: StreamConfig) -> tuple[str | int, str]:
-    """Return HARD_MAXLEN as scripts take it: "" where there is none, and whether exactly that or about."""
+    """Return HARD_MAXLEN as scripts take it, "" where there is none; and "=" for exactly that, "~" for about that."""
     return "" if stream.hard_maxlen is None else stream.hard_maxlen, "=" if stream.exact_trim else "~"
 
 
 def append(link: Link, stream: StreamConfig, lane: str, entries: Sequence[Fields]) -> list[str | StreamsError]:
-    """Append entries; return their ids in order, and in place of one that isn't there the error that says why.
+    """Append entries; return their ids in order, or in place of an id the error that says why the entry isn't there.
 
-    `ServerRefused` is of one entry. `ServerUnreachable` is of all from one on: of the first 250 of these it is
-    unknown whether they are on the stream.
+    `ServerRefused` concerns one entry. `ServerUnreachable` concerns all from one on: whether the first 250 of these
+    are on the stream is unknown.
     """
     key = stream.keys.lane(lane)
     first = ("XADD", key, *bound(stream), "*")
@@ -47,7 +47,7 @@ def append(link: Link, stream: StreamConfig, lane: str, entries: Sequence[Fields
 
 
 def _sent(link: Link, first: Sequence[str | int], entries: Sequence[Fields]) -> Iterable[list[Any]]:
-    if len(entries) <= _SEND:  # publish() would pay for taking turns with a tenth of its time
+    if len(entries) <= _SEND:  # taking turns would cost publish() a tenth of its time
         return [link.call_many([(*first, *fields) for fields in entries])]
     starts = range(0, len(entries), _SEND)
     return link.call_in_turns([(*first, *fields) for fields in entries[start : start + _SEND]] for start in starts)

@@ -1,4 +1,4 @@
-"""Entries that are to come onto a stream later; the promoter (`redeliver`) appends them."""
+"""Entries that are to be appended to a stream later, by the promoter (`promote`)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Due:
 
 
 def delay(link: Link, keys: StreamKeys, lane: str, due: Due, entries: Sequence[Fields]) -> list[str | StreamsError]:
-    """Keep each entry until it is due; return "" for each, for it has no id yet, or the error that says why it isn't.
+    """Keep each entry until it is due; return for each "" (it has no id yet), or the error that says why it isn't kept.
 
-    Errors are those of `append`. Sending an entry once more changes nothing but when it is due.
+    Errors are those of `append`. Sending an entry once more changes only when it is due.
     """
     counted = "at" if due.absolute else "in"
     replies: list[str | StreamsError] = []

@@ -2,7 +2,7 @@
 -- KEYS 1 the stream read from (main or redelivery)   2 totals of the group   3 its suspects
 --   4 its slots, if it has some
 -- ARGV 1 group   2 "1": they were redelivered, delete them too   3 name of the total ("acknowledged", "skipped")
---      4 entry ids, parted by spaces: to pack each by itself costs a client more than it costs the server to part them
+--      4 entry ids, separated by spaces: packing each one costs the client more than splitting them costs the server
 -- Returns how many were still pending. Not fenced: the handler did succeed.
 -- The first commands change nothing: each fails at once where a later step would be refused, so all is done or
 -- nothing.

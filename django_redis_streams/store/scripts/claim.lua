@@ -1,22 +1,22 @@
 -- Claim what was handed back, or what has been idle for too long, for a consumer that is free to run it.
 -- KEYS 1 totals   2 suspects   3 rate of the group   4 its slots   5… the streams read from, in the order of reading
--- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim of all
---   5 until when, in ms since 1970, what is idle may be claimed too: after that only what was handed back
---   6 to 9 limits, as parts/limits.lua has them: what they leave no room for stays where it is
--- Returns {ids claimed, ids whose body is gone} for each stream. The bodies are to be read by themselves: passed
--- through a script, they would cost the server as much as all the rest. A pending entry without a body can't be run by
--- anybody, and would hold back trimming for ever: it is acknowledged and counted as vanished. Before Redis 7 only who
--- reads the bodies sees that.
--- Suspects are for a quarantine, which takes what was handed back: so those that are idle for too long are handed back
--- here. What was delivered twice before it went idle has outlived two hosts, and becomes a suspect.
--- All is claimed at the end: what is refused before leaves nothing claimed that the reply doesn't name.
+-- ARGV 1 group   2 consumer   3 idle for at least, in ms   4 most to claim, over all streams
+--   5 until when, in ms since 1970, idle entries may be claimed too: after that only what was handed back
+--   6 to 9 limits, as parts/limits.lua has them: entries that they leave no room for stay where they are
+-- Returns {ids claimed, ids whose body is gone} for each stream. The caller reads the bodies: passing them through a
+-- script would cost the server as much as all the rest. A pending entry without a body can't be run by anybody, and
+-- would hold back trimming for ever: it is acknowledged and counted as vanished. Before Redis 7 only a read of the
+-- bodies shows that one is gone.
+-- Suspects are for a quarantine, which takes only what was handed back: so suspects that are idle for too long are
+-- handed back here. An entry that was delivered twice before it went idle has outlived two hosts: it becomes a suspect.
+-- All is claimed at the end: if a command before that is refused, nothing is claimed that the reply doesn't name.
 --! prelude
 --! limits
 for at = 5, #KEYS do
   open_door(KEYS[at], ARGV[1])
   redis.call('XRANGE', KEYS[at], '-', '-') -- as the bodies will be read
 end
--- A clock that has jumped ahead since it was looked at makes everything seem idle: it is later than it could be.
+-- If the clock has jumped ahead since the caller looked at it, every entry seems idle: now is past ARGV[5] then.
 local idle_too = now_in_ms() <= tonumber(ARGV[5])
 local limits = limits_of(KEYS[3], KEYS[4], {ARGV[6], ARGV[7], ARGV[8], ARGV[9]})
 local left = tonumber(ARGV[4])
@@ -30,7 +30,7 @@ local function page(key, begin, count)
   return redis.call(unpack(range))
 end
 
--- Whether it is to be claimed, or has vanished, which the claim tells. Most needn't be asked for: see below.
+-- Whether to claim the entry; the claim tells if it has vanished. Most entries need no such check: see `simple` below.
 local function wanted(key, entry)
   local id, owner = entry[1], entry[2]
   if owner == ARGV[2] then return false end
@@ -50,8 +50,8 @@ local function wanted(key, entry)
   return true
 end
 
--- Pages of suspects may come before anything else; a bounded number of them keeps the script short.
--- Returns ids, and the same by how often they were delivered: never, since they were handed back, or once.
+-- Pages of suspects may come before anything else; a bounded number of pages keeps the script short.
+-- Returns ids, and the same ids in two lists: never delivered since they were handed back, or delivered once.
 local function choose(key)
   local ids, never, once, begin, me = {}, {}, {}, '-', ARGV[2]
   for _ = 1, 20 do
@@ -75,8 +75,8 @@ local function choose(key)
   return ids, {never, once}
 end
 
--- With JUSTID a claim counts no delivery by itself. Of a body that is gone it says nothing from Redis 7 on. By a
--- thousand at a time: Lua hands about 8,000 values to one command, and BATCH_SIZE may be more.
+-- With JUSTID a claim counts no delivery by itself. From Redis 7 on its reply leaves out an entry without a body.
+-- A thousand ids at a time: Lua hands about 8,000 values to one command, and BATCH_SIZE may be more.
 local function claim(key, ids, by_delivery)
   local held, claimed, vanished = {}, {}, {}
   for delivery, alike in ipairs(by_delivery) do
@@ -103,7 +103,7 @@ end
 
 local chosen, replies = {}, {}
 for at = 5, #KEYS do chosen[at] = {choose(KEYS[at])} end
--- A claim forgets what has vanished on newer servers: that it can be counted is tried before, on nothing.
+-- On newer servers a claim drops vanished entries: so try first, on nothing, whether they can be counted.
 if left < tonumber(ARGV[4]) then
   redis.call('HINCRBY', KEYS[1], '', 0)
   redis.call('HDEL', KEYS[1], '')

@@ -1,10 +1,10 @@
 -- Keep an entry until it is due; the promoter appends it to its stream then.
 -- KEYS 1 delayed set   2 delayed entries   3 clock
 -- ARGV 1 token   2 "in" or "at"   3 ms from now, or since 1970   4 lane   5… fields of the entry
--- Returns 1. "in" counts from the server's clock: that of the caller may go wrong. How long it waits is packed behind
--- the row, and what the clock shows is kept: should it go back, shorten.lua holds the entry to that.
--- A producer's script, so it doesn't open the memory door: at maxmemory it is refused as an XADD is. The row comes
--- before the token, or the promoter might find a token without a row; before it, ZADD is tried on nothing.
+-- Returns 1. "in" counts from the server's clock: the caller's may be wrong. The wait is packed behind the row, and the
+-- latest time seen is kept: should the clock go back, shorten.lua holds the entry to its wait.
+-- A producer's script doesn't open the memory door: at maxmemory it is refused as an XADD is. The row is written
+-- before the token, or the promoter might find a token without a row. Before both, ZADD is tried on nothing.
 --! prelude
 redis.call('ZADD', KEYS[1], 'XX', 0, '')
 local due, wait = ARGV[3], nil

@@ -1,15 +1,15 @@
--- Delete a group from all streams that it reads, and what waits for it alone; put on record that this was on purpose.
+-- Delete a group from all streams that it reads, and what waits for it alone; record that it was deleted on purpose.
 -- KEYS 1 main stream   2 groups   3 lanes   4 workers of the group
 --   5… for each lane: its stream, its redelivery stream of the group; then retry set, retry entries, and whatever
 --   else is the group's alone
--- ARGV 1 group   2 the group's field in KEYS 2 that says that it is paused   3 that it was deleted   4 who deletes it
+-- ARGV 1 group   2 its field in KEYS 2 for a pause   3 its field for a deletion   4 who deletes it
 --   5 within how many ms a living consumer was seen   6 "look": delete nothing, "safe": unless somebody consumes it,
 --   "force": in any case   7 how many lanes   8… their names
--- Returns {1 if it was there, else 0; -1 where it is left alone, as somebody consumes it}, and who does. To look and
--- to delete are one step: nobody can begin in between. A worker is known by what it writes down itself, since a server
--- before 7.2 doesn't know a consumer that was given nothing, and a paused group's doesn't read; a consumer of another
--- client by its reads.
--- The record of where it began goes first: workers make a group again that is recorded and gone.
+-- Returns {1 if the group was there, else 0; -1 if it was left alone because somebody consumes it; living consumers…}.
+-- Looking and deleting are one step: nobody can begin to consume in between. Workers are known by what they write down
+-- in KEYS 4: a server before 7.2 doesn't know a consumer that was given nothing, and a paused group's worker doesn't
+-- read. Consumers of other clients are known by their reads.
+-- The record of where the group began is deleted before the group: workers make a recorded group again if it is gone.
 --! prelude
 --! groups
 open_door(KEYS[1], ARGV[1])
@@ -24,7 +24,7 @@ for at = 5, 4 + 2 * lanes do
     if at % 2 == 1 then there = 1 end
     for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[at], ARGV[1])) do
       local consumer = named(row)
-      -- What was handed back is pending for this name, which nobody reads as.
+      -- Entries that were handed back are pending for `returned`: nobody reads under that name.
       if consumer['name'] ~= 'returned' and consumer['idle'] <= within then living[consumer['name']] = true end
     end
   end
@@ -36,7 +36,7 @@ if ARGV[6] == 'safe' and #result > 1 then
   result[1] = -1
   return result
 end
--- Refused, it is refused before anything is on record or gone.
+-- If XGROUP DESTROY is refused, it is refused here, before anything is recorded or deleted.
 for i = 1, lanes do
   if redis.call('EXISTS', KEYS[3 + 2 * i]) == 1 then redis.call('XGROUP', 'DESTROY', KEYS[3 + 2 * i], '') end
 end

@@ -1,7 +1,7 @@
 -- Delete a dead letter, and count it for its group.
--- KEYS 1 dead letter queue   2 totals of the group; none for an entry that no group can be told for
+-- KEYS 1 dead letter queue   2 totals of the group; left out for an entry whose group is unknown
 -- ARGV 1 entry id
--- Returns 1 if it was deleted now, 0 if it was gone: it is counted once, however often that is asked for.
+-- Returns 1 if it was deleted now, 0 if it was gone: however often the script is called, it is counted once.
 -- The first commands change nothing: each fails at once where a later step would be refused.
 --! prelude
 open_door(KEYS[1], '-')

@@ -1,8 +1,8 @@
--- Hand back what a consumer holds and won't handle, and let the consumer's name go.
--- KEYS 1 the stream read from   2 totals   3 slots of the group, which others get at once   4 workers of the group
+-- Hand back what a consumer holds and won't handle; remove the consumer's name once it holds nothing.
+-- KEYS 1 the stream read from   2 totals   3 slots of the group, freed at once   4 workers of the group
 -- ARGV 1 group   2 consumer   3 CLAIM_IDLE in ms   4 most to hand back at once
 -- Returns {how many were handed back, ids whose body is gone, 1 once the consumer holds nothing and its name is gone}.
--- What has no body the server drops from the pending list by itself (from 7.0 on): it is counted as vanished.
+-- From Redis 7.0 on the server drops an entry without a body from the pending list: it is counted as vanished.
 --! prelude
 open_door(KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[3], '')

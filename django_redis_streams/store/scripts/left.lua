@@ -1,8 +1,8 @@
 -- Whether anything is left to do for a group now: unread, pending, due or redelivered. Changes nothing.
 -- KEYS 1 groups   2 delayed set   3 retry set of the group   4… the streams that it reads
--- ARGV 1 group   2 its field in KEYS 1 that says that it is paused
--- Returns false where something is left, {} where the group is paused; else, of each stream, the last id ever and the
--- last that the group was given. What is due later isn't left now. Bodies stay here: they may be large.
+-- ARGV 1 group   2 its field in KEYS 1 for a pause
+-- Returns {} if the group is paused, false if something is left; else, of each stream, the last id ever and the last
+-- id that the group was given. What is due later doesn't count. Bodies aren't returned: they may be large.
 --! prelude
 --! groups
 if redis.call('HGET', KEYS[1], ARGV[2]) then return {} end
@@ -19,7 +19,7 @@ for i = 4, #KEYS do
   local key = KEYS[i]
   local stream = stream_at(key)
   if stream then
-    -- Where the group isn't there, its consumer is about to make it, and gets what the stream holds.
+    -- If the group isn't there, its consumer is about to make it, and gets what the stream holds.
     local group = group_at(key, ARGV[1])
     if not group or group['pending'] > 0 then return false end
     local given = group['last-delivered-id']

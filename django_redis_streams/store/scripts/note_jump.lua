@@ -1,11 +1,9 @@
--- Keep by how much the server's clock jumped, for the diagnosis; and where it went back, that what waits was made to
--- fit.
+-- Record by how much the server's clock jumped, for the diagnosis; if it went back, also that the waits were shortened.
 -- KEYS 1 main stream   2 clock
 -- ARGV 1 by how many ms it jumped, negative where it went back
 --   2 "", or the server's time in ms when shorten.lua began
--- Returns 1, or 0 where the clock went back again meanwhile: then nothing is changed, and shorten.lua is to begin
--- anew.
--- The latest time seen falls to now at the very end: who is killed before leaves it to the next to find.
+-- Returns 1, or 0 if the clock went back again meanwhile: then nothing is changed, and shorten.lua must begin anew.
+-- The latest time seen is set back to now last: if the caller is killed before, the next process finds the jump again.
 --! prelude
 open_door(KEYS[1], '-')
 local now = now_in_ms()

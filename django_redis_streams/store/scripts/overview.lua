@@ -1,18 +1,18 @@
 -- Look at a stream and its groups, in a time that doesn't depend on how much is in them; changes nothing.
 -- KEYS 1 dead letter queue   2 groups   3 lanes   4 delayed set   5 clock   6… the stream of each lane
 --   then for each group: its totals, retry set, books, suspects, redelivery stream of each lane
--- ARGV 1 after how many ms what is due and still waits is overdue   2 "1": with the books, "0": without
---   3 what entries were lost by, where that is known ("dropped"), or ""   4 how many lanes there are   5… their names
---   then for each group: its name, its fields in KEYS 2 that say that it is paused and that it was deleted, and within
---   how many ms a living consumer of it was seen
+-- ARGV 1 after how many ms a due message that still waits is overdue   2 "1": with the books, "0": without
+--   3 the counter of lost entries, where it is known ("dropped"), or ""   4 how many lanes there are   5… their names
+--   then for each group: its name, its fields in KEYS 2 for a pause and for a deletion, and within how many ms a living
+--   consumer of it was seen
 -- Returns {time in ms, dead letters, delayed messages, how many of them are overdue, {latest time seen, last jump of
 -- the clock, when that was}, lanes, groups}; a lane is {name, length, last id ever, groups that are on it}. A group
 -- is {name, published, retries that wait, how many of them are overdue, suspects, since when it is paused, its
 -- deletion, living consumers, id of the oldest unread, of the oldest pending, totals, its lanes}; totals are {name,
 -- count, …}. A lane of a group, its redelivery included, is {1 if the group is on its stream, entries, unread,
--- pending}. What isn't known or isn't there is false. Bodies stay here: they may be large. With the books, the totals
--- have what others did since the last look, and what is pending but was set back to be unread counts as unread alone:
--- to tell it apart, pending entries are looked at one by one, where a group was set back.
+-- pending}. What isn't known or isn't there is false. Bodies aren't returned: they may be large. With the books, the
+-- totals include what others did since the last look, and an entry that is pending but unread again, as the group was
+-- set back, counts as unread alone: in a group that was set back, pending entries are looked at one by one.
 --! prelude
 --! books
 local now, with_books, lanes = now_in_ms(), ARGV[2] == '1', tonumber(ARGV[4])
@@ -43,13 +43,12 @@ local function by_books(asked)
   return {not book.uncounted and book.published or false, totals, book.lanes}
 end
 
--- The group on one of the streams that it reads: notes its living consumers, returns ids of its oldest unread and
--- pending.
+-- Look at the group on one of its streams: note its living consumers, return ids of its oldest unread and pending.
 local function oldest_on(key, row, asked, living)
   if not row then return false, false end
   for _, each in ipairs(redis.call('XINFO', 'CONSUMERS', key, asked.group)) do
     local consumer = named(each)
-    -- What was handed back is pending for this name, which nobody reads as.
+    -- Entries that were handed back are pending for `returned`: nobody reads under that name.
     if consumer['name'] ~= 'returned' and consumer['idle'] <= asked.within then living[consumer['name']] = true end
   end
   local unread = redis.call('XRANGE', key, '(' .. row['last-delivered-id'], '+', 'COUNT', 1)[1]
@@ -66,11 +65,11 @@ local function look_at_group(asked)
   local unread, pending, living, consumers, told = false, false, {}, 0, {}
   for at, lane in ipairs(standing) do
     local first, held = oldest_on(lane.key, lane.group, asked, living)
-    -- Of a lane that the group isn't on yet, all is unread.
+    -- On a lane where the group isn't yet, everything is unread.
     if not lane.group and lane.length > 0 then first = lane.stream['first-entry'][1] end
     local again, held_again = oldest_on(lane.redelivery, lane.again, asked, living)
     unread, pending = older(unread, older(first, again)), older(pending, older(held, held_again))
-    -- What is settled in redelivery is deleted, so what isn't pending there is unread.
+    -- A settled entry is deleted from redelivery, so what isn't pending there is unread.
     local redelivered = math.max(0, lane.redelivered - lane.pending_again)
     told[at] = {lane.group and 1 or 0, lane.length + lane.redelivered,
       lane.unread and lane.unread + redelivered or false, lane.pending + lane.pending_again}

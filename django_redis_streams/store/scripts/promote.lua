@@ -8,11 +8,11 @@
 --   12… lanes, then groups in the order of KEYS
 -- Returns {-1} where another holds the lease; else {moved, vanished, dead-lettered, 1 if a set may hold more, the
 -- server's time in ms, by how many ms that is behind what was seen before, problem, …}.
--- The XADD comes before ZREM and HDEL: what is cut off between them is promoted again, never lost. Before it, these
--- two are tried on nothing: where they are refused, each look would make another copy.
--- No entry holds up others. Each is moved under pcall; one that can't be moved as it is becomes a dead letter; what
--- the server refuses stays where it is, and who asks passes over it in the next step (4).
--- A lease that lasts for longer than it is ever given is left from before the clock went back: its holder may be gone.
+-- XADD comes before ZREM and HDEL: if the script is cut off between them, the entry is promoted again, never lost.
+-- Before XADD, these two are tried on nothing: if they were refused after it, each look would make another copy.
+-- No entry holds up others. Each is moved under pcall. An entry that can't be moved as it is becomes a dead letter; an
+-- entry that the server refuses stays where it is, and the caller passes over it in the next step (ARGV 4).
+-- A lease that lasts longer than any that is given dates from before the clock went back: its holder may be gone.
 --! prelude
 --! waiting
 open_door(KEYS[2], '-')
@@ -22,7 +22,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local now_ms = now_in_ms()
 local now = digits(now_ms)
 
--- The latest time seen is kept to half a second, and stays until what waits was made to fit: see shorten.lua.
+-- The latest time seen is kept to half a second. After the clock went back it stays until shorten.lua is through.
 local behind = (tonumber(redis.call('HGET', KEYS[6], 'seen') or '') or 0) - now_ms
 if behind <= -500 then redis.call('HSET', KEYS[6], 'seen', now) end
 local result = {0, 0, 0, 0, now_ms, math.max(0, behind)}
@@ -36,7 +36,7 @@ local function redeliver(group, row)
   redis.call('XADD', stream, '*', unpack(row, 2))
 end
 
--- What is there is kept, byte by byte: the fields where they are some, else the entry as it was found.
+-- Dead-letter what can't be moved, kept byte by byte: its fields if they can be read, else the entry as it was found.
 local function dead_letter(group, token, packed, row, problem)
   local known = {
     id = token, source = KEYS[2], entry = '0-0', group = group or '', reason = ARGV[6],
@@ -47,7 +47,7 @@ local function dead_letter(group, token, packed, row, problem)
   redis.call('XADD', KEYS[5], '*', 'drs', cjson.encode(known), name, kept)
 end
 
--- Without a group: a delayed message, which has no totals to count in. Returns how many bytes were moved.
+-- A delayed message has no group, and so no totals to count in. Returns how many bytes were moved.
 local function promote(group, due, entries, totals, token)
   local packed = redis.call('HGET', entries, token)
   local at, count = 2, 'vanished'

@@ -3,8 +3,8 @@
 -- ARGV 1 token   2 "{stream}:lane:"   3 HARD_MAXLEN, or ""   4 "=" or "~": exactly that, or about   5… lanes
 -- Returns 1 if it was appended now, 0 if it was gone: due, published or discarded before. A token without an entry is
 -- removed, for nothing can be published of it; an entry that can't be moved is an error, and stays.
--- The XADD comes before ZREM and HDEL: what is cut off between them is appended again, never lost. Before it, these
--- two are tried on nothing: where they are refused, each call would make another copy.
+-- XADD comes before ZREM and HDEL: if the script is cut off between them, the entry is appended again, never lost.
+-- Before XADD, these two are tried on nothing: if they were refused after it, each call would make another copy.
 --! prelude
 --! waiting
 open_door(KEYS[1], '-')

@@ -1,16 +1,15 @@
--- Read what is new in all lanes: by priority, or by weight; what is redelivered beside what was never delivered. And no
+-- Read what is new in all lanes, by priority or by weight: redelivered entries beside those never delivered, and no
 -- more than the group's limits leave room for.
 -- KEYS 1 rate of the group   2 its slots
 --   then for each lane, the most urgent first: its redelivery stream of the group, its stream
--- ARGV 1 group   2 consumer   3 most to read   4, 5 two numbers from 0 to below 1, drawn by who asks
---   6 to 9 limits, as parts/limits.lua has them 10… weights of the lanes, in the order of KEYS; none: a lane is read
+-- ARGV 1 group   2 consumer   3 most to read   4, 5 two numbers from 0 to below 1, drawn by the caller
+--   6 to 9 limits, as parts/limits.lua has them   10… weights of the lanes, in the order of KEYS; none: a lane is read
 --   when those before it have nothing unread
--- Returns what XREADGROUP would, {{key, entries}, …}; a stream may come twice. For a stream that can't be read its
--- error stands in place of the entries: what others had to deliver is pending by then, and must reach who asked. Where
--- a limited group gets nothing, {{false, ms until a limit leaves room, last delivered id of each stream}}.
--- Of each share at most half is redelivered as long as any lane has something that was never delivered: replays don't
--- hold up live traffic. Shares are whole numbers: the two draws round them, so that none is always rounded down to
--- nothing.
+-- Returns what XREADGROUP would, {{key, entries}, …}; a stream may come twice. For a stream that can't be read, its
+-- error stands in place of the entries: entries of other streams are pending by then, and must reach the caller. If a
+-- limited group gets nothing: {{false, ms until a limit leaves room, last delivered id of each stream}}.
+-- At most half of each share is redelivered as long as any lane has something that was never delivered: replays don't
+-- hold up live traffic. Shares are whole numbers: the two draws round them, so that no share is always rounded to 0.
 --! prelude
 --! limits
 open_door(KEYS[3], ARGV[1])
@@ -50,7 +49,7 @@ for at = 3, #KEYS, 2 do
   local again = read(KEYS[at], math.floor(share / 2 + ARGV[5]))
   read(KEYS[at + 1], share - again)
 end
--- What a lane didn't use goes to the others, and only what none of them needs to more of what is redelivered.
+-- What a lane didn't use goes to new entries of the others; only what they don't need goes to redelivered ones.
 for at = 4, #KEYS, 2 do read(KEYS[at], left) end
 for at = 3, #KEYS, 2 do read(KEYS[at], left) end
 

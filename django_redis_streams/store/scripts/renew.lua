@@ -3,10 +3,10 @@
 -- ARGV 1 group   2 consumer   3 ms of a lease in the slots   4… entry ids, a hundred at most
 -- Returns {ids that aren't pending for this consumer any more: settled, or claimed by another; ids whose body is
 -- gone}.
--- A plain XCLAIM would steal the first back. The second the server drops from the pending list by itself (from 7.0
--- on): they are counted as vanished, and none of them is this consumer's any more either. Leases are renewed in the
--- same step, or one that settling has freed meanwhile would come back; also those that have ended, as they do while
--- the server can't be reached: what is run counts.
+-- A plain XCLAIM would steal back the first. From Redis 7.0 on the server drops the second from the pending list: they
+-- are counted as vanished, and aren't this consumer's any more either. Leases are renewed in the same step, or a lease
+-- that settling has freed meanwhile would come back. Leases that ended while the server couldn't be reached are renewed
+-- too: their messages are still being run.
 --! prelude
 open_door(KEYS[1], ARGV[1])
 local held, lost, vanished = {}, {}, {}

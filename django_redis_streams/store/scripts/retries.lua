@@ -1,9 +1,9 @@
--- Look at retries or delayed messages that aren't due yet, in the order in which they are; changes nothing.
+-- Look at retries or delayed messages that aren't due yet, in the order of their due times; changes nothing.
 -- KEYS 1 retry set, or delayed set   2 retry entries, or delayed entries
 -- ARGV 1 most to return   2 begin at this due time in ms, or "-inf"   3 and with this token, if it is still there
 --   or: "0", then the tokens to return
--- Returns {token, due in ms, row} for each, where the row is {lane, field, value, …}, of a retry "drs" and its
--- metadata first; without a row where there is none, or none that retry.lua or delay.lua has written.
+-- Returns {token, due in ms, row} for each. The row is {lane, field, value, …}; a retry's begins with "drs" and its
+-- metadata. It is left out where there is none, or none that retry.lua or delay.lua has written.
 local function row_of(token)
   local packed = redis.call('HGET', KEYS[2], token)
   if not packed then return nil end

@@ -5,9 +5,9 @@
 --   8… fields of the retry
 -- Returns 1, or 0 where the entry isn't pending for this consumer: then nothing is changed.
 -- The copy comes before the acknowledgement: Lua rolls nothing back, so the other order would lose the message when a
--- later step is refused. And before the copy comes, for each later step, a command that changes nothing and fails
--- where that step would be refused (an ACL, a wrong type): a copy without its acknowledgement would be made at every
--- try. How long it waits is packed behind the row: should the clock go back, shorten.lua holds it to that.
+-- later step is refused. Before the copy, for each later step, comes a command that changes nothing and fails where
+-- that step would be refused (an ACL, a wrong type): a copy without its acknowledgement would be made at every try.
+-- The wait is packed behind the row: should the clock go back, shorten.lua holds the retry to it.
 --! prelude
 open_door(KEYS[1], ARGV[1])
 if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], '0-0') end
@@ -26,6 +26,6 @@ if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], ARGV[3]) end
 redis.call('HDEL', KEYS[5], ARGV[5])
 if KEYS[6] then redis.call('ZREM', KEYS[6], ARGV[5]) end
 redis.call('HINCRBY', KEYS[2], 'retried', 1)
--- After a reset an entry may be delivered again while it waits for a retry already: of two, one waits from now on.
+-- After a reset an entry may be delivered again while its retry already waits: the two are one from now on.
 if new == 0 then redis.call('HINCRBY', KEYS[2], 'merged', 1) end
 return 1

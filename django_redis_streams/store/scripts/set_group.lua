@@ -1,12 +1,12 @@
--- Set where a group reads on, record that it began there, so that a group that is made again begins there too, and
--- count what it gets again, or never.
+-- Set the id after which a group reads on; record it, so that a group that is made again begins there too; and count
+-- the entries that the group gets again, or never.
 -- KEYS 1 stream of the lane   2 the hash that records where it began   3 totals   4 books
 -- ARGV 1 group   2 its field in KEYS 2   3 the id after which it reads on, or "$"   4 lane
--- Returns the id. What is pending before it stays pending. What is pending after it is unread again: settled once it
--- was delivered anew, it would count twice. Of an id in the midst of the stream entries are counted, up to a bound;
--- beyond it, and of an id that is yet to come, nobody knows, and the books begin anew with a later look (watch.lua).
--- As the server is told how many the group was given, it can say later how many it wasn't.
--- Recorded last: what was refused before is not on record.
+-- Returns the id. Entries pending before it stay pending. Entries pending after it are unread again, so they are
+-- acknowledged: else they would count twice once they are settled. For an id in the midst of the stream, entries are
+-- counted up to a bound. Beyond the bound, or for an id that is yet to come, the number is unknown, and the books begin
+-- anew with a later look (watch.lua). The server is told how many the group was given, so that it can say later how
+-- many it wasn't. The id is recorded last: if a step before is refused, it is not on record.
 --! prelude
 --! groups
 open_door(KEYS[1], ARGV[1])
@@ -57,7 +57,7 @@ more = more or taken
 if more > taken then
   redis.call('HINCRBY', KEYS[3], 'given-again', more - taken)
 elseif more < taken then
-  -- Back, it lacks what was pending and is gone from the stream.
+  -- A group that was set back doesn't get again what was pending and is gone from the stream.
   redis.call('HINCRBY', KEYS[3], back and 'vanished' or 'passed-over', taken - more)
 end
 redis.call('HSET', KEYS[2], ARGV[2], position)

@@ -1,11 +1,10 @@
--- Have what waits for some time wait no longer than that from now on: the server's clock went back, the due times
--- didn't.
+-- Hold messages to the time that they were to wait, counted from now: the server's clock went back, due times didn't.
 -- KEYS 1 main stream   2 retry set, or delayed set   3 its entries
 -- ARGV 1 cursor, "0" to begin with   2 how many to look at, about
 -- Returns {cursor of the next step, "0" after the last, how many are due sooner now}.
--- retry.lua and delay.lua keep beside each row for how long it was to wait. Due later than that from now, it was put
--- there when the clock showed more than it does. Only where that is so is anything changed: a step may be done twice,
--- and what comes meanwhile is right by itself. What waits until a moment (`at=`) has no such time and is left alone.
+-- retry.lua and delay.lua keep beside each row how long it was to wait. If it is due later than that from now, it was
+-- put there when the clock showed more than it does. Only such messages are changed: a step may be done twice, and what
+-- comes meanwhile is right by itself. A message that waits until a moment (`at=`) has no such time and is left alone.
 --! prelude
 open_door(KEYS[1], '-')
 local now = now_in_ms()

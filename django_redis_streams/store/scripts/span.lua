@@ -1,8 +1,8 @@
 -- Count the entries between two ids, the newest first, up to a bound; changes nothing.
 -- KEYS 1 stream
 -- ARGV 1 first id   2 last id, each as XRANGE takes it   3 most to count
--- Returns {how many, id of the oldest that was counted, or false}. Bodies stay here: they may be large. So they are
--- looked at a hundred at a time.
+-- Returns {how many, id of the oldest that was counted, or false}. Bodies may be large: they aren't returned, and
+-- entries are looked at a hundred at a time.
 local count, oldest, last = 0, false, ARGV[2]
 local most = tonumber(ARGV[3])
 while count < most do

@@ -1,8 +1,8 @@
--- Write down that a dead worker was running an entry: from now on it runs in quarantine only.
+-- Write down that a dead worker was running an entry: from now on the entry runs in quarantine only.
 -- KEYS 1 the stream read from   2 suspects
 -- ARGV 1 group   2 the dead consumer   3 entry id   4 handler   5 how the worker ended
 -- Returns 1, or 0 where the entry isn't pending for that consumer any more: then nothing is changed.
--- The runs that were begun in quarantine are kept: this may be the end of one of them.
+-- The count of runs begun in quarantine is kept: this may be the end of one of them.
 --! prelude
 open_door(KEYS[1], ARGV[1])
 if not is_held(KEYS[1], ARGV[1], ARGV[2], ARGV[3]) then return 0 end

@@ -4,8 +4,8 @@
 --   4 most to remove; 0: only look
 -- Returns how many entries were removed; where it only looks, the low-water mark, or false where there is no group.
 -- The low-water mark is the least, over all groups on the server, of the smallest pending id, or the id after the last
--- delivered one; a stream without a group is left alone. Marking and trimming are one script, or a read between them
--- would move the mark.
+-- delivered one. A stream without a group is left alone. Marking and trimming are one script: a read between them would
+-- move the mark.
 --! prelude
 --! groups
 open_door(KEYS[1], '-')
@@ -17,7 +17,7 @@ local function least(a, b)
   return a
 end
 
--- Where the next number isn't exact, the id itself is the safe side.
+-- Where the next number wouldn't be exact, the id itself is on the safe side.
 local function after(id)
   local ms, seq = string.match(id, '(%d+)-(%d+)')
   if tonumber(seq) >= 9007199254740991 then return id end

@@ -3,10 +3,9 @@
 -- ARGV 1 group   2 consumer   3 entry id   4 MAX_CRASHES   5 to 8 limits, as parts/limits.lua has them
 -- Returns {"run", entry}, or {"crashed", entry, runs, handler, how}: claimed too, but not to be run, as so many runs
 -- were begun and none of them ended; or {"busy"}: another holds it; or {"gone"}, {"vanished"}: there is nothing to
--- run.
--- {"limited"}: a limit leaves no room for its run now. Only what was handed back is claimed: what another holds may be
--- running there.
--- What is this consumer's already was claimed by a call whose reply was lost: its run is written down.
+-- run; or {"limited"}: a limit leaves no room for its run now.
+-- Only an entry that was handed back is claimed: what another holds may be running there. An entry that is this
+-- consumer's already was claimed by a call whose reply was lost: its run is written down already.
 -- The first commands change nothing: each fails at once where a later step would be refused, before a run is counted
 -- that never begins.
 --! prelude

@@ -1,12 +1,11 @@
--- Look at the books of one group, and enter what others did to it since the last look: it can be told by what was
--- seen then.
+-- Look at the books of one group, and enter what others did to it since the last look, told by what was seen then.
 -- KEYS 1 groups   2 lanes   3 totals   4 retry set
 --   5 books: before which entry they begin, and what was seen of the group last
 --   6… for each lane: its stream, its redelivery stream of the group
--- ARGV 1 group   2 what entries were lost by, where that is known ("dropped"), or ""   3… lanes
+-- ARGV 1 group   2 the counter of lost entries, where it is known ("dropped"), or ""   3… lanes
 -- Returns what was entered: {name, count, …}.
--- Books that nobody could reckon begin here, once all is known that waits. What was seen is written last: where that
--- is refused, all is entered already, and the next look finds the books balanced.
+-- Books whose beginning was unknown begin here, once all that waits is known. What was seen is written last: if that is
+-- refused, all is entered already, and the next look finds the books balanced.
 --! prelude
 --! books
 open_door(KEYS[6], ARGV[1])
@@ -16,7 +15,7 @@ local asked = {group = ARGV[1], lost_by = ARGV[2], groups = KEYS[1], starts = KE
   retry = KEYS[4], books = KEYS[5], lanes = {}}
 for i = 3, #ARGV do asked.lanes[i - 2] = {ARGV[i], KEYS[2 * i], KEYS[2 * i + 1]} end
 local book = look(asked)
--- Gone and about to be made again, or to begin where the stream has yet to come to.
+-- The group is gone and about to be made again, or it begins at an id that the stream has yet to reach.
 if not book.published and book.lanes[1].added then return {} end
 local now, before = holders(book.lanes, ARGV[1]), {}
 for _, lane in ipairs(book.lanes) do

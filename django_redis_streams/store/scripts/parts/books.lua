@@ -1,7 +1,6 @@
--- The books of a group: what was published to it, and what became of that. `asked` says of which: `group` is its
+-- The books of a group: what was published to it, and what became of that. `asked` says which group: `group` is its
 -- name; `groups`, `starts` (those of its lanes), `totals`, `retry` and `books` are keys; `lanes` is a list of {name,
--- key of its stream, redelivery stream of the group}; `lost_by` is what entries were lost by, where that is known, or
--- "".
+-- key of its stream, redelivery stream of the group}; `lost_by` is the counter of lost entries if it is known, or "".
 --! groups
 local ADDS = {'replayed', 'given-again', 'made-again', 'moved-back'}
 local TAKES = {'acknowledged', 'skipped', 'dead-lettered', 'vanished', 'discarded', 'merged', 'passed-over',
@@ -18,8 +17,7 @@ local function group_once(key, name)
   return groups_seen[key][name]
 end
 
--- How many entries are pending in a stream, but for those that are unread as well, as the group was set back before
--- them.
+-- Count the pending entries of a stream, without those that are unread too as the group was set back before them.
 local function count_pending(key, group)
   local last, count = group['last-delivered-id'], group['pending']
   if count == 0 or not is_before(last, redis.call('XPENDING', key, group['name'])[3]) then return count end
@@ -32,8 +30,8 @@ local function count_pending(key, group)
   return count
 end
 
--- A group on one lane, as it stands: `group` on the lane's stream, `again` on its redelivery stream, nil where it
--- isn't. `unread` is nil where the server can't tell. Of a lane that the group isn't on, all is unread.
+-- Look at a group on one lane: `group` on the lane's stream, `again` on its redelivery stream, nil where it isn't
+-- there. `unread` is nil where the server can't tell. On a lane where the group isn't, everything is unread.
 local function look_at_lane(name, asked)
   local lane = {name = asked[1], key = asked[2], redelivery = asked[3], stream = stream_once(asked[2]),
     group = group_once(asked[2], name), again = group_once(asked[3], name), redelivered = redis.call('XLEN', asked[3])}
@@ -53,7 +51,7 @@ local function look_at_lanes(asked)
   return lanes
 end
 
--- What the books need besides.
+-- Add to a lane what the books need besides.
 local function add_books(lane, asked, books)
   local main = lane.name == 'default'
   local start = redis.call('HGET', main and asked.groups or asked.starts, main and asked.group
@@ -64,7 +62,7 @@ local function add_books(lane, asked, books)
   if not lane.before and not books['before ' .. lane.name] and (start == '0' or start == '0-0') then lane.before = 0 end
 end
 
--- Each consumer of each stream with how much it holds there.
+-- Return how many entries each consumer holds in each stream.
 local function holders(lanes, name)
   local found = {}
   for _, lane in ipairs(lanes) do
@@ -80,7 +78,7 @@ local function holders(lanes, name)
   return found
 end
 
--- What is left over in the books, with `published` and all else as it is; nil where that can't be told.
+-- Return what is left over in the books, with `published` and all else as it is; nil where that can't be told.
 local function balance(book)
   if not book.published or not book.unread then return nil end
   local left = book.published - book.unread - book.waiting
@@ -124,7 +122,7 @@ local function enter(book, name, count)
   book.booked[name] = (book.booked[name] or 0) + count
 end
 
--- A stream that was deleted counts from nothing: to what the new one got comes what the old one had.
+-- A stream that was deleted counts from 0 again: add what the old one had got to what the new one got.
 local function add_streams_before(book)
   for _, lane in ipairs(book.lanes) do
     local seen = book.seen.lanes[lane.name]
@@ -148,8 +146,8 @@ local function held_by_lost(book, now)
   return count
 end
 
--- Whether entries went that the group was never given: it stands before the first that is left, or one was deleted that
--- comes after where it stood at the last look.
+-- Whether entries are gone that the group was never given: the group stands before the first entry that is left, or an
+-- entry was deleted that comes after where the group stood at the last look.
 local function lacks_unread(lane)
   local seen, stream = lane.seen, lane.stream
   if not (lane.group and stream) then return false end
@@ -167,8 +165,8 @@ local function in_midst(book)
   return false
 end
 
--- Nothing of this package's changes what is left over, so what is was done by others, since the last look: book it
--- under the name of what there is a sign of.
+-- This package's own steps leave nothing over, so what is left over was done by others since the last look: book it
+-- under the cause that there is a sign of.
 local function explain(book, now)
   add_streams_before(book)
   local left = balance(book)

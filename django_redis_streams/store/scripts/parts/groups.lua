@@ -1,4 +1,4 @@
--- Streams and the groups on them, as the server tells of them: what isn't there is nil.
+-- Streams and the groups on them, as the server describes them; nil for what isn't there.
 local function stream_at(key)
   if redis.call('EXISTS', key) == 0 then return nil end
   return named(redis.call('XINFO', 'STREAM', key))
@@ -27,13 +27,13 @@ local function is_before(a, b)
   return a_ms < b_ms
 end
 
--- Whether an id lies beyond the end of a stream: entries may come that are before it, and are given to nobody.
+-- Whether an id lies beyond the end of a stream: entries that come before it are given to nobody.
 local function is_ahead(stream, id)
   return is_before(stream and stream['last-generated-id'] or '0-0', id)
 end
 
--- How many entries of a stream come after an id: known at either end of it; in between it is what the server says,
--- `lag`, or nil. Redis 7.0 counts what was trimmed unread as lag: more than there is is no answer.
+-- Count the entries of a stream after an id: known at either end of the stream; in between it is the server's `lag`, or
+-- nil. Redis 7.0 counts entries that were trimmed unread as lag: a lag above the stream's length is no answer.
 local function count_after(stream, id, lag)
   if not stream or stream['length'] == 0 or not is_before(id, stream['last-generated-id']) then return 0 end
   if is_before(id, stream['first-entry'][1]) then return stream['length'] end

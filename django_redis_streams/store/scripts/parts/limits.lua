@@ -1,15 +1,15 @@
 -- What a group's limits leave room for, over all its workers. `rate` is a string: when the next message would be due
--- if all came at an even pace, in microseconds; `slots` is a sorted set: what runs (or is in some worker's hand), by
--- token, to when its lease ends, in ms. `given` is {microseconds from one message to the next or '', how many may
--- come at once, how many may run at once or '', ms of a lease}. The commands that change nothing fail at once where a
--- later step would be refused: before anything is delivered.
+-- if all came at an even pace, in microseconds. `slots` is a sorted set: tokens of messages that run (or are in some
+-- worker's hand), scored by when their leases end, in ms. `given` is {microseconds from one message to the next or '',
+-- how many may come at once, how many may run at once or '', ms of a lease}. The commands that change nothing fail at
+-- once where a later step would be refused: before anything is delivered.
 local function limits_of(rate, slots, given)
   local interval, slots_in_all, lease = tonumber(given[1]), tonumber(given[3]), tonumber(given[4])
   local clock = redis.call('TIME')
   local now = clock[1] * 1000000 + clock[2]
   local now_ms = math.floor(now / 1000)
-  -- How many more may be begun by the pace, and how many slots are free; and in how many ms one more may be begun where
-  -- none may now.
+  -- `pace`: how many more may begin by the pace. `free`: how many slots are free. `wait`: if none may begin now, in how
+  -- many ms the next may.
   local limits = {pace = math.huge, free = math.huge, wait = 0}
   local due
 
@@ -21,7 +21,7 @@ local function limits_of(rate, slots, given)
   if interval then
     due = math.max(now, tonumber(redis.call('GET', rate) or '0') or 0)
     local at_once = interval * given[2]
-    -- Further ahead it is never put: it is left from before the clock went back, or from a slower pace.
+    -- `due` is never put further ahead: one that is dates from before the clock went back, or from a slower pace.
     due = math.min(due, now + at_once + interval)
     keep(due)
     limits.pace = math.floor((now + at_once - due) / interval)
@@ -30,17 +30,17 @@ local function limits_of(rate, slots, given)
   if slots_in_all then
     redis.call('ZREMRANGEBYSCORE', slots, '-inf', digits(now_ms))
     redis.call('ZADD', slots, 'XX', 0, '')
-    -- No lease is given for longer: these are left from before the clock went back, and end as if they were given now.
+    -- No lease is given for longer: these date from before the clock went back, and end as if they were given now.
     local longest = digits(now_ms + lease)
     for _, token in ipairs(redis.call('ZRANGEBYSCORE', slots, '(' .. longest, '+inf', 'LIMIT', 0, 100)) do
       redis.call('ZADD', slots, 'XX', longest, token)
     end
     limits.free = slots_in_all - redis.call('ZCARD', slots)
-    -- Nobody says when a slot becomes free: who freed it takes it again at once, so this is for the others.
+    -- Nobody says when a slot becomes free: the worker that freed it takes it again at once; the others wait so long.
     if limits.free < 1 then limits.wait = math.max(limits.wait, 50) end
   end
 
-  -- Whether one more may be begun, which is set aside then. Who takes a message over takes over its lease.
+  -- Whether one more may begin; if so, its place is set aside. A worker that takes a message over takes over its lease.
   function limits.admits(token)
     local leased = slots_in_all and redis.call('ZSCORE', slots, token)
     if limits.pace < 1 or not (leased or limits.free >= 1) then return false end
@@ -49,7 +49,7 @@ local function limits_of(rate, slots, given)
     return true
   end
 
-  -- These are begun.
+  -- Count these messages as begun.
   function limits.take(tokens)
     if interval and #tokens > 0 then keep(due + interval * #tokens) end
     if slots_in_all then

@@ -1,8 +1,8 @@
 -- What several scripts repeat.
 
--- Every script of a worker begins with this call. It acknowledges an entry that can't exist, so it changes nothing,
--- but: it fails at once where an ACL or a key's type would refuse the XACK that the script ends with; and as XACK
--- frees memory, what follows it in the script is let through at maxmemory too. A script without a group gives "-".
+-- Every script of a worker begins with this call. It acknowledges an entry that can't exist, so it changes nothing.
+-- But it fails at once where an ACL or a key's type would refuse the XACK that the script ends with; and as XACK frees
+-- memory, the server lets what follows it in the script through at maxmemory too. A script without a group gives "-".
 local function open_door(key, group)
   redis.call('XACK', key, group, '0-0')
 end
@@ -35,9 +35,9 @@ local function is_held(key, group, consumer, id)
   return #redis.call('XPENDING', key, group, id, id, 1, consumer) > 0
 end
 
--- Give an entry to the consumer `returned`, which nobody reads as. Idle for so many ms, it is claimable at once; the
--- next delivery counts as the first; and a late heartbeat of the old owner finds it not its own. Returns whether it
--- has a body: from 7.0 on the server drops one without from the pending list.
+-- Give an entry to the consumer `returned`; nobody reads under that name. Set idle for so many ms, it can be claimed at
+-- once; its next delivery counts as the first; a late heartbeat of the old owner finds that it isn't its own. Returns
+-- whether it has a body: from 7.0 on the server drops an entry without one from the pending list.
 local function hand_back(key, group, id, idle)
   return #redis.call('XCLAIM', key, group, 'returned', 0, id, 'IDLE', idle, 'RETRYCOUNT', 0, 'JUSTID') > 0
 end

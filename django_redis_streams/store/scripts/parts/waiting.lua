@@ -1,8 +1,8 @@
 -- What waits until it is due: rows {lane, field, value, …}, as retry.lua and delay.lua pack them. Any client may write
 -- others beside them.
 
--- The row, and what keeps it from being moved, if anything does. Lua hands about 8,000 values to one command
--- (LUAI_MAXCSTACK): ours have no more than 6,000 fields and values, see wire/names.py.
+-- Return the row, and the problem that keeps it from being moved, if any. Lua hands about 8,000 values to one command
+-- (LUAI_MAXCSTACK): this package's rows have no more than 6,000 fields and values, see wire/names.py.
 local function row_of(packed)
   local good, row = pcall(cmsgpack.unpack, packed)
   if not good or type(row) ~= 'table' then return nil, 'it is no packed list' end
