@@ -66,8 +66,8 @@ def discard_delayed(stream: str, tokens: Sequence[str], *, by: str) -> Answers[s
 def release(stream: str, group: str, entries: Sequence[Entry], *, by: str) -> Answers[Entry]:
     """Give pending entries back to the workers; each is (its `source`, entry id, consumer that holds it).
 
-    The next free worker claims them at once; the delivery counts as the first. Refused while the server has heard of
-    the consumer within the group's CLAIM_IDLE: it may be running the message now. A message whose body is gone is
+    The next free worker claims them at once; the delivery counts as the first. Refused for an entry that its consumer
+    got or renewed within the group's CLAIM_IDLE: it may be running the message now. A message whose body is gone is
     acknowledged instead, as nobody can run it. Logged with the user's name, `by`. Raises `UnknownStream` for a stream
     or group that isn't declared.
     """
