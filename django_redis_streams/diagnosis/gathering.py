@@ -37,7 +37,7 @@ def subject_of(connection: ConnectionConfig) -> str:
 
 
 def is_embedded(connection: ConnectionConfig) -> bool:
-    """Tell whether it is a server for development, whose settings are this package's."""
+    """Return whether a connection leads to a server for development, whose settings are this package's."""
     return connection.url.startswith("embedded:")
 
 
@@ -59,7 +59,7 @@ class ServerFacts:
 
     @property
     def embedded(self) -> bool:
-        """Whether it is a server for development, whose settings are this package's."""
+        """Whether the connection leads to a server for development, whose settings are this package's."""
         return is_embedded(self.connection)
 
 

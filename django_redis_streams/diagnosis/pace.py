@@ -19,7 +19,7 @@ _STANDSTILL: Final = 300
 _FAR_BEHIND: Final = 600
 # In seconds a message: a slower thread handles fewer than 3,600 an hour.
 _SLOW: Final = 1.0
-# The share of TIMEOUT that the longest run of the hour took.
+# The longest run of the hour is near TIMEOUT from this share of it on.
 _NEARLY: Final = 0.5
 # Fewer may be the retries of one or two messages.
 _SOME: Final = 20

@@ -76,7 +76,7 @@ class Page(Generic[R]):
     """Some rows, in order.
 
     `total` is how many rows there are in all sources, whatever the filters. `searched` is how many of them this
-    page looked at: with `by_reading`, more than it shows. `next` is where the next page begins, None for the last page.
+    page looked at: with `by_reading`, it may show fewer. `next` is where the next page begins, None for the last page.
     `groups` are the groups of the streams, declared or not.
     """
 

@@ -52,8 +52,8 @@ class _Published:
 def story(stream: str, identity: str, *, most: int = 50_000) -> Story:
     """Return all that is known of a message, by the id of its entry, the id of its dead letter, or its own id.
 
-    An entry's id finds it at once. Its own id is looked for in up to `most` entries of each lane, from the time in the
-    id on; redelivered entries, retries and dead letters are searched in the same way. Raises `ValueError` for a text
+    An entry's id finds it at once. Its own id is looked for in up to `most` entries of each lane, around the time in
+    the id; redelivered entries, retries and dead letters are searched in the same way. Raises `ValueError` for a text
     that can't be an id, `UnknownStream`, `ServerUnreachable`, and redis-py's `ResponseError`.
     """
     return _Search(conf.stream(stream), most).story(identity)

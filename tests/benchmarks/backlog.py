@@ -10,7 +10,7 @@ from .processes import ours
 
 _MUCH = 1_000_000
 _LITTLE = 10_000
-# Measured on each side: so many of the large backlog, or the small backlog as often as needed for so many.
+# Messages measured on each side: the first of the large backlog, or of 20 small ones.
 _MEASURED = 200_000
 _WARM_UP = 20_000
 _FILLS = 20

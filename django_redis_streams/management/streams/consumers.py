@@ -1,4 +1,4 @@
-"""`manage.py streams consumers list` and `remove`: show a group's consumers, and remove names of dead ones."""
+"""`manage.py streams consumers list` and `remove`: show a group's consumers, and remove their names."""
 
 from __future__ import annotations
 
