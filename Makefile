@@ -32,15 +32,15 @@ admin: $(VENV)/testproject@$(DJANGO)
 worker: $(VENV)/testproject@$(DJANGO)
 	@$(SHOP) runconsumers
 
-# Three files at a time, each by a process with servers of its own; tests/faults, the longest, among the first.
+# Three files at a time, each in a process with its own servers; tests/faults, which take longest, begin early.
 test: $(VENV)/test@$(DJANGO)
 	$(RUN) -m pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-# TIMES=10 runs them ten times in a row.
+# TIMES=10 runs these tests ten times in a row.
 faults: $(VENV)/test@$(DJANGO)
 	@for each in $$(seq $(or $(TIMES),1)); do $(RUN) -m pytest -q tests/faults || exit 1; done
 
-# Programs of Node and Django's workers on one server; needs Node 20 or newer, with npm.
+# Programs in Node and Django workers on one server; needs Node 20 or newer, with npm.
 interop: $(VENV)/test@$(DJANGO) $(INTEROP)/node_modules/installed
 	$(RUN) -m pytest $(INTEROP)
 
@@ -54,11 +54,11 @@ lint: $(VENV)/lint@$(DJANGO)
 bench: $(VENV)/bench@$(DJANGO)
 	@$(RUN) -m tests.benchmarks $(FIGURES) $(if $(INTO),--into $(INTO))
 
-# The pages of docs/ as a site: build/docs/index.html.
+# Makes a site of the pages of docs/: build/docs/index.html.
 docs: $(VENV)/docs@$(DJANGO)
 	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
 
-# The README's pictures of the admin, from the shop that `make demo` leaves; needs Chromium.
+# Takes the README's pictures of the admin, of the shop that `make demo` leaves; needs Chromium.
 pictures: $(VENV)/ci@$(DJANGO)
 	@env -u DATABASE_URL -u REDIS_URL SHOP_DIR=.demo $(RUN) docs/pictures.py
 
@@ -71,7 +71,7 @@ $(INTEROP)/node_modules/installed: $(INTEROP)/package.json
 	@cd $(INTEROP) && npm install --no-audit --no-fund
 	@touch $@
 
-# One stamp a dependency group and pin of Django. Another pin replaces what is installed, so it voids the others' stamps.
+# A stamp for each dependency group and pin of Django. Another pin replaces Django, so it voids the others' stamps.
 $(VENV)/%@$(DJANGO): $(VENV)/made pyproject.toml
 	@echo "Installing into $(VENV) (Python $(VERSION), Django $(or $(DJANGO),as it comes))"
 	@find $(VENV) -maxdepth 1 -name '*@*' ! -name '*@$(DJANGO)' -delete

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# The wheel looks for this directory when it is imported. Without it, it warns, and leaves a file in /tmp behind that
-# shuts out the next user.
+# The wheel looks for this directory when it is imported. Without it, it warns, and leaves a file in /tmp that
+# makes it fail for the next user.
 directory = Path(sys.argv[1]).absolute()
 directory.mkdir(mode=0o700)
 (directory / "python_PostgresServer").mkdir()

@@ -10,7 +10,7 @@ from django.core.management import execute_from_command_line
 ROOT = str(Path(__file__).resolve().parent.parent)
 
 if __name__ == "__main__":
-    # Run by its path, a script finds its own directory first; its package is in the one above.
+    # A script that is run by its path finds its own directory first; its package is in the directory above.
     if ROOT not in sys.path:
         sys.path.insert(0, ROOT)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")

@@ -77,7 +77,7 @@ REDIS_STREAMS = {
     "CONNECTIONS": {"default": {"URL": env.str("REDIS_URL", default="embedded://")}},
     "STREAMS": {
         "orders": {
-            # Short waits: who looks at the demo sees a message fail, be retried, and end as a dead letter.
+            # Short waits, so that people who watch the demo see a message fail, be retried, and end as a dead letter.
             "GROUPS": {name: {"MAX_RETRIES": 3, "BACKOFF": (1, 10)} for name in ("billing", "loyalty", "analytics")},
         },
     },

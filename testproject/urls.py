@@ -1,4 +1,4 @@
-"""The shop is looked after in the admin; it has no pages of its own."""
+"""The shop has no pages of its own, only the admin."""
 
 from django.contrib import admin
 from django.urls import path

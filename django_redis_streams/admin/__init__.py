@@ -1,10 +1,10 @@
 """The pages of Django's admin: dead letters, retrying, delayed and pending messages, and consumer groups.
 
-`message_admin` is what those of messages share, `dead_letters`, `retrying_messages`, `delayed_messages` and
-`pending_messages` what is each one's own. `changelist`, `listing` and `sources` put what `inspection` finds in place
-of a queryset, `message_page` shows one message; `message_actions` are what can be done, `confirmation` asks before.
-`consumer_groups` is a page by itself, `group_actions` what can be done there. Shown texts go through `text`: they may
-hold anything.
+The message pages share `message_admin`; `dead_letters`, `retrying_messages`, `delayed_messages` and
+`pending_messages` add the parts of each kind. `changelist`, `listing` and `sources` put the rows of `inspection` in the
+place of a queryset, `message_page` shows one message. `message_actions` declares the actions, `confirmation` asks
+before it runs one. `consumer_groups` is a separate page, with the actions of `group_actions`. Shown texts go through
+`text`, as they may hold any character.
 """
 
 from .consumer_groups import ConsumerGroupAdmin

@@ -1,4 +1,4 @@
-"""Django's list of objects, over messages: pages by cursor, a search that says how far it got, and its problems."""
+"""Django's change list for messages: pages by cursor, a search that says how far it got, and the problems."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .problems import EXPECTED, error_text, problem_texts
 
 __all__ = ["AFTER", "MessageList"]
 
-# The parameter with the cursor.
+# The URL parameter that holds the cursor.
 AFTER: Final = "after"
 
 
 class MessageList(ChangeList):
-    """The list; `page` is what `inspection` told of it, `problems` what couldn't be shown, as sentences."""
+    """The list; `page` is the page of `inspection`, `problems` are sentences about what couldn't be shown."""
 
     page: Page[Any] = Page(())
     problems: Sequence[str] = ()
@@ -51,24 +51,24 @@ class MessageList(ChangeList):
 
     @property
     def name(self) -> str:
-        """What the messages are called, one or many."""
+        """The name of the messages, singular or plural."""
         return model_ngettext(self.opts, self.page.total)
 
     @property
     def first_url(self) -> str:
-        """Where the list begins; "" where this is there."""
+        """The URL of the first page; "" on the first page."""
         return self.get_query_string() if self.after else ""
 
     @property
     def next_url(self) -> str:
-        """Where the list goes on; "" where it ends."""
+        """The URL of the next page; "" on the last page."""
         return self.get_query_string({AFTER: str(self.page.next)}) if self.page.next else ""
 
     @property
     def across_pages(self) -> int:
-        """How many an action may take beyond this page; 0 where this page is all."""
+        """The most messages that an action across pages may take; 0 where this page is the only one."""
         return Listing.most if self.page.next else 0
 
     def get_ordering_field_columns(self) -> dict[int, Any]:
-        """None: the order is the server's."""
+        """Return no fields: the server decides the order."""
         return {}

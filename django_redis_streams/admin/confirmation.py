@@ -1,4 +1,4 @@
-"""An action in a request: first the question, and when that is answered the deed, its log entries and what is told."""
+"""An action in a request: the question; and once that is confirmed the action, its log entries and its report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ask_or_do(model_admin: Any, request: HttpRequest, listing: Listing, action: 
     _tell_refused(request, refused)
     if not ready:
         return None
-    # Only what was named in a question can have been confirmed.
+    # A confirmation counts only for messages that its question was about.
     if CONFIRMED not in request.POST or listing.keys is None:
         most = listing.most if listing.keys is None and len(found) == listing.most else 0
         return _question(model_admin, request, action, ready, most)
@@ -52,7 +52,7 @@ def ask_or_do(model_admin: Any, request: HttpRequest, listing: Listing, action: 
 
 
 def _parted(found: Sequence[StreamMessage], action: MessageAction) -> tuple[list[StreamMessage], list[str]]:
-    """Return the messages that the action can be done to, and for each other message a text that says why not."""
+    """Return the messages that the action accepts, and for each refused one a text that says why."""
     whys = [action.why_not(message.row) for message in found]
     ready = [message for message, why in zip(found, whys, strict=True) if why is None]
     return ready, [error_text(why) for why in whys if why is not None]

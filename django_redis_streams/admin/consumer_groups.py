@@ -1,4 +1,4 @@
-"""Consumer groups in the admin: how each is doing, to be paused and resumed."""
+"""Consumer groups in the admin: the state of each, and the actions to pause and resume it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .times import ago
 
 __all__ = ["ConsumerGroupAdmin"]
 
-# Lists of messages that can be narrowed down to a group.
+# The message lists that can be filtered by group.
 _LISTS: Final = ("pendingmessage", "retryingmessage", "deadletter")
 
 
@@ -54,7 +54,7 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
         form_url: str = "",  # noqa: ARG002
         extra_context: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> HttpResponse:
-        """To the list: it tells all that there is to tell of a group."""
+        """Redirect to the list, which shows all that is known of a group."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return HttpResponseRedirect(self._url())
@@ -149,13 +149,13 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, f"admin/django_redis_streams/{template}", whole)
 
     def _url(self, model: str | None = None) -> str:
-        """Where this list is, or that of another model."""
+        """Return the URL of this list, or of another model's list."""
         name = f"admin:{self.opts.app_label}_{model or self.opts.model_name}_changelist"
         return reverse(name, current_app=self.admin_site.name)
 
 
 def _instance(key: str) -> ConsumerGroup | None:
-    """Return the group that a key names, or None if the text is no group's key."""
+    """Return the group that a key names, or None if the text isn't a group's key."""
     parts = split(key, 2)
     return ConsumerGroup(id=key, stream=shortened(parts[0]), group=shortened(parts[1])) if parts else None
 

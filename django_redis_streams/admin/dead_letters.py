@@ -25,7 +25,7 @@ __all__ = ["DeadLetterAdmin"]
 
 @admin.register(DeadLetterModel)
 class DeadLetterAdmin(MessageAdmin):
-    """Newest first."""
+    """The newest dead letters first."""
 
     kind = DEAD_LETTERS
     message_actions = (REPLAY, DISCARD)
@@ -35,7 +35,7 @@ class DeadLetterAdmin(MessageAdmin):
 
     @admin.display(description=gettext_lazy("age"))
     def age(self, message: DeadLetterModel) -> str:
-        """How long it has been dead."""
+        """Return how long ago the message was dead-lettered."""
         return ago(message.row.dead_lettered_at)
 
     @admin.display(description=gettext_lazy("error"))
@@ -46,7 +46,7 @@ class DeadLetterAdmin(MessageAdmin):
         )
 
     def facts(self, row: Any) -> Iterator[Fact]:
-        """Why it died, and where it came from."""
+        """Yield why the message became a dead letter, and where it came from."""
         yield _("Reason"), _reason_text(row)
         yield _("Dead-lettered"), exact(row.dead_lettered_at)
         yield from common_facts(row)

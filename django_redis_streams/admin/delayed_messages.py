@@ -24,7 +24,7 @@ __all__ = ["DelayedMessageAdmin"]
 
 @admin.register(DelayedMessage)
 class DelayedMessageAdmin(MessageAdmin):
-    """The next to be published first."""
+    """The messages to be published next first."""
 
     kind = DELAYED
     message_actions = (PUBLISH, DISCARD_DELAYED)
@@ -40,11 +40,11 @@ class DelayedMessageAdmin(MessageAdmin):
 
     @admin.display(description=gettext_lazy("due"))
     def due(self, message: DelayedMessage) -> str:
-        """When it will be published."""
+        """Return when the message will be published."""
         return until(message.row.due)
 
     def facts(self, row: Any) -> Iterator[Fact]:
-        """When it comes, and where to. Nobody has run it yet."""
+        """Yield when the message will be published, and where to. It has had no run yet."""
         yield _("Due"), exact(row.due)
         yield _("Stream"), row.stream
         yield _("Lane"), row.lane if row.lane != DEFAULT_LANE else ""

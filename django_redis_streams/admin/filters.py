@@ -17,7 +17,7 @@ from .text import shortened
 
 __all__ = ["REASONS", "GroupFilter", "ReasonFilter", "StreamFilter"]
 
-# What `outcomes` calls them, in the reader's language.
+# The reasons of `outcomes`, in the reader's language.
 REASONS: Mapping[str, Any] = {
     Reason.REJECTED: _("rejected"),
     Reason.EXHAUSTED: _("retries exhausted"),
@@ -26,12 +26,12 @@ REASONS: Mapping[str, Any] = {
     Reason.INVALID: _("invalid"),
     Reason.CRASHED: _("crashed the worker"),
 }
-# In a URL; a listing is asked for the reason "".
+# The value in a URL for the reason "".
 _FOREIGN = "foreign"
 
 
 class _Filter(admin.SimpleListFilter):
-    """Narrows a listing down by one of the words of `inspection`."""
+    """A filter that passes one search argument to `inspection`."""
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002  as Django calls it
         """Return the listing, narrowed down to the value that was chosen."""
@@ -46,7 +46,7 @@ class StreamFilter(_Filter):
     parameter_name = "stream"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
-        """Each by its name."""
+        """Return the names of the streams."""
         try:
             return _offered(conf.get().streams)
         except ConfigurationError:  # the page itself says what is wrong
@@ -54,13 +54,13 @@ class StreamFilter(_Filter):
 
 
 class GroupFilter(_Filter):
-    """The groups of these streams, declared or not: what a removed one has left is to be found, too."""
+    """The groups of these streams, declared or not: a removed group's messages can be found, too."""
 
     title = _("group")
     parameter_name = "group"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
-        """Return the declared groups; `choices` adds those that the page has met."""
+        """Return the declared groups; `choices` replaces them by all groups of the listed streams."""
         try:
             streams = conf.get().streams.values()
             return _offered(dict.fromkeys(group for stream in streams for group in stream.groups))
@@ -68,23 +68,23 @@ class GroupFilter(_Filter):
             return []
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Each by its name, with those that the page has met."""
+        """Yield the groups of the listed streams, and the chosen group."""
         self.lookup_choices = _offered(dict.fromkeys([*changelist.page.groups, *filter(None, [self.value()])]))
         return super().choices(changelist)
 
 
 class ReasonFilter(_Filter):
-    """Why a message became a dead letter."""
+    """The reason why a message became a dead letter."""
 
     title = _("reason")
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
-        """Every reason there is, and entries that somebody else wrote."""
+        """Return every reason, and one choice for entries that others wrote."""
         return [*((str(reason), label) for reason, label in REASONS.items()), (_FOREIGN, _("foreign"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        """Dead letters of this reason."""
+        """Return the dead letters of the chosen reason."""
         if self.value() == _FOREIGN:
             listing: Listing = queryset
             return listing.narrowed(reason="")
@@ -92,7 +92,7 @@ class ReasonFilter(_Filter):
 
 
 def _offered(names: Iterable[str]) -> list[tuple[str, Any]]:
-    """Return each name as a choice, except names that no URL can hold."""
+    """Return each name as a choice, except those that no URL can hold."""
     return [(name, shortened(name, 40)) for name in names if _is_utf8(name)]
 
 

@@ -1,4 +1,4 @@
-"""What can be done to a consumer group, as values: what is asked, what it does, what is told afterwards."""
+"""The actions on a consumer group, as values: the question, the function, the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["GROUP_ACTIONS", "GroupAction"]
 class GroupAction:
     """Pausing or resuming a group. `question`, `done` and `before` take the `group`; `log` is for LogEntry.
 
-    `do` takes stream, group and `by`, and says whether it changed anything; `before` is told where it didn't.
+    `do` takes stream, group and `by`, and returns whether it changed anything; if not, `before` is shown.
     """
 
     name: str

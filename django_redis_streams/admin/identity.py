@@ -1,6 +1,6 @@
-"""Where a message is, as the primary key of its model and a part of URLs: texts joined by `/`, each quoted.
+"""A message's identity as its primary key and a part of URLs: texts joined by `/`, each quoted.
 
-What nobody made of texts in that way is no key: each message has one, and only one.
+Only `join` makes keys, so each message has exactly one key. Any other text is no key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Messages on a server in the place of a queryset: as much of one as Django's admin asks for, and no SQL."""
+"""Messages on a server, in the place of a queryset: the part of its interface that Django's admin uses, without SQL."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Listing"]
 
 @dataclass(frozen=True)
 class Listing:
-    """Messages of a kind: those with some keys, or else what is asked for, in the words of `inspection`."""
+    """Messages of one kind: those with the given keys, or those that the search arguments of `inspection` select."""
 
-    # How many one action takes. A request ends in time, and a form has no more than 1,000 fields
+    # The most messages that one action takes. A request must end in time, and a form has no more than 1,000 fields
     # (https://docs.djangoproject.com/en/stable/ref/settings/#data-upload-max-number-fields).
     most: ClassVar[int] = 500
 
@@ -35,16 +35,16 @@ class Listing:
         return replace(self, asked={**self.asked, **asked})
 
     def filter(self, *, pk__in: Sequence[str]) -> Self:
-        """Those with some keys alone, whatever else was asked for; at most `most`."""
+        """Return a listing of the messages with these keys alone, at most `most`, whatever the search arguments are."""
         return replace(self, keys=tuple(dict.fromkeys(pk__in))[: self.most])
 
     def page(self, count: int) -> tuple[Page[Any], list[StreamMessage]]:
-        """Return the first `count` messages that are asked for, as a page of `inspection` and as model instances."""
+        """Return the first `count` selected messages, as a page of `inspection` and as model instances."""
         page = self.kind.page(**self.asked, count=count)
         return page, [self.kind.instance(row) for row in page.rows]
 
     def chosen(self) -> list[StreamMessage]:
-        """Those with the keys that are there; without keys, the first `most` of what is asked for."""
+        """Return the existing messages with the given keys; without keys, the first `most` selected ones."""
         if self.keys is None:
             return self.page(self.most)[1]
         return [self.kind.instance(row) for row in self.kind.rows(self.keys)]

@@ -1,6 +1,6 @@
-"""What can be done to messages, as values: who may, what is asked, what it does, what is told afterwards.
+"""The actions on messages, as values: the permission, the question, the function, the report.
 
-What is done is done by the functions that commands use, too; here is only which message goes to which.
+The functions are those that commands use, too. This module only says which messages each function gets.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from .problems import EXPECTED, error_text
 
 __all__ = ["DISCARD", "DISCARD_DELAYED", "DISCARD_RETRY", "PUBLISH", "RELEASE", "REPLAY", "Done", "MessageAction"]
 
-# A stream, or a stream and a group: what one call of a function is about.
+# A stream, or a stream and a group: one call of a function is about one target.
 Target = tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Done:
-    """What became of messages: done, left as they are and why, or sent and never answered."""
+    """What became of messages: done, refused (each with the reason), or unanswered."""
 
     done: list[StreamMessage] = field(default_factory=list)
     refused: list[tuple[StreamMessage, str]] = field(default_factory=list)
     unanswered: list[StreamMessage] = field(default_factory=list)
 
     def add(self, messages: Mapping[Any, StreamMessage], answers: Answers[Any]) -> None:
-        """Take note of some answers."""
+        """Add some answers."""
         self.done += [messages[each] for each in answers.done]
         self.refused += [(messages[each], error_text(why)) for each, why in answers.refused.items()]
         self.unanswered += [messages[each] for each in answers.unanswered]
@@ -45,11 +45,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageAction:
-    """One thing that can be done.
+    """One action.
 
-    `name` is the action's, and with the model's name the permission's. `description` is its line among the actions of
-    a list. `question` and `tell` take how many messages it is about. `flag` and `log` are for LogEntry.
-    `why_not` says of a row what would be refused.
+    `name` is the action's name, and with the model's name that of the permission. `description` is its line in the
+    action list. `question` and `tell` take the number of messages. `flag` and `log` are for LogEntry.
+    `why_not` returns why a row would be refused, or None.
     """
 
     name: str
@@ -66,7 +66,7 @@ class MessageAction:
     why_not: Callable[[Any], StreamsError | None]
 
     def carry_out(self, messages: Sequence[StreamMessage], by: str) -> Done:
-        """Do it to these; what fails for some holds up no others."""
+        """Run the action on these messages; an error for some holds up no others."""
         targets: dict[Target, dict[Any, StreamMessage]] = defaultdict(dict)
         for message in messages:
             targets[self.target(message.row)][self.identity(message.row)] = message

@@ -1,6 +1,6 @@
-"""What the pages of the admin share: a list, a page for each message, actions; and nothing else.
+"""What the message pages share: a list, a page for each message, and actions.
 
-No adding, changing or deleting: what is on the server is changed by the actions alone.
+Nothing can be added, changed or deleted: only the actions change what is on the server.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def as_action(action: MessageAction) -> Any:
 
 
 class MessageAdmin(ReadOnlyAdmin):
-    """The admin of one kind of messages; a subclass says which, with which columns, facts and actions."""
+    """The admin of one kind of messages; a subclass sets the kind, its columns, facts and actions."""
 
     kind: ClassVar[MessageSource]
     message_actions: ClassVar[tuple[MessageAction, ...]]
@@ -57,7 +57,7 @@ class MessageAdmin(ReadOnlyAdmin):
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    # What is searched is for `inspection` to say; this only asks Django for the form.
+    # Only makes Django show the search form: `inspection` decides what is searched.
     search_fields = ("message_id",)
     search_help_text = gettext_lazy(
         "Finds messages with all of these words in their ids, type, error, traceback or fields."
@@ -73,7 +73,7 @@ class MessageAdmin(ReadOnlyAdmin):
         return breakable(message.row.type)
 
     def get_queryset(self, request: HttpRequest) -> Any:  # noqa: ARG002
-        """All messages of the kind."""
+        """Return a listing of all messages of the kind."""
         return Listing(self.kind)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MessageList]:  # noqa: ARG002
@@ -137,20 +137,20 @@ class MessageAdmin(ReadOnlyAdmin):
         return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}")
 
     def _check_permitted(self, request: HttpRequest) -> None:
-        """Say no to an action that this user may not use; Django would only say that no action was selected."""
+        """Refuse an action that this user may not use; Django would only say that no action was selected."""
         asked = request.POST.getlist("action")
         if any(action.name in asked and not self.may(request, action.name) for action in self.message_actions):
             raise PermissionDenied
 
     def _known(self, parameters: QueryDict) -> QueryDict:
-        """Return the parameters that mean something here, once each, so that no other can lead to an error."""
+        """Return the parameters that this page knows, once each, so that no other can cause an error in Django."""
         names = [SEARCH_VAR, AFTER, *(each.parameter_name for each in self.list_filter)]  # type: ignore[union-attr]
         known = QueryDict(mutable=True)
         known.update({name: parameters[name] for name in names if name in parameters})
         return known
 
     def _gone(self, request: HttpRequest, key: str) -> HttpResponse:
-        """To its history, where it has one; else to the list."""
+        """Redirect to the message's history if it has one, else to the list."""
         text = _("This %(kind)s isn't there any more: settled, replayed, published, discarded or trimmed.")
         notes.warning(request, text % {"kind": self.opts.verbose_name})
         known = LogEntry.objects.filter(content_type=get_content_type_for_model(self.model), object_id=key)
@@ -159,6 +159,6 @@ class MessageAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(self.url_of("changelist"))
 
     def url_of(self, view: str, *arguments: str) -> str:
-        """Where a view of this admin is."""
+        """Return the URL of a view of this admin."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
         return reverse(name, args=arguments, current_app=self.admin_site.name)

@@ -1,4 +1,4 @@
-"""The page of one message: what is known of it, its payload and fields, and what can be done to it."""
+"""The page of one message: its facts, its payload and fields, and the actions on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .times import exact
 
 __all__ = ["Fact", "common_facts", "message_page"]
 
-# What it is, and its text; without a text it isn't shown.
+# A label and a text; a fact with an empty text isn't shown.
 Fact = tuple[Any, str]
 
 # Longer texts are cut, and the page says so.
@@ -30,7 +30,7 @@ _LONGEST: Final = 100_000
 
 
 def common_facts(row: MessageRecord) -> Iterator[Fact]:
-    """Yield the facts that are shown of every kind of message."""
+    """Yield the facts that every kind of message shows."""
     yield _("Stream"), row.stream
     yield _("Group"), row.group
     yield _("Lane"), row.lane if row.lane != DEFAULT_LANE else ""
@@ -89,7 +89,7 @@ def _replays(row: MessageRecord) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a text made visible, and cut where it is too long for a page."""
+    """Return a text made visible, and cut if it is too long for a page."""
     if len(text) <= _LONGEST:
         return visible(text)
     return visible(text[:_LONGEST]) + "\n" + _("… (%(count)d characters more)") % {"count": len(text) - _LONGEST}

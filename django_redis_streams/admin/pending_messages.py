@@ -25,7 +25,7 @@ __all__ = ["PendingMessageAdmin"]
 
 @admin.register(PendingMessageModel)
 class PendingMessageAdmin(MessageAdmin):
-    """The oldest first."""
+    """The oldest messages first."""
 
     kind = PENDING
     message_actions = (RELEASE,)
@@ -40,16 +40,16 @@ class PendingMessageAdmin(MessageAdmin):
 
     @admin.display(description=gettext_lazy("silent for"))
     def idle(self, message: PendingMessageModel) -> str:
-        """Since when its consumer hasn't renewed it."""
+        """Return how long ago the consumer got or renewed the message."""
         return duration(timedelta(seconds=message.row.idle))
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, message: PendingMessageModel) -> str:
-        """Whether somebody has it in hand."""
+        """Return whether a consumer is working on the message."""
         return _state(message.row)[0]
 
     def facts(self, row: Any) -> Iterator[Fact]:
-        """Who holds it since when, and where it came from."""
+        """Yield who holds the message since when, and where it came from."""
         yield _("State"), ": ".join(_state(row))
         yield _("Consumer"), row.consumer
         yield _("Silent for"), duration(timedelta(seconds=row.idle))

@@ -1,4 +1,4 @@
-"""What kept the admin from showing or doing something, as a sentence on its pages. Never a password in it."""
+"""The errors that the admin expects, as sentences for its pages. No sentence holds a password."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .text import visible
 
 __all__ = ["EXPECTED", "error_text", "problem_texts"]
 
-# A server that is down, loading or locked to us; a command that an ACL or a key's type refuses; broken settings.
+# An unreachable, loading or locked server; a command that an ACL or a key's type refuses; broken settings.
 EXPECTED = (StreamsError, ResponseError)
 
 
 def error_text(error: Exception) -> str:
-    """Return the sentence that tells of an error."""
+    """Return the sentence about an error."""
     text = visible(str(error))
     return _("The server refuses: %(error)s") % {"error": text} if isinstance(error, ResponseError) else text
 
 
 def problem_texts(problems: Iterable[Problem]) -> list[str]:
-    """Return a sentence for each error that kept a page from showing something, with the streams that it is about."""
+    """Return a sentence for each error that kept rows from a page, with the names of the streams that it concerns."""
     streams: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         streams[error_text(problem.error)].append(visible(problem.stream))

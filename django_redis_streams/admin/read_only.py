@@ -1,4 +1,4 @@
-"""What every admin here is: pages to look at. What is on the server is changed by actions alone."""
+"""The base of every admin here: pages without forms. Only actions change what is on the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VIEWS: Final = ("_changelist", "_history", "_change")
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """No adding, changing or deleting, for nobody: Django's own views of these aren't there either."""
+    """An admin without adding, changing or deleting, for any user: Django's views of these have no URL either."""
 
     class Media:
         css: ClassVar = {"all": ("django_redis_streams/admin.css",)}
@@ -29,13 +29,13 @@ class ReadOnlyAdmin(ModelAdmin):
         return [url for url in super().get_urls() if (url.name or "").endswith(_VIEWS)]
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  as Django calls it
-        """Nobody."""
+        """Return False: nobody adds here."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  as above
-        """Nobody."""
+        """Return False: nobody changes here."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  as above
-        """Nobody: discarding is an action with a permission of its own, and commands delete groups."""
+        """Return False: discarding is an action with a permission of its own, and commands delete groups."""
         return False

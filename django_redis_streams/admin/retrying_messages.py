@@ -23,7 +23,7 @@ __all__ = ["RetryingMessageAdmin"]
 
 @admin.register(RetryingMessage)
 class RetryingMessageAdmin(MessageAdmin):
-    """The next to be run first."""
+    """The messages to be run next first."""
 
     kind = RETRYING
     message_actions = (DISCARD_RETRY,)
@@ -33,7 +33,7 @@ class RetryingMessageAdmin(MessageAdmin):
 
     @admin.display(description=gettext_lazy("due"))
     def due(self, message: RetryingMessage) -> str:
-        """When it will be run again."""
+        """Return when the message will be run again."""
         return until(message.row.due)
 
     @admin.display(description=gettext_lazy("error"))
@@ -42,6 +42,6 @@ class RetryingMessageAdmin(MessageAdmin):
         return shortened(message.row.error)
 
     def facts(self, row: Any) -> Iterator[Fact]:
-        """When it comes again, and where it came from."""
+        """Yield when the message will be run again, and where it came from."""
         yield _("Due"), exact(row.due)
         yield from common_facts(row)

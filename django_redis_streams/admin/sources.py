@@ -1,4 +1,4 @@
-"""The kinds of messages: how each is listed, found by its key, and made an instance of its model."""
+"""The kinds of messages: how the admin lists each, finds it by key, and makes a model instance of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .text import shortened
 
 __all__ = ["DEAD_LETTERS", "DELAYED", "PENDING", "RETRYING", "MessageSource"]
 
-# What names a message within its stream.
+# The texts that name a message within its stream.
 Identity = tuple[str, ...]
 
 
@@ -24,8 +24,8 @@ Identity = tuple[str, ...]
 class MessageSource:
     """One kind of messages.
 
-    `page` is a listing of `inspection`, `find` gives the rows of some identities of a stream. `identity` has
-    `parts` texts; `columns` are those that the model has beyond what all models have.
+    `page` is a listing of `inspection`, `find` returns the rows of some identities of a stream. An `identity` has
+    `parts` texts; `columns` are the model's fields beyond those that all message models have.
     """
 
     model: type[StreamMessage]
@@ -36,11 +36,11 @@ class MessageSource:
     columns: Callable[[Any], dict[str, Any]] = lambda _: {}
 
     def is_key(self, key: str) -> bool:
-        """Whether a text may be the primary key of one of these."""
+        """Return whether a text can be the primary key of such a message."""
         return split(key, 1 + self.parts) is not None
 
     def rows(self, keys: Sequence[str]) -> list[MessageRecord]:
-        """Return the messages with these keys that are there."""
+        """Return the rows with these keys, without missing ones."""
         wanted: dict[str, list[Identity]] = defaultdict(list)
         for key in dict.fromkeys(keys):
             parts = split(key, 1 + self.parts)
@@ -49,7 +49,7 @@ class MessageSource:
         return [row for stream, identities in wanted.items() for row in self._of_stream(stream, identities)]
 
     def instance(self, row: MessageRecord) -> StreamMessage:
-        """Return a row as an instance of the model, with the row itself as its `row`."""
+        """Return a row as an instance of the model; the instance's `row` is the row."""
         instance = self.model(
             id=join(row.stream, *self.identity(row)),
             message_id=shortened(row.message_id),

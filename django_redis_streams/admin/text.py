@@ -1,4 +1,4 @@
-"""Text from the server as HTML and in a line, what can't be seen in it written out. Escaping is the templates' own."""
+"""Text from the server as one line or as HTML, with invisible characters written out. Templates escape it."""
 
 from __future__ import annotations
 

@@ -16,19 +16,19 @@ __all__ = ["ago", "duration", "exact", "until"]
 
 
 def ago(moment: datetime | None) -> str:
-    """How long ago that was."""
+    """Return the time since a moment."""
     return _element(moment, duration(_now() - moment)) if moment else ""
 
 
 def until(moment: datetime) -> str:
-    """How long it will be until then."""
+    """Return the time until a moment."""
     left = moment - _now()
     text = _("in %(duration)s") % {"duration": duration(left)} if left > timedelta(0) else _("now")
     return _element(moment, text)
 
 
 def exact(moment: datetime | None) -> str:
-    """Date, time to the millisecond, and time zone."""
+    """Return date, time to the millisecond, and time zone."""
     if moment is None:
         return ""
     local = timezone.localtime(moment)
@@ -37,7 +37,7 @@ def exact(moment: datetime | None) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """One number and its unit."""
+    """Return a duration as one number and its unit."""
     seconds = max(0, int(length.total_seconds()))
     if seconds < _MINUTE:
         return ngettext("%(count)d second", "%(count)d seconds", seconds) % {"count": seconds}

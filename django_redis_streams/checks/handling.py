@@ -1,4 +1,4 @@
-"""Checks of handlers against the streams and groups that are declared and the types that models publish."""
+"""Checks of handlers against the declared streams and groups, and against the types that models publish."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["check_handlers"]
 Groups = Mapping[tuple[str, str], Sequence[Handler]]
 
 _EVENTS: Final = ("created", "updated", "deleted")
-# How alike two types are that differ in a letter or two: one of them is a slip. "order" and "offer" are less alike.
+# The likeness of two types that differ in a letter or two, by a slip. "order" and "offer" are less alike.
 _NEARLY: Final = 0.9
 
 
@@ -95,7 +95,7 @@ def _group(stream: StreamConfig, group: GroupConfig, members: Sequence[Handler])
 
 
 def _awaited(handler: Handler) -> Iterator[checks.CheckMessage]:
-    """Types that are meant for a model's event, on streams that models publish to, and that none publishes."""
+    """Yield a warning for each type that looks like a model's event, where no model publishes it to the stream."""
     published = _published(handler.stream)
     for name in handler.types if published else ():
         if name not in published and _is_of_model(name, published):
@@ -108,7 +108,7 @@ def _awaited(handler: Handler) -> Iterator[checks.CheckMessage]:
 
 
 def _is_of_model(name: str, published: set[str]) -> bool:
-    """Return whether a type is that of a model's event, or nearly; other types may come from anywhere."""
+    """Return whether a type is a model's event, or nearly one; other types may come from anywhere."""
     label, _, event = name.rpartition(".")
     known = {model._meta.label_lower for model in apps.get_models()}
     return event in _EVENTS and (label in known or bool(get_close_matches(name, published, n=1, cutoff=_NEARLY)))

@@ -1,4 +1,4 @@
-"""Checks of what is published."""
+"""Checks of what models publish, and of streams that drop what is published."""
 
 from __future__ import annotations
 

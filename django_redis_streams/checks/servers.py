@@ -1,4 +1,4 @@
-"""Checks of the servers, for `check --deploy`: what the doctor finds where messages aren't safe with them."""
+"""Checks of the servers, for `check --deploy`: the doctor's findings about servers that aren't safe for messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .settings import TAG, when_settings_are_sound
 
 __all__ = ["check_servers"]
 
-# The findings that are a check's too; the doctor has more.
+# The findings that are also checks; the doctor has more.
 _WARNINGS: Final[Mapping[Code, str]] = {
     Code.UNREACHABLE: "W030",
     Code.UNASKED: "W031",
@@ -31,12 +31,12 @@ _WARNINGS: Final[Mapping[Code, str]] = {
 
 @when_settings_are_sound
 def check_servers() -> Iterator[checks.CheckMessage]:
-    """E030, W030 to W034. Asks all servers at once, and waits for none for long."""
+    """E030, W030 to W034. Asks all servers at once, with a time limit."""
     declared = conf.get().connections
     answers = ask_all([alias for alias, each in declared.items() if not is_embedded(each)], _facts)
     for alias, connection in declared.items():
         if is_embedded(connection):
-            # Asked, it would be started.
+            # Asking it would start it.
             for finding in development(connection):
                 yield checks.Error(_text(finding), hint=finding.fix, id=f"{TAG}.E030")
             continue

@@ -25,7 +25,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 def when_settings_are_sound(check: Callable[[], Iterable[CheckMessage]]) -> Check:
-    """Return a check that says nothing as long as `check_settings` says something."""
+    """Return a check that reports nothing as long as `check_settings` reports something."""
 
     def checked(**_: Any) -> list[CheckMessage]:
         return [] if any(each.is_serious() for each in check_settings()) else list(check())
@@ -34,7 +34,7 @@ def when_settings_are_sound(check: Callable[[], Iterable[CheckMessage]]) -> Chec
 
 
 def _connections() -> Iterator[CheckMessage]:
-    """Where each connection would lead, without going there."""
+    """Check where each connection leads, without connecting."""
     if conf.problems():
         return
     for alias in conf.get().connections:

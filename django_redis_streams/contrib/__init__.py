@@ -1,1 +1,1 @@
-"""Apps for what only some projects have. Each needs an extra, and is switched on in INSTALLED_APPS."""
+"""Apps that only some projects need. Each needs an extra, and an entry in INSTALLED_APPS."""

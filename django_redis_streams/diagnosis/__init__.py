@@ -1,11 +1,11 @@
 """What is wrong with streams, and what fixes it: "messages aren't consumed", "messages pile up", "memory grows".
 
-`gathering` asks the servers and the settings once; each theme (`servers`, `clocks`, `growth`, `consuming`, `pace`)
-makes findings of these facts, by small checks that ask nothing. `asking` is how no server is waited for long,
-`findings` what comes of it. Nothing here changes anything.
+`gathering` asks the servers and the settings once. Each theme (`servers`, `clocks`, `growth`, `consuming`, `pace`)
+makes findings of these facts, by small checks that ask nothing. `asking` asks the servers with a time limit,
+`findings` says what a finding is. Nothing here changes anything.
 
-That two programs use one consumer name isn't found: the server keeps one consumer of that name, and no command tells
-whose connections read as it. Workers' names are unique for ever.
+Two programs with one consumer name aren't found: the server keeps one consumer of that name, and no command tells
+which connections read as it. Workers' names are unique for ever.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ORDER: Final = list(Level)
 
 
 def diagnose() -> Sequence[Finding]:
-    """Return all findings, the worst first; in ten seconds, whatever servers do.
+    """Return all findings, the worst first. It takes ten seconds at most, whatever the servers do.
 
     Raises `ConfigurationError` for settings that can't work.
     """

@@ -1,4 +1,4 @@
-"""Asking servers, all at once, and waiting for none for long."""
+"""Asking all servers at once, with a time limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..exceptions import ConfigurationError, ServerUnreachable
 
 __all__ = ["ask_all"]
 
-# Seconds for a reply. Finding the address and connecting take their own time, so an end is set to all of it.
+# Seconds for a reply. Resolving the address and connecting take time too, so `_ALL` limits the whole.
 _REPLY: Final = 2
 _ALL: Final = 6
 
@@ -26,7 +26,7 @@ Refusal = ServerUnreachable | ConfigurationError | ResponseError
 def ask_all(
     aliases: Iterable[str], ask: Callable[[str, Link], T], *, within: float | None = None
 ) -> Mapping[str, T | Refusal]:
-    """Return what `ask` finds out by a link to each connection, or why it couldn't in so many seconds, by alias."""
+    """Ask each connection by `ask`, for at most so many seconds in all; return each answer or error, by alias."""
     within = _ALL if within is None else within
     asked = {alias: _Asking(alias, ask, within) for alias in aliases}
     until = time.monotonic() + within
@@ -34,7 +34,7 @@ def ask_all(
 
 
 class _Asking(Thread, Generic[T]):
-    """Asks one server. A daemon: where a resolver or a socket hangs, it isn't waited for, at exit neither."""
+    """Asks one server. A daemon thread, as nothing waits for a hanging resolver or socket, not even the exit."""
 
     def __init__(self, alias: str, ask: Callable[[str, Link], T], within: float) -> None:
         super().__init__(daemon=True, name=f"question to connection {alias!r}")
@@ -52,7 +52,7 @@ class _Asking(Thread, Generic[T]):
                 link.close()
         except (ServerUnreachable, ConfigurationError, ResponseError) as error:
             self._answer = error
-        except BaseException as error:  # noqa: BLE001  raised again where the answer is waited for
+        except BaseException as error:  # noqa: BLE001  `answer` raises it again
             self._error = error
 
     def answer(self, until: float) -> T | Refusal:

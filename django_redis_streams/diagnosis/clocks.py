@@ -1,4 +1,4 @@
-"""Whether a server's clock shows the time, and goes on as time does: due times, idle times and ids are made of it."""
+"""Whether a server's clock is right and runs evenly: due times, idle times and ids depend on it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .gathering import ServerFacts, StreamFacts
 
 __all__ = ["difference", "jumps"]
 
-# In seconds: what is less is told by no message's age.
+# In seconds. A smaller difference shows in no message's age.
 _DIFFERENT: Final = 5.0
 _DAY_MS: Final = 86_400_000
 
 
 def difference(server: ServerFacts) -> Iterator[Finding]:
-    """Compare the clocks: `at=` is a moment of the publisher's, which the server compares with its own; so are ages."""
+    """Compare the clocks: the server's decides when the `at=` of a publisher's has come, and ages mix both."""
     if server.clock_ahead is not None and abs(server.clock_ahead) > _DIFFERENT:
         yield Finding(
             code=Code.CLOCK_DIFFERS,
@@ -31,7 +31,7 @@ def difference(server: ServerFacts) -> Iterator[Finding]:
 
 
 def jumps(stream: StreamFacts) -> Iterator[Finding]:
-    """Tell of jumps: a clock that goes back makes what waits wait longer, one that jumps ahead makes all seem idle."""
+    """Report jumps. A clock that goes back makes messages wait longer; one that jumps ahead makes all seem idle."""
     if told := "; ".join(_signs(stream.state.clock)):
         yield Finding(
             code=Code.CLOCK_JUMPED,

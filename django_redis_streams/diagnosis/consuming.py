@@ -1,4 +1,4 @@
-"""Whether a group's messages are consumed: is it there, has it handlers, is somebody alive to run them."""
+"""Whether a group's messages are consumed: the group exists, it has handlers, and a consumer is alive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .gathering import GroupFacts
 
 __all__ = ["consuming_findings"]
 
-# So many names are enough to find them in a log.
+# This many names are enough to find the consumers in a log.
 _NAMED: Final = 3
 
 Check = Callable[[GroupFacts], Iterator[Finding]]
@@ -23,7 +23,7 @@ def consuming_findings(group: GroupFacts) -> Iterator[Finding]:
 
 
 def handling(group: GroupFacts) -> Iterator[Finding]:
-    """Find a group without handlers. One that other programs consume needs none here; it has living consumers then."""
+    """Find a group without handlers. If other programs consume it, it needs none here, but has living consumers."""
     if isinstance(group.handlers, Exception):
         yield Finding(
             code=Code.HANDLERS_FAIL,
@@ -43,7 +43,7 @@ def handling(group: GroupFacts) -> Iterator[Finding]:
 
 
 def existence(group: GroupFacts) -> Iterator[Finding]:
-    """Find a group that isn't there. Workers make it; with START "$" it skips what came before."""
+    """Find a group that isn't on the server. Workers make it; with START "$" it skips the messages before that."""
     if group.state.missing:
         first = "with the oldest entry" if group.config.start == "0" else f"at START {group.config.start!r}"
         yield Finding(
@@ -57,7 +57,7 @@ def existence(group: GroupFacts) -> Iterator[Finding]:
 
 
 def life(group: GroupFacts) -> Iterator[Finding]:
-    """Find a group without consumers: a fault only while something waits, and nobody has paused the group."""
+    """Find a group without consumers. It is a fault only while messages wait and the group isn't paused."""
     if group.alive or group.state.paused is not None:
         return
     evidence = f"The server heard of none of its consumers within CLAIM_IDLE, {group.config.claim_idle:g} s"
@@ -80,7 +80,7 @@ def life(group: GroupFacts) -> Iterator[Finding]:
 
 
 def pause(group: GroupFacts) -> Iterator[Finding]:
-    """Find a paused group: it is left alone on purpose, and easily forgotten."""
+    """Find a paused group: a pause is intended, but easily forgotten."""
     if group.state.paused is not None:
         yield Finding(
             code=Code.PAUSED,
@@ -92,7 +92,7 @@ def pause(group: GroupFacts) -> Iterator[Finding]:
 
 
 def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
-    """Find what dead consumers hold. Workers claim what is stale within CLAIM_IDLE; twice that time, nobody did."""
+    """Find messages of dead consumers. Workers claim those after CLAIM_IDLE; these waited twice as long."""
     dead = [
         each
         for each in group.consumers
@@ -111,7 +111,7 @@ def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
 
 
 def suspects(group: GroupFacts) -> Iterator[Finding]:
-    """Find suspects: what ended a worker runs alone, until it finishes or was tried MAX_CRASHES times."""
+    """Find suspects: a message that ended its worker runs alone, until it finishes or has had MAX_CRASHES runs."""
     if group.state.suspects:
         yield Finding(
             code=Code.SUSPECTS,

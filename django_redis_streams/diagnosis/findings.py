@@ -1,4 +1,4 @@
-"""What a diagnosis comes to: findings, each with a code, a level, the evidence, and what fixes it."""
+"""The findings of a diagnosis, each with a code, a level, the evidence, and what fixes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Code", "Finding", "Level"]
 
 
 class Level(StrEnum):
-    """A fault keeps messages from being consumed or loses them, a warning may come to that; the worst first."""
+    """The levels, worst first: a fault stops or loses messages, a warning may lead to that."""
 
     FAULT = "fault"
     WARNING = "warning"
@@ -18,12 +18,12 @@ class Level(StrEnum):
 
 
 class Code(StrEnum):
-    """All that can be found."""
+    """Every kind of finding."""
 
     level: Level
 
     def __new__(cls, name: str, level: Level) -> Self:
-        """Make a code of its name; it has one level."""
+        """Make a code of its name and its level."""
         code = str.__new__(cls, name)
         code._value_ = name
         code.level = level
@@ -76,7 +76,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that is wrong, or worth knowing.
+    """A fault, or a fact worth knowing.
 
     `code` says which kind of finding it is. `subject` is a connection, a stream or `stream:group`. `message` says what
     is wrong there, `evidence` how that is known, and `fix` which command or setting puts it right.
@@ -90,5 +90,5 @@ class Finding:
 
     @property
     def level(self) -> Level:
-        """How bad it is."""
+        """How bad the finding is."""
         return self.code.level

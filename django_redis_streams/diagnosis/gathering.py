@@ -1,4 +1,4 @@
-"""The facts that a diagnosis is made of: each server is asked once, all at the same time."""
+"""The facts for a diagnosis: each server is asked once, all at the same time."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ __all__ = [
     "MINUTES", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather", "is_embedded", "subject_of",
 ]  # fmt: skip
 
-# How far back is looked at what workers did.
+# How far back the workers' activity is looked at.
 MINUTES: Final = 60
 # In seconds, for all servers together.
 _WITHIN: Final = 10
 
 
 def subject_of(connection: ConnectionConfig) -> str:
-    """Return what findings call a connection."""
+    """Return the name by which findings call a connection."""
     return f"connection {connection.alias!r}"
 
 
 def is_embedded(connection: ConnectionConfig) -> bool:
-    """Tell whether it is a server for development, whose settings are this package's."""
+    """Return whether a connection leads to a server for development, whose settings are this package's."""
     return connection.url.startswith("embedded:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """One connection; `told` is what its server says of itself, or why it says nothing.
+    """One connection; `told` is what its server says of itself, or the error of asking it.
 
-    Its clock shows at least `clock_ahead` seconds more than this host's, less where negative; None where it isn't told.
+    Its clock shows at least `clock_ahead` seconds more than this host's (negative: less); None where it is unknown.
     """
 
     connection: ConnectionConfig
@@ -54,12 +54,12 @@ class ServerFacts:
 
     @property
     def subject(self) -> str:
-        """What findings call it."""
+        """The name by which findings call the connection."""
         return subject_of(self.connection)
 
     @property
     def embedded(self) -> bool:
-        """Whether it is a server for development, whose settings are this package's."""
+        """Whether the connection leads to a server for development, whose settings are this package's."""
         return is_embedded(self.connection)
 
 
@@ -76,12 +76,12 @@ class GroupFacts:
 
     @property
     def label(self) -> str:
-        """Its name as commands take it: `stream:group`."""
+        """The group's name as commands take it: `stream:group`."""
         return f"{self.stream.name}:{self.config.name}"
 
     @property
     def alive(self) -> bool:
-        """Whether the server heard of a consumer of it lately."""
+        """Whether the server has heard of a consumer of the group lately."""
         return self.state.consumers > 0
 
     @property
@@ -93,7 +93,7 @@ class GroupFacts:
 
     @property
     def waits(self) -> bool:
-        """Whether any does."""
+        """Whether any message still has to be run."""
         return self.waiting != 0 if self.waiting is not None else self.state.oldest_unread > 0
 
 
@@ -101,7 +101,7 @@ class GroupFacts:
 class StreamFacts:
     """One stream, with the `books` of all groups, declared or not.
 
-    `left` is what is left in lanes that aren't declared any more: (lane, group, how many at most).
+    `left` counts the messages left in lanes that aren't declared any more: (lane, group, how many at most).
     """
 
     config: StreamConfig
@@ -112,13 +112,13 @@ class StreamFacts:
 
     @property
     def undeclared_groups(self) -> Sequence[Books]:
-        """The books of groups that nobody declares."""
+        """The books of the groups that the settings don't declare."""
         return [each for each in self.books if each.group not in self.config.groups]
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All that was found out. `unreadable` are streams that the server has and can't tell of, and why."""
+    """All facts. `unreadable` holds the streams that couldn't be read, each with its error."""
 
     servers: Sequence[ServerFacts]
     streams: Sequence[StreamFacts]
@@ -138,7 +138,7 @@ class _Answer:
 def gather() -> Observed:
     """Ask all servers at the same time, for ten seconds at most. Raises `ConfigurationError`.
 
-    Of a server that can't be reached nothing else is told.
+    Of a server that can't be reached nothing else is known.
     """
     config = conf.get()
     members = {
@@ -164,10 +164,10 @@ def gather() -> Observed:
 
 
 def _members(stream: str, group: str) -> HandlerSet | Exception:
-    """Return its handlers. A module of the project may raise anything."""
+    """Return the group's handlers, or the error of loading them: a module of the project may raise anything."""
     try:
         return handlers.of(stream, group)
-    except Exception as error:  # noqa: BLE001  it is what the diagnosis is about
+    except Exception as error:  # noqa: BLE001  the diagnosis reports it
         return error
 
 

@@ -1,4 +1,4 @@
-"""What grows on a stream, and who keeps it from being trimmed."""
+"""What grows on a stream, and which groups keep it from being trimmed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .gathering import StreamFacts
 
 __all__ = ["stream_findings"]
 
-# Trimming is by blocks of some 100 entries, once a second: so much above MAXLEN isn't worth a word.
+# Trimming removes blocks of some 100 entries, once a second: an excess of this many needs no finding.
 _SLACK: Final = 1_000
 
 Check = Callable[[StreamFacts], Iterator[Finding]]
@@ -25,7 +25,7 @@ def stream_findings(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def bounds(stream: StreamFacts) -> Iterator[Finding]:
-    """Find a stream without a bound: it keeps all that was ever published."""
+    """Find a stream without a limit: it keeps all that was ever published."""
     if stream.config.hard_maxlen is not None:
         return
     if stream.config.maxlen is None and stream.config.max_age is None:
@@ -47,7 +47,7 @@ def bounds(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def length(stream: StreamFacts) -> Iterator[Finding]:
-    """Find a stream that isn't trimmed: what a group hasn't finished with stays, however long the stream is."""
+    """Find a stream longer than MAXLEN: trimming keeps what a group still needs, however long the stream is."""
     if stream.config.maxlen is None or not stream.state.group_names:
         return
     most = stream.config.maxlen * len(stream.config.lane_names)
@@ -67,7 +67,7 @@ def length(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def undeclared_groups(stream: StreamFacts) -> Iterator[Finding]:
-    """Find groups that aren't declared: another program serves them, or nobody since they were renamed."""
+    """Find groups that aren't declared: another program reads them, or nobody does since they were renamed."""
     for each in stream.undeclared_groups:
         label = f"{stream.config.name}:{each.group}"
         if each.group in stream.state.group_names:
@@ -90,7 +90,7 @@ def undeclared_groups(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def lanes(stream: StreamFacts) -> Iterator[Finding]:
-    """Find what nobody reads, as LANES doesn't name its lane any more."""
+    """Find messages that nobody reads, because LANES doesn't name their lane any more."""
     for lane, group, count in stream.left:
         yield Finding(
             code=Code.LEFT_IN_LANE,
@@ -102,7 +102,7 @@ def lanes(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def vanished(stream: StreamFacts) -> Iterator[Finding]:
-    """Find what vanished: nothing of this package's removes what a group still needs, HARD_MAXLEN aside."""
+    """Find lost messages: except for HARD_MAXLEN, this package removes nothing that a group still needs."""
     lost = {each.group: each.vanished for each in stream.books if each.vanished}
     if lost:
         yield Finding(
@@ -119,7 +119,7 @@ def vanished(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def done_by_others(stream: StreamFacts) -> Iterator[Finding]:
-    """Tell what others did: this package's own commands keep the books balanced, so what is left over was theirs."""
+    """Find changes by other clients. This package's own commands keep the books balanced; others' unbalance them."""
     for each in stream.books:
         if each.by_others:
             yield Finding(
@@ -148,7 +148,7 @@ def dead_letters(stream: StreamFacts) -> Iterator[Finding]:
 
 
 def overdue(stream: StreamFacts) -> Iterator[Finding]:
-    """Find what is overdue: any worker of the stream promotes what is due, within a second."""
+    """Find overdue messages: any worker of the stream promotes a due message within a second."""
     late = {f"retries of {each.config.name}": each.state.overdue for each in stream.groups if each.state.overdue}
     if stream.state.overdue:
         late["delayed messages"] = stream.state.overdue

@@ -1,4 +1,4 @@
-"""Whether a group's workers are fast enough, and what comes of their runs; by what they did in the last hour."""
+"""Whether a group's workers are fast enough, and how their runs end, by the activity of the last hour."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .gathering import GroupFacts
 
 __all__ = ["pace_findings"]
 
-# In minutes: long enough that a pause between two batches is none, short enough to be about now.
+# In minutes: longer than a pause between two batches, short enough to show the present.
 _LATELY: Final = 10
-# In seconds. Workers that are there take what waits within one.
+# In seconds. A living worker takes a waiting message within one second.
 _STANDSTILL: Final = 300
-# In seconds: what waits now would take so long at the rate of late.
+# In seconds: the time to handle all unread messages at the latest rate.
 _FAR_BEHIND: Final = 600
-# In seconds a message: a thread that takes longer handles fewer than 3,600 an hour.
+# In seconds a message: a slower thread handles fewer than 3,600 an hour.
 _SLOW: Final = 1.0
-# Of TIMEOUT, the longest run of the hour.
+# The longest run of the hour is near TIMEOUT from this share of it on.
 _NEARLY: Final = 0.5
-# Fewer than these many are a message or two with all of their retries.
+# Fewer may be the retries of one or two messages.
 _SOME: Final = 20
 _OFTEN: Final = 0.2
 
@@ -29,7 +29,7 @@ Check = Callable[[GroupFacts, Activity, Activity], Iterator[Finding]]
 
 
 def pace_findings(group: GroupFacts) -> Iterator[Finding]:
-    """Find what is wrong with what one group's workers do. Nothing is known of other programs' consumers."""
+    """Find what is wrong with a group's workers. Nothing is known of other programs' consumers."""
     if group.activity is not None:
         hour, lately = group.activity.last(len(group.activity.minutes)), _lately(group)
         for check in _CHECKS:
@@ -37,7 +37,7 @@ def pace_findings(group: GroupFacts) -> Iterator[Finding]:
 
 
 def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
-    """Find a standstill: consumers are there, messages wait, and none is run."""
+    """Find a standstill: consumers are alive and messages wait, but none is run."""
     served = not isinstance(group.handlers, Exception) and len(group.handlers)
     if not (served and group.alive and group.state.paused is None) or lately.runs or lately.settled:
         return
@@ -54,7 +54,7 @@ def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Fin
 
 
 def behind(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
-    """Compare the lag with the rate: how long it takes to catch up, if nothing more came; else how old the lag is."""
+    """Find a backlog, by the time to catch up if no more messages came; else by the age of the oldest unread one."""
     unread, oldest = group.state.unread, group.state.oldest_unread
     if not (group.alive and lately.settled):
         return
@@ -73,7 +73,7 @@ def behind(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding
 
 
 def slow_handlers(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
-    """Find slow handlers: one holds up its thread, and near TIMEOUT it is ended."""
+    """Find slow handlers: a slow one blocks its thread, and is ended at TIMEOUT."""
     mean, timeout = hour.mean_duration, group.config.timeout
     near = timeout is not None and hour.longest >= timeout * _NEARLY
     if mean is not None and (mean >= _SLOW or near):
@@ -89,7 +89,7 @@ def slow_handlers(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Fi
 
 
 def failing(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
-    """Find many runs in vain: a dependency is away, or a handler is broken."""
+    """Find many failed runs: a dependency is away, or a handler is broken."""
     if hour.retried >= _SOME and hour.retried >= _OFTEN * max(hour.runs, hour.retried):
         yield Finding(
             code=Code.FAILING,
@@ -102,7 +102,7 @@ def failing(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]
 
 
 def dead_letters(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
-    """Find many dead letters: some messages die in any queue, many do for one reason."""
+    """Find many dead letters: some are normal, but many have one cause."""
     if hour.dead_lettered >= _SOME and hour.dead_lettered >= _OFTEN * hour.settled:
         yield Finding(
             code=Code.DEAD_LETTERS_GROW,
@@ -115,7 +115,7 @@ def dead_letters(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Fin
 
 
 def _lately(group: GroupFacts) -> Activity:
-    """Return the last minutes, from the first with something done: before it, there may have been no worker."""
+    """Return the last minutes, from the first with activity: before it, maybe no worker was there."""
     activity = group.activity
     assert activity is not None
     minutes = activity.minutes[-_LATELY:]

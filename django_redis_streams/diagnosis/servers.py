@@ -15,7 +15,7 @@ from .gathering import ServerFacts, is_embedded, subject_of
 __all__ = ["development", "server_findings"]
 
 _OLDEST: Final = (6, 2)
-# Of maxmemory: beyond it, there is little time left to do something.
+# The share of maxmemory beyond which little time is left to act.
 _NEARLY: Final = 0.8
 
 Check = Callable[[ServerFacts, Facts], Iterator[Finding]]
@@ -40,7 +40,7 @@ def server_findings(server: ServerFacts) -> Iterator[Finding]:
 
 
 def told_all(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """Find what isn't told: a server behind a proxy, or one that is hosted, may leave out some of it."""
+    """Find missing facts: a server behind a proxy, or a hosted one, may leave out some of them."""
     known = {
         "version": told.version, "maxmemory-policy": told.eviction, "appendonly": told.append_only,
         "maxmemory": told.maxmemory, "role": told.replica,
@@ -62,7 +62,7 @@ def version(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """Look at replicas: one takes no writes; a primary without one is as safe as its host."""
+    """Find weak replication: a replica takes no writes; a primary without a replica is only as safe as its host."""
     if told.replica:
         yield Finding(
             code=Code.REPLICA,
@@ -90,7 +90,7 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """Look at the memory: at maxmemory nothing more can be published; without it the system ends the server."""
+    """Find a lack of memory: at maxmemory nothing can be published; without a limit the system ends the server."""
     if not told.maxmemory or told.memory is None:
         if told.maxmemory == 0 and not server.embedded:
             yield Finding(
@@ -114,7 +114,7 @@ def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def eviction(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """Look at eviction: with its memory full a server deletes whole keys, unless told not to."""
+    """Find eviction: a server with full memory deletes whole keys, unless its policy forbids it."""
     if told.eviction in (None, "noeviction"):
         return
     evicted = bool(told.evicted)
@@ -130,7 +130,7 @@ def eviction(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def durability(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """Look at the disk: what was acknowledged to a publisher must outlive a restart."""
+    """Find a lack of durability: an acknowledged message must outlive a restart of the server."""
     if told.append_only is False:
         yield Finding(
             code=Code.NO_APPEND_ONLY_FILE,
@@ -150,7 +150,7 @@ def durability(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def development(connection: ConnectionConfig) -> Iterator[Finding]:
-    """Find an embedded server: it is right on a developer's machine only."""
+    """Find an embedded server, which is only for a developer's machine."""
     if is_embedded(connection):
         yield Finding(
             code=Code.EMBEDDED,

@@ -1,10 +1,10 @@
 """Looking at what went wrong and what waits: dead letters, retries, delayed and pending messages, and the books.
 
-For the admin, for commands and for metrics. Nothing here changes anything. `records` is what is seen, `lists` and
-`paging` how it is read, searched and paged, `single` one by its id, `books` the sums, `overview` all at a glance,
-`activity` what was done lately, `story` where one message stands, `visible` text made fit to be shown. Of a listing, a
-server that can't be asked is a `Problem` of the page, beside what other servers said. A setting that can't work raises
-`ConfigurationError`, a stream that isn't declared `UnknownStream`.
+For the admin, for commands and for metrics. Nothing here changes anything. `records` are the rows, `lists` and
+`paging` list, search and page them, `single` finds rows by their ids, `books` are the sums, `overview` is the state of
+everything, `activity` the last minutes, `story` where one message stands; `visible` makes text fit to be shown. A
+listing notes a server that can't be asked as a `Problem` of the page, beside the rows of the other servers. A setting
+that can't work raises `ConfigurationError`, an undeclared stream `UnknownStream`.
 """
 
 from .activity import Activities, Activity, GroupActivity, activity

@@ -1,6 +1,6 @@
-"""What the workers of each group did lately, minute by minute: how much, how fast, and how often in vain.
+"""What the workers of each group did lately, minute by minute: how many messages, how fast, how many failures.
 
-Each worker process adds to it about once a second. It is for charts and rates; the books are what is exact.
+Each worker process adds its figures about once a second. They are for charts and rates; the books are exact.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ __all__ = ["Activities", "Activity", "GroupActivity", "activity"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What was done in so many `seconds` from `since` on.
+    """The figures of so many `seconds` from `since` on.
 
-    `acknowledged`, `skipped`, `retried`, `dead_lettered` and `claimed` count messages, `runs` the times that one
-    was run. `running` is how many seconds all runs took together, `longest` the longest of them; of a batch handler's
-    messages, the first is given the time of all.
+    `acknowledged`, `skipped`, `retried`, `dead_lettered` and `claimed` count messages, `runs` the runs of messages.
+    `running` is how many seconds all runs took together, `longest` the longest of them. A batch handler's time counts
+    for the first message of the batch.
     """
 
     since: datetime
@@ -45,17 +45,17 @@ class Activity:
 
     @property
     def settled(self) -> int:
-        """How many messages were done with."""
+        """How many messages were settled."""
         return self.acknowledged + self.skipped + self.dead_lettered
 
     @property
     def failures(self) -> int:
-        """How many runs came to a retry or a dead letter."""
+        """How many runs ended in a retry or a dead letter."""
         return self.retried + self.dead_lettered
 
     @property
     def rate(self) -> float:
-        """How many messages were done with in a second."""
+        """How many messages were settled in a second."""
         return self.settled / self.seconds
 
     @property
@@ -66,14 +66,14 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class GroupActivity:
-    """One group's minutes, the oldest first; the last is the one that isn't over yet."""
+    """One group's minutes, the oldest first; the last minute isn't over yet."""
 
     stream: str
     group: str
     minutes: Sequence[Activity]
 
     def last(self, minutes: int) -> Activity:
-        """Add up the last minutes; the running one counts, with the seconds that it has lasted."""
+        """Add up the last minutes. The current one counts with the seconds that it has lasted."""
         some = self.minutes[-minutes:]
         return Activity(
             since=some[0].since,
@@ -91,18 +91,18 @@ class GroupActivity:
 
 @dataclass(frozen=True, slots=True)
 class Activities:
-    """The declared groups whose figures could be read, in the order of the settings; and why others couldn't."""
+    """The declared groups whose figures could be read, in the order of the settings; and the problems of the others."""
 
     groups: Sequence[GroupActivity]
     problems: Sequence[Problem]
 
     def of(self, stream: str, group: str) -> GroupActivity | None:
-        """Return the activity of one group, None where it isn't among these."""
+        """Return the activity of one group, None for a group that isn't among these."""
         return next((each for each in self.groups if (each.stream, each.group) == (stream, group)), None)
 
 
 def activity(*streams: str, minutes: int = 60) -> Activities:
-    """Return what the workers of each declared group did in the last minutes; of these streams, by default of all.
+    """Return what the workers of each declared group of these streams (default: all) did in the last minutes.
 
     One round trip for each server. Raises `UnknownStream`, `ConfigurationError` for settings that can't work, and
     `ValueError` for minutes that aren't kept.
@@ -146,7 +146,7 @@ def _minutes(asked: range, replies: Iterator[object], now: float) -> Iterator[Ac
 def _minute(begun: int, figures: Mapping[str, int], now: float) -> Activity:
     return Activity(
         since=moment(begun * 1000),
-        # Of one that has just begun, a rate would be anything.
+        # At least one second, or the rate of a minute that has just begun would be absurd.
         seconds=min(60.0, max(1.0, now - begun)),
         acknowledged=figures.get("acknowledged", 0),
         skipped=figures.get("skipped", 0),

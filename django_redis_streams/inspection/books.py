@@ -1,9 +1,9 @@
 """The books of a group: everything that was published to it, and what became of it.
 
 published + replayed + given again = acknowledged + skipped + dead-lettered + vanished + discarded + merged + passed
-over + still waiting. What was published is what the streams of its lanes count, the rest what the group's own figures
-say: neither is derived from the other. What others do to a group is on one side or the other too, under the name of
-what there is a sign of; see `store/scripts/parts/books.lua`.
+over + still waiting. Published comes from the counts of the streams of the lanes, the rest from the group's own
+counters: neither is derived from the other. Changes by other clients are on one side or the other too, each under the
+name of the sign that it left; see `store/scripts/parts/books.lua`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .records import moment
 
 __all__ = ["DONE_BY_OTHERS", "Books", "books", "group_totals", "left_in_lanes"]
 
-# What others do to a group, by the counter that it is entered under.
+# Each counter of changes by other clients, and what such a client did.
 DONE_BY_OTHERS: Final[Mapping[str, str]] = {
     "moved-back": "somebody moved its position back (XGROUP SETID), or took it away and made it again",
     "made-again": "somebody took it away (XGROUP DESTROY), or a failover lost it; a worker made it again",
@@ -42,15 +42,15 @@ _COUNTED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """How many messages of a stream one group has in which state, and had since ever.
+    """How many messages of a stream are in which state for one group, now and since ever.
 
-    `published` is how many were published to the group since it began, what was there for it then included; None where
-    the server doesn't count entries (before Redis 7.0), where nobody has kept books, and while it can't be told.
-    `unread` (undelivered, redelivery included) is None where the server can't tell, as after deletions. `retrying`
-    waits for a later run, `pending` is delivered and not settled. `discarded` were discarded from retry;
-    `discarded_dead_letters` after they were dead-lettered, so they count there too. `retried` and `replayed` count each
-    time. Resets have `given_again` some and `passed_over` others; `merged` are retries of what waited for one already.
-    `paused` is since when. The last five are what others did, as `DONE_BY_OTHERS` tells.
+    `published` is how many were published to the group since it began, including those that were there for it then;
+    None where the server doesn't count entries (before Redis 7.0), where nobody has kept books, and while it can't be
+    told. `unread` (undelivered, redelivery included) is None where the server can't tell, as after deletions.
+    `retrying` messages wait for a later run, `pending` ones are delivered and not settled. `discarded` counts discarded
+    retries; `discarded_dead_letters` are counted in `dead_lettered` too. `retried` and `replayed` count each time.
+    Resets have `given_again` some and `passed_over` others; `merged` counts retries of a message that waited for a
+    retry already. `paused` is since when. The last five count changes by other clients: see `DONE_BY_OTHERS`.
     """
 
     stream: str
@@ -79,7 +79,7 @@ class Books:
 
     @property
     def settled(self) -> int:
-        """How many runs of the books ended: a replayed message ends once more."""
+        """How many runs of the books ended; a replayed message ends once more."""
         return self.acknowledged + self.skipped + self.dead_lettered + self.discarded + self.vanished + self.merged
 
     @property
@@ -89,13 +89,13 @@ class Books:
 
     @property
     def by_others(self) -> Mapping[str, int]:
-        """What others did to the group, by the counter that it is entered under: how many messages it was about."""
+        """How many messages other clients' changes concern, by counter; without zeros."""
         counts = {name: int(getattr(self, name.replace("-", "_"))) for name in DONE_BY_OTHERS}
         return {name: count for name, count in counts.items() if count}
 
     @property
     def missing(self) -> int | None:
-        """How many are nowhere, and nobody knows why: 0 where the books balance, None where that can't be told."""
+        """How many messages are unaccounted for: 0 where the books balance, None where that can't be told."""
         if self.published is None or self.waiting is None:
             return None
         came = self.published + self.replayed + self.given_again + self.moved_back + self.made_again
@@ -114,9 +114,9 @@ def books(stream: str) -> list[Books]:
 
 
 def group_totals(stream: str, group: str) -> Mapping[str, int]:
-    """Return what became of a group's messages since ever: {"acknowledged": 6911, "dead-lettered": 8, …}.
+    """Return the counts of a group's outcomes since ever: {"acknowledged": 6911, "dead-lettered": 8, …}.
 
-    A name that isn't there counts 0. Raises what `books` raises.
+    A missing name counts 0. Raises what `books` raises.
     """
     config = conf.stream(stream)
     reply = run(connections.get(config.connection), overview_command(config, [group]))
@@ -124,14 +124,14 @@ def group_totals(stream: str, group: str) -> Mapping[str, int]:
 
 
 def left_in_lanes(link: Link, stream: StreamConfig) -> list[tuple[str, str, int]]:
-    """Return what waits in lanes that LANES no longer names, so that nobody reads it: (lane, group, most)."""
+    """Return the messages of lanes that LANES no longer names, so that nobody reads them: (lane, group, most)."""
     if not undeclared_lanes(link, stream):
         return []
     found = []
     for group in all_figures(link, stream, group_names(link, [stream])[0]):
         for name, lane in group.lanes.items():
             if name not in stream.lane_names and lane.there:
-                # Where the server can't tell what is unread, it may be all that is there.
+                # Where the server can't tell the number of unread entries, all entries may be unread.
                 waiting = lane.entries if lane.unread is None else lane.unread + lane.pending
                 found.append((name, group.name, waiting))
     return [each for each in found if each[2]]

@@ -1,4 +1,4 @@
-"""Who is in a group, and what it holds: consumers as the server knows them, and what is pending for longest."""
+"""The consumers of a group as the server knows them, and the messages that are pending for longest."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ _AT_ONCE = 1_000
 class ConsumerState:
     """One consumer of a group, over all streams that the group reads.
 
-    `pending` is how many entries it holds, `idle` how many seconds ago the server heard of it; `alive` that this is
-    within CLAIM_IDLE. With `returned` it is no consumer: what was handed back is pending for that name until claimed.
+    `pending` is how many entries it holds, `idle` how many seconds ago the server heard of it; `alive` is true within
+    CLAIM_IDLE. With `returned` it is no consumer: messages that were handed back are pending under this name until
+    claimed.
     """
 
     name: str
@@ -37,7 +38,7 @@ class ConsumerState:
 
 @dataclass(frozen=True, slots=True)
 class PendingScan:
-    """Pending messages without their bodies, and how many of all were looked at for them."""
+    """Pending messages without their bodies; `searched` of all `total` were looked at for them."""
 
     messages: Sequence[PendingMessage]
     searched: int
@@ -45,7 +46,7 @@ class PendingScan:
 
 
 def consumers(stream: str, group: str) -> list[ConsumerState]:
-    """Return the consumers of a declared group, those that hold most first.
+    """Return the consumers of a declared group, those with most pending entries first.
 
     Raises `UnknownStream`, and what a server answers.
     """
@@ -69,9 +70,9 @@ def consumers(stream: str, group: str) -> list[ConsumerState]:
 def longest_pending(
     stream: str, group: str, *, idle: float = 0.0, deliveries: int = 0, most: int = 10_000
 ) -> PendingScan:
-    """Return what is pending for a declared group, the longest idle first; of the oldest `most` entries.
+    """Return pending messages of a declared group, the longest idle first; of the oldest `most` entries.
 
-    Only what is idle for at least so many seconds and was delivered so often. Raises what `consumers` raises.
+    Only those that are idle for at least `idle` seconds and were delivered so often. Raises what `consumers` raises.
     """
     config = conf.stream(stream)
     conf.group(stream, group)

@@ -1,4 +1,4 @@
-"""What each stream holds: memory, its first and last entry, and how much was published lately."""
+"""What each stream holds: memory, first and last entry, and the rate of the last hour."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _HOUR_MS = 3_600_000
 class StreamContents:
     """One stream, all its lanes together.
 
-    `memory` is in bytes, None where an ACL forbids to ask. `first` and `last` are ids of the oldest and the newest
-    entry that are there, None for an empty stream, and `first_at`, `last_at` when these were published. `rate` is how
-    many messages a second came in the last hour, as far as they are still there; of a stream that gets more than 10,000
-    an hour, by the newest of these.
+    `memory` is in bytes, None where an ACL forbids to ask. `first` and `last` are the ids of the oldest and the newest
+    entry, None for an empty stream; `first_at` and `last_at` are when these were published. `rate` is how many messages
+    a second came in the last hour, counting those that are still there; if more than 10,000 came, the rate of the
+    newest of these.
     """
 
     name: str
@@ -42,7 +42,7 @@ class StreamContents:
 
 
 def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Problem]]:
-    """Return the contents of these streams, by default of all that are declared; and why others couldn't be read.
+    """Return the contents of these streams (default: all declared ones), and the problems of those that can't be read.
 
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
@@ -73,7 +73,7 @@ def _contents(stream: StreamConfig) -> StreamContents:
 
 
 def _rate(now: int, recent: int, oldest: str | None) -> float:
-    """Return how many messages a second came: by the hour; where more came than were counted, by the time of these."""
+    """Return how many messages a second came: in the hour, or, if not all were counted, since the oldest counted."""
     if recent < MOST_COUNTED or oldest is None:
         return recent / (_HOUR_MS / 1000)
     return recent / max(0.001, (now - EntryId.of(oldest).milliseconds) / 1000)

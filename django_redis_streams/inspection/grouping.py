@@ -1,4 +1,4 @@
-"""Which streams are asked for together: each server costs a round trip, whatever it is asked."""
+"""Grouping streams by server: each server costs one round trip, however many of its streams are asked for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ __all__ = ["by_server"]
 
 
 def by_server(streams: Iterable[StreamConfig]) -> list[list[StreamConfig]]:
-    """Return these streams, those of one connection together, in their order."""
+    """Return these streams, grouped by connection, in their order."""
     alias = attrgetter("connection")
     return [list(theirs) for _, theirs in groupby(sorted(streams, key=alias), alias)]

@@ -1,8 +1,8 @@
 """The listings: dead letters newest first, retries and delayed messages by when they are due, pending oldest first.
 
-Each takes what to list, and gives a page; `after` is the `next` of the page before. `text` is searched for
-word by word, in whatever case. What needs reading to be told (all of these but `stream`, and `group` where
-each group has a list of its own) is looked for in at most 10,000 entries a page.
+Each function takes filters, and returns a page; `after` is the `next` of the page before. `text` is searched for
+word by word, ignoring case. A filter that needs the body of an entry (all of these but `stream`, and `group` where
+each group has a list of its own) looks at no more than 10,000 entries a page.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def dead_letters(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[DeadLetter]:
-    """Return dead letters of a stream or of all, newest first. `reason` "" is for entries that aren't ours."""
+    """Return dead letters of a stream or of all, newest first. `reason` "" finds those that others wrote."""
     return _page(
         stream,
         lambda stream, _: [DeadLetters(stream)],
@@ -59,7 +59,7 @@ def retrying(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[RetryingMessage]:
-    """Return messages that failed and aren't due again yet, the next first."""
+    """Return messages that failed and wait for a retry, the next first."""
     return _page(
         stream,
         lambda stream, groups: [Retries(stream, each) for each in groups if group in (None, each)],
@@ -78,7 +78,7 @@ def delayed(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[DelayedMessage]:
-    """Return messages that are published later, the next first."""
+    """Return messages that will be published later, the next first."""
     return _page(
         stream,
         lambda stream, _: [Delayed(stream)],
@@ -98,7 +98,7 @@ def pending(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[PendingMessage]:
-    """Return messages that were delivered and aren't acknowledged, by the id they are pending under."""
+    """Return messages that were delivered and aren't acknowledged, by the entry id that is pending."""
     return _page(
         stream,
         lambda stream, groups: [each for name in groups if group in (None, name) for each in Pending.of(stream, name)],
@@ -119,7 +119,7 @@ def _page(
     count: int,
 ) -> Page[R]:
     streams = [conf.stream(stream)] if stream is not None else list(conf.get().streams.values())
-    # One more may be the row that `after` stands for, another tells whether there is a next page.
+    # Two more: the row that `after` stands for may come again, and one shows whether there is a next page.
     reading: Reading[S] = Reading(count + 2)
     readers, known = [], []
     for theirs in by_server(streams):
@@ -132,7 +132,7 @@ def _page(
 
 
 def _with_bodies(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> Sequence[PendingMessage | None]:
-    """Return the rows of pending entries, the bodies of each server's read at once."""
+    """Return the rows of pending entries. The bodies on each server are read at once."""
     found: dict[Cursor, PendingMessage] = {}
     alias = attrgetter("source.stream.connection")
     for _, theirs in groupby(sorted(items, key=alias), alias):

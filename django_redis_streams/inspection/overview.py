@@ -1,6 +1,6 @@
-"""Every stream and group at a glance: how much is there, how much waits, since when, and who is there to do it.
+"""The state of every stream and group: how many messages are there, how many wait, for how long, how many consumers.
 
-One round trip for each server, at a cost that doesn't depend on how much is there.
+One round trip for each server, at a cost that doesn't depend on the number of messages.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = ["GroupState", "Overview", "StreamState", "overview"]
 class GroupState:
     """One group of a stream that declares it.
 
-    `unread` wasn't delivered yet, redelivery included; None where the server can't tell, as after deletions.
-    `pending` is delivered and not settled. Their oldest are so many seconds old, 0 where there is none; what is
-    redelivered counts from when it was due. `retrying` waits for a later run; `overdue` are those of them whose time
-    came half a minute ago or more. `suspects` may have ended a worker. `consumers` are those that the server heard of
-    within CLAIM_IDLE. `paused` is since when, `deletion` when and by whom it was deleted on purpose. `missing` tells
-    that a stream of its lanes is there and doesn't have it. `totals` is what became of its messages since ever.
+    `unread` messages aren't delivered yet, redelivery included; None where the server can't tell, as after deletions.
+    `pending` ones are delivered and not settled. The oldest of each are so many seconds old, 0 where there are none;
+    the age of a redelivered one counts from when it was due. `retrying` ones wait for a later run; `overdue` of them
+    were due half a minute ago or more. `suspects` may have ended a worker. `consumers` counts those that the server has
+    heard of within CLAIM_IDLE. `paused` is since when, `deletion` when and by whom the group was deleted on purpose.
+    `missing`: a stream of its lanes exists without the group. `totals` are the counts of outcomes since ever.
     """
 
     name: str
@@ -58,9 +58,9 @@ class GroupState:
 class StreamState:
     """One stream: `length` counts the entries of all its lanes.
 
-    `undeclared_groups` is how many groups are there that the settings don't declare, `group_names` has all that are
-    there. `delayed` is what is to be published later; `overdue` are those of it whose time came half a minute ago or
-    more. `clock` is what is known of the server's clock.
+    `undeclared_groups` is how many groups are on the server that the settings don't declare, `group_names` has all
+    groups on the server. `delayed` is how many messages wait to be published; `overdue` of them were due half a minute
+    ago or more. `clock` is what is known of the server's clock.
     """
 
     name: str
@@ -76,14 +76,14 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The streams that could be read, in the order of the settings; and why others couldn't."""
+    """The streams that could be read, in the order of the settings; and the problems of the others."""
 
     streams: Sequence[StreamState]
     problems: Sequence[Problem]
 
 
 def overview(*streams: str) -> Overview:
-    """Return the state of these streams, by default of every declared one.
+    """Return the state of these streams (default: all declared ones).
 
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
@@ -144,5 +144,5 @@ def _group(stream: StreamFigures, group: GroupFigures) -> GroupState:
 
 
 def _age(now: int, entry_id: str | None) -> float:
-    """Return seconds since an entry was added, 0 for none. An id that somebody made up may lie in the future."""
+    """Return the seconds since an entry was added, 0 for None. An id that a client chose may lie in the future."""
     return 0.0 if entry_id is None else max(0.0, (now - EntryId.of(entry_id).milliseconds) / 1000)

@@ -1,9 +1,9 @@
 """Pages over several sources at once, merged into one order, with a bounded search.
 
-A cursor is the position of the last row that was looked at. What comes after it is found in logarithmic time,
-so the last page of a million entries costs as much as the first. What can only be found by reading (a group
-or reason within a dead letter queue, a text) is searched for in a bounded number of entries a page; the page
-says how far it got, and goes on from there.
+A cursor is the position of the last row that was looked at. The rows after it are found in logarithmic time,
+so the last page of a million entries costs as much as the first. Where only reading can find the rows (by a group
+or reason in a dead letter queue, or by a text), a page looks at a bounded number of entries, says how far it got,
+and the next page goes on from there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .records import MessageRecord
 
 __all__ = ["Cursor", "Item", "Page", "Problem", "collect"]
 
-# One page looks at no more than this: some tenths of a second of work.
+# One page looks at no more entries than this: some tenths of a second of work.
 MOST_SEARCHED: Final = 10_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_AT_ONCE: Final = 1_000
@@ -32,7 +32,7 @@ S = TypeVar("S", bound=Source)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """A row's position among all rows of a listing; `str()` of it is for a URL, `Cursor.parse` reads it back."""
+    """A row's position among all rows of a listing; `str()` makes text for a URL, `Cursor.parse` reads it back."""
 
     position: Position
     stream: str
@@ -43,7 +43,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
-        """Return the cursor that a text stands for; None for any other text."""
+        """Return the cursor that a text was made of; None for any other text."""
         try:
             first, second, token, stream, source = json.loads(text)
             for each in (token, stream, source):
@@ -56,7 +56,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[S]):
-    """Something found in a source, and its position among all."""
+    """An entry found in a source, and its position among all."""
 
     cursor: Cursor
     source: S
@@ -65,7 +65,7 @@ class Item(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What of a listing couldn't be read, and why."""
+    """A stream that a listing couldn't read, and the error."""
 
     stream: str
     error: Exception
@@ -75,10 +75,9 @@ class Problem:
 class Page(Generic[R]):
     """Some rows, in order.
 
-    `total` is how many there are in all sources, whatever is searched for. `searched` is how many of them this
-    page looked at; with `by_reading`, that was more than its rows: they had to be looked for. `next` is where
-    the next page begins, None where this is the last one. `groups` are the groups of the streams, declared or
-    not.
+    `total` is how many rows there are in all sources, whatever the filters. `searched` is how many of them this
+    page looked at: with `by_reading`, it may show fewer. `next` is where the next page begins, None for the last page.
+    `groups` are the groups of the streams, declared or not.
     """
 
     rows: Sequence[R]
@@ -96,9 +95,9 @@ def collect(
     fill: Callable[[Sequence[Item[S]]], Sequence[R | None]],
     wanted: Callable[[R], bool] | None,
 ) -> Page[R]:
-    """Return the first `count` rows that are wanted, all readers merged; without `wanted`, simply the first.
+    """Return the first `count` wanted rows of all readers, merged; without `wanted`, the first `count` rows.
 
-    `fill` makes rows of what was found, None of what couldn't be read.
+    `fill` makes rows of the found items, and None of an item that can't be read.
     """
     merged = heapq.merge(*readers, key=lambda item: item.cursor)
     rows: list[R] = []

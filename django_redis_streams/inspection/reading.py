@@ -1,4 +1,4 @@
-"""Reading sources, server by server: what can't be read is noted, and holds up nothing else."""
+"""Reading sources, server by server: an error is noted, and holds up no other source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .paging import Cursor, Item, Problem
 
 __all__ = ["Reading"]
 
-# One command replies with no more than this.
+# One command replies with no more entries than this.
 _MOST_AT_ONCE: Final = 1_000
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 
@@ -27,7 +27,7 @@ S = TypeVar("S", bound=Source)
 
 @dataclass(slots=True)
 class Reading(Generic[S]):
-    """One look at some streams: how many entries to read at first, what there is, and what went wrong."""
+    """One look at some streams: how many entries to read first, how many there are, and the problems."""
 
     count: int
     total: int = 0
@@ -35,9 +35,9 @@ class Reading(Generic[S]):
     _lost: dict[str, ServerUnreachable] = field(default_factory=dict)
 
     def ask(self, streams: Sequence[StreamConfig], question: Callable[[Link], Any]) -> Any:
-        """Return the answer of the server that these streams share; None with the problem noted.
+        """Return the answer of the server that these streams share, or None after an error, which is noted.
 
-        A server that was lost isn't asked again: trying takes time.
+        A server that was unreachable isn't asked again, as each try takes time.
         """
         alias = streams[0].connection
         if alias not in self._lost:
@@ -52,12 +52,12 @@ class Reading(Generic[S]):
         return None
 
     def groups(self, streams: Sequence[StreamConfig]) -> list[list[str]]:
-        """Return the groups of each of these streams of one server; the declared ones, where it can't be asked."""
+        """Return the groups of each of these streams of one server; if it can't be asked, the declared groups."""
         found: list[list[str]] | None = self.ask(streams, lambda link: group_names(link, streams))
         return found if found is not None else [list(stream.groups) for stream in streams]
 
     def begin(self, sources: Sequence[S], after: Cursor | None) -> list[Iterator[Item[S]]]:
-        """Count the sources of one server and read the first of each, in one round trip."""
+        """Count the entries of one server's sources and read the first of each, in one round trip."""
         begin = after.position if after else BEGIN
         sizes = [each.size_command() for each in sources]
         first = [each.read_command(begin, self.count) for each in sources]
@@ -80,7 +80,7 @@ class Reading(Generic[S]):
                     yield Item(cursor, source, each)
             if len(found) < asked:
                 return
-            # Read on with the last one included: it may be gone by then, and others may share its position.
+            # Read on from the last entry, inclusive: it may be gone by then, and others may share its position.
             position, asked = found[-1].position, 1 + _next_count(found, asked)
             found = self._more(source, position, asked)
 
@@ -92,7 +92,7 @@ class Reading(Generic[S]):
     def _usable(self, source: S, reply: Any) -> bool:
         if not isinstance(reply, Exception):
             return True
-        # A group that reads nothing yet has nothing pending.
+        # A group that isn't there has nothing pending.
         if not str(reply).startswith("NOGROUP"):
             self._note([source.stream], reply)
         return False
@@ -102,6 +102,6 @@ class Reading(Generic[S]):
 
 
 def _next_count(found: Sequence[Found], count: int) -> int:
-    """Return twice as many as last time, unless they were large."""
+    """Return twice as many as last time, or fewer where the entries were large."""
     size = 1 + sum(len(text) for each in found for text in each.fields or ())
     return max(1, min(_MOST_AT_ONCE, count * 2, _BYTES_AT_ONCE * len(found) // size))

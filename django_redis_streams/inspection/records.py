@@ -1,6 +1,6 @@
-"""What there is to know of one message that went wrong or waits: frozen, flat, in plain values.
+"""The record of one message that failed or waits: frozen, flat, in plain values.
 
-Text is UTF-8 with surrogate escapes, as it came: whoever shows it makes it fit to be shown.
+Text is UTF-8 with surrogate escapes, as it came: the code that shows it makes it fit to be shown.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
     "retrying",
 ]  # fmt: skip
 
-# How much longer than its fields a payload may become by being indented. Of numbers 900 lists deep each would
-# stand behind 1,800 spaces, and a megabyte would become a gigabyte.
+# How many times longer than its fields a payload may become by indenting. Numbers 900 lists deep would each stand
+# behind 1,800 spaces, and a megabyte would become a gigabyte.
 _MOST_ROOM: Final = 10
 _ANY_ROOM: Final = 10_000
-# Any client may give any entry id. A day short of the last moment that a datetime holds: a time zone may be added.
+# Any client may choose any entry id. A day before the last moment that a datetime holds: a time zone may be added.
 _LATEST: Final = datetime(9999, 12, 30, tzinfo=UTC)
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS: Final = (_LATEST - _FIRST) // timedelta(milliseconds=1)
@@ -47,14 +47,14 @@ def moment(milliseconds: float) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
-    """What all kinds have in common.
+    """The fields that all kinds of messages share.
 
-    `stream` and `group` as declared; `group` is "" where a dead letter isn't one of ours, and of a delayed message.
+    `stream` and `group` are as declared; `group` is "" for a foreign dead letter and for a delayed message.
     `key` and `published_id` say where the message was published: main stream or lane, and entry id. `attempts` is how
-    many runs have been counted, `handler` the dotted name of the last one, `error` its error in a line,
-    `traceback` its traceback. `replays` is how often it was replayed, `replayed_by` by whom last; `edited_by` who last
-    gave it another payload, `original` the fields it was published with before that.
-    `fields` are the original ones, name, value, name, value …; None where there is no body.
+    many runs have been counted, `handler` the dotted name of the last handler, `error` its error in a line,
+    `traceback` its traceback. `replays` is how often it was replayed, `replayed_by` by whom last; `edited_by` is who
+    last replaced the payload, `original` the fields before the first edit.
+    `fields` are the original ones: name, value, name, value …; None where there is no body.
     """
 
     stream: str
@@ -78,12 +78,12 @@ class MessageRecord:
 
     @property
     def payload(self) -> str:
-        """What its handler gets, as indented JSON; the text itself where it isn't JSON; "" without a body."""
+        """The handler's payload as indented JSON; the text itself if it isn't JSON; "" without a body."""
         return self._payload_in(self.fields)
 
     @property
     def original_payload(self) -> str:
-        """What was published, where it was edited since; "" where it wasn't."""
+        """The published payload if it was edited since, else ""."""
         return self._payload_in(self.original)
 
     @property
@@ -94,7 +94,7 @@ class MessageRecord:
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes."""
+        """About how many bytes the record takes."""
         texts = [self.error, self.traceback, *(self.fields or ()), *(self.original or ())]
         return sum(map(len, texts))
 
@@ -112,9 +112,9 @@ class MessageRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter(MessageRecord):
-    """A dead letter. `entry_id` is its own, in the queue; `dead_lettered_at` when it got there; `reason` why.
+    """A dead letter. `entry_id` is its id in the queue, `dead_lettered_at` when it got there, `reason` why.
 
-    Where it isn't `native`, it is an entry that this package didn't write: all its fields are in `fields`.
+    If it isn't `native`, this package didn't write it: all its fields are in `fields`.
     """
 
     entry_id: str
@@ -125,7 +125,7 @@ class DeadLetter(MessageRecord):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryingMessage(MessageRecord):
-    """A message that failed and is `due` again; `token` names it within its group."""
+    """A message that failed and will be run again when it is `due`; `token` names it within its group."""
 
     token: str
     due: datetime
@@ -133,7 +133,7 @@ class RetryingMessage(MessageRecord):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayedMessage(MessageRecord):
-    """A message that is published when it is `due`; `token`, which is its id, names it within its stream."""
+    """A message that will be published when it is `due`; `token`, its id, names it within its stream."""
 
     token: str
     due: datetime
@@ -143,10 +143,9 @@ class DelayedMessage(MessageRecord):
 class PendingMessage(MessageRecord):
     """A message that was delivered and isn't acknowledged.
 
-    `source` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` its id there. `idle` is in
-    seconds since `consumer` got or renewed it. With `stale`, that is `claim_idle` seconds or more,
-    so another consumer may have it; `claim_idle` is None for a group that isn't declared here. With `body_gone`, it
-    can't be run by anybody.
+    `source` is "main" or "redelivery", in another lane "main:high" and so on; `entry_id` is its id there. `idle` is the
+    seconds since `consumer` got or renewed it. From `claim_idle` seconds on it is `stale`, so another consumer may
+    claim it; `claim_idle` is None for a group that isn't declared here. With `body_gone`, nobody can run it.
     """
 
     source: str
@@ -159,17 +158,17 @@ class PendingMessage(MessageRecord):
 
     @property
     def returned(self) -> bool:
-        """Whether it was handed back: the next free consumer takes it."""
+        """Whether it was handed back: the next free consumer claims it."""
         return self.consumer == RETURNED
 
     @property
     def stale(self) -> bool:
-        """Whether it may be handed back by hand."""
+        """Whether an operator may release it."""
         return self.claim_idle is not None and not self.returned and self.idle >= self.claim_idle
 
 
 def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
-    """Return the record of an entry in a dead letter queue."""
+    """Return the record of a dead letter queue's entry."""
     at = moment(int(found.entry_id.partition("-")[0]))
     identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "dead_lettered_at": at}
     native = wire.split_metadata(found.fields or ())
@@ -201,7 +200,7 @@ def delayed(source: Delayed, found: Found) -> DelayedMessage:
         "token": found.token,
         "due": moment(found.position.first),
     }
-    # An odd number of fields is none that we have written.
+    # This package never writes an odd number of fields.
     if not found.fields or len(found.fields) % 2:
         return DelayedMessage(**identity, message_id=found.token)
     key = source.stream.keys.lane(found.lane)
@@ -209,7 +208,7 @@ def delayed(source: Delayed, found: Found) -> DelayedMessage:
 
 
 def pending(source: Pending, found: Found) -> PendingMessage:
-    """Return the record of a pending entry with its body, if it has one."""
+    """Return the record of a pending entry, with its body if there is one."""
     declared = source.stream.groups.get(source.group)
     redelivered = wire.split_metadata(found.fields or ()) if source.redelivered else None
     return PendingMessage(
@@ -248,7 +247,7 @@ def _known(metadata: RedeliveryMetadata, fields: Fields) -> Mapping[str, Any]:
 
 
 def _original(metadata: RedeliveryMetadata) -> Fields | None:
-    """Return the fields before an edit; None without one, or where nobody can read them: any client writes there."""
+    """Return the fields before the first edit; None without one, or if a client wrote what nobody can read."""
     try:
         fields = json.loads(metadata.original) if metadata.original else None
     except (ValueError, RecursionError):
@@ -259,7 +258,7 @@ def _original(metadata: RedeliveryMetadata) -> Fields | None:
 
 
 def _foreign(key: str, found: Found) -> Mapping[str, Any]:
-    """Return what an entry without our metadata says: on a main stream any, elsewhere one that others wrote."""
+    """Return what an entry without our metadata says: any entry of a main stream, elsewhere one that others wrote."""
     fields = found.fields
     values = dict(zip(fields[::2], fields[1::2], strict=True)) if fields is not None else {}
     return {
@@ -272,7 +271,7 @@ def _foreign(key: str, found: Found) -> Mapping[str, Any]:
 
 
 def _indented(value: Any, most: int) -> str:
-    """Return JSON for people, indented where it takes no more than so many characters."""
+    """Return JSON for people: indented, unless that takes more than so many characters."""
     parts, size = [], 0
     for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
         size += len(part)

@@ -1,4 +1,4 @@
-"""What a row must be to be wanted, for what only reading can tell."""
+"""Filters on rows that only reading can decide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .records import DeadLetter, MessageRecord, PendingMessage
 
 __all__ = ["wanted"]
 
-# Each is looked for in thousands of rows.
+# Each word is looked for in thousands of rows.
 _MOST_WORDS: Final = 20
 
 
@@ -21,11 +21,11 @@ def wanted(
     group: str | None = None,
     reason: str | None = None,
 ) -> Callable[[MessageRecord], bool] | None:
-    """Return what tells which records are wanted; None where all are.
+    """Return a function that decides which records are wanted; None where all are.
 
-    Each word of `text` must stand somewhere in a row: its ids, type, group, handler, reason, error, traceback
-    or fields, in whatever case; from the twentieth on they must stand together. `reason` "" wants dead letters
-    that aren't ours.
+    Each word of `text` must be found somewhere in a row, ignoring case: in its ids, type, group, handler, reason,
+    error, traceback, consumer or fields; the twentieth and the following count as one text. `reason` "" finds dead
+    letters that this package didn't write.
     """
     words = [_spellings(word) for word in text.casefold().split(maxsplit=_MOST_WORDS - 1)]
     if not words and type is None and group is None and reason is None:
@@ -43,7 +43,7 @@ def wanted(
 
 
 def _spellings(word: str) -> set[str]:
-    """Return a word as it is, and as JSON writes it where it keeps to ASCII."""
+    """Return a word as it is, and as JSON writes it in ASCII."""
     return {word, json.dumps(word)[1:-1]}
 
 

@@ -1,7 +1,7 @@
-"""Some messages by their ids: for a page of their own, and for what is about to be done to them.
+"""Messages by their ids: for their own pages, and for the actions on them.
 
-Each function gives a row for each id, None for one that isn't there (any more). Raises `UnknownStream`, and
-what a server answers: `ServerUnreachable`, redis-py's `ResponseError`.
+Each function returns a row for each id, None for a missing one. Raises `UnknownStream`, and
+the server's errors: `ServerUnreachable`, redis-py's `ResponseError`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def find_pending(stream: str, entries: Sequence[tuple[str, str, str]]) -> list[P
 
 
 def _find(link: Link, wanted: Sequence[tuple[S, str] | None]) -> list[Found | None]:
-    """Return what the server knows of each; None where nothing was asked for."""
+    """Return what the server has of each; None for each None."""
     replies = iter(exchange(link, [source.some_command(identity) for source, identity in filter(None, wanted)]))
     return [_first(each[0], next(replies)) if each else None for each in wanted]
 

@@ -1,4 +1,4 @@
-"""The whole story of one message: whether it is on its stream, and where it stands for each group."""
+"""The story of one message: whether it is on its stream, and where it stands for each group."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Looked", "Standing", "State", "Story"]
 class State(StrEnum):
     """Where a message stands for a group.
 
-    UNREAD: not delivered yet. PENDING: delivered, not settled. RETRYING: waits for a later run. REDELIVERED: a retry
-    or replay that is due, to be read. DEAD: a dead letter. BEFORE: older than where the group begins, so settled
-    before the group was made or moved, or never given to it. NO_GROUP: the group isn't there. SETTLED: none of these;
-    it was acknowledged, skipped, or discarded. UNKNOWN: not all was looked through that may hold it.
+    UNREAD: not delivered yet. PENDING: delivered, not settled. RETRYING: waits for a later run. REDELIVERED: a due
+    retry or replay, to be read. DEAD: a dead letter. BEFORE: older than the group's start, so settled before the group
+    was made or moved, or never given to it. NO_GROUP: the group isn't there. SETTLED: none of these; it was
+    acknowledged, skipped, or discarded. UNKNOWN: the search ended before it had looked at all entries.
     """
 
     UNREAD = "unread"
@@ -36,7 +36,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a message stands for one group; `row` is all that is known of it there."""
+    """Where a message stands for one group; `row` is the message's record there."""
 
     group: str
     state: State
@@ -45,7 +45,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How many of the `total` entries of a source were looked through."""
+    """A source of `total` entries, of which the search looked at the first `searched`."""
 
     source: str
     searched: int
@@ -56,9 +56,9 @@ class Looked:
 class Story:
     """One message of a stream.
 
-    `message_id` and `entry_id` (of what was published) are "" where they aren't known, `fields` None where the
-    entry isn't on its stream (any more). `delayed` is when it will be published. `looked` tells where it was looked for
-    in vain without looking through all: only then is what isn't told uncertain.
+    `message_id` and `entry_id` (of the published entry) are "" where they aren't known, `fields` is None where the
+    entry isn't on its stream (any more). `delayed` is when it will be published. `looked` names the sources that were
+    searched in part and in vain: only with one of these is the rest of the story uncertain.
     """
 
     stream: str
@@ -79,13 +79,13 @@ class Story:
 
     @property
     def payload(self) -> str:
-        """What was published, as indented JSON; "" where the entry isn't on its stream."""
+        """The published payload as indented JSON; "" where the entry isn't on its stream."""
         return MessageRecord(
             stream=self.stream, group="", key=self.key, published_id=self.entry_id, fields=self.fields
         ).payload
 
     @property
     def type(self) -> str:
-        """The type of what was published, "" where there is none, or no entry."""
+        """The published type; "" without a type or without the entry."""
         fields = self.fields or ()
         return dict(zip(fields[::2], fields[1::2], strict=False)).get("type", "")

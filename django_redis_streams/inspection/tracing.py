@@ -28,13 +28,13 @@ __all__ = ["story"]
 
 F = TypeVar("F", RetryingMessage, DeadLetter)
 
-# How long before a message's own time its entry may be, in ms: the producer's clock may be fast.
+# How long before a message's own time its entry may be, in ms: the producer's clock may be ahead.
 _SKEW_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Published:
-    """What is known of where a message was published."""
+    """Where a message was published, as far as it is known."""
 
     lane: str = DEFAULT_LANE
     key: str = ""
@@ -50,18 +50,17 @@ class _Published:
 
 
 def story(stream: str, identity: str, *, most: int = 50_000) -> Story:
-    """Return all that is known of a message of a stream, by the id of its entry, its dead letter, or its own.
+    """Return all that is known of a message, by the id of its entry, the id of its dead letter, or its own id.
 
-    By an entry's id it is found at once; by its own it is looked for in up to `most` entries of each lane, where its
-    time says that it should be. What is redelivered, and rows of retries and dead letters, are looked through in the
-    same way. Raises `ValueError` for what can't be an id, `UnknownStream`, `ServerUnreachable`, and redis-py's
-    `ResponseError`.
+    An entry's id finds it at once. Its own id is looked for in up to `most` entries of each lane, around the time in
+    the id; redelivered entries, retries and dead letters are searched in the same way. Raises `ValueError` for a text
+    that can't be an id, `UnknownStream`, `ServerUnreachable`, and redis-py's `ResponseError`.
     """
     return _Search(conf.stream(stream), most).story(identity)
 
 
 class _Search:
-    """One look for one message."""
+    """One search for one message."""
 
     def __init__(self, config: StreamConfig, most: int) -> None:
         self._config = config
@@ -123,7 +122,7 @@ class _Search:
         return _Published(lane=self._keys[key], key=key, entry_id=entry_id, message_id=identity, fields=fields)
 
     def _told_by(self, row: MessageRecord) -> _Published:
-        """Return what a row says of where its message was published, which may be on the stream still."""
+        """Return where a message was published, by its row; the entry may still be on the stream."""
         known = _Published(lane=row.lane, key=row.key, entry_id=row.published_id, message_id=row.message_id)
         if row.key not in self._keys or not is_entry_id(row.published_id):
             return known
@@ -141,7 +140,7 @@ class _Search:
         return _Published(message_id=identity)
 
     def _likely(self, key: str, identity: str) -> Iterator[Iterator[tuple[str, Fields]]]:
-        """Yield the entries that may hold a message: of an id with a time those from then on, else the newest."""
+        """Yield the entries that may hold a message: those around the time in its id; without a time, the newest."""
         if identity[14] != "7":
             yield store.backward(self._link, key, "+", "-", self._most)
             return
@@ -150,14 +149,14 @@ class _Search:
         yield store.backward(self._link, key, str(max(0, made - 1)), str(max(0, made - _SKEW_MS)), self._most)
 
     def _note(self, key: str, searched: int) -> None:
-        """Tell of a search that may have ended too early; one that came to the end of the stream didn't."""
+        """Note a search that ended at its limit, and may have missed the message."""
         if searched == self._most:
             self._looked.append(Looked(key, searched, length(self._link, key)))
 
     # ------------------------------------------------------------ where it is now
 
     def _failed(self, published: _Published, text: str) -> list[RetryingMessage | DeadLetter]:
-        """Return what waits for a retry and what is a dead letter, in this order."""
+        """Return the message's retries, then its dead letters."""
         name = self._config.name
         return [
             *self._matching(published, "retries", partial(retrying, stream=name, text=text)),
@@ -165,7 +164,7 @@ class _Search:
         ]
 
     def _matching(self, published: _Published, source: str, listing: Callable[..., Page[F]]) -> Iterator[F]:
-        """Yield the rows of a listing that are about this message, of as many pages as may be searched."""
+        """Yield the rows of a listing that are about this message, from as many pages as may be searched."""
         searched, after = 0, None
         while True:
             page = listing(after=after)
@@ -180,7 +179,7 @@ class _Search:
                 return
 
     def _redelivered(self, published: _Published) -> dict[str, tuple[str, str]]:
-        """Return, of each group that it was redelivered to, the source and entry id there."""
+        """Return, for each group that it was redelivered to, the source and the entry id there."""
         found: dict[str, tuple[str, str]] = {}
         for group in group_names(self._link, [self._config])[0]:
             for source in Pending.of(self._config, group):
@@ -210,7 +209,7 @@ class _Search:
         held = dict(zip(groups, find_pending(self._config.name, sources), strict=True))
         standing: dict[str, Standing] = {}
         for row in failed:
-            # Not both: but while it moves, the retry is seen first.
+            # Never both, except while it moves: then the retry, which comes first, counts.
             state = State.RETRYING if isinstance(row, RetryingMessage) else State.DEAD
             standing.setdefault(row.group, Standing(row.group, state, row))
         standing |= {group: Standing(group, State.REDELIVERED) for group in again}
@@ -219,7 +218,7 @@ class _Search:
         return [standing.get(group) or Standing(group, rest[group]) for group in groups]
 
     def _by_position(self, published: _Published, groups: Sequence[str]) -> dict[str, State]:
-        """Tell where a message that is nowhere else stands, by how far each group has read its lane."""
+        """Return the state of a message that is nowhere else, by how far each group has read its lane."""
         if not published.key or not published.entry_id:
             return dict.fromkeys(groups, State.UNKNOWN)
         read = delivered_to(self._link, published.key)

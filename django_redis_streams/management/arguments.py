@@ -1,4 +1,4 @@
-"""What single arguments of commands mean: numbers, ports, time spans, rates, positions in a stream."""
+"""Parsers of single arguments: numbers, ports, time spans, rates, positions in a stream."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def seconds(text: str) -> float:
 
 
 def rate(text: str) -> float:
-    """Return how many a second, of a text that the setting RATE takes too."""
+    """Parse a rate as the setting RATE takes it; return how many a second."""
     try:
         return values.rate(text)
     except ValueError as error:
@@ -49,7 +49,7 @@ def rate(text: str) -> float:
 
 
 def position(text: str) -> str:
-    """Where in a stream: "0", "$" or an entry id."""
+    """Parse a position in a stream: "0", "$" or an entry id."""
     try:
         return values.entry_position(text)
     except ValueError as error:

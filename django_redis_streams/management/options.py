@@ -1,4 +1,4 @@
-"""What commands with sub-commands share: Django's own options on both sides, and who does it."""
+"""Options that commands with sub-commands share: Django's own on both sides, confirmation, and the user's name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["add_by", "add_dry_run", "add_no_input", "base_options", "by", "confi
 
 
 def base_options() -> CommandParser:
-    """Django's own options, which leave what was said before the sub-command as it is."""
+    """Return Django's own options, which keep the values that were given before the sub-command."""
     parser = BaseCommand().create_parser("", "", add_help=False)
     for action in parser._actions:  # noqa: SLF001  argparse has no other way to them
         action.default = argparse.SUPPRESS
@@ -23,12 +23,12 @@ def base_options() -> CommandParser:
 
 
 def add_by(parser: CommandParser) -> None:
-    """Let it be said who does it."""
+    """Add `--by`, the user's name."""
     parser.add_argument("--by", default=None, help="Your name for the log (default: the system's user).")
 
 
 def by(options: Mapping[str, Any]) -> str:
-    """Who does it: as said, or the system's name of who runs this, or the number where there is no name."""
+    """Return the user's name: that of `--by`, else the system user's, else the user's number."""
     if options["by"]:
         return str(options["by"])
     try:
@@ -38,19 +38,19 @@ def by(options: Mapping[str, Any]) -> str:
 
 
 def add_dry_run(parser: CommandParser) -> None:
-    """Let it be said that nothing is to be done."""
+    """Add `--dry-run`."""
     parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
 
 
 def add_no_input(parser: CommandParser) -> None:
-    """Let it be said that nobody is to be asked."""
+    """Add `--no-input`."""
     parser.add_argument("--no-input", "--noinput", action="store_true", dest="no_input", help="Don't ask.")
 
 
 def confirmed(what: str, options: Mapping[str, Any]) -> bool:
-    """Whether to do it: with `--no-input` yes, with `--dry-run` no, else as somebody at a terminal says.
+    """Return whether to do it: not with `--dry-run`; with `--no-input`; else as the person at the terminal answers.
 
-    Raises `CommandError` where nobody can be asked.
+    Raises `CommandError` without a terminal.
     """
     if options["dry_run"]:
         return False

@@ -1,4 +1,4 @@
-"""JSON that a person gives to a command: nothing of it may be lost, or mean something else, in silence."""
+"""JSON that a person gives to a command: an ambiguous text is an error, so that nothing of it is lost in silence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["value_of"]
 def value_of(text: str) -> Any:
     """Return the value of a JSON text.
 
-    Raises `ValueError` for NaN and for a key given twice too, which Python would take.
+    Raises `ValueError` also for NaN and for a repeated key, which Python would take.
     """
     try:
         return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)

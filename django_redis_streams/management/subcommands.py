@@ -1,4 +1,4 @@
-"""Commands of sub-commands: each has a name, its arguments, and what it finds or does."""
+"""Commands of sub-commands: each has a name, its arguments, and a function."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["CommandOfSubcommands", "Result", "Subcommand"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a sub-command found or did: `as_json` for `--json`, `lines` for people, and the exit code.
+    """The result of a sub-command: `as_json` for `--json`, `lines` for people, and the exit code.
 
-    Without `as_json`, `lines` are written either way, one JSON document each where that was asked for. They may raise
-    what `Subcommand.run` may; with `follows` they may come for ever, and Ctrl-C is how they end well.
+    Without `as_json`, `lines` are written either way; with `--json` each is a JSON document. They may raise
+    what `Subcommand.run` may. With `follows` they may never end, and Ctrl-C ends them well.
     """
 
     as_json: Mapping[str, Any] | None
@@ -32,7 +32,7 @@ class Result:
     follows: bool = False
 
     def written(self, *, as_json: bool) -> Iterable[str]:
-        """Return the lines to write: one of JSON if that is asked for and the result has any, else the text."""
+        """Return the lines to write: the JSON if it is asked for and the result has it, else the text."""
         return [json.dumps(self.as_json)] if as_json and self.as_json is not None else self.lines
 
 
@@ -40,7 +40,7 @@ class Result:
 class Subcommand:
     """`run` takes the options, and may raise `CommandError`, a `StreamsError` or redis-py's `ResponseError`.
 
-    Among the options is `err`, where progress is told. A `name` of two words is a sub-command of a sub-command.
+    Among the options is `err`, the stream for progress. A `name` of two words is a sub-command of a sub-command.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Subcommand:
 
 
 class CommandOfSubcommands(BaseCommand):
-    """One sub-command for each thing to do.
+    """A command that has a sub-command for each task.
 
-    Ends with 1 for what can't be done, 2 for arguments that can't work and names that aren't declared.
+    Ends with 1 for an error, with 2 for arguments that can't work and names that aren't declared.
     """
 
     subcommands: ClassVar[Sequence[Subcommand]]
 
-    # A project that isn't in order is when these are needed.
+    # These commands are needed most when the project's checks fail.
     requires_system_checks = []  # noqa: RUF012  as Django declares it
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Each sub-command takes Django's own options too, so that they may stand on both sides of it."""
+        """Add the sub-commands. Each takes Django's own options too, so that they may stand on both sides of it."""
         above = {"": parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")}
         for each in self.subcommands:
             before, _, name = each.name.rpartition(" ")
@@ -74,7 +74,7 @@ class CommandOfSubcommands(BaseCommand):
             below.set_defaults(run=each.run)
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Do what is asked for. Raises `CommandError` for what can't be done."""
+        """Run the sub-command. Raises `CommandError` for its errors."""
         try:
             result = options["run"]({**options, "err": self.stderr})
             self._write(result, as_json=options["json"])
@@ -87,10 +87,10 @@ class CommandOfSubcommands(BaseCommand):
         try:
             for line in result.written(as_json=as_json):
                 self.stdout.write(line)
-                self.stdout.flush()  # whoever follows through a pipe waits for each
+                self.stdout.flush()  # a reader at the end of a pipe waits for each line
         except KeyboardInterrupt:
             if not result.follows:
                 raise
         except BrokenPipeError:
-            # `… | head` has seen enough; Python would complain once more when it flushes at its end.
+            # `… | head` has read enough; Python would report the broken pipe again when it flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

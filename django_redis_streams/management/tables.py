@@ -16,7 +16,7 @@ _SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, widest: int = 60) -> Iterator[str]:
-    """Yield a table's lines: cells wider than `widest` are cut, and what could move the cursor is written out."""
+    """Yield a table's lines: wide cells are cut at `widest`, and characters that move the cursor are written out."""
     cells = [[visible(" ".join(text[: widest + 1].split()))[:widest] for text in row] for row in rows]
     try:
         from rich import console  # noqa: PLC0415  an extra
@@ -28,7 +28,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, widest: int = 6
     for row in cells:
         drawn.add_row(*(each.replace("[", "\\[") for each in row))
     text = io.StringIO()
-    # A program gets each row in one line, and no colours.
+    # A program gets each row in one line, without colours.
     seen, width = sys.stdout.isatty(), shutil.get_terminal_size().columns
     console.Console(file=text, force_terminal=seen, width=width if seen else 400).print(drawn)
     yield from (line.rstrip() for line in text.getvalue().splitlines() if line.strip())
@@ -41,7 +41,7 @@ def _plain(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def ago(seconds: float | None) -> str:
-    """Return a time span in its largest unit, or `-` if there is none."""
+    """Return a time span in its largest unit, or `-` for None."""
     if seconds is None:
         return "-"
     for unit, length in _UNITS:
@@ -51,14 +51,14 @@ def ago(seconds: float | None) -> str:
 
 
 def amount(count: float | None) -> str:
-    """Return a number as people read it, or `unknown` if the server can't tell it."""
+    """Return a number as people read it, or `unknown` for None."""
     if count is None:
         return "unknown"
     return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.2f}"
 
 
 def size(count: int | None) -> str:
-    """Return a number of bytes as people read it, or `unknown` if the server can't tell it."""
+    """Return a number of bytes as people read it, or `unknown` for None."""
     if count is None:
         return "unknown"
     for unit, length in _SIZES:

@@ -1,7 +1,7 @@
 """Metrics for Prometheus: `view` for a project's urls, `Collector` for a registry of its own.
 
-Both need the extra `prometheus`, and import it when they are first asked. `names` is all that is exported, `state`
-the gauges read from the servers, `work` what a worker has done, `exposition` the text of a scrape.
+Both need the extra `prometheus`, and import it at their first use. `names` holds all exported names, `state`
+reads the gauges from the servers, `work` holds a worker's counters, `exposition` makes the text of a scrape.
 """
 
 from .state import Collector

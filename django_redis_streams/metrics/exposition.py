@@ -1,4 +1,4 @@
-"""Prometheus' text formats, by its own client library: the extra `prometheus`, which may be missing."""
+"""The text formats of Prometheus, by its own client library: the extra `prometheus`, which may be missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Rendered", "check_installed", "rendered"]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a scrape is answered."""
+    """The answer to a scrape."""
 
     content_type: str
     body: bytes
@@ -24,12 +24,12 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class _Collected:
-    """What was collected, as the encoders take it."""
+    """The collected families, with the interface that the encoders need."""
 
     families: tuple[Family, ...]
 
     def collect(self) -> Iterable[Family]:
-        """All of it."""
+        """Return all families."""
         return self.families
 
 

@@ -1,4 +1,4 @@
-"""The names of everything that is exported, and its labels: nothing makes a series by message, type or process."""
+"""The names and labels of all metrics. No label is a message, type or process, so the series stay few."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GROUP: Final = ("stream", "group")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A name, what it tells, and its labels."""
+    """A name, its help text, and its labels."""
 
     name: str
     told: str

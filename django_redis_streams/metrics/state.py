@@ -1,4 +1,4 @@
-"""Gauges of what is on the servers: streams, groups, and what waits there."""
+"""Gauges of the state on the servers: streams, groups, and waiting messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("django_redis_streams")
 
 
 class Collector:
-    """The gauges of every declared stream and group, read anew at each scrape: one round trip for each server.
+    """The gauges of every declared stream and group, read from the servers at each scrape, in one round trip each.
 
     For a registry of one's own, `REGISTRY.register(Collector())`. A stream that can't be read has
     `redis_streams_up` at 0 and no other gauge; the log says why. Raises `ExtraMissing`, and `ConfigurationError`.
@@ -50,7 +50,7 @@ class Collector:
 
 def _families() -> dict[names.Metric, GaugeMetricFamily]:
     check_installed()
-    # An extra: imported when somebody asks for it.
+    # An extra: imported at its first use.
     from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
 
     return {each: GaugeMetricFamily(each.name, each.told, labels=each.labels) for each in names.GAUGES}

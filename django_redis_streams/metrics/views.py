@@ -1,4 +1,4 @@
-"""What a web process answers Prometheus."""
+"""The view that a web process serves to Prometheus."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .state import Collector
 __all__ = ["view"]
 
 
-@transaction.non_atomic_requests  # a scrape says how streams are while the database is away, too
+@transaction.non_atomic_requests  # a scrape works while the database is away, too
 @never_cache
 @require_safe
 def view(request: HttpRequest) -> HttpResponse:
-    """Show the gauges of all streams and groups, in a project's urls: `path("metrics", metrics.view)`."""
+    """Show the gauges of all streams and groups. In a project's urls: `path("metrics", metrics.view)`."""
     try:
         answer = rendered(Collector().collect(), request.headers.get("Accept", ""))
     except ExtraMissing as error:

@@ -1,4 +1,4 @@
-"""Counters and histograms of what workers do, of figures that the worker hands over."""
+"""Counters and histograms of the workers' work, made of the figures that a worker passes in."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BOUNDS", "Work", "work_families"]
 
-# Of the buckets, in seconds: from a fast handler to a backlog of hours.
+# The upper bounds of the buckets, in seconds: from a fast handler to a backlog of hours.
 BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _LABELS: Final = [*map(str, BOUNDS), "+Inf"]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What was done for one group: counts by metric; the histograms as counts of the buckets, and last the sum."""
+    """One group's work: counts by metric; histograms as the counts of their buckets, followed by the sum."""
 
     stream: str
     group: str
@@ -34,7 +34,7 @@ class Work:
 def work_families(groups: Iterable[Work]) -> list[Family]:
     """Return the families of some groups' work. Raises `ExtraMissing`."""
     check_installed()
-    # An extra: imported when somebody asks for it.
+    # An extra: imported at its first use.
     from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily  # noqa: PLC0415
 
     counters = {each: CounterMetricFamily(each.name, each.told, labels=each.labels) for each in names.COUNTERS}

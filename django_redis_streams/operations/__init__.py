@@ -1,5 +1,6 @@
-"""What a person does about messages, groups and streams, from the admin, a command or Python alike.
+"""An operator's actions on messages, groups and streams, for the admin, commands and Python alike.
 
-`dead_letters` finds, replays and discards; `waiting` is about retries, delayed messages and what a silent consumer
-holds; `groups` makes, pauses, moves and deletes; `trimming` shortens a stream. Who did what is logged.
+`dead_letters` finds, replays and discards dead letters; `waiting` acts on retries, delayed messages and the messages
+of silent consumers; `groups` makes, pauses, moves and deletes groups; `trimming` shortens a stream. Each action is
+logged with the user's name.
 """

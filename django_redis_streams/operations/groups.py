@@ -1,7 +1,7 @@
-"""What a person does about a consumer group: pause and resume it, make it, have it read on elsewhere, delete it.
+"""An operator's actions on a consumer group: pause, resume, make, reset and delete it, and remove a consumer.
 
-For the admin and for commands. A paused group isn't read by any worker, on whatever host; what its workers have
-in hand they finish, and its messages wait on the server. It is kept there, so it outlives restarts.
+For the admin and for commands. No worker on any host reads a paused group. Its workers finish the messages that they
+have in hand; all others wait on the server. The pause is kept there too, so it outlives restarts.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ __all__ = [
 
 logger = logging.getLogger("django_redis_streams")
 
-# So many names are enough to find who it is.
+# This many names are enough to find the consumers.
 _NAMED: Final = 5
 
 
 def pause(stream: str, group: str, *, by: str) -> bool:
-    """Have no worker read a group's messages, from about a second from now on; whether it wasn't paused before.
+    """Have no worker read a group's messages, from about a second from now on; return whether it wasn't paused before.
 
     `by` says who, for the log. Raises `UnknownStream` for a stream or group that isn't declared,
     `ServerUnreachable`, and redis-py's `ResponseError`.
@@ -64,7 +64,7 @@ def pause(stream: str, group: str, *, by: str) -> bool:
 
 
 def resume(stream: str, group: str, *, by: str) -> bool:
-    """Have workers read a group's messages again; whether it was paused. Raises what `pause` raises."""
+    """Have workers read a group's messages again; return whether it was paused. Raises what `pause` raises."""
     config, link = _declared(stream, group)
     done = store.resume(link, config.keys, group)
     if done:
@@ -80,9 +80,9 @@ def is_paused(stream: str, group: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for one group alone, and goes with it: pending, to be retried, to be redelivered.
+    """The messages that wait for one group and go with it: pending, to be retried, to be redelivered.
 
-    `consumers` are those that live, as far as the server can tell: see `delete`.
+    `consumers` are those that are alive, as far as the server can tell: see `delete`.
     """
 
     pending: int
@@ -93,7 +93,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What it means to have a group read on elsewhere: how many it gets `again`, how many are `skipped`.
+    """The effect of a reset: how many messages the group gets `again`, how many are `skipped`.
 
     10,000 stands for that many or more.
     """
@@ -103,11 +103,11 @@ class Move:
 
 
 def create(stream: str, group: str, start: str, *, by: str) -> bool:
-    """Make a group where it is missing, to begin after an entry id, with "0" or "$"; whether it was made.
+    """Make a missing group that begins after an entry id, with "0" or "$"; return whether it was made.
 
-    It needn't be declared: another client may read it. One that was there before, and that nobody has deleted by
-    `delete`, begins where it began then. Raises `UnknownStream`, also for a name that no group may have, and what a
-    server answers.
+    It needn't be declared: another client may read it. A group that existed before, and wasn't deleted by
+    `delete`, begins where it began then. Raises `UnknownStream`, also for a name that no group may have, and the
+    server's errors.
     """
     member, link = _member(stream, group)
     made = store.make_group(link, member, start).made
@@ -117,7 +117,7 @@ def create(stream: str, group: str, start: str, *, by: str) -> bool:
 
 
 def waiting(stream: str, group: str) -> Waiting:
-    """Return what a group's deletion would take away. Raises `UnknownStream` where it isn't on the server."""
+    """Return what the deletion of a group would lose. Raises `UnknownStream` where it isn't on the server."""
     member, link = _there(stream, group)
     sources = Pending.of(member.stream, group)
     asked = [each.size_command() for each in sources]
@@ -128,10 +128,10 @@ def waiting(stream: str, group: str) -> Waiting:
 
 
 def delete(stream: str, group: str, *, by: str, force: bool = False) -> bool:
-    """Delete a group, what waits for it alone, its record and its books; whether it was there.
+    """Delete a group, the messages that wait for it, its record and its books; return whether it was there.
 
-    Without `force`, raises `GroupInUse` where the settings declare the group, so that the next worker would make it
-    anew, or where somebody consumes it: a worker that said so within half a minute, or another client's consumer that
+    Without `force`, raises `GroupInUse` where the settings declare the group, since the next worker would make it
+    again, or where somebody consumes it: a worker that reported within half a minute, or another client's consumer that
     read within it. Workers that run meanwhile stop reading it, and drop what they have in hand. Raises as `create`.
     """
     member, link = _member(stream, group)
@@ -155,7 +155,7 @@ def check_undeclared(stream: str, group: str) -> None:
 
 
 def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
-    """Return the error for a group that these consume."""
+    """Return the error for a group that these consumers read."""
     named = ", ".join(map(repr, consumers[:_NAMED])) + (", …" if len(consumers) > _NAMED else "")
     return GroupInUse(
         f"{stream}:{group} is consumed: in the last {store.LIVING:g} s the server heard of {named}. Stop its "
@@ -176,9 +176,9 @@ def move(stream: str, group: str, start: str) -> Move:
 
 
 def reset(stream: str, group: str, start: str, *, by: str) -> str:
-    """Have a group read on after an entry id, from "0", or with "$" only what comes from now on; the id.
+    """Have a group read on after an entry id, from "0", or with "$" only new messages; return the entry id.
 
-    What is pending stays pending, but what the group gets again is unread then. What waits for a retry stays there.
+    Pending messages stay pending, except those that the group gets again: they become unread. Retries stay as they are.
     A declared group is made on lanes where it is missing. Raises as `move`.
     """
     member, link = _member(stream, group)
@@ -197,9 +197,9 @@ def reset(stream: str, group: str, start: str, *, by: str) -> str:
 
 
 def remove_consumer(stream: str, group: str, consumer: str, *, release: bool, by: str) -> bool:
-    """Remove a consumer's name; False where it holds something, which only `release` gives back to the workers.
+    """Remove a consumer; return False where it holds messages, unless `release` gives them back to the workers.
 
-    A living consumer comes back with its next read, and what it was given runs twice. Raises as `create`.
+    A living consumer comes back with its next read, and released messages run twice. Raises as `create`.
     """
     member, link = _member(stream, group)
     named = Membership(member.stream, member.group, consumer)
@@ -225,7 +225,7 @@ def _size(source: Pending, reply: Any) -> int:
 
 
 def _member(stream: str, group: str) -> tuple[Membership, Link]:
-    """Nobody's membership of a group, declared or not."""
+    """Return a membership without a consumer's name, and the link; the group needn't be declared."""
     config, settings = conf.stream(stream), conf.any_group(stream, group)
     return Membership(config, settings, ""), connections.get(config.connection)
 
@@ -240,7 +240,7 @@ def _there(stream: str, group: str) -> tuple[Membership, Link]:
 
 
 def _delivered(member: Membership, link: Link) -> dict[str, str]:
-    """Return the lanes that a group is on, each with the id that was last delivered to the group there.
+    """Return the lanes that have the group, each with the id that was last delivered to the group there.
 
     Raises `UnknownStream`.
     """

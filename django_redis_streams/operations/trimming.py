@@ -1,6 +1,6 @@
-"""What a person does about a stream that is too long: trim it now, by its settings or by others.
+"""An operator's actions on a stream that is too long: trim it now, by its settings or by other limits.
 
-For commands; the worker trims by itself, by the settings alone.
+For commands. The worker trims by itself, by the settings alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger("django_redis_streams")
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """What is beyond the limits: `free` of it no group needs any more, `needed` of it some group still does.
+    """The entries beyond the limits: `free` ones that no group needs any more, `needed` ones that some still need.
 
     10,000 stands for that many or more.
     """
@@ -34,10 +34,10 @@ class Excess:
 
 
 def excess(stream: str, *, maxlen: int | None, max_age: float | None) -> Mapping[str, Excess]:
-    """For each lane's key what is beyond a length or an age in seconds.
+    """Return the excess over a length or an age in seconds, for each lane's key.
 
-    Raises `UnknownStream`, and what a server answers. Without a group nobody can tell who is yet to come: then all
-    of it counts as needed.
+    Raises `UnknownStream`, and the server's errors. If a stream has no group, all its excess counts as needed, since a
+    group may still be made.
     """
     config = conf.stream(stream)
     link = connections.get(config.connection)
@@ -54,7 +54,7 @@ def _excess(link: Link, key: str, maxlen: int | None, max_age: float | None) -> 
 
 
 def trim(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool, by: str) -> int:
-    """Trim a stream to a length and an age, never past what a group still needs; how many entries were removed."""
+    """Trim a stream to a length and an age, except for what a group needs; return how many entries were removed."""
     config = replace(conf.stream(stream), maxlen=maxlen, max_age=max_age, exact_trim=exact)
     link = connections.get(config.connection)
     removed = 0
@@ -65,7 +65,7 @@ def trim(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool,
 
 
 def drop(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool, by: str) -> int:
-    """Trim a stream whoever still needs it: what is unread is lost, what is pending can't be run any more."""
+    """Trim a stream even of entries that groups need: unread ones are lost, pending ones can't be run any more."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
     before = None if max_age is None else f"{_cutoff(max_age)}-0"
@@ -73,7 +73,7 @@ def drop(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool,
     watch(link, config, groups)
     keys = map(config.keys.lane, config.lane_names)
     removed = sum(store.drop(link, key, maxlen=maxlen, before=before, exact=exact) for key in keys)
-    # What is missing since then was lost by this.
+    # Entries that are missing since the first `watch` were lost by this trimming.
     watch(link, config, groups, lost="dropped")
     _log(stream, removed, by)
     return removed

@@ -1,4 +1,4 @@
-"""What a person does about messages that wait: retries, delayed messages, and what a silent consumer holds.
+"""An operator's actions on waiting messages: retries, delayed messages, and those that a silent consumer holds.
 
 For the admin and for commands. Each may be asked for twice, and is done once.
 """
@@ -29,7 +29,7 @@ Entry = tuple[str, str, str]
 
 
 def discard_retries(stream: str, group: str, tokens: Sequence[str], *, by: str) -> Answers[str]:
-    """Delete retries of a group for good; they are counted, and logged with `by`, who did it.
+    """Delete retries of a group for good, and count them; logged with the user's name, `by`.
 
     The group needn't be declared any more. Raises `UnknownStream`, also for a name that no group may have.
     """
@@ -51,7 +51,7 @@ def discard_retries(stream: str, group: str, tokens: Sequence[str], *, by: str) 
 
 
 def publish_delayed(stream: str, tokens: Sequence[str], *, by: str) -> Answers[str]:
-    """Put delayed messages onto their stream now, each to its lane; logged with `by`, who did it.
+    """Put delayed messages onto their stream now, each into its lane; logged with the user's name, `by`.
 
     Raises `UnknownStream`.
     """
@@ -59,17 +59,17 @@ def publish_delayed(stream: str, tokens: Sequence[str], *, by: str) -> Answers[s
 
 
 def discard_delayed(stream: str, tokens: Sequence[str], *, by: str) -> Answers[str]:
-    """Delete delayed messages for good; logged with `by`, who did it. Raises `UnknownStream`."""
+    """Delete delayed messages for good; logged with the user's name, `by`. Raises `UnknownStream`."""
     return _delayed("discarded", stream, tokens, waiting.discard_delayed, by)
 
 
 def release(stream: str, group: str, entries: Sequence[Entry], *, by: str) -> Answers[Entry]:
-    """Give pending entries back to the workers, each (its `source`, entry id, consumer that holds it).
+    """Give pending entries back to the workers; each is (its `source`, entry id, consumer that holds it).
 
-    The next free worker claims them at once; the delivery counts as the first. Refused for a consumer that
-    was heard of within the group's CLAIM_IDLE: it may be running the message now. A message whose body is
-    gone is acknowledged instead: nobody can run it. Logged with `by`, who did it. Raises `UnknownStream` for a
-    stream or group that isn't declared.
+    The next free worker claims them at once; the delivery counts as the first. Refused for an entry that its consumer
+    got or renewed within the group's CLAIM_IDLE: it may be running the message now. A message whose body is gone is
+    acknowledged instead, as nobody can run it. Logged with the user's name, `by`. Raises `UnknownStream` for a stream
+    or group that isn't declared.
     """
     config, declared = conf.stream(stream), conf.group(stream, group)
     link = connections.get(config.connection)

@@ -1,7 +1,7 @@
-"""What a project tests its publishing and its handlers with; pytest and Django's TestCase know it alike.
+"""Tools for testing a project's publishing and its handlers, with pytest or Django's TestCase.
 
-`isolation` gives each test a server and a prefix of its own, `published` tells what was published, `draining`
-runs the handlers in the calling thread, `case` is the mixin for Django's TestCase; pytest's plugin is
+`isolation` gives each test a server and a key prefix, `published` returns what was published, `draining`
+runs the handlers in the calling thread, `case` is the mixin for Django's TestCase. pytest's plugin is
 `django_redis_streams.pytest_plugin`.
 """
 

@@ -14,10 +14,10 @@ __all__ = ["StreamsMixin"]
 
 
 class StreamsMixin(unittest.TestCase):
-    """Put before Django's class: each test gets a server and a prefix of its own, before its `setUp`.
+    """Put it before Django's class: each test gets a server and a key prefix of its own, before its `setUp`.
 
-    `streams_server` is "fake", "embedded" or "configured", as `isolated` has them. What is published in `setUpClass`
-    or `setUpTestData` goes where the settings say.
+    `streams_server` is "fake", "embedded" or "configured", as for `isolated`. Messages of `setUpClass`
+    and `setUpTestData` go to the server of the settings.
     """
 
     streams_server: ClassVar[str] = "fake"

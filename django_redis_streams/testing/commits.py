@@ -1,4 +1,4 @@
-"""What handlers leave for a commit that a TestCase never makes."""
+"""The commit callbacks of handlers, which a TestCase would never call."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ logger = logging.getLogger("django_redis_streams")
 
 
 class Commits:
-    """Calls what was registered by `transaction.on_commit` since this was made, where a test's transaction is open.
+    """Calls the callbacks of `transaction.on_commit` that were registered since this was made, in a test's transaction.
 
-    A worker runs each handler outside of any transaction: what it registers is called at once, or at the end of its own
-    `atomic`. What the test itself had registered before stays, for captureOnCommitCallbacks.
+    A worker runs each handler outside of any transaction, so its callbacks are called at once, or at the end of its own
+    `atomic`. Callbacks that the test itself registered before are left to captureOnCommitCallbacks.
     """
 
     def __init__(self) -> None:
         self._began = {each.alias: len(each.run_on_commit) for each in databases.all(initialized_only=True)}
 
     def run(self) -> int:
-        """Call them; how many there were."""
+        """Call the callbacks; return how many there were."""
         count = 0
         for database in databases.all(initialized_only=True):
             began = self._began.get(database.alias, 0)
             while database.in_atomic_block and len(database.run_on_commit) > began:
-                # The savepoints that it belongs to, the function, and whether its errors harm nobody.
+                # A tuple: the savepoints that it belongs to, the function, and whether its errors are only logged.
                 waiting: tuple[Any, ...] = database.run_on_commit.pop(began)
                 _call(waiting[1], robust=waiting[2])
                 count += 1

@@ -1,7 +1,7 @@
-"""Running the handlers as a worker does, but in the calling thread and on its database connection.
+"""Running the handlers as a worker does, in the calling thread and on its database connection.
 
-A message takes its real way: it is read by its group, run, settled on the server, and comes again by the
-group's retries, or ends in the dead letter queue. No thread is started: in a TestCase a thread of its own would
+A message takes its real way: its group reads it, a handler runs it, the server settles it; it comes again by the
+group's retries, or ends in the dead letter queue. No thread is started: in a TestCase another thread would
 find the tables locked, and nothing of what the test has saved.
 """
 
@@ -39,7 +39,7 @@ _Place = tuple[StreamConfig, GroupConfig]
 
 @dataclass(slots=True)
 class Drained:
-    """What happened: how many runs ended so, and what handlers raised, `Retry` and `Reject` aside.
+    """The result: how many runs had each outcome, and the errors of handlers, except `Retry` and `Reject`.
 
     A message that failed once and then succeeded counts as one `retried` and one `acknowledged`.
     """
@@ -52,27 +52,26 @@ class Drained:
 
     @property
     def settled(self) -> int:
-        """How many there were in all."""
+        """How many runs there were in all."""
         return self.acknowledged + self.skipped + self.retried + self.dead_lettered
 
 
 def drain(*places: str, hasten: bool = False, raise_errors: bool = False, limit: int = 1_000) -> Drained:
-    """Run all that is unread, until nothing is left to do now; return what came of it.
+    """Run all unread messages until nothing is left to do now; return what happened.
 
-    `places` are streams ("orders") and groups ("orders:billing"); none: every group that has handlers. What handlers
-    publish is run too; callbacks of theirs that wait for a commit are called, for a TestCase never commits. With
-    `hasten`, retries and delayed messages are run at once; without, those that aren't due stay. With
-    `raise_errors`, the first error of a handler is raised, once its message is settled as its group's settings
-    have it; messages that weren't begun by then are left for the next `drain`.
+    `places` are streams ("orders") and groups ("orders:billing"); without any, every group that has handlers. Messages
+    that handlers publish are run too; callbacks of handlers that wait for a commit are called, as a TestCase never
+    commits. With `hasten`, retries and delayed messages are run at once; without, they stay until they are due. With
+    `raise_errors`, the first error of a handler is raised, once its message is settled by its group's settings;
+    messages not begun by then are left for the next `drain`.
 
-    Raises `ServerUnreachable` and `ServerRefused`, and the error of a database that is unavailable, where a worker
-    would try again; `UnknownStream`;
-    `ConfigurationError` for a named group without handlers; and `RuntimeError` above `limit` runs: a handler that
-    always asks for `Retry(count=False)` would never end.
+    Raises `ServerUnreachable`, `ServerRefused`, and the error of an unavailable database, where a worker would try
+    again; `UnknownStream`; `ConfigurationError` for a named group without handlers; and `RuntimeError` above `limit`
+    runs, since a handler that always asks for `Retry(count=False)` would never end.
     """
     served = list(_served(places))
     for alias in {stream.connection for stream, _ in served}:
-        connections.open(alias, timeout=5).close()  # a consumer would wait for the server, and try for ever
+        connections.open(alias, timeout=5).close()  # a consumer would retry an unreachable server for ever
     drained, watch, commits = Drained(), Watch(limit, raise_errors=raise_errors), Commits()
     drained.errors = watch.errors
     with left_alone():
@@ -101,7 +100,7 @@ def _named(name: str) -> Iterator[_Place]:
 
 
 def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
-    """Each group once, until it has nothing left to do; how many messages were settled."""
+    """Run each group once, until it has nothing left to do; return how many messages were settled."""
     before = drained.settled
     for stream, group in served:
         consumer = _consumer(stream, group, watch)
@@ -118,9 +117,9 @@ def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
 
 
 def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consumer:
-    """Make a worker's consumer that takes at once what was handed back.
+    """Make a worker's consumer that at once claims messages that were handed back.
 
-    No promoter runs beside it: a retry that has just become due would never come, and never let it end.
+    It promotes when idle, as no promoter runs beside it: else a retry that became due would keep it from ending.
     """
     declared = handlers.of(stream.name, group.name)
     watched = HandlerSet([changed(each, function=watch.over(each)) for each in declared])
@@ -136,7 +135,7 @@ def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consume
 
 
 def _promoted(served: Sequence[_Place], *, hasten: bool) -> int:
-    """Move what is due to where groups read it, with `hasten` all that waits; how many were moved."""
+    """Move due messages to where groups read them, with `hasten` all that wait; return how many were moved."""
     moved = 0
     for stream in {stream.name: stream for stream, _ in served}.values():
         link = connections.get(stream.connection)

@@ -1,4 +1,4 @@
-"""A server of its own for each test, or at least a prefix: what one test publishes, no other finds."""
+"""A server for each test, or at least a key prefix: no test finds the messages of another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .published import recording
 
 __all__ = ["SERVERS", "isolated"]
 
-# By the words of the option: what makes the function that says where connections lead.
+# For each option, a function that makes the function that resolves connections.
 _LEADS: Final[Mapping[str, Callable[[], Callable[[ConnectionConfig], Endpoint]]]] = {
     "fake": fake_servers,
     "embedded": lambda: _embedded,
@@ -34,10 +34,10 @@ SERVERS: Final = (*_LEADS, "off")
 
 @contextmanager
 def isolated(server: str = "fake") -> Iterator[None]:
-    """Within it, connections lead to `server`, and every key has a prefix that nobody else has.
+    """Within it, connections lead to `server`, and every key has a unique prefix.
 
-    "fake" is a new fakeredis, in memory; "embedded" a Valkey of this process; "configured" the server that the
-    settings name, where all keys of the prefix are deleted in the end; "off" changes nothing, and records nothing.
+    "fake" is a new fakeredis, in memory; "embedded" is a Valkey of this process; "configured" is the server of the
+    settings, where all keys with the prefix are deleted at the end; "off" changes nothing, and records nothing.
     Raises `ValueError` for another word, `ExtraMissing` where fakeredis isn't installed.
     """
     if server == "off":
@@ -55,7 +55,7 @@ def isolated(server: str = "fake") -> Iterator[None]:
         try:
             yield
         finally:
-            # A connection that nobody used has nothing to erase, and its server needn't be there.
+            # An unused connection has nothing to erase, and its server needn't be there.
             for alias in used if server != "fake" else ():
                 erase(connections.get(alias), conf.connection(alias).key_prefix)
 
@@ -69,7 +69,7 @@ def _own_prefix() -> Iterator[None]:
 
 
 def _prefixed(given: Any, own: str) -> Any:
-    """Put the prefix into every connection of the settings; leave what is wrong there for its own error."""
+    """Put the prefix into every connection of the settings; leave wrong settings as they are, for their own errors."""
     declared = given.get("CONNECTIONS") if isinstance(given, Mapping) else None
     if not isinstance(declared, Mapping):
         return given
@@ -85,7 +85,7 @@ def _with_prefix(connection: Any, own: str) -> Any:
 
 @cache
 def _directory() -> tempfile.TemporaryDirectory[str]:
-    """One for the process: a server takes a moment to start. It ends with the process."""
+    """Return the servers' directory. The process shares one until its end, as a server takes a moment to start."""
     return tempfile.TemporaryDirectory(prefix="streams-", ignore_cleanup_errors=True)
 
 

@@ -27,9 +27,9 @@ def make_message(
     lane: str = "default",
     attempt: int = 1,
 ) -> Message:
-    """Make a message as a handler gets it: its payload went through JSON, so a Decimal is text, a tuple a list.
+    """Make a message as a handler gets it: its payload went through JSON, so a Decimal becomes text, a tuple a list.
 
-    Neither stream nor group need be declared. Raises `TypeError` for what isn't JSON.
+    Neither stream nor group need be declared. Raises `TypeError` for a payload that isn't JSON.
     """
     moment = datetime.now(UTC) if time is None else time
     return Message(

@@ -1,4 +1,4 @@
-"""What a test has published, and the assertion that says what was instead."""
+"""The messages that a test has published, and an assertion about them that shows the others when it fails."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ..signals import message_published
 
 __all__ = ["assert_published", "published", "recording"]
 
-# As many of what was published are shown.
+# The most published messages that a failure shows.
 _SHOWN: Final = 10
 _ANY: Final[Any] = object()
 
-# What each test that goes on has published: the innermost last.
+# The published messages of each running test; the innermost test is last.
 _records: list[list[Message]] = []
 
 
 @contextmanager
 def recording() -> Iterator[None]:
-    """Within it, `published` tells of what is published from now on, in all threads."""
+    """Within it, `published` returns the messages that any thread publishes from now on."""
     record: list[Message] = []
 
     def note(*, message: Message, **_: Any) -> None:
@@ -45,9 +45,9 @@ def recording() -> Iterator[None]:
 
 
 def published(stream: str | None = None) -> list[Message]:
-    """Return what this test has published, in order; a message of a transaction once that has committed.
+    """Return the messages that this test has published, in order; those of a transaction once it has committed.
 
-    Its payload is as a handler gets it. Raises `UnknownStream`, and `StreamsError` outside a test that is isolated.
+    A payload is as a handler gets it. Raises `UnknownStream`, and `StreamsError` outside an isolated test.
     """
     if not _records:
         raise StreamsError(
@@ -68,8 +68,8 @@ def assert_published(
 ) -> list[Message]:
     """Return the messages of the stream with this type and payload: `count` of them, without it at least one.
 
-    `payload` may hold what `publish` takes (a Decimal, a date): it is compared as a handler gets it. `count=0` says
-    that nothing like that was published. The failure shows what was.
+    `payload` may hold what `publish` takes (a Decimal, a date): it is compared as a handler gets it. `count=0` asserts
+    that there is no such message. The failure shows the published ones.
     """
     __tracebackhide__ = True
     wanted = _Wanted(stream, type, payload if payload is _ANY else _as_json(payload), count)
@@ -128,7 +128,7 @@ def _lines(payload: Any) -> list[str]:
 
 
 def _waiting() -> Iterator[str]:
-    """Tell what waits for a commit that a TestCase never makes: what is forgotten most often."""
+    """Yield the callbacks that wait for a commit, which a TestCase never makes: the most frequent mistake."""
     for database in databases.all(initialized_only=True):
         if database.run_on_commit:
             yield (

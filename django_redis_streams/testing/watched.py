@@ -1,4 +1,4 @@
-"""Handlers, watched: what they raise, how often they run, and what must end the test rather than be retried."""
+"""Watching handlers: what they raise, how often they run, and which errors must end the test, not be retried."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """`stop` ends the consumer that runs; `errors` is what handlers raised."""
+    """Watches handlers. `stop` ends the running consumer; `errors` holds the handlers' errors."""
 
     def __init__(self, limit: int, *, raise_errors: bool) -> None:
         self.stop = Stop()
@@ -29,7 +29,7 @@ class Watch:
         self._ended_by: BaseException | None = None
 
     def over(self, handler: Handler) -> Callable[[Any], None]:
-        """Watch the handler's function. A coroutine's database work is done in the calling thread."""
+        """Return the handler's function, watched. A coroutine's database work is done in the calling thread."""
 
         @wraps(handler.function)
         def watched(argument: Any) -> None:
@@ -40,7 +40,7 @@ class Watch:
                 else:
                     handler.function(argument)
             except BaseException as error:
-                # A batch that failed is run again one by one: then the guilty one says so.
+                # The messages of a failed batch are run again one by one; then the guilty one's error is noted.
                 if not (handler.batch and len(argument) > 1):
                     self._note(handler, error)
                 raise
@@ -48,7 +48,7 @@ class Watch:
         return watched
 
     def raise_what_ended_it(self) -> None:
-        """Raise what must not be taken for a failed message."""
+        """Raise the error that ended the consumer, and isn't a failed message."""
         if self._ended_by is not None:
             raise self._ended_by
 
@@ -63,12 +63,12 @@ class Watch:
             )
 
     def _note(self, handler: Handler, error: BaseException) -> None:
-        # What a person or the test's runner does to end a test: Ctrl-C, a time-out, pytest.fail().
+        # A person or the test runner ends the test: Ctrl-C, a time-out, pytest.fail().
         if not isinstance(error, Exception | SystemExit):
             self._end(error)
         elif not isinstance(error, Retry | Reject):
             self.errors.append(error)
-            # A worker would try for a day; nobody unlocks a database for a test that waits.
+            # A worker would retry for a day, but nobody unlocks a database while the test waits.
             waits = unavailable_database(error) and handler.policy(GroupConfig(name=handler.group)).retries(error)
             if self._raise_errors or waits:
                 self._end(error)

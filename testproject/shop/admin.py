@@ -22,7 +22,7 @@ class CustomerAdmin(ModelAdmin):
 
 @admin.register(Order)
 class OrderAdmin(ModelAdmin):
-    """Orders. One saved here is published like any other."""
+    """Orders. An order saved here is published like any other."""
 
     list_display = ("pk", "customer", "date", "cds", "total")
     list_select_related = ("customer",)
@@ -33,7 +33,7 @@ class OrderAdmin(ModelAdmin):
 
 @admin.register(Charge)
 class ChargeAdmin(ModelAdmin):
-    """What billing has charged."""
+    """Billing's charges."""
 
     list_display = ("order_id", "amount")
     list_select_related = ("order__customer",)
@@ -42,7 +42,7 @@ class ChargeAdmin(ModelAdmin):
 
 @admin.register(LoyaltyAccount)
 class LoyaltyAccountAdmin(ModelAdmin):
-    """What each customer has bought for."""
+    """The sums that customers have spent."""
 
     list_display = ("customer", "total")
     list_select_related = ("customer",)
@@ -59,7 +59,7 @@ class MonthlySalesAdmin(ModelAdmin):
 
 @admin.register(Handled)
 class HandledAdmin(ModelAdmin):
-    """Which group has dealt with which message."""
+    """Which messages each group has dealt with."""
 
     list_display = ("group", "message_id")
     list_filter = ("group",)

@@ -10,7 +10,7 @@ from .models import Customer, Order
 
 
 class CustomerFactory(DjangoModelFactory[Customer]):
-    """A customer with a number of their own."""
+    """A customer with a unique number."""
 
     class Meta:
         model = Customer

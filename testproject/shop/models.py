@@ -1,4 +1,4 @@
-"""What the shop stores: its orders, and what each consumer group of "orders" makes of them."""
+"""The shop's tables: its orders, and what each consumer group of "orders" makes of them."""
 
 from django.db import models
 
@@ -19,7 +19,7 @@ class Customer(models.Model):
 
 @publishes("orders", on=("created",), fields=("id", "customer_id", "date", "cds", "total"))
 class Order(models.Model):
-    """CDs that a customer bought on a day. Once committed, the stream "orders" tells of it."""
+    """CDs that a customer bought on a day. Its commit publishes a message on the stream "orders"."""
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="orders")
     date = models.DateField()
@@ -34,7 +34,7 @@ class Order(models.Model):
 
 
 class Charge(models.Model):
-    """What billing has charged for an order."""
+    """Billing's charge for an order."""
 
     order = models.OneToOneField(Order, on_delete=models.PROTECT)
     amount = models.DecimalField(max_digits=8, decimal_places=2)
@@ -44,7 +44,7 @@ class Charge(models.Model):
 
 
 class LoyaltyAccount(models.Model):
-    """What a customer has bought for, over all orders."""
+    """The sum that a customer has spent, over all orders."""
 
     customer = models.OneToOneField(Customer, on_delete=models.PROTECT)
     total = models.DecimalField(max_digits=10, decimal_places=2, default=0)
@@ -54,7 +54,7 @@ class LoyaltyAccount(models.Model):
 
 
 class MonthlySales(models.Model):
-    """Purchases and turnover of a month, which is named by its first day."""
+    """Purchases and turnover of a month, which its first day names."""
 
     month = models.DateField(unique=True)
     purchases = models.PositiveIntegerField(default=0)
@@ -69,7 +69,7 @@ class MonthlySales(models.Model):
 
 
 class Handled(models.Model):
-    """A message that a group has dealt with: the row stands if, and only if, its work does."""
+    """A message that a group has dealt with: the row is committed if, and only if, the work is."""
 
     group = models.CharField(max_length=100)
     message_id = models.CharField(max_length=200)

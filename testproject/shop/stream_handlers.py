@@ -1,8 +1,8 @@
-"""What happens when an order is placed, one handler a consumer group.
+"""The handlers of placed orders, one for each consumer group.
 
 A message is delivered at least once: after a crash it comes again. Each handler therefore works in
-one transaction with a row of (group, message id). Both are committed or neither is, so a message
-that comes again finds either nothing of the first time, or the row that says "done".
+one transaction, together with a row of (group, message id). Both are committed or neither is. When a
+message comes again, it finds nothing of the first time, or the row that marks it as done.
 """
 
 import logging
@@ -19,7 +19,7 @@ deliveries = logging.getLogger("shop.deliveries")
 
 
 def done_before(message: Message) -> bool:
-    """Whether this group has dealt with this message already; if not, note that it has."""
+    """Return whether this group has dealt with this message already; if not, note that it has."""
     deliveries.info("%s %s", message.group, message.id)
     _, new = Handled.objects.get_or_create(group=message.group, message_id=message.id)
     return not new
@@ -27,7 +27,7 @@ def done_before(message: Message) -> bool:
 
 @handler("orders", group="billing", type="shop.order.created", atomic=True)
 def charge(message: Message) -> None:
-    """Charge the order. One that costs nothing is a mistake somewhere: no retry will mend it."""
+    """Charge the order. A total of zero is a mistake, which no retry mends."""
     if done_before(message):
         return
     total = Decimal(message.payload["total"])
@@ -38,7 +38,7 @@ def charge(message: Message) -> None:
 
 @handler("orders", group="loyalty", type="shop.order.created", atomic=True)
 def add_to_account(message: Message) -> None:
-    """Keep the sum of what each customer has bought for."""
+    """Add the order's total to the customer's sum."""
     if done_before(message):
         return
     account, _ = LoyaltyAccount.objects.get_or_create(customer_id=message.payload["customer_id"])

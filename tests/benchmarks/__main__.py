@@ -1,4 +1,4 @@
-"""`make bench`: measure the figures, all or those that are named, and tell."""
+"""`make bench`: measure all figures, or the named ones, and report them."""
 
 import argparse
 import json
@@ -22,17 +22,17 @@ for _family in ("drain", "publish", "latency", "memory", "backlog"):
     import_module(f"{__package__}.{_family}")
 
 _ROOT = Path(__file__).parent.parent.parent
-# Out of git's sight, and gone with `make clean`.
+# Ignored by git, and removed by `make clean`.
 _INTO = _ROOT / "build" / "benchmarks"
 _BEGIN, _END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
 
 def main() -> int:
-    """The exit code: 1 where a figure couldn't be measured, whatever the figures are."""
+    """Measure; return exit code 1 if a figure couldn't be measured, whatever the other figures are."""
     options = _options()
     figures = [FIGURES[name] for name in options.figures] or list(FIGURES.values())
     try:
-        # Nothing but messages: no file, and what was emptied isn't freed beside the next run.
+        # No file, so only messages cost time; emptying frees memory at once, not in a thread beside the next run.
         server = Server(appendonly="no", lazyfree_lazy_user_flush="no", lazyfree_lazy_user_del="no")
     except ServerMissing as error:
         sys.stderr.write(f"Nothing can be measured: {error}\n")

@@ -1,4 +1,4 @@
-"""Whether a worker stays as fast when much waits, or when a dead one left much behind. Both sides are ours."""
+"""Whether a worker stays as fast when many messages wait, or when a dead one left many. Both sides are ours."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from .processes import ours
 
 _MUCH = 1_000_000
 _LITTLE = 10_000
-# Messages measured of each: this many of the much, or this many times the little.
+# Messages measured on each side: the first of the large backlog, or of 20 small ones.
 _MEASURED = 200_000
 _WARM_UP = 20_000
 _FILLS = 20
@@ -29,7 +29,7 @@ def growth(bench: Bench) -> Comparison:
 
 
 def _with_much(bench: Bench) -> float:
-    """Over the first 200,000, without the first tenth of them."""
+    """Measure the first 200,000 messages, without the first tenth of them."""
     bench.stock(_MUCH, ours=True)
     with bench.working(ours("message")) as run:
         handled, seconds = run.speed(_WARM_UP, _MEASURED)
@@ -37,7 +37,7 @@ def _with_much(bench: Bench) -> float:
 
 
 def _with_little(bench: Bench) -> float:
-    """The idle worker gets 10,000 at once, again and again; the first 1,000 of each time don't count."""
+    """Give the idle worker 10,000 at once, again and again; the first 1,000 of each time don't count."""
     bench.stock(_LITTLE, ours=True)
     entries = [fields for _, fields in bench.client.xrange("orders")]
     bench.client.flushdb()
@@ -53,9 +53,9 @@ def _with_little(bench: Bench) -> float:
 
 
 def _fill(bench: Bench, entries: list[Any]) -> None:
-    """All at once: a reader sees them when all wait.
+    """Add all entries at once: a reader sees none before all wait.
 
-    By a transaction. A script that handles so much leaves garbage, which the server collects during those that follow.
+    In a transaction, because a script of this size leaves garbage that slows the following scripts.
     """
     with bench.client.pipeline(transaction=True) as pipeline:
         for fields in entries:
@@ -78,7 +78,7 @@ def pending(bench: Bench) -> Comparison:
 
 
 def _leave_stale(bench: Bench) -> None:
-    """A consumer read half of the stock, and died an hour ago."""
+    """Let a consumer read half of the stock; it died an hour ago."""
     bench.make_group("pending")
     for _ in range(_STALE // 10_000):
         ((_, entries),) = bench.client.xreadgroup("pending", "dead", {"orders": ">"}, count=10_000)

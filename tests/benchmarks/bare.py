@@ -1,6 +1,6 @@
 """The bare loops: what a good engineer writes with redis-py and hiredis, without this package and without Django.
 
-Each is a process of its own: `python -m tests.benchmarks.bare NAME`. Those that publish write out what they measured.
+Each is a process: `python -m tests.benchmarks.bare NAME`. The publishers print what they measured.
 """
 
 import json
@@ -23,12 +23,12 @@ PIPELINED = 1000
 
 
 def client() -> Any:
-    """A client that gives text, for which `json.loads` is a tenth faster than for bytes."""
+    """Return a client that returns text: `json.loads` is a tenth faster for text than for bytes."""
     return redis.Redis.from_url(os.environ["BENCH_URL"], decode_responses=True)
 
 
 def drain(handle: Callable[[Any], None]) -> NoReturn:
-    """Read by 100, handle each, acknowledge all with one XACK; for ever."""
+    """Read 100 messages, handle each, acknowledge all with one XACK; for ever."""
     server, consumer = client(), f"{os.getpid()}-{threading.get_ident()}"
     while True:
         for _, entries in server.xreadgroup(GROUP, consumer, {STREAM: ">"}, count=COUNT, block=1000):
@@ -38,7 +38,7 @@ def drain(handle: Callable[[Any], None]) -> NoReturn:
 
 
 def drain_with_orjson() -> NoReturn:
-    """The same with the fastest parser there is, which takes bytes as they are."""
+    """Do the same with the fastest parser there is, which takes bytes as they are."""
     import orjson  # noqa: PLC0415  only this loop has it
 
     server, consumer = redis.Redis.from_url(os.environ["BENCH_URL"]), str(os.getpid())
@@ -50,7 +50,7 @@ def drain_with_orjson() -> NoReturn:
 
 
 def drain_in_threads() -> None:
-    """The same in 8 threads, with a handler that sleeps."""
+    """Do the same in 8 threads, with a handler that sleeps."""
     threads = [threading.Thread(target=drain, args=(sleep,)) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
@@ -59,7 +59,7 @@ def drain_in_threads() -> None:
 
 
 def publish_one_by_one() -> None:
-    """An XADD a message."""
+    """Publish with one XADD a message."""
     server = client()
 
     def publish() -> None:
@@ -69,7 +69,7 @@ def publish_one_by_one() -> None:
 
 
 def publish_by_pipeline() -> None:
-    """A pipeline of 1000 XADDs, again and again."""
+    """Publish with a pipeline of 1000 XADDs, again and again."""
     server = client()
 
     def publish() -> None:
@@ -82,7 +82,7 @@ def publish_by_pipeline() -> None:
 
 
 def fill() -> None:
-    """Publish as many as the second argument says: what the others drain."""
+    """Publish as many messages as the second argument says, for the other loops to drain."""
     server = client()
     pipeline = server.pipeline(transaction=False)
     for number in range(int(sys.argv[2])):
@@ -93,7 +93,7 @@ def fill() -> None:
 
 
 def publish_each_tick() -> None:
-    """A message now and then."""
+    """Publish a message every 10 ms."""
     server = client()
     sys.stdout.write(json.dumps(each_tick(lambda: server.xadd(STREAM, {"data": json.dumps(PAYLOAD)}))))
 

@@ -1,4 +1,4 @@
-"""One server, and the two sides on it in turns: the same stock before each run, nothing left of the run before."""
+"""One server, and two sides that use it in turns: the same stock before each run, and nothing else."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,36 +20,36 @@ T = TypeVar("T")
 Side = tuple[str, Callable[[], float]]
 
 _STREAM = "orders"
-# The database where stocks are kept, to be copied from.
+# The database that keeps stocks, to copy them from.
 _STORE = 1
-# The median of so many is to be the same tomorrow, on a machine that is faster in one minute than in the next.
+# So many rounds that the median stays the same tomorrow, though the machine's speed changes from minute to minute.
 ROUNDS = 5
 
 
 class Run:
-    """A worker at work: what it has handled, and whether it still runs."""
+    """A running worker: how many messages it has handled, and whether it still runs."""
 
     def __init__(self, tally: Tally, processes: list[Process]) -> None:
         self.tally = tally
         self._processes = processes
 
     def check(self) -> None:
-        """Raises `CannotMeasure` where a process has ended."""
+        """Raise `CannotMeasure` if a process has ended."""
         for each in self._processes:
             each.check()
 
     def speed(self, begin: int, end: int) -> tuple[int, float]:
-        """How many messages were handled, in how many seconds, between these counts."""
+        """Return how many messages were handled between these counts, and in how many seconds."""
         return self.tally.speed(begin, end, self.check)
 
     def stop(self) -> None:
-        """End all of them."""
+        """End all processes."""
         for each in self._processes:
             each.stop()
 
 
 class Bench:
-    """What figures are measured with."""
+    """The tools that figures are measured with."""
 
     def __init__(self, server: Server) -> None:
         self.client = server.raw()
@@ -57,16 +57,16 @@ class Bench:
         self._stocks: set[str] = set()
 
     def compare(self, unit: str, over: Side, under: Side, rounds: int = ROUNDS) -> Comparison:
-        """Two sides, each a name and a function that measures once."""
+        """Compare two sides, each a name and a function that measures once."""
         overs, unders, foreign = self.in_turns(over[1], under[1], rounds)
         return Comparison(unit, Series(over[0], overs), Series(under[0], unders), foreign)
 
     def in_turns(
         self, over: Callable[[], T], under: Callable[[], T], rounds: int = ROUNDS
     ) -> tuple[list[T], list[T], float]:
-        """What each of two functions returned, a value a round, and what other processes used at most meanwhile.
+        """Return what each of two functions returned, a value a round, and the largest share that other processes used.
 
-        They take turns in being first: what changes slowly on the machine befalls both.
+        They take turns in being first, so that slow changes of the machine affect both.
         """
         foreign = Foreign(self._pid)
         found: tuple[list[T], list[T]] = ([], [])
@@ -77,7 +77,7 @@ class Bench:
         return *found, foreign.most
 
     def stock(self, count: int, *, ours: bool) -> None:
-        """Nothing on the server but a stream with `count` messages, published as that side publishes.
+        """Leave nothing on the server but a stream of `count` messages, in the format of that side.
 
         It is published once, and copied from then on.
         """
@@ -92,15 +92,15 @@ class Bench:
             store.copy(name, _STREAM, destination_db=0)
 
     def publisher(self, side: str, *arguments: str, cores: set[int] | None) -> str:
-        """What a program of a side prints: `bare` or `ours`, run to its end."""
+        """Run a program of a side, `bare` or `ours`, to its end; return what it prints."""
         with Process(["-m", f"tests.benchmarks.{side}", *arguments], self._server.url, cores) as process:
             return process.printed()
 
     @contextmanager
     def working(self, worker: Worker, *, pinned: bool = True) -> Iterator[Run]:
-        """A worker on the stock, stopped at the end. Pinned: the server on one core, the worker on another.
+        """Run a worker on the stock, and stop it at the end. Pinned: the server on one core, the worker on another.
 
-        Raises `CannotMeasure` where our side hasn't acknowledged each message that it handled: promises are on.
+        Raises `CannotMeasure` if our side hasn't acknowledged each message that it handled: it keeps all its promises.
         """
         self.pin(pinned)
         self.make_group(worker.group)
@@ -116,7 +116,7 @@ class Bench:
                 self._check_books(worker.group, tally.count)
 
     def pin(self, pinned: bool) -> None:
-        """Bind the server and this process, which looks on and publishes, to one core."""
+        """Bind the server and this process, which measures and publishes, to one core."""
         for pid in (self._pid, os.getpid()):
             pin(pid, server_core() if pinned else None)
 
@@ -126,7 +126,7 @@ class Bench:
         return self._server.process.pid
 
     def make_group(self, group: str) -> None:
-        """A group that begins with the first entry, where there is none of that name."""
+        """Make a group that begins with the first entry, if it isn't there."""
         try:
             self.client.xgroup_create(_STREAM, group, "0", mkstream=True)
         except redis.ResponseError as error:

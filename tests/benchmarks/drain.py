@@ -1,8 +1,8 @@
 """How fast waiting messages are handled.
 
-The stream is filled beforehand. Rates are taken from outside, between the first tenth and the last message: no
-start-up counts. Our side is `manage.py runconsumers` as it is deployed, with its supervisor, heartbeat, maintenance and
-promoter at work, and all promises kept: messages are held by heartbeat, acknowledged by script, counted in the totals.
+The stream is filled before. Rates are measured from outside, from the first tenth to the last message, so no
+start-up counts. Our side is `manage.py runconsumers` as it is deployed, with supervisor, heartbeat, maintenance and
+promoter, and all promises kept: messages are held by heartbeat, acknowledged by script, counted in the totals.
 """
 
 import sys
@@ -28,7 +28,7 @@ def drained(
     pinned: bool = True,
     prepare: Callable[[], None] = lambda: None,
 ) -> float:
-    """Messages a second that a worker handles of `count` that wait, when `prepare` has done what it will to them."""
+    """Return how many messages a second a worker handles, of `count` that wait, after `prepare` has run."""
     bench.stock(count, ours=worker.ours)
     prepare()
     with bench.working(worker, pinned=pinned) as run:
@@ -112,7 +112,7 @@ def threads(bench: Bench) -> Comparison:
 
 
 def _drained_slowly(bench: Bench, worker: Worker) -> float:
-    """Of twice as many as are measured: no thread runs out of work before the others."""
+    """Measure with twice as many messages as are counted, so that no thread runs out of work before the others."""
     bench.stock(_SLOW_STOCK, ours=worker.ours)
     with bench.working(worker) as run:
         handled, seconds = run.speed(_SLOW_MESSAGES // 5, _SLOW_MESSAGES)

@@ -1,7 +1,7 @@
-"""What there is to measure, and what a measurement is.
+"""The figures, and the result of a measurement.
 
 A figure is a function that takes the `Bench` and returns a `Comparison`, declared by `@figure(name)`. Its docstring
-says what is compared with what: its first paragraph stands in the report.
+says what is compared with what; the report shows the first paragraph.
 """
 
 import statistics
@@ -13,28 +13,28 @@ __all__ = ["FIGURES", "CannotMeasure", "Comparison", "Figure", "Series", "figure
 
 
 class CannotMeasure(Exception):
-    """A figure can't be measured here and now; the text says why."""
+    """A figure can't be measured here and now; the message says why."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """What one side reached, a value a round."""
+    """The values of one side, one a round."""
 
     name: str
     values: Sequence[float]
 
     @property
     def median(self) -> float:
-        """What counts."""
+        """The median of the rounds, which is the result."""
         return statistics.median(self.values)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sides, measured in turns. The more `over` is above `under`, the better for us.
+    """Two sides, measured in turns. The higher `over` is compared with `under`, the better for us.
 
-    `foreign` is the largest share of a core that other processes used during a run: above a tenth or so the
-    figure tells of them too.
+    `foreign` is the largest share of a core that other processes used during a run: above a tenth or so, the
+    figure measures those too.
     """
 
     unit: str
@@ -44,12 +44,12 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """Of the medians."""
+        """The ratio of the medians."""
         return self.over.median / self.under.median
 
     @property
     def ratios(self) -> list[float]:
-        """Of each round."""
+        """The ratio of each round."""
         return [over / under for over, under in zip(self.over.values, self.under.values, strict=True)]
 
 
@@ -62,11 +62,11 @@ class Figure:
 
     @property
     def what(self) -> str:
-        """What is compared with what, in one line."""
+        """The first paragraph of the docstring, in one line."""
         return " ".join((self.measure.__doc__ or "").partition("\n\n")[0].split())
 
 
-# By name, in the order of declaration, which is that of the report.
+# By name, in the order of declaration, which is the order of the report.
 FIGURES: dict[str, Figure] = {}
 
 

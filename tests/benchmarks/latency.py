@@ -1,7 +1,7 @@
 """How long a message takes from the call that publishes it to its handler.
 
-The worker is idle, and a message comes each 10 ms. Each side publishes in its own way, from a process beside the
-server; the handler writes when it was called. The first 50 messages don't count.
+The worker is idle, and a message comes every 10 ms. Each side publishes in its own way, from a process beside the
+server; the handler writes down when it was called. The first 50 messages don't count.
 """
 
 import functools
@@ -39,14 +39,14 @@ def _percentile(bench: Bench, percent: int) -> Comparison:
 
 @functools.cache
 def _measured(bench: Bench) -> tuple[list[list[float]], list[list[float]], float]:
-    """Both percentiles are of the same runs."""
+    """Measure once for both percentiles."""
     return bench.in_turns(
         lambda: _latencies(bench, bare("latency")), lambda: _latencies(bench, ours("latency")), _ROUNDS
     )
 
 
 def _latencies(bench: Bench, worker: Worker) -> list[float]:
-    """In microseconds."""
+    """Return latencies in microseconds."""
     bench.client.flushdb()
     with bench.working(worker) as run:
         wait_for_reader(bench, worker.group, run)
@@ -57,7 +57,7 @@ def _latencies(bench: Bench, worker: Worker) -> list[float]:
 
 
 def wait_for_reader(bench: Bench, group: str, run: Run) -> None:
-    """Until the worker reads: by that the server knows a consumer."""
+    """Wait until the worker reads: then the server knows a consumer."""
     deadline = time.monotonic() + _READY_WITHIN
     while not bench.client.xinfo_consumers("orders", group):
         run.check()

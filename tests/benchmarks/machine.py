@@ -1,4 +1,4 @@
-"""The machine: which cores there are, who is pinned to which, and what other processes used meanwhile."""
+"""The machine: its cores, which process is pinned to which core, and how much other processes used meanwhile."""
 
 import os
 import platform
@@ -15,23 +15,23 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def server_core() -> set[int]:
-    """Where the server runs, and what publishes or looks on; every core where there is but one."""
+    """Return the core of the server and of the process that publishes or measures; if there is only one core, that."""
     return {_CORES[0]}
 
 
 def worker_core() -> set[int]:
-    """Where the one process that is measured runs."""
+    """Return the core of the process that is measured."""
     return {_CORES[-1]}
 
 
 def pin(pid: int, cores: set[int] | None) -> None:
-    """Bind a process, all its threads, to some cores; to none in particular with None."""
+    """Bind a process with all its threads to some cores; None frees it."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(thread.name), cores or set(_CORES))
 
 
 def described() -> dict[str, object]:
-    """What the figures were measured on."""
+    """Return a description of the machine for the report."""
     cpu = [line.partition(":")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     return {
         "processor": " ".join((cpu or [platform.machine()])[0].split()),
@@ -42,7 +42,7 @@ def described() -> dict[str, object]:
 
 
 class Foreign:
-    """Watches what processes that are none of ours use, as a share of one core."""
+    """Watches how much other processes use, as a share of one core."""
 
     def __init__(self, server: int) -> None:
         self._server = server
@@ -50,7 +50,7 @@ class Foreign:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Meanwhile. Children count once they have ended."""
+        """Watch within it. Child processes count as ours once they have ended."""
         began, before = time.monotonic(), self._used()
         yield
         self.most = max(self.most, (self._used() - before) / (time.monotonic() - began))

@@ -1,4 +1,4 @@
-"""What messages cost the server in memory."""
+"""How much memory of the server messages take."""
 
 from .bench import Bench
 from .figures import Comparison, figure
@@ -18,7 +18,7 @@ def memory(bench: Bench) -> Comparison:
 
 
 def _bytes_each(bench: Bench, *, ours: bool) -> float:
-    """What `used_memory` falls by when they go."""
+    """Return by how much `used_memory` falls when the messages are deleted, per message."""
     bench.stock(_MESSAGES, ours=ours)
     used = _used(bench)
     bench.client.flushdb()

@@ -1,6 +1,6 @@
-"""Publishers in a Django project, each a process of its own: `python -m tests.benchmarks.ours NAME`.
+"""Publishers in a Django project, each a process: `python -m tests.benchmarks.ours NAME`.
 
-What drains on our side is no file here: it is `manage.py runconsumers`.
+The consumer of our side isn't here: it is `manage.py runconsumers`.
 """
 
 import itertools
@@ -24,12 +24,12 @@ AT_ONCE = 1000
 
 
 def publish_one_by_one() -> None:
-    """A call of `publish` a message, outside a transaction."""
+    """Publish with one call of `publish` a message, outside a transaction."""
     sys.stdout.write(str(speed(lambda: publish(STREAM, PAYLOAD), 1, HOW_MANY)))
 
 
 def publish_many_at_once() -> None:
-    """Calls of `publish_many` with 1000 payloads each."""
+    """Publish with calls of `publish_many`, 1000 payloads each."""
 
     def publish() -> None:
         publish_many(STREAM, itertools.repeat(PAYLOAD, AT_ONCE))
@@ -38,12 +38,12 @@ def publish_many_at_once() -> None:
 
 
 def publish_each_tick() -> None:
-    """A message now and then."""
+    """Publish a message every 10 ms."""
     sys.stdout.write(json.dumps(each_tick(lambda: publish(STREAM, PAYLOAD))))
 
 
 def fill() -> None:
-    """Publish as many as the second argument says: what the others drain."""
+    """Publish as many messages as the second argument says, for the workers to drain."""
     publish_many(STREAM, itertools.repeat(PAYLOAD, int(sys.argv[2])), chunk_size=AT_ONCE)
 
 

@@ -1,4 +1,4 @@
-"""The report as a picture: a bar a figure, as long as its ratio, and a line where both sides are equal.
+"""The report as a picture: for each figure a bar as long as its ratio, and a line where both sides are equal.
 
 A thin line through a bar's end spans the ratios of the rounds.
 """
@@ -26,7 +26,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 
 
 def drawn(report: Mapping[str, Any]) -> str:
-    """The SVG of what the JSON file holds."""
+    """Return the SVG of the report in the JSON file."""
     figures = report["figures"]
     height = _TOP + len(figures) * _ROW + _BOTTOM
     scale = _LONGEST / max(1.25, *(ratio for each in figures for ratio in each["ratios"]))

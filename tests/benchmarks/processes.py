@@ -1,4 +1,4 @@
-"""Processes of the sides: what drains (`manage.py runconsumers`, or a bare loop) and what publishes."""
+"""The processes of both sides: workers (`manage.py runconsumers`, or a bare loop) and publishers."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ _STOPS_WITHIN = 20.0
 
 @dataclass(frozen=True)
 class Worker:
-    """What drains the stream: the group it reads as, and what each of its processes gives to Python."""
+    """A worker: the group that it reads as, and the arguments of each of its Python processes."""
 
     ours: bool
     group: str
@@ -30,21 +30,21 @@ class Worker:
 
 
 def ours(group: str, *options: str) -> Worker:
-    """A worker of this package, as a user starts it, for a group with one handler."""
+    """Return a worker of this package, as a user starts it, for a group with one handler."""
     return Worker(True, group, (("-m", "django", "runconsumers", f"orders:{group}", *options),))
 
 
 def bare(loop: str, processes: int = 1) -> Worker:
-    """So many processes of a bare loop."""
+    """Return a worker of so many processes that run a bare loop."""
     return Worker(False, "bare", (("-m", "tests.benchmarks.bare", loop),) * processes)
 
 
 class Process:
-    """One Python process, bound to `cores` or to none; it inherits the file that handlers write to."""
+    """One Python process, bound to `cores` or free; it inherits the file that handlers write to."""
 
     def __init__(self, arguments: Sequence[str], url: str, cores: set[int] | None, tally: int | None = None) -> None:
         self._arguments = " ".join(arguments)
-        # Files: nobody reads a pipe while it runs.
+        # Files, since nobody reads a pipe while the process runs.
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in __exit__
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  as above
         self._process = subprocess.Popen(
@@ -61,7 +61,7 @@ class Process:
             stderr=self._errors,
             pass_fds=[] if tally is None else [tally],
         )
-        # Before Python has read its first line, and so before there is a thread or a child.
+        # At once, before Python has read its first line, and so before there is a thread or a child.
         pin(self._process.pid, cores)
 
     def __enter__(self) -> Self:
@@ -74,12 +74,12 @@ class Process:
         self._errors.close()
 
     def check(self) -> None:
-        """Raises `CannotMeasure` where it has ended."""
+        """Raise `CannotMeasure` if it has ended."""
         if self._process.poll() is not None:
             raise self._failed(f"ended with exit code {self._process.returncode}")
 
     def stop(self) -> int:
-        """Its exit code after a SIGTERM."""
+        """Send a SIGTERM; return the exit code."""
         self._process.send_signal(signal.SIGTERM)
         try:
             return self._process.wait(_STOPS_WITHIN)
@@ -87,7 +87,7 @@ class Process:
             raise self._failed(f"didn't stop within {_STOPS_WITHIN:.0f} s") from None
 
     def printed(self) -> str:
-        """What it has printed when it has ended by itself. Raises `CannotMeasure` where it ends otherwise."""
+        """Wait for its end and return what it printed. Raises `CannotMeasure` if it fails."""
         try:
             code = self._process.wait(_ENDS_WITHIN)
         except subprocess.TimeoutExpired:

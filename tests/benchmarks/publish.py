@@ -6,7 +6,7 @@ from .bench import Bench
 from .figures import Comparison, figure
 from .machine import worker_core
 
-# A round takes a second, most of which both sides wait for the server to wake up.
+# More rounds, since a round takes only a second, and most of that both sides wait for the server to wake up.
 _ROUNDS_OF_SINGLE = 9
 
 
@@ -32,7 +32,7 @@ def many(bench: Bench) -> Comparison:
 
 
 def _published(bench: Bench, side: str, how: str) -> Callable[[], float]:
-    """Measures messages a second, timed by the publisher itself after a first tenth."""
+    """Return a function that measures messages a second; the publisher itself times them, after a first tenth."""
 
     def measure() -> float:
         bench.client.flushdb()

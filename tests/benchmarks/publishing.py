@@ -1,22 +1,22 @@
-"""How publishers are timed, by themselves: the same for both sides."""
+"""How publishers time themselves, the same on both sides."""
 
 import time
 from collections.abc import Callable
 
 __all__ = ["HOW_MANY", "TICKS", "TICKS_SKIPPED", "each_tick", "speed"]
 
-# Messages that are timed one by one; ten times as many in bulk.
+# How many messages are timed when published one by one; in bulk, ten times as many.
 HOW_MANY = 10_000
-# What is published before the clock starts: a tenth of it.
+# The share of messages that are published before the clock starts.
 _WARM_UP = 0.1
-# For latencies: how many are sent, how many of the first don't count, and the seconds from one to the next.
+# For latencies: how many messages are sent, how many of the first don't count, and the seconds between two.
 TICKS = 650
 TICKS_SKIPPED = 50
 _TICK = 0.01
 
 
 def speed(publish: Callable[[], object], at_once: int, how_many: int) -> float:
-    """Messages a second of a function that publishes `at_once` of them."""
+    """Return messages a second of a function that publishes `at_once` of them."""
     for _ in range(int(how_many * _WARM_UP) // at_once):
         publish()
     began = time.perf_counter()
@@ -26,7 +26,7 @@ def speed(publish: Callable[[], object], at_once: int, how_many: int) -> float:
 
 
 def each_tick(publish: Callable[[], object]) -> list[int]:
-    """Publish each 10 ms; when each call began, in ns on the clock that all processes share."""
+    """Publish every 10 ms; return when each call began, in ns on the clock that all processes share."""
     began = []
     due = time.monotonic()
     for _ in range(TICKS):

@@ -1,4 +1,4 @@
-"""What a run tells: a JSON file, a table, and a line a figure."""
+"""The results of a run: a JSON file, a table, and a line for each figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from .figures import Comparison, Figure
 
 __all__ = ["DISTURBED", "markdown", "measured", "ratio_line", "table"]
 
-# The share of a core that others may use before the report says so.
+# The share of a core that other processes may use before the report mentions it.
 DISTURBED = 0.1
 
 Measured = Mapping[str, Any]
 
 
 def measured(figure: Figure, comparison: Comparison) -> Measured:
-    """A figure as the JSON file holds it. `ratio` is of the medians, `ratios` of each round."""
+    """Return a figure for the JSON file. `ratio` is of the medians, `ratios` of each round."""
     return {
         "name": figure.name,
         "what": figure.what,
@@ -30,7 +30,7 @@ def measured(figure: Figure, comparison: Comparison) -> Measured:
 
 
 def table(figures: Sequence[Measured]) -> str:
-    """A row a figure: medians with the least and the most of the rounds."""
+    """Return a table with a row for each figure: medians with the minimum and maximum of the rounds."""
     rows = [("figure", "ratio", "(rounds)", *("", "") * 2), *(_row(each) for each in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
@@ -51,12 +51,12 @@ def _span(values: Sequence[float], how: str) -> str:
 
 
 def ratio_line(figure: Measured) -> str:
-    """For whoever reads it with a program."""
+    """Return a line for programs that read the output."""
     return f"ratio {figure['name']} {figure['ratio']:.3f}"
 
 
 def markdown(report: Measured) -> str:
-    """The same for the docs, with what is compared with what and what it was measured on."""
+    """Return the table for the docs, with the descriptions of the figures and of the machine."""
     on = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
     rows = [
         f"| `{each['name']}` | {each['what']} | {_side(each, 0)} | {_side(each, 1)} | {each['ratio']:.2f} |"

@@ -23,7 +23,7 @@ REDIS_STREAMS = {
                 "suspending": {},
                 "threads": {},
                 "latency": {},
-                # Of a dead consumer's entries nobody claims any until its own connection is half as old as this.
+                # A consumer claims nothing before its connection is half as old as this.
                 "pending": {"CLAIM_IDLE": 1},
             }
         }

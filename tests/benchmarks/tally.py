@@ -1,7 +1,7 @@
-"""How many messages were handled, and how fast: seen from outside, by the size of the file that handlers write to.
+"""How many messages were handled, and how fast: measured from outside, by the size of the file of the handlers.
 
-So nobody's start-up counts, nor what Python does slowly at first: a rate is taken from when a first part was handled
-to when almost all were, between two moments at which both the time and the count are known.
+So neither a start-up counts, nor Python's slow first calls: a rate is measured from when a first part was handled
+until almost all were, between two moments at which both the time and the count are known.
 """
 
 import fcntl
@@ -26,11 +26,11 @@ class _Look(NamedTuple):
 
 
 class Tally:
-    """A file in memory. Each handled message is 16 bytes of it, in whichever process."""
+    """A file in memory. Each handled message adds 16 bytes, in any process."""
 
     def __enter__(self) -> Self:
         self.descriptor = os.memfd_create("benchmark")
-        # Without this, of two writes at once one is lost: files in memory have no lock on their position.
+        # Without O_APPEND one of two simultaneous writes is lost: files in memory have no lock on their position.
         fcntl.fcntl(self.descriptor, fcntl.F_SETFL, os.O_APPEND)
         return self
 
@@ -39,18 +39,18 @@ class Tally:
 
     @property
     def count(self) -> int:
-        """How many were handled."""
+        """How many messages were handled."""
         return os.fstat(self.descriptor).st_size // SIZE
 
     def times(self) -> list[int]:
-        """What `work.mark_time` wrote, in order."""
+        """Return the times that `work.mark_time` wrote, in order."""
         written = os.pread(self.descriptor, self.count * SIZE, 0)
         return [int.from_bytes(written[at : at + SIZE], "little") for at in range(0, len(written), SIZE)]
 
     def speed(self, begin: int, end: int, check: Callable[[], None]) -> tuple[int, float]:
-        """How many were handled, in how many seconds, between the counts `begin` and `end`; about, and exactly so.
+        """Return how many messages were handled, and in how many seconds, between about the counts `begin` and `end`.
 
-        `check` raises where the workers can't go on. Raises `CannotMeasure` where nothing more is handled.
+        `check` raises if the workers have ended. Raises `CannotMeasure` if no more messages are handled.
         """
         self.wait(begin, check)
         first = self._look()
@@ -60,7 +60,7 @@ class Tally:
         return last.handled - first.handled, last.at - first.at
 
     def wait(self, count: int, check: Callable[[], None]) -> _Look:
-        """Wait until so many were handled; the last look at which they were fewer."""
+        """Wait until so many were handled; return the last look that saw fewer."""
         began = moved = last = self._look()
         while (now := self._look()).handled < count:
             check()

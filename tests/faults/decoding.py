@@ -1,6 +1,6 @@
-"""What can go wrong before a handler is called, and after it, for a worker to import.
+"""Faults before and after a handler's call, for a worker to import.
 
-A field `decode` of an entry says what its decoding does; a message whose `after` is set holds up who hears of it.
+An entry's field `decode` says what its decoding does; a message with a field `after` blocks a receiver of its signal.
 """
 
 import os
@@ -24,14 +24,14 @@ overdue._OWN_WORK = 1.0
 
 
 def _decode_and_more(deliveries: Sequence[Delivery]) -> list[Any]:
-    """Decode them, and do what they say."""
+    """Decode deliveries, and do what their fields say."""
     for each in deliveries:
         _obey(each)
     return _decode_all(deliveries)
 
 
 def _decode_one_and_more(delivery: Delivery) -> Message:
-    """As above; for who looks after a dead process."""
+    """Decode one delivery likewise, for the rescuer of a dead process."""
     _obey(delivery)
     return decode_entry(delivery)
 
@@ -50,6 +50,6 @@ rescuer.decode_entry = _decode_one_and_more
 
 @receiver(message_processed)
 def _hear(message: Message, **_: Any) -> None:
-    """Never return, the first time."""
+    """Never return, at the first call."""
     if isinstance(message.payload, dict) and "after" in message.payload and once(f"{os.environ['TEST_RUNS']}.heard"):
         time.sleep(600)

@@ -1,11 +1,11 @@
-"""Kills a worker's process, once at each step that `TEST_KILL` names; the worker imports it as a module of handlers.
+"""Kills a worker's process once at each step that `TEST_KILL` names; the worker imports this as a handlers' module.
 
-`TEST_KILL` is `step=path …`: the first process that reaches the step makes the file and is gone. Steps are
+`TEST_KILL` is `step=path …`: the first process that reaches the step makes the file and dies. The steps are
 
-- `read`: a batch was read, no message of it was begun;
-- `handled`: a handler has returned, its outcome isn't on the way;
+- `read`: a batch has been read, and no message of it was begun;
+- `handled`: a handler has returned, and its outcome hasn't been sent;
 - `before:SCRIPT`, `after:SCRIPT`: right before a script is sent, right after its reply has come; a promotion counts
-  only when there is something to promote.
+  only if there is something to promote.
 """
 
 import itertools
@@ -24,12 +24,12 @@ PROMOTE = script("promote").digest.encode()
 
 
 def kill_at(step: str, path: str) -> None:
-    """See to it that the process dies there."""
+    """Make the first process that reaches the step die there."""
     when, _, name = step.partition(":")
     if step == "read":
         _before(BatchRunner, "handle", path, bool)
     elif step == "handled":
-        asked = itertools.count()  # it is asked right before each: the first time nothing has run
+        asked = itertools.count()  # called right before each message: at the first call none has run
         _before(BatchRunner, "_may_run", path, lambda _: next(asked) > 0)
     else:
         _around_script(when, name.encode() and script(name).digest.encode(), path)
@@ -65,7 +65,7 @@ def _around_script(when: str, digest: bytes, path: str) -> None:
 
 
 def is_due() -> bool:
-    """Whether a retry of the group waits, or a delayed message."""
+    """Return whether a retry of the group or a delayed message waits."""
     return bool(connections.get().call("EXISTS", "{orders}:retry:billing", "{orders}:delayed"))
 
 

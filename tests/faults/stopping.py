@@ -1,4 +1,4 @@
-"""Handlers of batches and coroutines that obey as those of `obedient_handlers` do, for the worker to import.
+"""Handlers of batches and coroutines that obey like those of `obedient_handlers`, for the worker to import.
 
 A message's `type` selects them: `batched`, `async`, `async-batched` or `stubborn`.
 """
@@ -21,13 +21,13 @@ left: list[asyncio.Task[None]] = []
 
 
 def seconds(message: Message) -> float:
-    """How long it is to take: `do` is `sleep:SECONDS`, or anything else for no time."""
+    """Return how long the message is to take: for `sleep:SECONDS` so long, for anything else no time."""
     return float(message.payload["do"].removeprefix("sleep:").replace("ok", "0"))
 
 
 @handler("orders", group="billing", type="batched", batch=True)
 def run_all(messages: list[Message]) -> None:
-    """Take as long as all of them."""
+    """Take as long as all messages together."""
     for message in messages:
         note("began", message)
     time.sleep(sum(map(seconds, messages)))
@@ -37,7 +37,7 @@ def run_all(messages: list[Message]) -> None:
 
 @handler("orders", group="billing", type="async")
 async def run_async(message: Message) -> None:
-    """Leave the loop to others meanwhile."""
+    """Do what the message says; meanwhile the event loop is free for others."""
     note("began", message)
     await obey_async(message.payload["do"], message)
     note("ended", message)
@@ -45,7 +45,7 @@ async def run_async(message: Message) -> None:
 
 @handler("orders", group="billing", type="async-batched", batch=True)
 async def run_all_async(messages: list[Message]) -> None:
-    """Do what each says, one after another."""
+    """Do what each message says, one after another."""
     for message in messages:
         note("began", message)
     for message in messages:
@@ -55,12 +55,12 @@ async def run_all_async(messages: list[Message]) -> None:
 
 
 async def obey_async(do: str, message: Message) -> None:
-    """Do what the message says; what isn't for a coroutine holds up its loop."""
+    """Do what the message says; after `loop` and `now`, as a blocking call that holds the event loop."""
     match do.split(":"):
         case ["wait", path]:
             await wait_for(path)
         case ["loop", then, *rest]:
-            # Not before others are in flight.
+            # After the others have begun.
             await asyncio.sleep(0.2)
             obey(":".join([then, *rest]), message)
         case ["now", *then]:
@@ -81,7 +81,7 @@ async def obey_async(do: str, message: Message) -> None:
 
 @sync_to_async
 def ask_database() -> None:
-    """A query, as the async ORM makes it."""
+    """Make a query as the async ORM does."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 

@@ -1,4 +1,4 @@
-"""A server's clock that goes back, or jumps ahead: what waits isn't late for it, and nobody is robbed."""
+"""A server's clock that goes back or jumps ahead: no message is late for it, and no living worker is robbed."""
 
 import logging
 import re
@@ -43,20 +43,20 @@ BACK = 120_000
 
 @pytest.fixture
 def link() -> Link:
-    """A link to the server."""
+    """Return a link to the server."""
     return connections.get()
 
 
 @pytest.fixture
 def wrong(make_server: Callable[..., Server], streams: Streams) -> Server:
-    """A server with a clock of its own, to which the default connection leads."""
+    """Return a server with its own clock, to which the default connection leads."""
     own = make_server(own_clock=True)
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 3, "BACKOFF": (0.5, 0.5)}}}}, URL=own.url)
     return own
 
 
 def went_back(raw: Raw, by: int = BACK) -> None:
-    """Have all be as if the server's clock had shown so many ms more until now, and a worker had seen that."""
+    """Make everything as if the server's clock had been so many ms ahead until now, and a worker had seen that."""
     for key in (DELAYED, RETRY):
         for token, due in raw.zrange(key, 0, -1, withscores=True):
             raw.zadd(key, {token: due + by})
@@ -64,7 +64,7 @@ def went_back(raw: Raw, by: int = BACK) -> None:
 
 
 def waits(raw: Raw, key: str) -> dict[str, float]:
-    """In how many ms each is due, by its token."""
+    """Return in how many ms each is due, by its token."""
     now = server_time(connections.get())
     return {token: due - now for token, due in raw.zrange(key, 0, -1, withscores=True)}
 
@@ -73,7 +73,7 @@ def waits(raw: Raw, key: str) -> dict[str, float]:
 
 
 def test_what_waits_is_not_late_when_the_clock_goes_back(wrong: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """A retry and a delayed message, while a worker runs: neither waits for as much longer. It is told."""
+    """Neither a retry nor a delayed message waits for longer while a worker runs, and the jump is logged."""
     runs: list[tuple[str, int]] = []
 
     @handler("orders", group="billing")
@@ -95,7 +95,7 @@ def test_what_waits_is_not_late_when_the_clock_goes_back(wrong: Server, caplog: 
 def test_what_waits_is_held_to_its_wait_though_no_worker_saw_the_clock_go_back(
     raw: Raw, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever promotes next finds it. What waits until a moment still does, and what is right stays as it is."""
+    """The next promoter finds the jump. A message with `at=` keeps its moment, and right due times stay."""
     states.publish(raw, {"n": "1"})
     states.retry(delay=40)
     late = publish("orders", 1, delay=30)
@@ -109,7 +109,7 @@ def test_what_waits_is_held_to_its_wait_though_no_worker_saw_the_clock_go_back(
     with caplog.at_level(logging.WARNING):
         wait_until(lambda: promoter.guarded_step() is not None and "2 retries and delayed messages" in caplog.text)
     (seconds,) = re.findall(r"orders: the server's clock went back by ([0-9.]+) s", caplog.text)
-    assert 110 < float(seconds) <= 121  # less what has passed until it was found
+    assert 110 < float(seconds) <= 121  # less the time until it was found
     (retry,), delayed = waits(raw, RETRY).values(), waits(raw, DELAYED)
     assert 30_000 < retry <= 40_000
     assert 20_000 < delayed[late.id] <= 30_000
@@ -123,11 +123,11 @@ def test_what_waits_is_held_to_its_wait_though_no_worker_saw_the_clock_go_back(
 
 
 def test_no_wait_is_more_than_doubled(raw: Raw, link: Link) -> None:
-    """Of very many, each waits from now on at most for as long as it was to, whatever it has waited for already."""
+    """Each of many messages waits from now on at most as long as its whole wait, however much of that is over."""
     for n in range(1, 301):
         states.delay(n, seconds=n)
     due = raw.zrange(DELAYED, 0, -1, withscores=True)
-    for token, at in due:  # half of its time is over
+    for token, at in due:  # half of its wait is over
         raw.zadd(DELAYED, {token: at - (at - server_time(link)) / 2})
     went_back(raw)
     promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
@@ -140,7 +140,7 @@ def test_no_wait_is_more_than_doubled(raw: Raw, link: Link) -> None:
 
 
 def test_who_is_killed_half_way_leaves_it_to_the_next(raw: Raw, link: Link) -> None:
-    """What was seen of the clock stays until all that waits was looked at."""
+    """The record of the clock stays until all waiting messages were looked at."""
     for n in range(500):
         states.delay(n, seconds=30)
     went_back(raw)
@@ -158,18 +158,18 @@ def test_who_is_killed_half_way_leaves_it_to_the_next(raw: Raw, link: Link) -> N
 
 
 def test_a_clock_that_goes_back_again_meanwhile_is_found(raw: Raw, link: Link) -> None:
-    """Then all is looked at anew."""
+    """Then the promoter looks at all messages again."""
     states.delay(1, seconds=30)
     went_back(raw)
     stream = conf.stream("orders")
-    later = server_time(link) + 60_000  # it showed this when it was begun
+    later = server_time(link) + 60_000  # the clock showed this at the beginning
     begun = Shortening(link, stream.keys, [], now=later, behind=BACK)
     assert not any(begun.step() for _ in range(20))
     assert not raw.hexists(CLOCK, "jump")
 
 
 def test_a_key_of_a_wrong_type_is_told_and_holds_up_no_promotion(raw: Raw, caplog: pytest.LogCaptureFixture) -> None:
-    """What can't be looked at is tried again each second; what is due moves."""
+    """The promoter tries a key that it can't read again each second, and moves due messages meanwhile."""
     publish("orders", 1, delay=0)
     raw.hset(CLOCK, "seen", server_time(connections.get()) + BACK)
     raw.set(RETRY, "of a wrong type")
@@ -182,7 +182,7 @@ def test_a_key_of_a_wrong_type_is_told_and_holds_up_no_promotion(raw: Raw, caplo
 
 
 def test_a_lease_from_before_the_clock_went_back_stops_nobody(raw: Raw) -> None:
-    """Its holder may be gone; if it isn't, it finds that another has it."""
+    """Its holder may be gone. A living holder finds that another has the lease."""
     raw.set("{orders}:promoter", "gone", px=2_000 + BACK)
     publish("orders", 1, delay=0)
     promoter = Promoter("default", threading.Event(), [conf.stream("orders")], DEFAULT_TIMING)
@@ -191,7 +191,7 @@ def test_a_lease_from_before_the_clock_went_back_stops_nobody(raw: Raw) -> None:
 
 
 def test_a_pace_and_slots_from_before_the_clock_went_back_stop_nobody(raw: Raw, streams: Streams, link: Link) -> None:
-    """A limited group goes on at its pace; a slot ends CLAIM_IDLE from now, as if it had been taken now."""
+    """A limited group keeps its pace. A slot ends CLAIM_IDLE from now, as if it had been taken now."""
     streams({"orders": {"GROUPS": {"billing": {"RATE": "10/s", "GROUP_CONCURRENCY": 2, "CLAIM_IDLE": 5}}}})
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "c")
     make_group(link, place, "0")
@@ -210,14 +210,14 @@ def test_a_pace_and_slots_from_before_the_clock_went_back_stop_nobody(raw: Raw, 
 
 
 def test_nobody_is_robbed_when_the_clock_jumps_ahead(wrong: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """What one runs seems idle for an hour, to others who are free; yet it runs once. It is told."""
+    """A running message seems idle for an hour to free workers, but it runs once, and the jump is logged."""
     runs: list[str] = []
 
     @handler("orders", group="billing")
     def bill(message: Message) -> None:
         runs.append(message.payload)
         wrong.set_clock(3_600)
-        time.sleep(1.2)  # all have looked for what to claim
+        time.sleep(1.2)  # all workers have looked for messages to claim
 
     with caplog.at_level(logging.WARNING), ExitStack() as stack:
         workers = [stack.enter_context(working(name=f"tested-{n}")) for n in range(3)]
@@ -229,7 +229,7 @@ def test_nobody_is_robbed_when_the_clock_jumps_ahead(wrong: Server, caplog: pyte
 
 
 def test_what_a_dead_worker_held_is_claimed_after_a_jump(wrong: Server) -> None:
-    """Once the clock has been steady for half of CLAIM_IDLE."""
+    """It is claimed once the clock has been steady for half of CLAIM_IDLE."""
     runs: list[int] = []
     handler("orders", group="billing")(lambda message: runs.append(message.payload))
     wrong.raw().xgroup_create("orders", "billing", "0", mkstream=True)
@@ -245,7 +245,7 @@ def test_what_a_dead_worker_held_is_claimed_after_a_jump(wrong: Server) -> None:
 def test_a_claim_that_comes_after_a_jump_takes_only_what_was_handed_back(
     raw: Raw, streams: Streams, link: Link
 ) -> None:
-    """The server itself finds that it is later than it could be: it may jump between looking and claiming too."""
+    """The server itself finds its clock too late, as it may jump between the look and the claim, too."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "returns")
     make_group(link, place, "0")
@@ -261,7 +261,7 @@ def test_a_claim_that_comes_after_a_jump_takes_only_what_was_handed_back(
 
 
 def test_a_consumer_claims_no_later_than_its_clock_may_show(raw: Raw, streams: Streams, link: Link) -> None:
-    """Where the server shows more than maintenance has seen, by more than has passed since, nothing idle is taken."""
+    """It claims nothing idle if the server's clock is further ahead than the time since maintenance saw it."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.5}}}})
     runs: list[str] = []
     handler("orders", group="billing")(lambda message: runs.append(message.payload["n"]))
@@ -304,7 +304,7 @@ def test_a_consumer_claims_no_later_than_its_clock_may_show(raw: Raw, streams: S
     ],
 )
 def test_a_jump_is_told_from_time_that_passes(shown: int, asked: float, answered: float, jump: int) -> None:
-    """By how much at least, however late an answer came."""
+    """The size is the least possible one, however late an answer came."""
     clock = ServerClock()
     assert clock.at_the_latest() is None
     assert clock.saw(10_000, 0.0, 0.0) == 0
@@ -315,7 +315,7 @@ def test_a_jump_is_told_from_time_that_passes(shown: int, asked: float, answered
 
 
 def test_what_others_write_into_the_record_of_the_clock_stops_nobody(raw: Raw, link: Link) -> None:
-    """Any client can: what is no number counts for nothing."""
+    """Any client can write there: what isn't a number is ignored."""
     raw.hset(CLOCK, mapping={"seen": "garbage", "jump": "-", "jumped": ""})
     publish("orders", 1, delay=0)
     step = promote(link, conf.stream("orders"), [], "me")

@@ -1,4 +1,4 @@
-"""Messages that end their worker's process, or never return: they alone become dead letters, and hold up nobody."""
+"""Messages that end their worker's process, or never return: only these become dead letters, and no others wait."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SUSPECTS = "{orders}:suspects:billing"
 
 @pytest.fixture
 def declare(fleet: Fleet) -> Callable[..., None]:
-    """Declares the group billing with these settings, and others as they are given."""
+    """Return a function that declares the group billing with some settings, and other groups."""
 
     def declared(others: Any = (), **settings: Any) -> None:
         groups = {"billing": {**GROUP, **settings}, **dict(others)}
@@ -36,7 +36,7 @@ def declare(fleet: Fleet) -> Callable[..., None]:
 
 
 def publish(raw: Raw, *does: str, **fields: str) -> None:
-    """A message for each of these."""
+    """Publish a message for each of these."""
     pipeline = raw.pipeline()
     for do in does:
         pipeline.xadd("orders", {"do": do, **fields})
@@ -44,14 +44,14 @@ def publish(raw: Raw, *does: str, **fields: str) -> None:
 
 
 def runs(fleet: Fleet, do: str, group: str = "billing") -> list[int]:
-    """How often each message that asks for this was begun."""
+    """Return how often each message that asks for this was begun."""
     return list(
         Counter(message for of, message, what, *_ in fleet.noted("began") if (of, what) == (group, do)).values()
     )
 
 
 def assert_buried(raw: Raw, count: int, how: str) -> None:
-    """So many dead letters crashed the worker in this way, by this handler; nothing is left of the suspicion."""
+    """Assert that so many dead letters crashed the worker in this way, by this handler, and no suspect is left."""
     found = letters(raw)
     assert len(found) == count
     for each in found:
@@ -75,7 +75,7 @@ def assert_buried(raw: Raw, count: int, how: str) -> None:
     ],
 )
 def test_a_message_that_ends_its_worker_is_dead_lettered_alone(raw: Raw, fleet: Fleet, do: str, how: str) -> None:
-    """After its first run and MAX_CRASHES more, each of it alone; the others are run, and --drain waits for all."""
+    """It runs first with others and MAX_CRASHES times alone; the others are run, and --drain waits for all."""
     publish(raw, *["ok"] * 5, do, *["ok"] * 5)
     fleet.drain()
     assert totals(raw) == {"acknowledged": 10, "dead-lettered": 1}
@@ -92,7 +92,7 @@ def test_a_message_that_ends_its_worker_is_dead_lettered_alone(raw: Raw, fleet: 
 def test_of_many_only_the_poisonous_are_dead_lettered(
     raw: Raw, fleet: Fleet, declare: Any, threads: str, poison: int
 ) -> None:
-    """No neighbour goes with them: of the batch, of another thread, or of a slow group that is beside it."""
+    """No neighbour is dead-lettered: none of the batch, of another thread, or of a slow group beside it."""
     declare({"slow": GROUP})
     every, count = 1_000, 1_000 * poison
     publish(raw, *("segfault-for:billing" if n % every == every - 1 else "sleep-for:slow:0.002" for n in range(count)))
@@ -108,7 +108,7 @@ def test_of_many_only_the_poisonous_are_dead_lettered(
 
 @pytest.mark.usefixtures("declare")
 def test_what_crashes_once_is_acknowledged_from_quarantine(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:
-    """Bad luck isn't guilt: it is cleared by the run that returns."""
+    """One crash may be bad luck: a run that returns clears the message."""
     publish(raw, "ok", f"die-once:{tmp_path / 'died'}", "ok")
     said = fleet.drain()
     assert "SIGKILL. It runs next in quarantine" in said
@@ -118,7 +118,7 @@ def test_what_crashes_once_is_acknowledged_from_quarantine(raw: Raw, fleet: Flee
 
 @pytest.mark.slow
 def test_replayed_it_begins_anew(raw: Raw, fleet: Fleet, streams: Any, declare: Any) -> None:
-    """With no attempt and no suspicion: what was mended meanwhile is acknowledged."""
+    """A replayed message has no attempt and no suspicion: once its cause is mended, it is acknowledged."""
     from django_redis_streams.operations import dead_letters  # noqa: PLC0415  it reads the settings that `streams` has set
 
     declare(MAX_CRASHES=1)
@@ -135,7 +135,7 @@ def test_replayed_it_begins_anew(raw: Raw, fleet: Fleet, streams: Any, declare: 
 
 @pytest.mark.slow
 def test_two_workers_share_the_runs_of_one_poisonous_message(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """Each has a quarantine of its own: no run is counted twice, and none is one too many."""
+    """Each worker has a quarantine: no run is counted twice, and none is one too many."""
     declare(MAX_CRASHES=4)
     publish(raw, "die", *["sleep:0.01"] * 50)
     workers = [fleet.start() for _ in range(2)]
@@ -149,7 +149,7 @@ def test_two_workers_share_the_runs_of_one_poisonous_message(raw: Raw, fleet: Fl
 
 @pytest.mark.usefixtures("declare")
 def test_a_stop_takes_the_run_in_quarantine_back(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:
-    """It stays a suspect, with no run counted, and is at once there for the next worker."""
+    """The message stays a suspect with no run counted, and the next worker gets it at once."""
     died, finish = tmp_path / "died", tmp_path / "finish"
     publish(raw, f"die-then-wait:{died}:{finish}")
     worker = fleet.start("--shutdown-timeout", "0.3")
@@ -167,7 +167,7 @@ def test_a_stop_takes_the_run_in_quarantine_back(raw: Raw, fleet: Fleet, tmp_pat
 
 @pytest.mark.usefixtures("declare")
 def test_what_outlived_two_hosts_is_run_in_quarantine(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """What was delivered once is run with all others; what twice, alone, by workers without a crash of their own."""
+    """A message delivered once is run with the others, one delivered twice alone, though no process crashed here."""
     declare(CLAIM_IDLE=0.5)
     raw.xgroup_create("orders", "billing", "0", mkstream=True)
     publish(raw, "ok", "die", "ok")
@@ -182,7 +182,7 @@ def test_what_outlived_two_hosts_is_run_in_quarantine(raw: Raw, fleet: Fleet, de
 
 @pytest.mark.usefixtures("declare")
 def test_a_quarantine_that_is_killed_is_started_again(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:
-    """Whatever it was running is settled by the next; it was begun once more, and has one run less."""
+    """The next quarantine settles the message that was running; it was begun once more, and has one run less."""
     finish = tmp_path / "finish"
     do = f"die-then-wait:{tmp_path / 'died'}:{finish}"
     publish(raw, "ok", do, "ok")
@@ -203,7 +203,7 @@ def test_a_quarantine_that_is_killed_is_started_again(raw: Raw, fleet: Fleet, tm
 
 @pytest.mark.parametrize("do", row(["sleep:600", "hold-gil"], often=["hold-gil"]))
 def test_a_handler_that_does_not_return_is_ended_at_its_timeout(raw: Raw, fleet: Fleet, declare: Any, do: str) -> None:
-    """As a failure, which is retried and then dead-lettered; its neighbours finish, in its process or after it."""
+    """It counts as a failure, which is retried and then dead-lettered. Its neighbours finish, there or elsewhere."""
     declare(TIMEOUT=1)
     publish(raw, "ok", "ok", do, "ok", "ok")
     said = fleet.drain("orders:billing", "--threads", "2", deadline=50)
@@ -212,7 +212,7 @@ def test_a_handler_that_does_not_return_is_ended_at_its_timeout(raw: Raw, fleet:
     assert letter.metadata["reason"] == "retries exhausted"
     assert "longer than its TIMEOUT of 1 s" in letter.metadata["error"]
     assert letter.metadata["attempt"] == 2
-    # The retry may take the GIL while the other thread is in the midst of a neighbour: then both are run alone, too.
+    # The retry may take the GIL while the other thread runs a neighbour: then both are run alone, too.
     in_vain = said.count("was held up, and it can't be told by which of 2") // 2
     assert runs(fleet, do) == [2 + in_vain], said
     assert not raw.exists(SUSPECTS)
@@ -221,7 +221,7 @@ def test_a_handler_that_does_not_return_is_ended_at_its_timeout(raw: Raw, fleet:
 def test_neighbours_of_a_handler_that_does_not_return_finish_what_they_run(
     raw: Raw, fleet: Fleet, declare: Any
 ) -> None:
-    """Once: they have --shutdown-timeout for it, and meanwhile a replacement takes on the rest."""
+    """They run once: they have --shutdown-timeout, and meanwhile a replacement process runs the other messages."""
     declare({"other": {**GROUP, "TIMEOUT": 60}}, TIMEOUT=0.5, MAX_RETRIES=0)
     publish(raw, "sleep-for:billing:600", "sleep-for:other:2", "ok")
     worker = fleet.start()
@@ -233,7 +233,7 @@ def test_neighbours_of_a_handler_that_does_not_return_finish_what_they_run(
 
 
 def test_of_a_batch_that_does_not_return_each_message_is_run_alone(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """So the guilty one is found; the others are acknowledged."""
+    """So the guilty message is found, and the others are acknowledged."""
     declare(TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, "ok", "ok", "sleep:600", "ok", type="batched")
     fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=50)
@@ -245,7 +245,7 @@ def test_of_a_batch_that_does_not_return_each_message_is_run_alone(raw: Raw, fle
 
 @pytest.mark.slow
 def test_a_silent_process_keeps_what_it_holds(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """A handler that holds the GIL for longer than CLAIM_IDLE isn't run by another worker meanwhile."""
+    """No other worker runs the message of a handler that holds the GIL for longer than CLAIM_IDLE."""
     declare(TIMEOUT=4, CLAIM_IDLE=1.5, MAX_RETRIES=0)
     publish(raw, "hold-gil")
     workers = [fleet.start() for _ in range(2)]
@@ -258,7 +258,7 @@ def test_a_silent_process_keeps_what_it_holds(raw: Raw, fleet: Fleet, declare: A
 
 @pytest.mark.slow
 def test_a_neighbour_that_another_keeps_from_ending_is_not_to_blame(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """Where no thread of the process gets on, all that it runs is run alone: there the guilty one fails."""
+    """If no thread of the process makes progress, all its messages are run alone; there the guilty one fails."""
     declare({"other": {"TIMEOUT": 1, "MAX_RETRIES": 0}}, TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, "hold-gil-for:billing")
     said = fleet.drain(deadline=50)
@@ -271,7 +271,7 @@ def test_a_neighbour_that_another_keeps_from_ending_is_not_to_blame(raw: Raw, fl
 
 
 def test_a_process_that_somebody_stops_blames_nobody(raw: Raw, fleet: Fleet, declare: Any, tmp_path: Path) -> None:
-    """What it runs doesn't wait until it is woken: another process runs it, and no run of it has failed."""
+    """Another process runs its messages before it is woken, and none of their runs has failed."""
     declare(TIMEOUT=1, MAX_RETRIES=0)
     finish = tmp_path / "finish"
     publish(raw, f"first-waits:{finish}:ok")
@@ -289,7 +289,7 @@ def test_a_process_that_somebody_stops_blames_nobody(raw: Raw, fleet: Fleet, dec
 def test_a_worker_that_was_stopped_and_woken_blames_nobody(
     raw: Raw, fleet: Fleet, declare: Any, type_: str, tmp_path: Path
 ) -> None:
-    """However long that was: what it ran has as much time as it had before."""
+    """However long it was stopped, its messages have as much time left as before."""
     declare(TIMEOUT=4, MAX_RETRIES=0)
     finish = tmp_path / "finish"
     count = 3 if type_ else 1
@@ -327,7 +327,7 @@ def test_a_worker_that_was_stopped_and_woken_blames_nobody(
 def test_of_coroutines_only_the_one_that_holds_the_loop_is_dead_lettered(
     raw: Raw, fleet: Fleet, declare: Any, do: str
 ) -> None:
-    """Others that are in flight with it don't get on either, and end well, in its process or after it."""
+    """Coroutines beside it are blocked too, but end well, in its process or after it."""
     declare(TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, *["sleep:0.4"] * 4, do, *["sleep:0.4"] * 4, type="async")
     fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=80)
@@ -341,7 +341,7 @@ def test_of_coroutines_only_the_one_that_holds_the_loop_is_dead_lettered(
 
 @pytest.mark.slow
 def test_of_a_batch_that_holds_the_loop_each_message_is_run_alone(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """The guilty one is found, and what was in flight beside the batch is blamed for nothing."""
+    """The guilty message is found, and coroutines beside the batch aren't blamed."""
     declare(TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, *["sleep:0.6"] * 3, type="async")
     publish(raw, "ok", "loop:sleep:3600", "ok", type="async-batched")
@@ -354,7 +354,7 @@ def test_of_a_batch_that_holds_the_loop_each_message_is_run_alone(raw: Raw, flee
 
 @pytest.mark.slow
 def test_coroutines_in_flight_have_time_to_end_when_one_is_ended(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """While their loop turns they get on: they have --shutdown-timeout, and run once."""
+    """While their loop turns they make progress: they have --shutdown-timeout, and run once."""
     declare(MAX_RETRIES=0)
     publish(raw, *["sleep:4.5"] * 5, type="async")
     raw.xadd("orders", {"type": "stubborn", "do": ""})
@@ -367,7 +367,7 @@ def test_coroutines_in_flight_have_time_to_end_when_one_is_ended(raw: Raw, fleet
 def test_of_coroutines_only_the_one_that_holds_their_database_thread_is_dead_lettered(
     raw: Raw, fleet: Fleet, declare: Any, do: str
 ) -> None:
-    """A thread can't be ended: its process is replaced, and those that waited for the thread run again elsewhere."""
+    """A thread can't be ended: its process is replaced, and the coroutines that waited for it run again elsewhere."""
     declare(TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, do, *["orm"] * 5, type="async")
     worker = fleet.start(TEST_HANDLERS="tests.faults.stopping")
@@ -385,7 +385,7 @@ def test_of_coroutines_only_the_one_that_holds_their_database_thread_is_dead_let
 def test_as_many_hanging_calls_as_there_are_threads_hold_up_nobody_for_good(
     raw: Raw, fleet: Fleet, declare: Any
 ) -> None:
-    """Those of `asyncio.to_thread` share some threads: when all of them hang, the process is replaced."""
+    """All calls of `asyncio.to_thread` share some threads: if all these hang, the process is replaced."""
     declare(TIMEOUT=1, MAX_RETRIES=0)
     count = THREADS
     publish(raw, *["thread:sleep:3600"] * count, *["thread:ok"] * 3, type="async")
@@ -401,7 +401,7 @@ def test_as_many_hanging_calls_as_there_are_threads_hold_up_nobody_for_good(
 def test_what_goes_on_when_its_coroutine_has_ended_keeps_no_worker_from_its_end(
     raw: Raw, fleet: Fleet, declare: Any, do: str
 ) -> None:
-    """Neither a call in a thread, which nobody can end, nor a task that won't be cancelled."""
+    """The worker ends despite a call in a thread, which nobody can end, and a task that can't be cancelled."""
     declare(TIMEOUT=0.5, MAX_RETRIES=0)
     publish(raw, do, type="async")
     said = fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=20)
@@ -418,7 +418,7 @@ DECODING = {"TEST_HANDLERS": "tests.faults.decoding"}
 def test_what_cannot_be_decoded_within_the_timeout_is_dead_lettered(
     raw: Raw, fleet: Fleet, declare: Any, alone: bool
 ) -> None:
-    """As invalid, with its bytes; it is found alone, and its neighbours are run."""
+    """It becomes an invalid dead letter that keeps its bytes. It is found alone, and its neighbours are run."""
     declare(TIMEOUT=1)
     neighbours = [] if alone else ["ok"] * 3
     publish(raw, *neighbours)
@@ -436,7 +436,7 @@ def test_what_cannot_be_decoded_within_the_timeout_is_dead_lettered(
 
 @pytest.mark.slow
 def test_a_number_that_takes_for_ever_to_read_is_found_too(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """Where Python was told to read any: that holds the GIL."""
+    """If Python may read numbers of any length, reading one holds the GIL."""
     declare(TIMEOUT=1)
     publish(raw, "ok")
     raw.xadd("orders", {"data": "7" * 20_000_000})
@@ -449,7 +449,7 @@ def test_a_number_that_takes_for_ever_to_read_is_found_too(raw: Raw, fleet: Flee
 
 @pytest.mark.usefixtures("declare")
 def test_what_ends_its_worker_while_it_is_decoded_is_dead_lettered_alone(raw: Raw, fleet: Fleet) -> None:
-    """As if a handler had done it: nobody reads it again and again."""
+    """It counts like a crash in a handler, so that it isn't read again and again."""
     publish(raw, "ok")
     raw.xadd("orders", {"do": "ok", "decode": "die"})
     publish(raw, "ok")
@@ -463,7 +463,7 @@ def test_what_ends_its_worker_while_it_is_decoded_is_dead_lettered_alone(raw: Ra
 
 
 def test_a_consumer_that_hangs_between_two_messages_is_replaced(raw: Raw, fleet: Fleet, declare: Any) -> None:
-    """Here in a receiver of a signal: its process ends, nobody is blamed, and others go on."""
+    """It hangs in a receiver of a signal: its process ends, no message is blamed, and other messages are run."""
     declare(TIMEOUT=1)
     raw.xadd("orders", {"do": "ok", "after": "hang"})
     worker = fleet.start("--shutdown-timeout", "1", **DECODING)

@@ -1,4 +1,4 @@
-"""What was handled is settled while the next handler runs, by the heartbeat; and what may go wrong with that."""
+"""The heartbeat settles handled messages while the next handler runs; and what may go wrong with that."""
 
 import threading
 from collections import Counter
@@ -36,20 +36,20 @@ class Run:
         handler("orders", group="billing")(self.handle)
 
     def handle(self, message: Message) -> None:
-        """The handler."""
+        """Count the run; a slow message waits for `finish`."""
         self.runs[message.payload["n"]] += 1
         if message.payload["n"] == SLOW:
             assert self.finish.wait(20)
 
     @property
     def right(self) -> bool:
-        """Whether each was run once, and was settled once."""
+        """Whether each message was run once and settled once."""
         return self.runs == {FAST: 3, SLOW: 1} and sum(self.settled) == 4
 
 
 @pytest.fixture
 def run(raw: Raw) -> Iterator[Run]:
-    """Waits on the server for a worker."""
+    """Return messages that wait on the server for a worker."""
     made = Run(raw)
     yield made
     made.finish.set()
@@ -57,7 +57,7 @@ def run(raw: Raw) -> Iterator[Run]:
 
 @pytest.fixture
 def flushing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], list[int]]:
-    """Has something done, once, between a flush of the heartbeat's and its end; whether it was."""
+    """Return a function that calls its argument once, before a heartbeat's flush ends, and returns whether it did."""
     done: list[int] = []
 
     def when_flushed(do: Callable[[], None]) -> list[int]:
@@ -80,7 +80,7 @@ def flushing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], 
 
 
 def test_what_was_handled_is_settled_while_the_next_of_its_batch_runs(raw: Raw, run: Run) -> None:
-    """A slow message holds up no acknowledgement of a fast one: were the worker killed now, none would run again."""
+    """A slow message delays no acknowledgement of fast ones: if the worker died now, none of these would run again."""
     with working(on_settled=run.settled.append):
         wait_until(lambda: totals(raw) == {"acknowledged": 3})
         assert run.runs[SLOW] == 1
@@ -90,7 +90,7 @@ def test_what_was_handled_is_settled_while_the_next_of_its_batch_runs(raw: Raw, 
 
 
 def test_a_failure_is_settled_so_too_and_told_in_the_consumers_thread(raw: Raw) -> None:
-    """Who listens may use the database, whose connections are looked after in that thread."""
+    """Receivers may use the database, whose connections belong to that thread."""
     finish, heard = threading.Event(), []
 
     @handler("orders", group="billing")
@@ -118,7 +118,7 @@ def test_a_failure_is_settled_so_too_and_told_in_the_consumers_thread(raw: Raw) 
 
 
 def test_a_flush_whose_reply_is_lost_is_sent_again_and_counted_once(raw: Raw, run: Run, flushing: Any) -> None:
-    """By whoever settles next: the heartbeat, or the consumer."""
+    """The heartbeat or the consumer sends it again, whichever settles next."""
 
     def lose() -> None:
         raise connections.get("default")._endpoint.unreachable("its reply was lost")
@@ -135,7 +135,7 @@ def test_a_flush_whose_reply_is_lost_is_sent_again_and_counted_once(raw: Raw, ru
 def test_a_flush_while_the_consumer_connects_again_loses_and_doubles_nothing(
     raw: Raw, run: Run, flushing: Any, lost: bool
 ) -> None:
-    """The consumer sends again what wasn't answered, once the flush has ended, whether its own reply came or not."""
+    """Once the flush has ended, with or without its reply, the consumer sends the unanswered outcomes again."""
     worker = Worker(on_settled=run.settled.append)
 
     def reconnect() -> None:

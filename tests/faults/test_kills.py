@@ -1,6 +1,6 @@
-"""A worker's process is killed at each step of a message's way; the one that replaces it finishes.
+"""A worker's process is killed at each step of a message's way, and its replacement finishes the work.
 
-Nothing is lost and nothing copied twice; a message is run again only where its process was killed between the
+Nothing is lost and nothing copied twice. A message is run again only if its process was killed between the
 begin of its run and the arrival of its acknowledgement.
 """
 
@@ -20,7 +20,7 @@ from . import row
 Raw = Any
 PUBLISHED = ["ok", "ok", "fail-once", "reject", "ok"]
 
-# The steps, and the messages that are run once more than without a kill. All are in one batch, so all that were
+# The steps, and the messages that are run once more than without a kill. All are in one batch, so all that are
 # handled and not yet acknowledged come again.
 AGAIN: dict[str, set[str]] = {
     "read": set(),
@@ -32,7 +32,7 @@ AGAIN: dict[str, set[str]] = {
     "before:dead_letter": {"ok", "fail-once", "reject"},
     "after:dead_letter": set(),
     "before:promote": set(),
-    # Its consumer may have begun what was promoted before the process is gone.
+    # The consumer may have begun the promoted message before the process was killed.
     "after:promote": {"fail-once"},
     "before:claim": set(),
     "after:claim": set(),
@@ -53,7 +53,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(raw: Raw, fleet: Flee
     killed = tmp_path / "killed"
     steps = f"{step}={killed}"
     if "claim" in step:
-        # There is something to claim after a first kill.
+        # After a first kill there is something to claim.
         steps += f" read={tmp_path / 'first'}"
     said = fleet.drain(TEST_HANDLERS="tests.faults.killing", TEST_KILL=steps)
     assert killed.exists(), f"nothing reached the step {step!r}: {said}"
@@ -72,7 +72,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(raw: Raw, fleet: Flee
 def test_a_promoter_that_is_killed_loses_and_doubles_no_delayed_message(
     raw: Raw, fleet: Fleet, tmp_path: Path, step: str
 ) -> None:
-    """The next one moves what is due, once the lease has ended."""
+    """The next promoter moves the due messages, once the lease has ended."""
     published = {publish("orders", {"do": "ok"}, delay=0).id for _ in range(5)}
     killed = tmp_path / "killed"
     fleet.start(TEST_HANDLERS="tests.faults.killing", TEST_KILL=f"{step}={killed}")
@@ -83,7 +83,7 @@ def test_a_promoter_that_is_killed_loses_and_doubles_no_delayed_message(
 
 
 def test_what_took_long_is_settled_before_the_next_begins(raw: Raw, fleet: Fleet, tmp_path: Path) -> None:
-    """A worker that dies in the next message of the batch has the one before run no second time."""
+    """If a worker dies in the next message of the batch, the one before isn't run again."""
     publish = raw.pipeline()
     for do in ("sleep:0.2", f"die-once:{tmp_path / 'died'}", "ok"):
         publish.xadd("orders", {"do": do})

@@ -1,4 +1,4 @@
-"""The server did what it was asked, and the worker was never told."""
+"""The server has carried out a command, and the worker never gets the reply."""
 
 import select
 import socket
@@ -30,7 +30,7 @@ SETTLED = {"acknowledged": 7, "dead-lettered": 2, "retried": 2}
 
 @pytest.fixture
 def runs() -> Counter[str]:
-    """Counts the runs of each message; a handler that obeys is declared."""
+    """Return the counts of each message's runs; declares a handler that obeys."""
     counted: Counter[str] = Counter()
 
     @handler("orders", group="billing")
@@ -45,7 +45,7 @@ def runs() -> Counter[str]:
 
 
 def publish(raw: Raw) -> list[str]:
-    """Publish them all in one step, so that one read delivers them; their ids as messages."""
+    """Publish all in one step, so that one read delivers them; return their message ids."""
     pipeline = raw.pipeline()
     for do in PUBLISHED:
         pipeline.xadd("orders", {"do": do})
@@ -56,12 +56,12 @@ def publish(raw: Raw) -> list[str]:
 def test_a_lost_reply_loses_nothing_and_doubles_nothing(
     raw: Raw, streams: Callable[..., None], proxy: Proxy, runs: Counter[str], name: str
 ) -> None:
-    """What was delivered is found and run, what was settled isn't settled again: each once, at once."""
+    """Delivered messages are found and run, settled ones aren't settled again: each once, and at once."""
     streams({"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02)}}}}, URL=proxy.url)
     word = name if name.isupper() else script(name).digest
     ids = publish(raw)
     if name == "promote":
-        # Another has the lease until there is something to promote.
+        # Another process has the lease until there is something to promote.
         raw.set("{orders}:promoter", "another")
     else:
         proxy.lose_reply_to(word)
@@ -78,7 +78,7 @@ def test_a_lost_reply_loses_nothing_and_doubles_nothing(
 
 
 class HalfOpen(Proxy):
-    """Loses a blocked read's client without the server's noticing: what it waits for is delivered to nobody."""
+    """Loses the client of a blocked read unnoticed by the server, which then delivers to nobody."""
 
     def __init__(self, server: Server) -> None:
         self.lose = False
@@ -102,20 +102,20 @@ class HalfOpen(Proxy):
             self.kept.append(far)
 
     def stop(self) -> None:
-        """Let go of the kept ones too."""
+        """Close the kept connections too."""
         super().stop()
         for each in self.kept:
             each.close()
 
     def delivered(self) -> bool:
-        """Whether the server has told the lost ones anything but that they are killed."""
+        """Return whether the server has sent the lost connections anything but their end."""
         readable = select.select(self.kept, [], [], 0)[0]
         return any(each.recv(65536, socket.MSG_PEEK) for each in readable)
 
 
 @pytest.fixture
 def half_open(server: Server) -> Iterator[HalfOpen]:
-    """Such a proxy before the server of the run."""
+    """Return such a proxy before the test run's server."""
     running = HalfOpen(server)
     yield running
     running.stop()
@@ -125,13 +125,13 @@ def half_open(server: Server) -> Iterator[HalfOpen]:
 def test_what_is_delivered_to_a_dead_connection_is_run(
     server: Server, streams: Callable[..., None], half_open: HalfOpen, rule: str
 ) -> None:
-    """The worker ends its old connection; where it may not, it looks for what that was given."""
+    """The worker ends its old connection. If an ACL forbids that, it looks for the messages delivered there."""
     raw = server.raw()
     server.user("worker", "secret", "+@all", "~*", rule)
     streams({"orders": {"GROUPS": {"billing": {}}}}, URL=f"unix://worker:secret@{half_open.socket}")
     seen: list[str] = []
     handler("orders", group="billing")(lambda message: seen.append(message.payload["n"]))
-    # The server goes on with this read, however long the worker takes to come back.
+    # The server keeps this read blocked, however long the worker takes to connect again.
     with working(timing=replace(HASTY, block=60)) as worker:
         (dead,) = wait_until(lambda: readers(raw))
         worker.runner.timing = replace(HASTY, block=0.2)
@@ -145,12 +145,12 @@ def test_what_is_delivered_to_a_dead_connection_is_run(
 
 
 def readers(raw: Raw) -> set[str]:
-    """The ids of the clients that wait for messages."""
+    """Return the ids of the clients that wait for messages."""
     return {each["id"] for each in raw.client_list() if each["cmd"] == "xreadgroup" and "b" in each["flags"]}
 
 
 def test_what_is_pending_for_an_idle_consumer_unseen_is_run(raw: Raw, streams: Callable[..., None]) -> None:
-    """However it came to be so, and without a new connection."""
+    """It is run however it became pending, and without a new connection."""
     streams({"orders": {"GROUPS": {"billing": {}}}})
     runs: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What goes wrong while a batch is read ahead: it was asked for, the one before it is being run."""
+"""Faults while a batch is read ahead: it is asked for while the one before it is being run."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ COUNT = 2_000
 
 
 def publish(raw: Raw, count: int = COUNT, **fields: str) -> None:
-    """So many at once that reading ahead begins."""
+    """Publish so many at once that reading ahead begins."""
     pipeline = raw.pipeline()
     for n in range(count):
         pipeline.xadd("orders", {"n": n, **fields})
@@ -37,7 +37,7 @@ def publish(raw: Raw, count: int = COUNT, **fields: str) -> None:
 
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]], list[int]]:
-    """Has something done, once, right when a batch was asked for ahead; whether it was."""
+    """Return a function that calls its argument once, when a batch is asked for ahead, and returns whether it did."""
     done: list[int] = []
 
     def when_ahead(do: Callable[[Link], None]) -> list[int]:
@@ -56,7 +56,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]],
 
 
 def test_a_connection_that_is_lost_between_two_batches_loses_neither(raw: Raw, ahead: Any) -> None:
-    """The batch that was taken is run, though the next couldn't be asked for."""
+    """The batch that was read is run, though the next couldn't be asked for."""
     runs: Counter[str] = Counter()
     handler("orders", group="billing")(lambda message: runs.update([message.payload["n"]]))
     publish(raw)
@@ -68,12 +68,12 @@ def test_a_connection_that_is_lost_between_two_batches_loses_neither(raw: Raw, a
 
 
 def dawdle() -> None:
-    """Take so long that outcomes are settled apart from a read."""
+    """Take so long that outcomes are settled without a read."""
     time.sleep(0.06)
 
 
 def test_a_read_ahead_that_is_refused_leaves_nothing_behind(raw: Raw, ahead: Any) -> None:
-    """What was handled before is settled, though it was to be sent right after that."""
+    """Messages handled before are settled, though their outcomes were to follow the refused read."""
     redelivery, aside = "{orders}:redelivery:billing", "{orders}:aside"
     refused = ahead(lambda _: raw.pipeline().rename(redelivery, aside).lpush(redelivery, "x").execute())
     slow = iter(range(3))
@@ -113,7 +113,7 @@ def test_a_worker_whose_refused_outcomes_fill_its_memory_settles_them_when_it_ca
 
 
 def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, streams: Any, ahead: Any) -> None:
-    """Others may have claimed it meanwhile: the heartbeat renews what is in hand, not what is on its way."""
+    """Others may have claimed such messages: the heartbeat renews those in hand, not those still to be received."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.5}}}})
     runs: Counter[str] = Counter()
     waiting = ahead(lambda _: None)
@@ -129,7 +129,7 @@ def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, strea
     with working(name="slow") as slow:
         wait_until(lambda: waiting)
         with working(name="other"):
-            # All but what the slow one has in hand: one that it runs, and what waits behind that.
+            # All but those that the slow worker holds: the running message, and those that wait behind it.
             wait_until(lambda: raw.xpending("orders", "billing")["pending"] == len(slow.runner.unacked) > 0)
             finish.set()
             wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
@@ -138,7 +138,7 @@ def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, strea
 
 @pytest.fixture
 def claims(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]], list[int]]:
-    """Has something done, once, right when a claim was to go with a read ahead; how many went."""
+    """Return a function that calls its argument at the first claim with a read ahead, and returns how many went."""
     done: list[int] = []
 
     def when_claimed(do: Callable[[Link], None]) -> list[int]:
@@ -158,21 +158,21 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]]
 
 
 def leave(raw: Raw, count: int) -> None:
-    """A consumer read so many of what there is, and died long ago."""
+    """Let a consumer read so many messages; it died long ago."""
     raw.xgroup_create("orders", "billing", "0", mkstream=True)
     ((_, entries),) = raw.xreadgroup("billing", "dead", {"orders": ">"}, count=count)
     raw.xclaim("orders", "billing", "dead", 0, [each for each, _ in entries], idle=3_600_000, justid=True)
 
 
 def nothing(link: Link) -> None:
-    """Go on."""
+    """Do nothing."""
 
 
 @pytest.mark.parametrize("happens", ["nothing", "flush", "close", "refuse", "lose bodies"])
 def test_what_others_left_is_claimed_with_reads_ahead(
     raw: Raw, claims: Any, streams: Any, proxy: Proxy, happens: str
 ) -> None:
-    """Each message runs once, also where the claim is lost, or what it names, or refused once; most go with a read."""
+    """Each message runs once, even if the claim or its bodies are lost, or it is refused once; most go with a read."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}}, URL=proxy.url)
     suspects, runs, broken = "{orders}:suspects:billing", Counter[str](), list[int]()
     befalls = {
@@ -201,7 +201,7 @@ def test_what_others_left_is_claimed_with_reads_ahead(
 
 
 def test_where_nothing_else_waits_whole_batches_are_claimed(raw: Raw, claims: Any, streams: Any) -> None:
-    """Not the half that shares a batch with what is read."""
+    """Claims aren't limited to the half batch that goes with a read."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}})
     handler("orders", group="billing")(lambda _: None)
     went = claims(nothing)
@@ -213,7 +213,7 @@ def test_where_nothing_else_waits_whole_batches_are_claimed(raw: Raw, claims: An
 
 
 def test_a_claim_that_was_refused_with_a_read_is_tried_by_itself() -> None:
-    """There its error is reported; and once it is allowed, the next may go with a read again."""
+    """There its error is reported; once that succeeds, the next may go with a read again."""
     with working() as worker:
         wait_until(lambda: worker.runner.connection.has_read, "the group is there")
     claiming = Worker().runner.claiming

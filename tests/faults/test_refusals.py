@@ -1,4 +1,4 @@
-"""A worker whose server refuses something: it goes on with the rest, and with that too once it is allowed again."""
+"""A server refuses something: the worker goes on with the rest, and with that too once it is allowed again."""
 
 import logging
 from collections import Counter
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 
 Raw = Any
 SETTINGS = {"orders": {"MAXLEN": 5, "GROUPS": {"billing": {"BACKOFF": (0.01, 0.02), "CLAIM_IDLE": 5}}}}
-# What is published while something is refused.
+# Published while something is refused.
 PUBLISHED = ["ok"] * 20 + ["reject"] * 2 + ["fail once"] * 2
 SETTLED = {"acknowledged": 22, "dead-lettered": 2, "retried": 2}
 
 
 @pytest.fixture
 def runs() -> Counter[str]:
-    """Counts the runs of each message; a handler that obeys is declared."""
+    """Return the counts of each message's runs; declares a handler that obeys."""
     counted: Counter[str] = Counter()
 
     @handler("orders", group="billing")
@@ -44,25 +44,25 @@ def runs() -> Counter[str]:
 
 @pytest.fixture
 def limit(server: Server, streams: Callable[..., None]) -> Iterator[Callable[[str], None]]:
-    """Changes what the worker may do: `limit("-xadd")`."""
+    """Return a function that changes what the worker may do: `limit("-xadd")`."""
     streams(SETTINGS, URL=server.user("worker", "secret", "+@all", "~*", "&*"))
     yield lambda rule: server.raw().execute_command("ACL", "SETUSER", "worker", rule)
     server.raw().execute_command("ACL", "DELUSER", "worker")
 
 
 def publish(raw: Raw) -> list[str]:
-    """Publish them all; their ids as messages."""
+    """Publish all; return their message ids."""
     return [f"orders/{raw.xadd('orders', {'do': do})}" for do in PUBLISHED]
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> int:
-    """How often the worker said that something was refused."""
+    """Return how often the worker logged a refusal."""
     told = ("couldn't settle", "failed. The next try", "was refused by the server", "couldn't be moved")
     return sum(any(each in record.getMessage() for each in told) for record in caplog.records)
 
 
 def assert_settled_once(raw: Raw, runs: Counter[str], ids: list[str]) -> None:
-    """Each message was run as often as it should, and is in exactly one place."""
+    """Assert that each message was run as often as it should, and is in exactly one place."""
     wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}")
     assert runs == {each: 2 if do == "fail once" else 1 for each, do in zip(ids, PUBLISHED, strict=True)}
     assert len(letters(raw)) == 2
@@ -70,7 +70,7 @@ def assert_settled_once(raw: Raw, runs: Counter[str], ids: list[str]) -> None:
     assert raw.xlen("{orders}:redelivery:billing") == raw.hlen("{orders}:retry:billing:entries") == 0
 
 
-# What is refused, and what is settled nevertheless.
+# Each refused command, and what is settled nevertheless.
 REFUSED: dict[str, dict[str, int]] = {
     "xadd": {"acknowledged": 20, "retried": 2},
     "zadd": {"acknowledged": 20, "dead-lettered": 2},
@@ -100,7 +100,7 @@ def test_a_worker_goes_on_while_a_command_is_refused(
     caplog: pytest.LogCaptureFixture,
     command: str,
 ) -> None:
-    """What doesn't need it is settled; the rest waits, is copied once and run once, and is reported."""
+    """Messages that don't need it are settled; the others wait, are copied once, run once, and reported."""
     caplog.set_level(logging.WARNING)
     meanwhile = REFUSED[command]
     with working() as worker:
@@ -141,7 +141,7 @@ WRONG: dict[str, dict[str, int]] = {
 def test_a_worker_goes_on_while_a_key_is_of_a_wrong_type(
     raw: Raw, streams: Any, runs: Counter[str], caplog: pytest.LogCaptureFixture, key: str
 ) -> None:
-    """What doesn't need it is settled; the rest waits, is copied once and run once, and is reported."""
+    """Messages that don't need it are settled; the others wait, are copied once, run once, and reported."""
     caplog.set_level(logging.WARNING)
     streams(SETTINGS)
     meanwhile = WRONG[key]
@@ -160,7 +160,7 @@ def test_a_worker_goes_on_while_a_key_is_of_a_wrong_type(
 
 
 def test_a_worker_does_all_its_work_at_full_memory(raw: Raw, streams: Any, runs: Counter[str]) -> None:
-    """It starts, makes its group, acknowledges, retries, promotes and buries: so memory is freed."""
+    """It starts, makes its group, acknowledges, retries, promotes and dead-letters, which frees memory."""
     streams(SETTINGS)
     ids = publish(raw)
     raw.config_set("maxmemory", "1")
@@ -174,7 +174,7 @@ def test_a_worker_does_all_its_work_at_full_memory(raw: Raw, streams: Any, runs:
 def test_a_worker_that_may_not_renew_comes_back_nevertheless(
     raw: Raw, limit: Callable[[str], None], runs: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With something in hand that can't be settled either: it connects again and handles the rest."""
+    """Though it holds a message that can't be settled either, it connects again and handles the rest."""
     limit("-xadd")
     raw.xadd("orders", {"do": "reject"})
     with working():
@@ -193,7 +193,7 @@ def test_a_worker_that_may_not_renew_comes_back_nevertheless(
 def test_what_was_refused_is_tried_ever_less_often(
     raw: Raw, limit: Callable[[str], None], runs: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also while others are acknowledged all the time, which must not have it tried at every turn."""
+    """Acknowledging others all the time doesn't make it retry the refused one at every turn."""
     limit("-xadd")
     raw.xadd("orders", {"do": "reject"})
     with working():
@@ -222,7 +222,7 @@ def test_a_worker_that_cannot_settle_reads_no_more_than_it_can_hold(
 def test_what_a_worker_cannot_settle_at_its_stop_is_handed_back(
     raw: Raw, limit: Callable[[str], None], runs: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It isn't lost: the next worker runs it again."""
+    """The message isn't lost: the next worker runs it again."""
     limit("-hincrby")
     raw.xadd("orders", {"do": "ok"})
     with working():

@@ -1,4 +1,4 @@
-"""The server is gone for a while in the middle of the work: all that was published is handled."""
+"""The server is away for a while amid the work, and still every published message is handled."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ COUNT = 1_500
 
 @pytest.fixture
 def own_server(make_server: Callable[..., Server], streams: Callable[..., None]) -> Iterator[Server]:
-    """A server for this test alone, which may be killed."""
+    """Return a server for this test alone, which may be killed."""
     server = make_server()
     streams({"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02)}}}}, URL=server.url)
     return server
@@ -38,7 +38,7 @@ def own_server(make_server: Callable[..., Server], streams: Callable[..., None])
 
 @pytest.fixture
 def runs() -> Counter[int]:
-    """Counts the runs of each message; of a hundred, one fails once and one is rejected."""
+    """Return the counts of each message's runs; of a hundred messages, one fails once and one is rejected."""
     counted: Counter[int] = Counter()
 
     @handler("orders", group="billing")
@@ -55,13 +55,13 @@ def runs() -> Counter[int]:
 
 
 def kill_and_start(server: Server) -> None:
-    """As a crash does."""
+    """End the server like a crash, and start it again."""
     server.kill9()
     server.start()
 
 
 def pause(server: Server) -> None:
-    """Stand still for longer than a reply may take."""
+    """Suspend the server for longer than a reply may take."""
     server.pause()
     time.sleep(1)  # this is the fault
     server.cont()
@@ -78,7 +78,7 @@ def pause(server: Server) -> None:
 def test_all_that_was_published_is_handled(
     own_server: Server, runs: Counter[int], away: Callable[[Server], None]
 ) -> None:
-    """Twice in the middle of the work; the books balance, and only what was in hand may be run again."""
+    """The server is away twice; the books balance, and only messages in hand may be run again."""
     timing = replace(HASTY, reply_timeout=0.45)
     pipeline = own_server.raw().pipeline()
     for n in range(COUNT):
@@ -100,7 +100,7 @@ def test_all_that_was_published_is_handled(
 def test_what_is_delayed_outlives_its_server(
     own_server: Server, runs: Counter[int], away: Callable[[Server], None]
 ) -> None:
-    """Each message comes when it is due, once."""
+    """Each message is run once, when it is due."""
     for n in range(10, 20):
         publish("orders", {"n": n}, delay=0.5)
     away(own_server)
@@ -114,7 +114,7 @@ def test_what_is_delayed_outlives_its_server(
 def test_a_worker_waits_for_its_server_and_says_so(
     own_server: Server, runs: Counter[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the middle of a batch too: what it handled meanwhile is acknowledged when the server is back."""
+    """Messages of a batch that are handled meanwhile are acknowledged when the server is back."""
     raw = own_server.raw()
     for n in range(10):
         raw.xadd("orders", {"n": n})
@@ -132,7 +132,7 @@ def test_a_worker_waits_for_its_server_and_says_so(
 def test_a_worker_that_starts_before_its_server_waits_for_it(
     own_server: Server, runs: Counter[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It doesn't end, and works as soon as it can."""
+    """It doesn't end, and works as soon as the server is there."""
     own_server.raw().xadd("orders", {"n": 1})
     own_server.end()
     with working():
@@ -142,14 +142,14 @@ def test_a_worker_that_starts_before_its_server_waits_for_it(
 
 
 def go_down(server: Server) -> None:
-    """Idle times go on while the server doesn't run."""
+    """Stop the server and start it again: idle times go on meanwhile."""
     server.end()
     time.sleep(3.1)  # this is the fault
     server.start()
 
 
 def stand_still(server: Server) -> None:
-    """No consumer loses its connection; those who wait less for a reply do."""
+    """Suspend the server: consumers keep their connections; services, which wait less for a reply, lose them."""
     server.pause()
     time.sleep(3.1)  # this is the fault
     server.cont()
@@ -160,7 +160,7 @@ def stand_still(server: Server) -> None:
 def test_after_an_outage_nothing_is_claimed_from_the_living(
     own_server: Server, streams: Any, monkeypatch: pytest.MonkeyPatch, away: Callable[[Server], None]
 ) -> None:
-    """Their heartbeats may be back later than others: whoever comes first has to wait for them."""
+    """Living workers' heartbeats may come back later than other workers, which must wait for them."""
     timing = replace(HASTY, service_timeout=0.3, reply_timeout=10)
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 3}}}}, URL=own_server.url)
     runs: list[str] = []
@@ -191,7 +191,7 @@ def test_after_an_outage_nothing_is_claimed_from_the_living(
 
 
 def xpendings(server: Server) -> int:
-    """How often anybody has looked at what is pending."""
+    """Return how often any client has looked at pending messages."""
     return server.raw().info("commandstats").get("cmdstat_xpending", {"calls": 0})["calls"]
 
 
@@ -199,7 +199,7 @@ def xpendings(server: Server) -> int:
 def test_an_idle_worker_stops_cleanly_while_its_server_is_away(
     make_server: Callable[..., Server], tmp_path: Path, met: bool
 ) -> None:
-    """It holds nothing: there is nothing to settle or to hand back, and nobody to wait for."""
+    """It holds nothing, so there is nothing to settle or hand back, and nobody to wait for."""
     server = make_server()
     fleet = Fleet(tmp_path, server.url)
     try:
@@ -210,7 +210,7 @@ def test_an_idle_worker_stops_cleanly_while_its_server_is_away(
             wait_until(lambda: server.raw().info("clients")["blocked_clients"] == 1)
             server.end()
         wait_until(lambda: fleet.children(worker))
-        time.sleep(0.5)  # whatever they find out meanwhile
+        time.sleep(0.5)  # the processes may meet errors meanwhile
         worker.terminate()
         said = fleet.finish(worker, deadline=5)
     finally:
@@ -220,7 +220,7 @@ def test_an_idle_worker_stops_cleanly_while_its_server_is_away(
 
 
 def test_what_threads_find_out_late_is_not_logged_again(caplog: pytest.LogCaptureFixture) -> None:
-    """Also where another error is met when the server is back, as while it loads its data."""
+    """A second error is logged once too, such as that of a server that loads its data."""
     for error in ["closed", "loading", "closed"]:
         log_unreachable("away", ServerUnreachable(error))
         log_reached("away")
@@ -228,12 +228,12 @@ def test_what_threads_find_out_late_is_not_logged_again(caplog: pytest.LogCaptur
 
 
 def test_a_server_that_never_was_there_is_logged_in_one_line(tmp_path: Path) -> None:
-    """All threads of the process try again and again, and say so once."""
+    """All threads of the process try again and again, and log it once."""
     fleet = Fleet(tmp_path, "redis://127.0.0.1:1/0")
     try:
         worker = fleet.start()
         wait_until(lambda: fleet.children(worker))
-        time.sleep(3)  # several tries of each
+        time.sleep(3)  # several tries of each thread
         worker.terminate()
         said = fleet.finish(worker)
     finally:
@@ -248,7 +248,7 @@ def test_a_server_that_never_was_there_is_logged_in_one_line(tmp_path: Path) -> 
 def test_a_wrong_password_is_logged_as_such(
     own_server: Server, runs: Counter[int], streams: Any, caplog: pytest.LogCaptureFixture, options: dict[str, str]
 ) -> None:
-    """No connection was lost: the server has refused it."""
+    """The connection wasn't lost: the server has refused it."""
     streams(URL=own_server.url, OPTIONS={"password": "wrong", **options})
     with working():
         wait_until(lambda: "refuses it, probably for its user or password" in caplog.text)

@@ -1,4 +1,4 @@
-"""A worker that stood still for longer than CLAIM_IDLE, while another took over what it had in hand."""
+"""A worker was suspended for longer than CLAIM_IDLE, and another took over its messages."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from ..support.workers import Fleet, working
 from . import row
 
 Raw = Any
-# What the stopped worker does with the message that it was running, once it is woken.
+# The end of the run that was suspended, once the worker is woken.
 AWAKE = {"return": "ok", "fail": "fail", "reject": "reject"}
 SETTLED = {"acknowledged": 4, "retried": 1, "dead-lettered": 1}
 
@@ -28,7 +28,7 @@ SETTLED = {"acknowledged": 4, "retried": 1, "dead-lettered": 1}
 def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
     raw: Raw, fleet: Fleet, tmp_path: Path, awake: str
 ) -> None:
-    """What it was running is run twice, the rest of its batch once, and everything is settled once, by the other."""
+    """The suspended message is run twice, the rest of its batch once, and the other worker settles all, once."""
     fleet.streams = {"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02), "CLAIM_IDLE": 0.6}}}}
     woken = tmp_path / "woken"
     pipeline = raw.pipeline()
@@ -43,7 +43,7 @@ def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
     wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}", deadline=40)
     woken.touch()
     os.killpg(sleeper.pid, signal.SIGCONT)
-    # Woken, it works again: of what is published from now on it gets some.
+    # The woken worker works again: it gets some of the messages that are published from now on.
     later: list[str] = []
     while not works_again(fleet, own):
         later.append(raw.xadd("orders", {"do": "later"}))
@@ -59,13 +59,13 @@ def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
 
 
 def works_again(fleet: Fleet, pid: int) -> bool:
-    """Whether that process has handled what was published later."""
+    """Return whether that process has handled a later message."""
     return any(do == "later" and process == str(pid) for *_, do, _, process in fleet.noted("ended"))
 
 
 @pytest.mark.usefixtures("isolated_handlers", "hasty")
 def test_a_living_worker_is_not_robbed(raw: Raw, streams: Any) -> None:
-    """Its heartbeat goes on while a handler runs for longer than CLAIM_IDLE, also for what waits behind that."""
+    """Its heartbeat renews a message that runs for longer than CLAIM_IDLE, and those waiting behind it."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}})
     runs: list[tuple[str, str]] = []
     finish = threading.Event()

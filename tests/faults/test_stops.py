@@ -1,7 +1,7 @@
-"""A worker that has much to do is stopped, at any moment: nothing is lost, nothing is run twice.
+"""A worker with much to do is stopped at any moment: nothing is lost, nothing is run twice.
 
-The moments are drawn at random, as a count of messages that are done; the output of a test that fails says of what
-seed, and `TEST_SEED` draws the same. `TEST_STOPS` sets how many stops the slow ones make.
+The moments are drawn at random, as counts of handled messages. A failed test prints its seed, and
+`TEST_SEED` repeats it. `TEST_STOPS` sets how many stops the slow tests make.
 """
 
 import os
@@ -19,28 +19,28 @@ from ..support.waiting import wait_until
 from ..support.workers import Fleet
 
 Raw = Any
-# The share of the messages that are done at the latest moment. The rest is for what a worker does until it has heard.
+# The share of messages handled at the latest stop. The worker may handle the rest until the signal arrives.
 LATEST = 1 / 4
 MANY = int(os.environ.get("TEST_STOPS", "10"))
 
 
 def fast(chance: random.Random) -> str:
-    """Take no time."""
+    """Ask for no time."""
     return "ok"
 
 
 def slow(chance: random.Random) -> str:
-    """Take 10 ms or so."""
+    """Ask for 10 ms or so."""
     return f"sleep:{chance.uniform(0, 0.02):.4f}"
 
 
 def mixed(chance: random.Random) -> str:
-    """Take no time, and now and then some."""
+    """Ask for no time, and now and then for some."""
     return chance.choice([fast, fast, fast, fast, slow])(chance)
 
 
 class Shape(NamedTuple):
-    """A load and those that run it: the messages' type, what each asks for, and how many wait at each stop."""
+    """A load and its worker: the messages' type and `do`, how many wait at each stop, and the worker's arguments."""
 
     kind: str
     load: Callable[[random.Random], str]
@@ -57,20 +57,20 @@ SHAPES = {
     "batches": Shape("batched", mixed, 2_000, ("--threads", "2")),
     "coroutines": Shape("async", mixed, 5_000, ("--threads", "2")),
 }
-# Those that `make test` stops too, once.
+# These are stopped once by `make test`, too.
 OFTEN = ("fast", "coroutines")
 
 
 @pytest.fixture
 def chance() -> Iterator[random.Random]:
-    """What draws the moments."""
+    """Return the random generator of the moments."""
     seed = os.environ.get("TEST_SEED") or secrets.token_hex(4)
     print(f"TEST_SEED={seed}")  # noqa: T201  pytest shows it where the test fails
     return random.Random(seed)
 
 
 def publish(raw: Raw, shape: Shape, chance: random.Random, count: int) -> None:
-    """Append messages of that shape."""
+    """Append messages of this shape."""
     pipeline = raw.pipeline()
     for _ in range(count):
         pipeline.xadd("orders", {"do": shape.load(chance), "type": shape.kind})
@@ -78,14 +78,14 @@ def publish(raw: Raw, shape: Shape, chance: random.Random, count: int) -> None:
 
 
 def begun(fleet: Fleet, offset: int) -> int:
-    """How many messages were begun, by what was noted from there on."""
+    """Return how many messages were begun, by the notes from this offset on."""
     with fleet.runs.open("rb") as notes:
         notes.seek(offset)
         return notes.read().count(b"began ")
 
 
 def stop_amid_work(fleet: Fleet, chance: random.Random, waiting: int, *arguments: str) -> None:
-    """Start a worker and signal it after any count of messages, its supervisor alone or all processes."""
+    """Start a worker; after a random count of messages, signal its supervisor alone or all processes."""
     fleet.runs.touch()
     before, count = fleet.runs.stat().st_size, chance.randint(1, int(waiting * LATEST))
     worker = fleet.start(*arguments, TEST_HANDLERS="tests.faults.stopping")
@@ -95,7 +95,7 @@ def stop_amid_work(fleet: Fleet, chance: random.Random, waiting: int, *arguments
 
 
 def noted(fleet: Fleet, what: str) -> Counter[str]:
-    """How often each message was noted so."""
+    """Return how often each message has this note."""
     return Counter(message for _, message, *_ in fleet.noted(what))
 
 
@@ -110,7 +110,7 @@ def noted(fleet: Fleet, what: str) -> Counter[str]:
 def test_a_stop_under_load_loses_and_doubles_nothing(
     raw: Raw, fleet: Fleet, chance: random.Random, name: str, stops: int
 ) -> None:
-    """What was begun ends and is acknowledged; the rest is there for anybody, as if it had never been delivered."""
+    """Begun messages end and are acknowledged; the others are there as if they had never been delivered."""
     shape = SHAPES[name]
     published, waiting = 0, shape.waiting
     while stops:
@@ -126,7 +126,7 @@ def test_a_stop_under_load_loses_and_doubles_nothing(
         assert {(each["consumer"], each["times_delivered"]) for each in pending} <= {("returned", 0)}
         if len(ended) < published:
             stops -= 1
-        else:  # It had finished before it heard of the stop, which tells nothing: it gets more to do.
+        else:  # It was done before the signal arrived, which proves nothing: it gets more to do.
             waiting *= 2
     fleet.drain("--threads", "16", TEST_HANDLERS="tests.faults.stopping")
     assert len(noted(fleet, "ended")) == len(fleet.noted("began")) == published

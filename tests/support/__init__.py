@@ -1,1 +1,1 @@
-"""What tests are made with: servers, workers, proxies, handlers, documents. No tests in here."""
+"""The tests' tools: servers, workers, proxies, handlers, documents. No tests in here."""

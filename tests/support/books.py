@@ -1,4 +1,4 @@
-"""Where the messages of a group are, as an outsider counts them on the server."""
+"""Counts of a group's messages by where they are, read from the server without the package's own code."""
 
 import json
 from typing import Any, NamedTuple
@@ -14,19 +14,19 @@ class Letter(NamedTuple):
 
 
 def totals(raw: Raw, group: str = "billing", stream: str = "orders") -> dict[str, int]:
-    """What became of the group's messages, without what happened to none."""
+    """Return the counts of outcomes of the group's messages, without zeros."""
     found = raw.hgetall(f"{{{stream}}}:totals:{group}")
     return {name: int(value) for name, value in found.items() if int(value)}
 
 
 def letters(raw: Raw, stream: str = "orders") -> list[Letter]:
-    """The dead letters of a stream."""
+    """Return the dead letters of a stream."""
     rows = raw.execute_command("EVAL", "return redis.call('XRANGE', KEYS[1], '-', '+')", 1, f"{{{stream}}}:dlq")
     return [Letter(json.loads(fields[1]), fields[2:]) for _, fields in rows]
 
 
 class Books(NamedTuple):
-    """How many of a group's messages are where."""
+    """How many of a group's messages are in each place."""
 
     acknowledged: int
     skipped: int
@@ -39,12 +39,12 @@ class Books(NamedTuple):
 
     @property
     def all(self) -> int:
-        """As many as were published, and replayed."""
+        """How many there are in all: as many as were published and replayed."""
         return sum(self)
 
 
 def books(raw: Raw, group: str = "billing", stream: str = "orders") -> Books:
-    """Count them. What is redelivered and not yet settled counts as pending."""
+    """Count a group's messages. Redelivered messages that aren't settled count as pending."""
     done = totals(raw, group, stream)
     names = ("acknowledged", "skipped", "dead-lettered", "vanished", "discarded")
     row = next((each for each in raw.xinfo_groups(stream) if each["name"] == group), None)

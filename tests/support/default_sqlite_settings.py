@@ -1,4 +1,4 @@
-"""Settings of workers that work with SQLite as Django makes it: writers don't wait where they have read before."""
+"""Settings of workers on SQLite with Django's defaults: a writer that has read before doesn't wait."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Handlers that fork, and start programs, as a message's `type` says, and note the processes that they make."""
+"""Handlers that fork or start programs, by a message's `type`, and write down the processes that they make."""
 
 import asyncio
 import multiprocessing
@@ -26,13 +26,13 @@ ELSEWHERE = multiprocessing.get_context("fork")
 
 
 def note_pid(what: str, pid: int) -> None:
-    """Write down a process that was made."""
+    """Write down a new process."""
     with Path(os.environ["TEST_RUNS"]).open("a") as file:
         file.write(f"{what} {pid}\n")
 
 
 def fork(how: Callable[[], int] = os.fork) -> bool:
-    """Fork; whether this is the child. The parent sees how the child ends before it goes on."""
+    """Fork; return whether this is the child. The parent waits for the child's end before it returns."""
     pid = how()
     if pid:
         note_pid(f"forked {code_of(pid)}", pid)
@@ -40,7 +40,7 @@ def fork(how: Callable[[], int] = os.fork) -> bool:
 
 
 def code_of(pid: int) -> int | None:
-    """The exit code of a child; None where it doesn't end."""
+    """Return the exit code of a child; None if it doesn't end."""
     until = time.monotonic() + 5
     while time.monotonic() < until:
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -51,7 +51,7 @@ def code_of(pid: int) -> int | None:
 
 
 def end_as(do: str) -> None:
-    """End a child's part in a handler in one of the ways that there are."""
+    """End a child's part in a handler in one of several ways."""
     match do:
         case "exit":
             sys.exit(3)
@@ -63,7 +63,7 @@ def end_as(do: str) -> None:
 
 @handler("orders", group="billing", type="fork")
 def run(message: Message) -> None:
-    """Fork by the way that `how` names, and leave the child to end by itself."""
+    """Fork in the way that `how` names, and leave the child to end by itself."""
     note("began", message)
     if fork(lambda: os.forkpty()[0] if message.payload.get("how") == "forkpty" else os.fork()):
         end_as(message.payload["do"])
@@ -79,13 +79,13 @@ def run_atomic(message: Message) -> None:
 
 @handler("orders", group="billing", type="fork-batch", batch=True)
 def run_batch(messages: list[Message]) -> None:
-    """Fork in a call for several."""
+    """Fork in the call for a batch."""
     run(messages[0])
 
 
 @handler("orders", group="billing", type="fork-async")
 async def run_async(message: Message) -> None:
-    """Fork in a coroutine; the child may wait for something, as only a process with an event loop can."""
+    """Fork in a coroutine; the child may await something, which needs a working event loop."""
     await asyncio.sleep(0)
     note("began", message)
     if fork():
@@ -100,19 +100,19 @@ async def run_async(message: Message) -> None:
 
 @handler("orders", group="billing", type="fork-async-batch", batch=True)
 async def run_async_batch(messages: list[Message]) -> None:
-    """Fork in a coroutine for several."""
+    """Fork in a coroutine for a batch."""
     await run_async(messages[0])
 
 
 @handler("orders", group="billing", type="fork-in-database-thread")
 async def run_in_database_thread(message: Message) -> None:
-    """Fork where coroutines reach the database."""
+    """Fork in the thread in which coroutines use the database."""
     await sync_to_async(run)(message)
 
 
 @handler("orders", group="billing", type="fork-in-thread")
 def run_in_thread(message: Message) -> None:
-    """Fork in a thread of the handler's own."""
+    """Fork in a thread that the handler starts."""
     thread = threading.Thread(target=run, args=[message])
     thread.start()
     thread.join()
@@ -120,12 +120,12 @@ def run_in_thread(message: Message) -> None:
 
 @handler("orders", group="billing", type="fork-in-receiver")
 def run_quietly(message: Message) -> None:
-    """Leave the fork to who is told of this."""
+    """Do nothing: the receiver `told` forks."""
 
 
 @receiver(signals.message_processed)
 def told(message: Message, **_: Any) -> None:
-    """Fork in a receiver."""
+    """Fork in a receiver of a signal."""
     if message.type == "fork-in-receiver":
         run(message)
 
@@ -161,7 +161,7 @@ def interrupt(message: Message) -> None:
 
 @handler("orders", group="billing", type="state")
 def tell_state(message: Message) -> None:
-    """Note what a forked child has of signals: handlers, the mask and the wakeup fd."""
+    """Write down which signal state a forked child has: handlers, the mask and the wakeup fd."""
     noted = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
     def tell() -> None:
@@ -176,14 +176,14 @@ def tell_state(message: Message) -> None:
 
 
 def sleep_deaf(deaf: int) -> None:
-    """Sleep on, whoever asks to end; this is told by the pipe `deaf` when it is so."""
+    """Sleep on, ignoring requests to end; the pipe `deaf` tells when it ignores them."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.write(deaf, b"deaf")
     time.sleep(600)
 
 
 def start_deaf() -> Any:
-    """Start a process that is deaf when this returns."""
+    """Start a process that ignores signals from when this returns."""
     reading, writing = os.pipe()
     child = ELSEWHERE.Process(target=sleep_deaf, args=[writing])
     child.start()
@@ -209,7 +209,7 @@ LEAVES: dict[str, Callable[[], Any]] = {
 
 @handler("orders", group="billing", type="leave")
 def leave(message: Message) -> None:
-    """Leave processes behind, and then do what the message says."""
+    """Leave processes behind, and then do what the message's `then` says."""
     match message.payload["what"]:
         case "program":
             note_pid("left", subprocess.Popen(["sleep", "600"]).pid)

@@ -1,4 +1,4 @@
-"""The idempotent handler of the documents, for two groups: a row that says it was done, and the work."""
+"""The idempotent handler of the documents, for two groups: one transaction does the work and marks it as done."""
 
 from django.contrib.auth.models import Group
 
@@ -9,7 +9,7 @@ from django_redis_streams.message import Message
 @handler("orders", group="billing", atomic=True)
 @handler("orders", group="loyalty", atomic=True)
 def work(message: Message) -> None:
-    """Do it once."""
+    """Do the message's work once."""
     _, new = Group.objects.get_or_create(name=f"handled {message.group} {message.id}")
     if new:
         Group.objects.create(name=f"work {message.group} {message.id}")

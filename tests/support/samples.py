@@ -1,4 +1,4 @@
-"""What a scrape brought, as Prometheus' own parser reads it."""
+"""The samples of a scrape, read by Prometheus' own parser."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ __all__ = ["families", "samples"]
 
 
 def families(text: str, content_type: str) -> list[Any]:
-    """The families of a scrape; fails for a text that can't be read."""
+    """Return the families of a scrape; fail if the text can't be parsed."""
     return list((openmetrics if "openmetrics" in content_type else plain)(text))
 
 
 def samples(text: str, content_type: str = "text/plain") -> dict[tuple[str, ...], float]:
-    """The samples by (name, values of the labels in the order of their names)."""
+    """Return the samples by (name, values of the labels in the order of their names)."""
     return {
         (each.name, *(value for _, value in sorted(each.labels.items()))): each.value
         for family in families(text, content_type)

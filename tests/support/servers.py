@@ -1,6 +1,6 @@
-"""Real servers for tests: Valkey and three versions of Redis, each in a directory of its own on a unix socket.
+"""Real servers for tests: Valkey and three versions of Redis, each with its own directory and unix socket.
 
-`TEST_SERVER` says which one the suite runs on: one of `PROGRAMS`, `valkey` by default.
+`TEST_SERVER` names the suite's server: one of `PROGRAMS`, by default `valkey`.
 """
 
 import os
@@ -26,7 +26,7 @@ class ServerMissing(Exception):
 
 
 def of_package(package: str, name: str) -> Callable[[], Path | None]:
-    """Finds a program that a Python package brings along."""
+    """Return a function that finds a program in a Python package."""
 
     def find() -> Path | None:
         try:
@@ -39,13 +39,13 @@ def of_package(package: str, name: str) -> Callable[[], Path | None]:
 
 
 def of_system() -> Path | None:
-    """Finds the redis-server of the machine's own packages."""
+    """Find the redis-server of the machine's own packages."""
     found = Path("/usr/bin/redis-server")
     return found if found.exists() else None
 
 
 def faketime(kind: str) -> Path:
-    """The library that shows a program another clock. Raises `ServerMissing` where it isn't installed, or of no use."""
+    """Return the library that gives a program another clock. Raises `ServerMissing` if it is missing or useless."""
     if kind == "redis-7.0":
         raise ServerMissing("Debian's redis-server doesn't start with a clock of its own")
     found = next(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"), None)
@@ -62,12 +62,12 @@ PROGRAMS = {
 }
 CHOSEN = os.environ.get("TEST_SERVER", "valkey")
 
-# The servers that this process has started and not stopped for good. A report of a failure shows their logs.
+# The servers that this process has started and not stopped for good. The report of a failed test shows their logs.
 STARTED: "list[Server]" = []
 
 
 def program(kind: str) -> Path:
-    """The program of a kind of server. Raises `ServerMissing` where it isn't installed."""
+    """Return the program of a kind of server. Raises `ServerMissing` if it isn't installed."""
     if kind not in PROGRAMS:
         raise ServerMissing(f"TEST_SERVER={kind!r} is none of {', '.join(PROGRAMS)}")
     find, remedy = PROGRAMS[kind]
@@ -78,10 +78,10 @@ def program(kind: str) -> Path:
 
 
 class Server:
-    """One server. It keeps an append-only file, so `restart` brings all back; `stop` is for good.
+    """One server. It keeps an append-only file, so `restart` restores its data; `stop` is for good.
 
-    Options are those of its configuration file, with underscores for dashes: `maxmemory="10mb"`, or
-    `rename_command=("AUTH", "LOGIN")`. With `own_clock`, `set_clock` has its clock go wrong.
+    Options are those of the server's configuration file, with underscores for dashes: `maxmemory="10mb"`, or
+    `rename_command=("AUTH", "LOGIN")`. With `own_clock`, `set_clock` changes its clock.
     """
 
     def __init__(self, kind: str = CHOSEN, *, own_clock: bool = False, **options: str | tuple[str, ...]) -> None:
@@ -94,8 +94,8 @@ class Server:
             "unixsocket": str(self.socket),
             "port": "0",
             "appendonly": "yes",
-            # What it has written outlives it; only a crash of the whole machine would need more. A disk that is busy
-            # would hold the server up for longer than its clients wait.
+            # The written file outlives the server; only a crash of the whole machine would need more. With fsync, a
+            # busy disk would block the server for longer than its clients wait.
             "appendfsync": "no",
             "save": "",
             **{name.replace("_", "-"): value for name, value in options.items()},
@@ -112,17 +112,17 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is, as the default user."""
+        """The server's URL, for the default user."""
         return f"unix://{self.socket}"
 
     @property
     def log(self) -> str:
-        """All it has said."""
+        """The text of the server's log."""
         path = self.directory / "server.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def raw(self) -> redis.Redis:
-        """An ordinary client, for assertions. Its replies are text; it tries nothing twice."""
+        """Return an ordinary client, for assertions. Its replies are text; it never retries."""
         if self._raw is None:
             self._raw = redis.Redis(
                 unix_socket_path=str(self.socket),
@@ -133,12 +133,12 @@ class Server:
         return self._raw
 
     def user(self, name: str, password: str, *rules: str) -> str:
-        """Make an ACL user by rules such as "+@all", "~*"; the URL to come in as that user."""
+        """Make an ACL user by rules such as "+@all", "~*"; return the URL with that user's password."""
         self.raw().execute_command("ACL", "SETUSER", name, "reset", "on", f">{password}", *rules)
         return f"unix://{quote(name, safe='')}:{quote(password, safe='')}@{self.socket}"
 
     def start(self) -> None:
-        """Start it, where it isn't running, and wait until it answers."""
+        """Start the server if it isn't running, and wait until it answers."""
         if self.process is not None:
             return
         words: list[str] = []
@@ -153,7 +153,7 @@ class Server:
                 start_new_session=True,
                 env=self._environment(),
             )
-        # A run that is killed can't stop its servers; this shell can, when the run's end of its pipe is gone.
+        # A killed test run can't stop its servers. This shell can: it ends when the run's end of its pipe closes.
         self._executor = subprocess.Popen(
             ["/bin/sh", "-c", 'read _; kill -9 "$0"; rm -rf "$1"', str(self.process.pid), self.directory],
             stdin=subprocess.PIPE,
@@ -162,7 +162,7 @@ class Server:
         wait_until(self._answers, f"an answer of {self.program}", deadline=20)
 
     def set_clock(self, seconds: float) -> None:
-        """Have its clock show so many seconds more than that of this host, or fewer, from now on."""
+        """Set the server's clock so many seconds ahead of this host's, or behind it."""
         assert self.faketime is not None, "it has no clock of its own"
         new = self.directory / "clock.new"
         new.write_text(f"{seconds:+g}\n")
@@ -183,28 +183,28 @@ class Server:
         }
 
     def restart(self) -> None:
-        """End it cleanly and start it again."""
+        """End the server cleanly and start it again."""
         self.end()
         self.start()
 
     def end(self) -> None:
-        """End it cleanly; it may be started again."""
+        """End the server cleanly; it may be started again."""
         self._gone(signal.SIGTERM)
 
     def kill9(self) -> None:
-        """End it as a crash would; it may be started again."""
+        """Kill the server; it may be started again."""
         self._gone(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop it where it is: connections stay, nothing is answered."""
+        """Suspend the server: connections stay, but nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def cont(self) -> None:
-        """Let it go on after `pause`."""
+        """Resume the server after `pause`."""
         self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it for good, and remove what it kept."""
+        """End the server for good, and remove its files."""
         if self in STARTED:
             STARTED.remove(self)
         self.kill9()

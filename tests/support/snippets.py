@@ -1,6 +1,6 @@
-"""What becomes of the documents' snippets: they are run, or looked at where that can't be.
+"""Tests of the documents' snippets: they are run, or checked where they can't be run.
 
-A fence's kind is the name of a method here. A kind that has none is a failure.
+A method here has the name of a fence's kind. A kind without a method is a failure.
 """
 
 import configparser
@@ -31,12 +31,12 @@ MODULE = "testproject.shop.documented"  # so that a snippet's model belongs to a
 
 
 def parser_of(name: str) -> Any:
-    """The parser of a command of `manage.py`."""
+    """Return the parser of a command of `manage.py`."""
     return load_command_class(get_commands()[name], name).create_parser("manage.py", name)
 
 
 def look_at(command: str) -> list[str]:
-    """The words of a command whose program, options and targets are there."""
+    """Check that a command's program, options and targets exist; return its words."""
     words = shlex.split(command)
     match words:
         case [_, "manage.py", name, *arguments]:
@@ -59,13 +59,13 @@ def look_at(command: str) -> list[str]:
 
 
 def commands_in(text: str) -> list[tuple[str, list[str]]]:
-    """The commands of a console, each with the lines that follow it."""
+    """Return the commands of a console, each with the lines that follow it."""
     commands = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
     return [(first, rest) for first, *rest in map(str.splitlines, commands)]
 
 
 class Snippets:
-    """One page's snippets, in one namespace: a method for each kind of fence."""
+    """The snippets of one page, in one namespace, with a method for each kind of fence."""
 
     def __init__(self, server: Any, settings: Any, **names: Any) -> None:
         self.server, self.settings = server, settings
@@ -78,7 +78,7 @@ class Snippets:
         exec(compile(text, "<snippet>", "exec"), self.names)  # noqa: S102  it is the documents' own
 
     def python(self, text: str) -> None:
-        """Run it; settings in it count from now on, on the server of the run, and models get their tables."""
+        """Run it. Its settings count from now on, with the test run's server; its models get their tables."""
         self.check(text)
         if "REDIS_STREAMS" in self.names:
             shown = self.settings.REDIS_STREAMS = self.names.pop("REDIS_STREAMS")
@@ -93,7 +93,7 @@ class Snippets:
                     editor.create_model(model)
 
     def console(self, text: str) -> None:
-        """Look at commands of `manage.py`, run those of the server."""
+        """Check commands of `manage.py`; run those of the server."""
         for command, output in commands_in(text):
             assert output == []
             match look_at(command):
@@ -101,34 +101,34 @@ class Snippets:
                     self.server.raw().execute_command(*words)
 
     def conf(self, text: str) -> None:
-        """The server takes these lines of its configuration."""
+        """Set these configuration lines on the server."""
         for line in text.splitlines():
             self.server.raw().config_set(*line.split(" "))
 
     def ini(self, text: str) -> None:
-        """A unit of systemd that runs a command of ours."""
+        """Check a unit of systemd, which runs a command of ours."""
         unit = configparser.ConfigParser()
         unit.read_string(text)
         look_at(unit["Service"]["ExecStart"])
 
     def toml(self, text: str) -> None:
-        """A configuration of pytest, with an option of ours."""
+        """Check a configuration of pytest, with an option of ours."""
         options = tomllib.loads(text)["tool"]["pytest"]["ini_options"]
         assert options.pop("redis_streams_server") in SERVERS
         assert not options
 
     def typescript(self, text: str) -> None:
-        """The whole of a program that tests run in Node, named in its first line."""
+        """Compare it with the whole program that tests run in Node, named in its first line."""
         name = text.partition(":")[0].removeprefix("// ")
         assert text == (INTEROP / name).read_text()
 
     def dockerfile(self, text: str) -> None:
-        """An image whose command is ours."""
+        """Check the command of an image."""
         (command,) = re.findall(r"^CMD (.+)$", text, re.MULTILINE)
         look_at(shlex.join(json.loads(command)))
 
     def yaml(self, text: str) -> None:
-        """Kubernetes is to run a command of ours, or ask its probes; or it is a configuration of Prometheus."""
+        """Check Kubernetes' command or probes, or a configuration of Prometheus."""
         if text.startswith("apiVersion:"):
             (command,) = re.findall(r"^ +command: (.+)$", text, re.MULTILINE)
             look_at(shlex.join(json.loads(command)))
@@ -139,7 +139,7 @@ class Snippets:
             subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
 
     def mermaid(self, text: str) -> None:
-        """A diagram of states, each declared by a name that may be read."""
+        """Check a diagram of states, each declared with a readable name."""
         head, *lines = text.splitlines()
         assert head == "stateDiagram-v2"
         states = re.findall(r'^    state "[\w ]+" as (\w+)$', text, re.MULTILINE)
@@ -148,11 +148,11 @@ class Snippets:
         assert {each for step in steps for each in step} == {*states, "[*]"}
 
     def text(self, text: str) -> None:
-        """The last line of the demo."""
+        """Compare it with the last line of the demo."""
         assert f'LAST_LINE="{text.strip()}"' in (ROOT / ".ci/steps").read_text()
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Remove the snippets' models, tables and receivers."""
         for each, receivers in self.receivers.items():
             each.receivers = receivers
             each.sender_receivers_cache.clear()
@@ -174,7 +174,7 @@ class Reader:
         self.environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"}
 
     def python(self, text: str) -> None:
-        """Write a file; add to one that Django made."""
+        """Write a file; append to one that Django made."""
         name = text.partition("\n")[0].removeprefix("# ")
         made = (self.directory / name).exists() and name not in self.written
         with (self.directory / name).open("a" if made else "w") as file:
@@ -182,24 +182,24 @@ class Reader:
         self.written.add(name)
 
     def check(self, text: str) -> None:
-        """Run it in the project."""
+        """Run it in the tutorial's project."""
         self._follow(["python", "manage.py", "shell", "-v0", "-c", text], [])
 
     def text(self, text: str) -> None:
-        """As in any page."""
+        """Check it as on any page."""
         Snippets.text(self, text)
 
     def console(self, text: str) -> None:
-        """Run what needs nobody to answer or to look."""
+        """Run commands that need nobody to answer or to look."""
         for command, output in commands_in(text):
             words = look_at(command)
             if not {"make", "pip", "createsuperuser", "runserver"} & set(words):
                 self._follow(words, output)
 
     def _follow(self, words: list[str], output: list[str]) -> None:
-        """Each line of output comes; a worker without --drain is stopped when all but the last have come.
+        """Run a command, and check its output; stop a worker without --drain when all lines but the last have come.
 
-        Not each on a line of its own: what two threads and the log print at once may share one.
+        The lines may share a line of output: two threads and the log may print at once.
         """
         expected = [re.compile(re.escape(line).replace("…", ".*")) for line in output]
         stopped = words[2] != "runconsumers" or "--drain" in words

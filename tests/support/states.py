@@ -1,4 +1,4 @@
-"""Messages brought into each state by the worker's own commands, without a worker."""
+"""Messages in each state, made by the worker's own commands, without a worker."""
 
 import json
 from typing import Any
@@ -23,14 +23,14 @@ FAILURE = Failure(
 
 
 def publish(raw: Any, *payloads: dict[str, str], stream: str = "orders") -> list[str]:
-    """Append flat entries as any client might; their ids."""
+    """Append flat entries as any client might; return their ids."""
     return [raw.xadd(stream, payload) for payload in payloads]
 
 
 def deliver(
     stream: str = "orders", group: str = "billing", *, consumer: str = "tested", count: int = 1000
 ) -> list[Delivery]:
-    """What a consumer gets that asks for messages, made where it is missing."""
+    """Deliver unread messages to a consumer, and make the group if it is missing; return the deliveries."""
     place = Membership(conf.stream(stream), conf.group(stream, group), consumer)
     link = connections.get(place.stream.connection)
     make_group(link, place, "0")
@@ -48,17 +48,17 @@ def settle(deliveries: list[Delivery], outcome: Outcome, *, consumer: str = "tes
 
 
 def acknowledge(*where: str) -> None:
-    """Deliver and acknowledge what is unread."""
+    """Deliver and acknowledge the unread messages."""
     settle(deliver(*where), Ack())
 
 
 def bury(*where: str, reason: Reason = Reason.EXHAUSTED, failure: Failure = FAILURE) -> None:
-    """Deliver what is unread, and make dead letters of it."""
+    """Deliver the unread messages, and dead-letter them."""
     settle(deliver(*where), DeadLetter(reason, failure))
 
 
 def retry(*where: str, delay: float = 60, failure: Failure = FAILURE) -> None:
-    """Deliver what is unread, and have it retried in `delay` seconds."""
+    """Deliver the unread messages, and have them retried in `delay` seconds."""
     settle(deliver(*where), RetryLater(delay, failure))
 
 
@@ -70,7 +70,7 @@ def delay(
     seconds: float = 60,
     type: str = "",  # noqa: A002  the field's own name
 ) -> str:
-    """Have a message published later, whatever transaction the test runs in; its id."""
+    """Delay a message, whatever transaction the test runs in; return its id."""
     config, identity = conf.stream(stream), new_id()
     fields = ["id", identity, *(["type", type] if type else []), "data", json.dumps(payload)]
     due = Due(round(seconds * 1000), absolute=False)

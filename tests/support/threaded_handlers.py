@@ -1,4 +1,4 @@
-"""Starts a thread when it is imported, as a client that has one does, for a test of what a worker says of it."""
+"""Starts a thread at import, as some clients do, for a test of the worker's warning."""
 
 import threading
 

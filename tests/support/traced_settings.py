@@ -1,4 +1,4 @@
-"""Settings of a worker that traces: each span is a line of JSON in the file `TEST_SPANS`, sent by the batch."""
+"""Settings of a worker that traces. It exports spans in batches, each a line of JSON in the file `TEST_SPANS`."""
 
 import json
 import os
@@ -22,6 +22,6 @@ class _Lines(SpanExporter):
 
 
 _provider = TracerProvider()
-# What isn't handed over at the end of a process comes an hour too late.
+# Spans that aren't flushed at the end of a process would be exported an hour later, too late for the test.
 _provider.add_span_processor(BatchSpanProcessor(_Lines(), schedule_delay_millis=3_600_000))
 trace.set_tracer_provider(_provider)

@@ -1,4 +1,4 @@
-"""Waiting for what shall happen, instead of for time to pass."""
+"""Waiting for a condition instead of for some time."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], what: str = "", *, deadline: float = 30.0) -> T:
-    """What `condition()` returns once that is true; the test fails when it isn't within `deadline` seconds.
+    """Wait until `condition()` is true and return its value; fail the test after `deadline` seconds.
 
     `what` completes the sentence "Not within 30 s: …".
     """

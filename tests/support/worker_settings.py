@@ -1,4 +1,4 @@
-"""Settings of the workers that tests start as processes of their own: streams by environment."""
+"""Settings of the worker processes that tests start; the environment declares the streams."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Running a worker's parts in the test's own process, and whole workers beside it."""
+"""The parts of a worker in the test's own process, and whole workers in other processes."""
 
 import json
 import os
@@ -36,19 +36,19 @@ from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
 
 ROOT = Path(__file__).parent.parent.parent
 
-# A twentieth of what a worker usually waits for a message or for another try, so that a test sees several.
+# A twentieth of a worker's usual waits for messages and before retries, so that a test sees several.
 HASTY = Timing(
     block=DEFAULT_TIMING.block / 20,
     look_for_lease=DEFAULT_TIMING.look_for_lease / 20,
     look_stale=DEFAULT_TIMING.look_stale / 20,
     backoff_factor=1 / 20,
 )
-# Of a worker that is given none.
+# For workers that are given no timing.
 default_timing = DEFAULT_TIMING
 
 
 def assigned(options: Options) -> Assignment:
-    """What a supervisor would give a process of this one's, with memory of its own."""
+    """Return what a supervisor would assign to one process, with its own shared memory."""
     return Assignment(
         options=options,
         supervisor=os.getppid(),
@@ -115,13 +115,13 @@ class Worker:
         def guarded() -> None:
             try:
                 run()
-            except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+            except BaseException as error:  # noqa: BLE001  `join` raises it again
                 self.error = error
 
         return guarded
 
     def join(self, deadline: float = 20) -> None:
-        """Wait until the consumer has ended by itself, then end the rest."""
+        """Wait until the consumer has ended by itself, then end the other threads."""
         self.threads[0].join(deadline)
         assert not self.threads[0].is_alive(), "the consumer didn't end"
         self.services_stop.set()
@@ -131,7 +131,7 @@ class Worker:
             raise self.error
 
     def end(self) -> None:
-        """Stop it cleanly, at once: a blocked read is ended, as a process does it."""
+        """Stop it cleanly and at once: a blocked read is ended, as in a worker's process."""
         self.stop.set()
         until = time.monotonic() + 5
         while self.threads[0].is_alive() and time.monotonic() < until:
@@ -143,7 +143,7 @@ class Worker:
 
 @contextmanager
 def working(*args: Any, **options: Any) -> Iterator[Worker]:
-    """A worker that runs meanwhile, and is stopped cleanly."""
+    """Run a worker within it; stop it cleanly at the end."""
     worker = Worker(*args, **options).start()
     try:
         yield worker
@@ -159,7 +159,7 @@ def drain(*args: Any, **options: Any) -> None:
 class Fleet:
     """`manage.py runconsumers` as processes of their own, with the handlers of `obedient_handlers`.
 
-    `runs` is the file in which these note what they do. What still runs at the end is killed.
+    `runs` is the file in which the handlers write what they do. Workers that still run at the end are killed.
     """
 
     def __init__(self, directory: Path, url: str, streams: Mapping[str, Any] | None = None) -> None:
@@ -192,27 +192,27 @@ class Fleet:
         return process
 
     def drain(self, *arguments: str, deadline: float = 30, **environment: str) -> str:
-        """Run a worker until nothing is left to do; what it said."""
+        """Run a worker until nothing is left to do; return its output."""
         process = self.start("--drain", *arguments, **environment)
         return self.finish(process, deadline)
 
     def finish(self, process: subprocess.Popen[str], deadline: float = 30, code: int = 0) -> str:
-        """Wait for its end; what it said."""
+        """Wait for its end; return its output."""
         said, _ = process.communicate(timeout=deadline)
         assert process.returncode == code, said
         return said
 
     def noted(self, what: str) -> list[list[str]]:
-        """What handlers noted: the words of each line that begins with `what`, without that."""
+        """Return the handlers' notes: the words after `what` of each line that begins with it."""
         lines = self.runs.read_text().splitlines() if self.runs.exists() else []
         return [line.split()[1:] for line in lines if line.startswith(f"{what} ")]
 
     def children(self, process: subprocess.Popen[str]) -> list[int]:
-        """The process ids of a worker's children."""
+        """Return the process ids of a worker's children."""
         return [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
     def end(self) -> None:
-        """Kill what still runs, with all it has started."""
+        """Kill the workers that still run, and all processes that they started."""
         for process in self.processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -1,15 +1,15 @@
 """Traces by OpenTelemetry: the extra `otel`, switched on by this app in INSTALLED_APPS.
 
-What publishes a message and what handles it are spans of one trace, on whatever host: the context travels in the
-message's headers, as W3C has it. Names and attributes are those of the conventions for messaging
+Publishing and handling a message are spans of one trace, on whatever hosts: the message's headers carry the context,
+in the W3C format. Names and attributes follow the conventions for messaging
 (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/). `publishing` and `processing` make the
-spans, `spans` holds what the two have in common.
+spans, `spans` holds the code that both share.
 """
 
 from ...exceptions import ExtraMissing
 
 try:
-    # The api itself: `opentelemetry` alone is a namespace, which other packages share.
+    # The api package itself: `opentelemetry` alone is a namespace that other packages share.
     from opentelemetry import trace  # noqa: F401
 except ImportError:
     raise ExtraMissing(

@@ -19,7 +19,7 @@ class OpenTelemetryConfig(AppConfig):
     label = "django_redis_streams_opentelemetry"
 
     def ready(self) -> None:
-        """Trace from now on, with the tracer provider that the project has set or will set."""
+        """Trace from now on, with the tracer provider that the project has set or sets later."""
         publishing.add_middleware(traced_publication)
         handlers.add_middleware(traced)
         signals.publish_failed.connect(unsent, dispatch_uid=self.name)

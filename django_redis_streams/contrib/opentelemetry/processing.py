@@ -1,4 +1,4 @@
-"""A span for each call of a handler, in the trace of the message that it is called with."""
+"""A span for each call of a handler, in the trace of its message."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .spans import TRACER, about, asked, carried, failed
 
 __all__ = ["flush", "traced"]
 
-# In milliseconds: how long the end of a worker's process may wait for what collects the spans.
+# In milliseconds: how long a worker's process may wait at its end for the span processors.
 _FLUSH_WITHIN: Final = 2_000
 
 _Argument = Message | Sequence[Message]
 
 
 def traced(handler: Handler, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Give each call of the function a span of its own, which ends with the coroutine where the call returns one."""
+    """Give each call of the function a span, which ends with the call, or with the coroutine that the call returns."""
 
     @wraps(function)
     def call(argument: _Argument) -> Any:
@@ -49,10 +49,10 @@ async def _awaited(coroutine: Coroutine[Any, Any, Any], span: Span, within: Cont
 
 
 def _begun(handler: Handler, argument: _Argument) -> tuple[Span, Context]:
-    """Begin a span for one call; return it and the context to be in meanwhile.
+    """Begin a span for one call; return the span, and the context in which the call runs.
 
-    For one message it is the child of what published it; for a batch, which can't be the child of several, it
-    begins where the worker is. Both link to all that published.
+    With one message, the parent is the span that published it. A batch has several such spans, so its parent is the
+    worker's current span. Both link to every span that published a message.
     """
     attributes = about(handler.stream, "process", "process")
     attributes |= {"messaging.consumer.group.name": handler.group, "code.function.name": handler.name}
@@ -76,7 +76,7 @@ def _links(published: list[Context]) -> list[Link]:
 
 @contextmanager
 def _current(span: Span, within: Context) -> Iterator[None]:
-    """Make the span the current one; what is raised ends it."""
+    """Make the span the current one; an exception ends it."""
     token = contexts.attach(within)
     try:
         yield
@@ -100,7 +100,7 @@ def _end(span: Span, argument: _Argument) -> None:
 
 
 def flush() -> None:
-    """Hand over what was traced in this process, which is about to end without Python's own clean-up."""
+    """Export the spans of this process, which is about to end without Python's own clean-up."""
     force_flush: Callable[[int], object] | None = getattr(trace.get_tracer_provider(), "force_flush", None)
     if force_flush is not None:
         force_flush(_FLUSH_WITHIN)

@@ -1,4 +1,4 @@
-"""A span for each call of `publish` or `publish_many`, and its context for the messages to carry."""
+"""A span for each call of `publish` or `publish_many`; the messages carry its context."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["traced_publication", "unsent"]
 
 @contextmanager
 def traced_publication(publication: Publication) -> Iterator[None]:
-    """Put the call in a span, whose context goes into the headers."""
+    """Make a span for the call, and put its context into the headers."""
     stream = publication.config.name
     with TRACER.start_as_current_span(
         f"publish {stream}",
@@ -46,7 +46,7 @@ def _tell_what(span: Span, publication: Publication) -> None:
 
 def _inject(publication: Publication) -> None:
     given: object = publication.headers or {}
-    # Headers that can't be are for `publish` to refuse; a flat entry has no field for any.
+    # `publish` refuses headers that aren't a mapping; a flat entry has no field for headers.
     if isinstance(given, Mapping) and publication.config.format != "flat":
         headers: dict[str, Any] = {**given}
         propagate.inject(headers)
@@ -54,7 +54,7 @@ def _inject(publication: Publication) -> None:
 
 
 def unsent(*, message: Message, error: BaseException, **_: Any) -> None:
-    """Add a failed span to the message's trace: the message is committed, and couldn't be sent."""
+    """Add a failed span to the message's trace: the transaction is committed, but the message couldn't be sent."""
     attributes = about(message.stream, "send", "send") | {"messaging.message.id": message.id}
     context = carried(message.headers)
     span = TRACER.start_span(f"send {message.stream}", context, kind=SpanKind.CLIENT, attributes=attributes)

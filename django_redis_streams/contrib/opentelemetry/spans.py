@@ -1,4 +1,4 @@
-"""What all spans have in common: their attributes, the context that a message carries, and how they fail."""
+"""What all spans share: their attributes, the context in a message's headers, and how they fail."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def about(stream: str, operation: str, operation_type: str) -> dict[str, Any]:
 
 
 def carried(headers: Mapping[str, Any]) -> Context:
-    """Return the context that a message carries in its headers, which anybody may have written."""
+    """Return the context in a message's headers, which any client may have written."""
     return propagate.extract({name: value for name, value in headers.items() if isinstance(value, str)})
 
 
 def failed(span: Span, error: BaseException) -> None:
-    """Write on the span why it failed. What `Retry` and `Reject` ask for is an event, and no failure."""
+    """Write on the span why it failed. `Retry` and `Reject` are events, not failures."""
     if isinstance(error, Retry | Reject):
         asked(span, error)
         return
@@ -41,14 +41,14 @@ def failed(span: Span, error: BaseException) -> None:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     span.set_attribute("error.type", name)
     span.set_status(Status(StatusCode.ERROR, name))
-    # A broken __str__ is the handler's, and must not come in place of what it raised.
+    # An error in a handler's __str__ must not replace the error that the handler raised.
     with suppress(Exception):
         span.record_exception(error)
         span.set_status(Status(StatusCode.ERROR, f"{kind.__name__}: {error}"))
 
 
 def asked(span: Span, asked_for: Retry | Reject, message_id: str = "") -> None:
-    """Write on the span what a handler has asked for; of one message of several, with its id."""
+    """Add an event for the handler's `Retry` or `Reject`; for one message of a batch, with its id."""
     attributes: dict[str, Any] = {"messaging.message.id": message_id} if message_id else {}
     if isinstance(asked_for, Reject):
         span.add_event("reject", attributes | {"redis_streams.reason": str(asked_for.reason)})

@@ -1,4 +1,4 @@
-"""`manage.py deadletters …`: what an operator does with messages that won't run again by themselves."""
+"""`manage.py deadletters …`: an operator's actions on messages that won't run again by themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Command"]
 class Command(CommandOfSubcommands):
     """List, show, replay and discard dead letters.
 
-    Ends with 0, also where nothing fits; 1 also where some were refused; 130 when a run was stopped by Ctrl-C.
+    Ends with 0, also if no dead letter fits; with 1 also if some were refused; with 130 if Ctrl-C stopped a run.
     """
 
     help = "Lists, shows, replays and discards dead letters."

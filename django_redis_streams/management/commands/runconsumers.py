@@ -38,16 +38,16 @@ Served = tuple[StreamConfig, GroupConfig]
 
 
 class _StoppedEarlyError(BaseException):
-    """A signal came when there was no worker yet that would have to be stopped. It is no failure."""
+    """A signal came while there was no worker to stop. It is no failure."""
 
 
 class Command(BaseCommand):
-    """Consume: read the groups' messages, run their handlers, retry, dead-letter."""
+    """Run the workers, which read the groups' messages, run their handlers, retry and dead-letter."""
 
     help = "Runs the workers of consumer groups: all that have handlers, or those that are named."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the options: what is served, by how many processes and threads, and until when."""
+        """Add the options: which groups are served, by how many processes and threads, and until when."""
         add = parser.add_argument
         add("groups", nargs="*", metavar="stream[:group]", help="What to serve; default: every group with a handler.")
         add("--processes", type=_at_least_one, default=1, help="Processes (default: 1).")
@@ -66,10 +66,10 @@ class Command(BaseCommand):
         add("--name", default="", help="Goes before the consumers' names, which stay unique.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command. A SIGTERM ends it cleanly from here on, also before and after there is a worker to stop."""
+        """Run the command. From here on a SIGTERM ends it cleanly, even without a worker to stop."""
         before = signal.signal(signal.SIGTERM, _stop_early) or signal.SIG_DFL
         try:
-            # What a handler forks is none of this command.
+            # Processes that handlers fork don't belong to this command.
             with strays.prepared(lambda: signal.signal(signal.SIGTERM, before)):
                 return super().execute(*args, **options)
         except _StoppedEarlyError:
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             signal.signal(signal.SIGTERM, before)
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Run until stopped or done. Raises `CommandError` for what can't be served."""
+        """Run until stopped or done. Raises `CommandError` for groups or options that can't work."""
         try:
             worker_options = _worker_options(options)
         except StreamsError as error:
@@ -119,7 +119,7 @@ def _worker_options(options: dict[str, Any]) -> Options:
     if not served:
         raise CommandError("No group has a handler. Write one with @handler in an app's stream_handlers.py.")
     for stream, _ in served:
-        connections.address(stream.connection)  # raises what is wrong with the connection's settings
+        connections.address(stream.connection)  # raises for wrong settings of the connection
     _check_memory(options["max_memory"])
     return Options(
         groups=tuple({(stream.name, group.name): (stream, group) for stream, group in served}.values()),
@@ -156,9 +156,9 @@ def _listening(options: dict[str, Any]) -> socket.socket | None:
 
 
 def _check_memory(most: int | None) -> None:
-    """Refuse a `--max-memory` that is no more than what this process uses already.
+    """Refuse a `--max-memory` that this process already uses up.
 
-    A process begins with what this one has. If that is too much, each process would be replaced after one message.
+    A process begins with the memory of this one. If that is too much, each would be replaced after one message.
     """
     used = resident()
     if most is not None and used >= most:
@@ -169,7 +169,7 @@ def _check_memory(most: int | None) -> None:
 
 
 def _named(name: str) -> list[Served]:
-    """Return the groups to serve for an argument, which names a stream, or a stream and a group."""
+    """Return the groups that an argument names: those of a stream, or one group."""
     if name in conf.get().streams:
         stream = conf.stream(name)
         return _with_handlers([stream]) or _groups([stream])
@@ -203,7 +203,7 @@ def _opening(options: Options) -> str:
 def _closing(options: Options) -> list[str]:
     """Return the last lines of the output, which say how many messages are left.
 
-    These are what waits for later, all of a group that is paused, and what a drain didn't come to.
+    These are messages that wait for later, those of a paused group, and those that a drain didn't run.
     """
     lines: list[str] = []
     try:
@@ -228,7 +228,7 @@ def _left_of(stream: StreamConfig, group: GroupConfig, *, drain: bool) -> Iterat
 
 
 def _unread_or_pending(stream: str, group: str) -> str:
-    """How many messages of a group nobody reads now; nothing where there is none."""
+    """Return how many messages of a group are unread or pending; "" for none."""
     books = next((each for each in inspection.books(stream) if each.group == group), None)
     if books is None:
         return ""

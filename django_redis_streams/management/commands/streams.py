@@ -1,4 +1,4 @@
-"""`manage.py streams …`: what an operator does with streams. Each sub-command is a module of `management.streams`."""
+"""`manage.py streams …`: an operator's actions on streams. Each sub-command is a module of `management.streams`."""
 
 from __future__ import annotations
 

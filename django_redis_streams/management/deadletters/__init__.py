@@ -1,7 +1,7 @@
 """The sub-commands of `manage.py deadletters`, each in a module of its name.
 
-That of `list` is `list_`: a module `list` would stand before Python's own name in this package. `running` is what
-replaying and discarding share, `as_json` what all write for programs.
+The module of `list` is `list_`: a module `list` would hide Python's own name in this package. `running` holds the
+code that replaying and discarding share, `as_json` the JSON for programs.
 """
 
 from ..subcommands import Subcommand

@@ -1,4 +1,4 @@
-"""What the arguments of `manage.py deadletters` mean: which dead letters, how old."""
+"""The arguments of `manage.py deadletters` that select dead letters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FOREIGN: Final = "foreign"
 
 
 def add_selection(parser: CommandParser, *, scan: int | None) -> None:
-    """Which are meant: all that fit everything that is said. `scan` is how many are looked through unless told."""
+    """Add the arguments that select dead letters. `scan` is how many are looked through by default."""
     parser.add_argument("ids", nargs="*", metavar="id", help="Ids of dead letters, or of their messages.")
     parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
     parser.add_argument("--group", default=None, help="That failed in this group, declared or not.")
@@ -42,7 +42,7 @@ def add_selection(parser: CommandParser, *, scan: int | None) -> None:
 def search(options: Mapping[str, Any], *, newest_first: bool) -> Search:
     """Return a search for the dead letters that the options select.
 
-    Raises `UnknownStream`, and what asking the server raises.
+    Raises `UnknownStream`, and the server's errors.
     """
     now = datetime.now(UTC)
     stream, reason = options["stream"], options["reason"]
@@ -64,6 +64,6 @@ def _ago(now: datetime, seconds_ago: float | None) -> datetime | None:
     if seconds_ago is None:
         return None
     age = timedelta(seconds=seconds_ago)
-    # What is older than any entry can be.
+    # Before any entry.
     first = datetime(1970, 1, 1, tzinfo=UTC)
     return now - age if age < now - first else first

@@ -1,4 +1,4 @@
-"""What `manage.py deadletters` writes with `--json`: a dead letter, and how far a search went."""
+"""The JSON that `manage.py deadletters` writes with `--json`: a dead letter, and how far a search went."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["dead_letter_as_json", "search_as_json"]
 
 
 def dead_letter_as_json(row: DeadLetter) -> dict[str, Any]:
-    """Return a dead letter as JSON, in which text that isn't UTF-8 is written out."""
+    """Return a dead letter as JSON, with bytes that aren't UTF-8 written out."""
     return {
         "id": row.entry_id, "stream": row.stream, "group": visible(row.group), "lane": visible(row.lane),
         "message_id": visible(row.message_id), "type": visible(row.type), "reason": visible(row.reason),

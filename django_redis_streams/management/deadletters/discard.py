@@ -1,4 +1,4 @@
-"""`manage.py deadletters discard`: delete dead letters for good, once that is confirmed."""
+"""`manage.py deadletters discard`: delete dead letters for good, after a confirmation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _add_arguments(parser: CommandParser) -> None:
 
 
 def _discard(options: Mapping[str, Any]) -> Iterator[str]:
-    """Discard what is meant, once it is confirmed, and say how it went."""
+    """Discard the selected dead letters after a confirmation, and yield the result."""
     if not options["dry_run"]:
         number = sum(1 for _ in islice(search(options, newest_first=False), options["limit"]))
         if number and not confirmed(f"{number} dead letters would be discarded for good.", options):

@@ -1,4 +1,4 @@
-"""`manage.py deadletters list`: what is there."""
+"""`manage.py deadletters list`: show dead letters."""
 
 from __future__ import annotations
 

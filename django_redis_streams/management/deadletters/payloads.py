@@ -1,4 +1,4 @@
-"""The payload that a person gives a message: as an argument, on standard input, or in an editor."""
+"""Payloads that a person gives: as an argument, on standard input, or in an editor."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["edited", "given"]
 
 
 def given(text: str) -> Any:
-    """Return the value of a JSON text, which is read from standard input for "-".
+    """Return the value of a JSON text; "-" reads the text from standard input.
 
-    Raises `CommandError` where it isn't JSON.
+    Raises `CommandError` for a text that isn't JSON.
     """
     return _value(sys.stdin.read() if text == "-" else text)
 
@@ -29,10 +29,10 @@ def given(text: str) -> Any:
 def edited(row: DeadLetter) -> Any:
     """Return the payload as the user left it in $VISUAL or $EDITOR.
 
-    Raises `CommandError` where it wasn't changed or isn't JSON, or there is no such editor: then nothing was done.
+    Raises `CommandError` if it wasn't changed or isn't JSON, or if the editor failed: then nothing was done.
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    # Only the owner may read it.
+    # A directory that only the owner may read.
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "payload.json")
         path.write_text(row.payload, encoding="utf-8", errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""How far a run has come, on standard error: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a run, on standard error: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 __all__ = ["Progress"]
 
 _WIDTH: Final = 30
-# Seconds between two bars, and between two lines.
+# Seconds between two updates of the bar, and between two lines.
 _BAR, _LINE = 0.1, 5.0
 
 
 class Progress:
-    """Told of each that is done; `total` is how many there are to be looked at."""
+    """Shows how many were looked at and how many are done; `total` is how many there are to look at."""
 
     def __init__(self, out: Any, total: int, *, silent: bool) -> None:
         self._out, self._total, self._silent = out, total, silent
@@ -23,7 +23,7 @@ class Progress:
         self._drawn = False
 
     def tell(self, searched: int, done: int) -> None:
-        """Show it, if that wasn't just done."""
+        """Show the progress, unless that was done just before."""
         now = time.monotonic()
         if self._silent or now - self._last < self._every:
             return
@@ -38,6 +38,6 @@ class Progress:
         self._out.flush()
 
     def end(self) -> None:
-        """Leave the bar's line."""
+        """End the line of the bar."""
         if self._drawn:
             self._out.write("", style_func=str)

@@ -1,4 +1,4 @@
-"""`manage.py deadletters replay`: dead letters go back to their groups, also with another payload."""
+"""`manage.py deadletters replay`: give dead letters back to their groups, also with another payload."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _add_arguments(parser: CommandParser) -> None:
 
 
 def _replay(options: Mapping[str, Any]) -> Iterator[str]:
-    """Replay what is meant, and tell how it went."""
+    """Replay the selected dead letters, and yield the result."""
     look = search(options, newest_first=False)
     if options["edit"] or options["payload"] is not None:
         yield from _replay_edited(look, options)

@@ -1,4 +1,4 @@
-"""Replaying or discarding as many dead letters as are meant: at a rate, stopped and begun again at will."""
+"""Replaying or discarding all selected dead letters: at a rate, and safe to stop and begin again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .progress import Progress
 
 __all__ = ["add_run", "run"]
 
-# So many refusals are told one by one.
+# The most refusals that are listed one by one.
 _MOST_TOLD: Final = 20
 _STOPPED: Final = 130
 
@@ -41,7 +41,7 @@ def add_run(parser: CommandParser) -> None:
 
 @dataclass(slots=True)
 class _Tally:
-    """What came of a run so far."""
+    """The counts of a run so far."""
 
     verb: str
     done: int = 0
@@ -77,7 +77,7 @@ class _Tally:
 
 
 def run(look: Search, verb: str, change: Change, options: Mapping[str, Any]) -> Iterator[str]:
-    """Do it to what is found, and say how it went. Raises `CommandError` where some was refused or not answered."""
+    """Change the found rows, and yield the result. Raises `CommandError` if some were refused or unanswered."""
     rows = islice(look, options["limit"])
     if options["dry_run"]:
         yield from _dry_run(look, rows, verb, as_json=options["json"])
@@ -95,7 +95,7 @@ def run(look: Search, verb: str, change: Change, options: Mapping[str, Any]) -> 
     progress.end()
     yield from tally.lines(look, as_json=options["json"], stopped=stopped)
     if stopped:
-        # Each is moved in one step on the server: none is done by halves, and a second run meets only what is left.
+        # The server moves each in one step: none is half done, and a second run meets only the remaining ones.
         raise SystemExit(_STOPPED)
     if lost:
         raise CommandError(f"{lost} What isn't counted as {verb} may have been, too. Running it again is safe.")
@@ -104,7 +104,7 @@ def run(look: Search, verb: str, change: Change, options: Mapping[str, Any]) -> 
 
 
 def _dry_run(look: Search, rows: Iterable[DeadLetter], verb: str, *, as_json: bool) -> Iterator[str]:
-    """Yield lines that say what would be done, without doing it, and what is known to be refused."""
+    """Yield lines that say what would be done, and what would be refused, without doing it."""
     ready = refused = 0
     for row in rows:
         config = conf.stream(row.stream)

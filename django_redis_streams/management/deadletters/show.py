@@ -1,4 +1,4 @@
-"""`manage.py deadletters show`: all that is known of some."""
+"""`manage.py deadletters show`: all that is known of some dead letters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _add_arguments(parser: CommandParser) -> None:
 
 
 def _lines(options: Mapping[str, Any]) -> Iterator[str]:
-    """All that is known of some. Raises `CommandError` where one isn't there."""
+    """Yield all that is known of some dead letters. Raises `CommandError` if one of them isn't there."""
     rows = list(search(options, newest_first=True))
     if options["json"]:
         yield json.dumps({"dead_letters": [dead_letter_as_json(row) for row in rows]})

@@ -1,4 +1,4 @@
-"""`manage.py streams consumers list` and `remove`: who is in a group, how much it holds, and names to be let go."""
+"""`manage.py streams consumers list` and `remove`: show a group's consumers, and remove their names."""
 
 from __future__ import annotations
 

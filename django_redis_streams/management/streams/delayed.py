@@ -1,4 +1,4 @@
-"""`manage.py streams delayed list`, `publish` and `discard`: what is to be published later."""
+"""`manage.py streams delayed list`, `publish` and `discard`: messages that will be published later."""
 
 from __future__ import annotations
 

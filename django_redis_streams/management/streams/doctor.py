@@ -1,4 +1,4 @@
-"""`manage.py streams doctor`: what is wrong with streams, how that is known, and what fixes it."""
+"""`manage.py streams doctor`: what is wrong with streams, the evidence, and what fixes it."""
 
 from __future__ import annotations
 

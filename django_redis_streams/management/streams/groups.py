@@ -1,4 +1,4 @@
-"""`manage.py streams groups …`: make a group, have it read on elsewhere, delete it; it says first what that does."""
+"""`manage.py streams groups …`: make, reset and delete a group; reset and delete first say what they would do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py streams health`: whether a worker on this host is alive, or ready; it is asked, not the server."""
+"""`manage.py streams health`: whether a worker on this host is alive, or ready. It asks the worker, not the server."""
 
 from __future__ import annotations
 

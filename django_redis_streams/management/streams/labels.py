@@ -1,4 +1,4 @@
-"""What the arguments of sub-commands name: a group of a stream."""
+"""Arguments of sub-commands that name a group of a stream."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ...keys import split_label
 
 __all__ = ["Target", "add_groups", "any_target", "target", "targets"]
 
-# A stream and a group.
+# The names of a stream and a group.
 Target = tuple[str, str]
 
 
 def add_groups(parser: CommandParser) -> None:
-    """Let groups be named; without any, it is about all."""
+    """Add the argument that names groups; without any, the command is about all groups."""
     parser.add_argument("groups", nargs="*", metavar="stream:group", help="Which groups (default: all).")
 
 
 def target(name: str) -> Target:
     """Return the stream and group of `stream:group`, both of which must be declared.
 
-    Raises `UnknownStream`, and `CommandError` where it names no group.
+    Raises `UnknownStream`, and `CommandError` for a text that names no group.
     """
     stream, group = any_target(name)
     return stream, conf.group(stream, group).name
 
 
 def any_target(name: str) -> Target:
-    """Return the stream and group of `stream:group`, of which the group needn't be declared."""
+    """Return the stream and group of `stream:group`; the group needn't be declared."""
     stream, group = split_label(name)
     if not group:
         raise CommandError(f"{name!r}: expected stream:group, such as 'orders:billing'.", returncode=2)
@@ -38,7 +38,7 @@ def any_target(name: str) -> Target:
 
 
 def targets(names: Sequence[str]) -> list[Target]:
-    """Return the stream and group of each name, each once; without names, those of every declared group."""
+    """Return the targets of these names, without duplicates; without names, those of every declared group."""
     if names:
         return list(dict.fromkeys(target(name) for name in names))
     return [(stream.name, group) for stream in conf.get().streams.values() for group in stream.groups]

@@ -1,4 +1,4 @@
-"""What sub-commands say of messages that they list, and of what was done to some."""
+"""The output of sub-commands that list messages or act on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ R = TypeVar("R", bound=MessageRecord)
 
 
 def add_search(parser: CommandParser) -> None:
-    """Let it be said which ones are listed, and how many."""
+    """Add the arguments that say which messages are listed, and how many."""
     parser.add_argument("--stream", default=None, help="Of this stream (default: of all).")
     parser.add_argument("--type", default=None, help="Of this type.")
     parser.add_argument("--search", default="", metavar="WORDS", help="With each of these words anywhere.")
@@ -37,9 +37,9 @@ def listed(
     *,
     none: str,
 ) -> Result:
-    """Return a page as a result: its rows under `name`, how far the search went, and what couldn't be read.
+    """Return a page as a result: its rows under `name`, how far the search went, and its problems.
 
-    The code is 1 where something couldn't be read.
+    The exit code is 1 if there are problems.
     """
     problems = [f"{each.stream}: {each.error}" for each in page.problems]
     lines = list(table(head, map(cells, page.rows))) if page.rows else [none]
@@ -50,9 +50,9 @@ def listed(
 
 
 def answered(answers: Answers[str], done: str) -> Result:
-    """Return a result that says what was `done`, what was refused and why, and where the server was lost.
+    """Return a result that says what was `done`, what was refused and why, and what the server left unanswered.
 
-    The code is 1 unless all is done.
+    The exit code is 1 unless all is done.
     """
     refused = {token: str(why) for token, why in answers.refused.items()}
     lines = [f"{visible(token)}: {why}" for token, why in refused.items()]

@@ -22,7 +22,7 @@ def _add_arguments(parser: CommandParser) -> None:
 
 
 def _run(change: Callable[..., bool], done: str, before: str, options: Mapping[str, Any]) -> Result:
-    # All names are looked at before anything is done.
+    # Check all names before acting on any.
     targets = list(dict.fromkeys(target(name) for name in options["groups"]))
     who = by(options)
     changed = {each: change(*each, by=who) for each in targets}

@@ -1,4 +1,4 @@
-"""`manage.py streams pending`: what was delivered to consumers and isn't settled."""
+"""`manage.py streams pending`: messages that were delivered to consumers and aren't settled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py streams release`: give what silent consumers hold back to the workers."""
+"""`manage.py streams release`: give the messages of silent consumers back to the workers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _run(options: Mapping[str, Any]) -> Result:
 
 
 def _released(where: Target, scan: int, who: str) -> dict[str, Any]:
-    """Release what is idle for CLAIM_IDLE: it goes to `returned`, from where the next free worker takes it."""
+    """Release the entries that are idle for CLAIM_IDLE to `returned`, from where the next free worker claims them."""
     stream, group = where
     idle = declared_group(stream, group).claim_idle
     stale = inspection.longest_pending(stream, group, idle=idle, most=scan).messages

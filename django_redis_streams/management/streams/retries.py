@@ -1,4 +1,4 @@
-"""`manage.py streams retries list` and `discard`: what failed, and waits for its next run."""
+"""`manage.py streams retries list` and `discard`: messages that failed and wait for their next run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py streams show`: the whole story of one message."""
+"""`manage.py streams show`: the story of one message."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _stories(options: Mapping[str, Any]) -> Iterator[Story]:
         try:
             yield story(stream, options["id"], most=options["scan"])
         except ValueError as error:
-            # A foreign message's id names its stream, so for the others it is no id.
+            # The id of a foreign message names its stream, so other streams refuse it.
             refused.append(error)
     if len(refused) == len(streams):
         raise CommandError(str(refused[0]) if refused else "No stream is declared.", returncode=2)

@@ -1,4 +1,4 @@
-"""`manage.py streams status`: every stream and group at a glance."""
+"""`manage.py streams status`: the state of every stream and group."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ _GROUP: Final = (
     "failures/h", "paused",
 )  # fmt: skip
 _HOUR: Final = 60
-# By stream and group.
-# Seconds from one look to the next.
+# Seconds between two looks.
 _EACH: Final = 2.0
 
 

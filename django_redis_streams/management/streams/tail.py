@@ -1,4 +1,4 @@
-"""`manage.py streams tail`: the messages of a stream as they come, taken from nobody."""
+"""`manage.py streams tail`: the messages of a stream as they come; no group loses them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _add_arguments(parser: CommandParser) -> None:
 
 def _run(options: Mapping[str, Any]) -> Result:
     try:
-        # Asks the server already: what can't be followed is an error before the first line.
+        # `follow` asks the server at once, so a stream that can't be followed is an error before the first line.
         messages = follow(options["stream"], after=options["after"], lane=options["lane"], block=options["block"])
     except ValueError as error:
         raise CommandError(str(error), returncode=2) from error
     line = _as_json if options["json"] else _as_text
-    # Of N no more are asked for: another would be waited for.
+    # Never read a message after the last of N: it would be waited for.
     return Result(as_json=None, lines=map(line, islice(messages, options["count"])), follows=True)
 
 
@@ -53,7 +53,7 @@ def _as_text(message: Message) -> str:
     lane = "" if message.lane == DEFAULT_LANE else f"[{message.lane}] "
     payload = json.dumps(message.payload, ensure_ascii=False)
     head = f"{message.time.isoformat(timespec='milliseconds')} {message.entry_id} {lane}{message.type or '-'}"
-    # A line is a message, whatever its type holds.
+    # A message is one line, even if its type holds a line feed.
     return visible(f"{head} {payload}").replace("\n", "\\n")
 
 

@@ -1,8 +1,8 @@
-"""What a person does about dead letters: find them, replay them, discard them.
+"""An operator's actions on dead letters: find them, replay them, discard them.
 
-For the admin and for commands. `changing` does it to some by their ids, `searching` finds those that are meant,
-`running` does it to as many as there are, in bounded memory, `editing` gives one another payload. Each may be asked
-for twice, by two people at once: it is done once, and the other is told that it was gone.
+For the admin and for commands. `changing` acts on some by their ids, `searching` finds those that are selected,
+`running` acts on any number of them in bounded memory, `editing` replaces a payload. Two people may ask for the
+same action at once: it is done once, and the other is told that the dead letter was gone.
 """
 
 from .changing import discard, replay, replay_edited, why_not_replayable

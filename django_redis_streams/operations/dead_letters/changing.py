@@ -1,4 +1,4 @@
-"""Replaying and discarding dead letters by their ids. Who did it, and to which, is logged."""
+"""Replaying and discarding dead letters by their ids. Each is logged with the user's name."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ logger = logging.getLogger("django_redis_streams")
 def replay(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
     """Give dead letters back to the groups that they failed in, and to no other; `by` says who.
 
-    They run again with their attempts at zero. Refused with `NotReplayable`: where the group isn't declared
-    here (nobody would run it), and entries that aren't ours (nobody knows which group they are for). Raises
+    They run again with their attempts at zero. Refused with `NotReplayable`: a dead letter whose group isn't declared
+    here (nobody would run it), and an entry that this package didn't write (its group is unknown). Raises
     `UnknownStream`, and redis-py's `ResponseError` where the dead letters can't be read.
     """
     config = conf.stream(stream)
@@ -47,7 +47,7 @@ def replay(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
 
 
 def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str) -> Answers[str]:
-    """Replay one dead letter with another payload. What was published is kept with it, however often it is edited.
+    """Replay one dead letter with another payload. The published fields are kept with it, however often it is edited.
 
     Raises `InvalidMessage` or `PayloadTooLarge` for a payload that the message can't hold, and what `replay` raises.
     """
@@ -66,7 +66,7 @@ def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str) -> Answe
 
 
 def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
-    """Delete dead letters for good; they are counted for their groups. Raises what `replay` raises."""
+    """Delete dead letters for good, and count them for their groups. Raises what `replay` raises."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
     answers = run_in_chunks(
@@ -83,7 +83,7 @@ def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
 
 
 def why_not_replayable(stream: StreamConfig, group: str, *, native: bool) -> NotReplayable | None:
-    """Why a dead letter can't go back, None where it can."""
+    """Return why a dead letter can't be replayed, None if it can."""
     if not native:
         return NotReplayable(_("It was not written by this package, so the group that it failed in is unknown."))
     if group not in stream.groups:
@@ -100,7 +100,7 @@ def why_not_replayable(stream: StreamConfig, group: str, *, native: bool) -> Not
 def _replayed(
     stream: StreamConfig, entry_id: str, fields: Fields | None, by: str
 ) -> dead_letters.Replayed | StreamsError:
-    """Return what the script needs, or why it is refused."""
+    """Return the arguments for the script, or the error that refuses the dead letter."""
     found = _replayable(stream, fields)
     return found if isinstance(found, StreamsError) else _letter(stream, entry_id, found[0], by)
 
@@ -127,9 +127,9 @@ def _replayable(stream: StreamConfig, fields: Fields | None) -> tuple[Redelivery
 def _letter(
     stream: StreamConfig, entry_id: str, metadata: RedeliveryMetadata, by: str, fields: Fields = ()
 ) -> dead_letters.Replayed:
-    """Return the dead letter's id, group, lane and new metadata, and its fields where they are new.
+    """Return the dead letter's id, group, lane and new metadata, and its fields if they are new.
 
-    Where its lane isn't declared any more, nobody reads that: then it is the default one.
+    A lane that isn't declared any more is replaced by the default one, as nobody reads it.
     """
     new = replace(metadata, attempt=0, reason="", replays=metadata.replays + 1, replayed_by=by)
     lane = metadata.lane if metadata.lane in stream.lane_names else DEFAULT_LANE

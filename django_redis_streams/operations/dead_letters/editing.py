@@ -1,4 +1,4 @@
-"""Another payload for a message, in the fields that it was published with."""
+"""Replacing the payload in the fields that a message was published with."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["with_payload"]
 
 
 def with_payload(stream: StreamConfig, fields: Fields, payload: Any) -> Fields:
-    """Return the fields of a message with another payload, everything else about it as it was.
+    """Return the fields of a message with another payload and everything else unchanged.
 
-    An envelope takes any JSON value; of any other entry the fields are the payload, so it takes an object
+    An envelope takes any JSON value. Any other entry's fields are its payload, so it takes an object
     without nested values. Raises `InvalidMessage`, or `PayloadTooLarge` above the stream's MAX_PAYLOAD.
     """
     identity = "0" * 36

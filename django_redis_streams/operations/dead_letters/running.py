@@ -1,4 +1,4 @@
-"""Replaying or discarding as many dead letters as there are: in parts, at a rate, each with its own result."""
+"""Replaying or discarding any number of dead letters: in parts, at a rate, with a result for each."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .changing import discard, replay
 __all__ = ["Done", "discard_each", "replay_each"]
 
 _MOST_AT_ONCE = 100
-# With a rate, a part is what may be done in so many seconds: even, and soon stopped.
+# In seconds. With a rate, a part is what the rate allows in this time: the load is even, and a stop is quick.
 _STEP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one: done, unless it was `refused`, or the server's answer was lost (`unanswered`)."""
+    """The result of one dead letter: done, or `refused`, or `unanswered` if the server's answer was lost."""
 
     row: DeadLetter
     refused: StreamsError | None = None
@@ -33,14 +33,15 @@ class Done:
 def replay_each(rows: Iterable[DeadLetter], *, by: str, rate: float | None = None) -> Iterator[Done]:
     """Replay these, at most `rate` a second, as the results are asked for.
 
-    Stopped at any moment, each was replayed or not, none half or twice. Raises `ServerUnreachable` once the server
-    can't be asked any more, after the results of what was sent; and what `replay` raises.
+    The caller may stop at any moment: each dead letter was replayed or not, none half or twice. Raises
+    `ServerUnreachable` once the server can't be asked any more, after the results of what was sent; and what `replay`
+    raises.
     """
     return _each(rows, partial(replay, by=by), rate)
 
 
 def discard_each(rows: Iterable[DeadLetter], *, by: str, rate: float | None = None) -> Iterator[Done]:
-    """Discard these; as `replay_each`."""
+    """Discard these dead letters; otherwise as `replay_each`."""
     return _each(rows, partial(discard, by=by), rate)
 
 

@@ -1,7 +1,7 @@
-"""Which dead letters are meant, and one look through the queues for them, in bounded memory.
+"""Selecting dead letters, and searching the queues for them in bounded memory.
 
-A look ends at what was there when it began. So a message that is replayed, fails and is dead-lettered again while
-a run goes on isn't met twice by that run.
+A search ends at the last entry that was there when it began. So it doesn't meet a message twice that is replayed,
+fails and is dead-lettered again meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...store.operate import dead_letters
 __all__ = ["Search", "Selection"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Read at first, and at most at once; what is large is read in smaller parts.
+# How many entries are read at first, and at most at once; large ones are read in smaller parts.
 _FIRST_COUNT: Final = 50
 _MOST_AT_ONCE: Final = 1_000
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
@@ -31,11 +31,11 @@ _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which dead letters are meant: those that fit all that is said.
+    """A selection of dead letters: those that match every given field.
 
     `ids` are entry ids in the queue, or ids of messages. `text` is searched for word by word in all that is known
-    of a message, `error` as it is in its error and traceback, in whatever case. `after` and `before` bound when
-    it was dead-lettered. `reason` "" means entries that aren't ours.
+    of a message, `error` as one text in its error and traceback, both ignoring case. `after` and `before` limit when
+    it was dead-lettered. `reason` "" means entries that this package didn't write.
     """
 
     stream: str | None = None
@@ -49,7 +49,7 @@ class Selection:
     ids: Sequence[str] = ()
 
     def wants(self) -> Callable[[DeadLetter], bool]:
-        """Tells which rows are meant; their age aside."""
+        """Return a function that decides which rows are selected, without regard to their age."""
         fits = wanted(self.text, type=self.type, group=self.group, reason=self.reason)
         error, ids = self.error.casefold(), frozenset(self.ids)
 
@@ -65,10 +65,10 @@ class Selection:
 
 @dataclass(slots=True)
 class Search:
-    """One look for what is selected, `newest_first` or the oldest; to be iterated once.
+    """One search for the selected dead letters, `newest_first` or oldest first; it can be iterated once.
 
-    `total` is how many dead letters there are in these streams, `searched` how many were looked at so far: at most
-    `most`. `finished` once nothing is left to be looked at. Raises `UnknownStream`, `ServerUnreachable`, and
+    `total` is how many dead letters there are in these streams, `searched` how many were looked at so far, at most
+    `most`. `finished` is set once all were looked at. Raises `UnknownStream`, `ServerUnreachable`, and
     redis-py's `ResponseError`, when it is made and while it is iterated.
     """
 
@@ -81,7 +81,7 @@ class Search:
     _parts: list[Iterator[DeadLetter]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        """Look where the queues end now."""
+        """Read where the queues end now."""
         name = self.selection.stream
         for stream in [conf.stream(name)] if name is not None else conf.get().streams.values():
             total, last = dead_letters.extent(connections.get(stream.connection), stream)
@@ -106,14 +106,14 @@ class Search:
         return self._walk(stream, last)
 
     def _named(self, stream: StreamConfig, ids: list[str], last: str) -> Iterator[DeadLetter]:
-        """Those with these ids: they needn't be looked for."""
+        """Yield the dead letters with these ids, which are read directly."""
         first, end = self._bounds(last)
         found = [row for row in find_dead_letters(stream.name, ids) if row]
         within = [row for row in found if first <= EntryId.of(row.entry_id) <= end]
         yield from sorted(within, key=lambda row: EntryId.of(row.entry_id), reverse=self.newest_first)
 
     def _walk(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
-        """All within the bounds, a part at a time; each part is asked for when the one before is used up."""
+        """Yield all dead letters within the bounds. They are read in parts, each when the part before is used up."""
         source, link = DeadLetters(stream), connections.get(stream.connection)
         (first, end), count = self._bounds(last), _FIRST_COUNT
         while first <= end:

@@ -1,1 +1,1 @@
-"""What `manage.py demo` is made of: purchases, the workers that handle them, and the books."""
+"""The parts of `manage.py demo`: purchases, the workers that handle them, and the books."""

@@ -1,8 +1,8 @@
 """The books of the demo: what was published, what became of it, and whether that adds up.
 
-Published is how many orders the database holds, and the stream must have got as many. What became of
-them is what the server's totals, dead letters and waiting messages say. Neither is derived from the
-other, and nothing here is from the memory of the one who ran the demo.
+Published is the number of orders in the database, and the stream must have got as many. The server's
+totals, dead letters and waiting messages show what became of them. Neither is derived from the other,
+and nothing is from the memory of the process that runs the demo.
 """
 
 from collections import Counter, defaultdict
@@ -24,10 +24,10 @@ GROUPS = ("analytics", "loyalty", "billing")
 
 @dataclass(frozen=True)
 class Row:
-    """What became of the messages of one group.
+    """The counts of one group's messages.
 
-    `published` counts the shop's orders, `received` what the stream ever got. `pending` is all that isn't settled yet:
-    unread, delivered or waiting for a retry. `dead_letters` are in the queue, `dead_lettered` were put there.
+    `published` counts the shop's orders, `received` all entries that the stream ever got. `pending` ones aren't settled
+    yet: unread, delivered or waiting for a retry. `dead_letters` are in the queue, `dead_lettered` were put there.
     """
 
     group: str
@@ -40,12 +40,12 @@ class Row:
 
     @property
     def settled(self) -> int:
-        """How many won't come again."""
+        """How many messages won't come again."""
         return self.acknowledged + self.dead_lettered
 
     @property
     def lost(self) -> int:
-        """How many were published and are nowhere."""
+        """How many messages were published and are nowhere."""
         return self.published - self.settled - self.pending
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ def _dead_letters(group: str) -> int:
 
 
 def faults(purchases: Iterable[Purchase], rows: Iterable[Row]) -> Iterator[str]:
-    """Return a sentence for each thing that doesn't add up; none if the books balance."""
+    """Yield a sentence for each thing that doesn't add up; none if the books balance."""
     purchases = list(purchases)
     yield from _faults_of_orders(purchases)
     for row in rows:

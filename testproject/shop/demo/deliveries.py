@@ -1,8 +1,7 @@
-"""What was delivered to whom, by the log that each handler writes before it works.
+"""The deliveries to each group, from the log that each handler writes before it works.
 
-A line is out of a worker's hands once written: it stands even if the worker is killed the moment
-after and its transaction is rolled back. So every delivery is counted, also those that came to
-nothing.
+A written line stays, even if the worker is killed the moment after and its transaction is rolled
+back. So every delivery is counted, even one without effect.
 """
 
 from collections import Counter
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 
 class Delivery(NamedTuple):
-    """One run of a handler: in which process, for which group, of which message."""
+    """One run of a handler: its process, its group, its message."""
 
     process: int
     group: str
@@ -19,13 +18,13 @@ class Delivery(NamedTuple):
 
 
 def read(log: Path) -> list[Delivery]:
-    """All deliveries so far, in their order."""
+    """Return all deliveries so far, in their order."""
     parts = (line.split(" ", 2) for line in log.read_text(encoding="utf-8").splitlines())
     return [Delivery(int(process), group, message_id) for process, group, message_id in parts]
 
 
 def duplicates(deliveries: list[Delivery]) -> Counter[str]:
-    """How many deliveries each group got of messages that it had got before."""
+    """Return how many deliveries each group got of messages that it had got before."""
     times = Counter((each.group, each.message_id) for each in deliveries)
     found: Counter[str] = Counter()
     for (group, _), count in times.items():

@@ -1,4 +1,4 @@
-"""The purchases of the sample, and how they become orders."""
+"""The purchases of the sample, and the orders made of them."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ class Purchase(NamedTuple):
 
 
 def read(limit: int | None = None) -> list[Purchase]:
-    """All purchases in the order of the file, or the first `limit` of them."""
+    """Return all purchases in the order of the file, or the first `limit` of them."""
     with FILE.open(encoding="utf-8", newline="") as lines:
         return [_purchase(row) for row in csv.DictReader(lines)][:limit]
 
@@ -41,7 +41,7 @@ def _purchase(row: dict[str, str]) -> Purchase:
 
 
 def save(purchases: Iterable[Purchase]) -> Iterator[Order]:
-    """Each order as it is saved, in a transaction of its own, on whose commit it is published."""
+    """Save an order for each purchase, in its own transaction, whose commit publishes it; yield each order."""
     for number, theirs in groupby(purchases, key=attrgetter("customer")):
         customer = Customer.objects.create(number=number)
         for purchase in theirs:

@@ -17,7 +17,7 @@ STOP_TIMEOUT = 30
 
 
 class Workers:
-    """`runconsumers --processes 2` for as long as the `with` block lasts.
+    """Runs `runconsumers --processes 2` within the `with` block.
 
     Their log goes to `workers.log` in `directory`, a line for each delivery to `deliveries.log`.
     """
@@ -51,7 +51,7 @@ class Workers:
             self._supervisor.kill()
 
     def kill_one(self) -> int:
-        """Return the process id of the worker that got the last delivery, now ended by SIGKILL."""
+        """Kill by SIGKILL the worker that got the last delivery; return its process id."""
         victim = deliveries.read(self.deliveries)[-1].process
         os.kill(victim, signal.SIGKILL)
         return victim

@@ -1,1 +1,1 @@
-"""The shop's tests, with pytest and with Django's TestCase: no server is needed for them."""
+"""The shop's tests, with pytest and with Django's TestCase. They need no server."""

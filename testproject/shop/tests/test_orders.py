@@ -1,4 +1,4 @@
-"""From an order to what the groups make of it. `django_redis_streams` gives each test a server of its own."""
+"""An order's way to the groups. `django_redis_streams` gives each test a server of its own."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_an_order_is_told_of(django_capture_on_commit_callbacks: Committing) -> None:
-    """Once it is committed, and once."""
+    """An order is published once, when it is committed."""
     with django_capture_on_commit_callbacks(execute=True):
         order = OrderFactory.create(total=Decimal("29.33"))
         assert_published("orders", count=0)
@@ -28,7 +28,7 @@ def test_an_order_is_told_of(django_capture_on_commit_callbacks: Committing) -> 
 
 
 def test_each_group_does_its_part(django_capture_on_commit_callbacks: Committing) -> None:
-    """The way of a message from the order to three handlers, without a worker."""
+    """A message goes from the order to three handlers, without a worker."""
     with django_capture_on_commit_callbacks(execute=True):
         OrderFactory.create(total=Decimal("29.33"))
     assert drain(raise_errors=True).acknowledged == len(("billing", "loyalty", "analytics"))
@@ -38,7 +38,7 @@ def test_each_group_does_its_part(django_capture_on_commit_callbacks: Committing
 
 
 def test_an_order_that_costs_nothing_is_a_dead_letter(django_capture_on_commit_callbacks: Committing) -> None:
-    """Of billing; no retry would mend it."""
+    """Billing's message is dead-lettered at once, as no retry would help."""
     with django_capture_on_commit_callbacks(execute=True):
         OrderFactory.create(total=Decimal(0))
     drained = drain("orders:billing", hasten=True)

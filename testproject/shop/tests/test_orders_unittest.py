@@ -1,4 +1,4 @@
-"""The same without pytest: `manage.py test` runs it too."""
+"""A test without pytest, which `manage.py test` runs too."""
 
 from decimal import Decimal
 
@@ -13,7 +13,7 @@ class OrderTest(StreamsMixin, TestCase):
     """An order and its charge."""
 
     def test_an_order_is_charged(self) -> None:
-        """Billing charges what it cost."""
+        """Billing charges the order's total."""
         with self.captureOnCommitCallbacks(execute=True):
             order = OrderFactory.create(total=Decimal("29.33"))
         self.assertPublished("orders", type="shop.order.created", count=1)

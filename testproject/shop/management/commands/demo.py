@@ -27,7 +27,7 @@ class Command(BaseCommand):
     help = "Save real purchases as orders, let two workers handle them, kill one half-way, and check the books."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take how many purchases, and how this shop's admin and workers are started."""
+        """Add the number of purchases, and the commands that start this shop's admin and workers."""
         add = parser.add_argument
         add("--limit", type=int, help="Only so many purchases (default: all 6,919).")
         say = "What to type for the {}, told at the end (default: %(default)s)."
@@ -94,21 +94,21 @@ class Command(BaseCommand):
 
 
 class Progress:
-    """A line for each tenth of the way."""
+    """Writes a line for each tenth of the way."""
 
     def __init__(self, say: Callable[[str], None], verb: str, total: int) -> None:
         self._say, self._verb, self._total = say, verb, total
         self._told = 0
 
     def reached(self, done: int) -> None:
-        """Tell of it, if another tenth is done."""
+        """Write the line if another tenth is done."""
         if (step := done * STEPS // self._total) > self._told:
             self._told = step
             self._say(f"  {self._verb} {done} of {self._total}")
 
 
 def _settled(workers: Workers) -> Iterator[int]:
-    """How many messages are settled, again and again until none is pending."""
+    """Yield how many messages are settled, again and again until none is pending."""
     settled, since = -1, time.monotonic()
     while True:
         workers.check()
