@@ -1,6 +1,7 @@
 """Fixtures for all: the server of the run, further ones, and settings that lead there."""
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ __all__ = ["wait_until"]
 # A failure found at random is printed with what repeats it.
 hypothesis.settings.register_profile("tests", print_blob=True)
 hypothesis.settings.load_profile("tests")
+
+# A shell without job control lets what it starts in the background ignore SIGINT, and the tests' workers inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # So many lines at the end of a server's log tell what it went through during a test.
 _LINES = 100

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.core import checks
 from django.core.management import CommandError, call_command
+from django.test import override_settings
 
 from django_redis_streams import conf, connections, publish
 from django_redis_streams.admin.problems import error_text
@@ -90,6 +91,9 @@ def paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from paths(each, (*path, key))
 
 
+PATHS = list(paths(valid()))
+
+
 def settings_with(path: tuple[Any, ...], value: Any, *, as_key: bool = False) -> Any:
     """Valid settings but for what stands at this path: another value, or the same under another name."""
     if not path:
@@ -104,6 +108,12 @@ def settings_with(path: tuple[Any, ...], value: Any, *, as_key: bool = False) ->
     else:
         node[path[-1]] = value
     return tree
+
+
+def said_of(value: Any) -> str:
+    """All that is said of these settings. The fixture `settings` would keep each value below the next."""
+    with override_settings(REDIS_STREAMS=value):
+        return all_that_is_said()
 
 
 def all_that_is_said() -> str:
@@ -136,18 +146,26 @@ def _no_handlers(isolated_handlers: None) -> None:
     """What the project's handlers are missing isn't the matter here."""
 
 
-@pytest.mark.parametrize("path", list(paths(valid())), ids=lambda path: "/".join(map(str, path)) or "all")
-def test_a_url_is_shown_at_no_place_of_the_settings(settings: Any, path: tuple[Any, ...]) -> None:
-    """Whatever shape it has: for a value, in one, and for a name."""
-    for url in URLS.values():
-        for shape in SHAPES.values():
-            settings.REDIS_STREAMS = settings_with(path, shape(url))
-            assert_not_shown(all_that_is_said())
-        settings.REDIS_STREAMS = settings_with(path, url, as_key=True)
-        assert_not_shown(all_that_is_said())
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: "/".join(map(str, path)) or "all")
+def test_a_url_is_shown_at_no_place_of_the_settings(path: tuple[Any, ...]) -> None:
+    """For a value, in one of a shape, and for a name. From place to place each URL has another shape."""
+    shapes = list(SHAPES.values())
+    for at, url in enumerate(URLS.values(), start=PATHS.index(path)):
+        for value in (url, shapes[at % len(shapes)](url)):
+            assert_not_shown(said_of(settings_with(path, value)))
+        assert_not_shown(said_of(settings_with(path, url, as_key=True)))
 
 
-@pytest.mark.parametrize("path", list(paths(valid())), ids=lambda path: "/".join(map(str, path)) or "all")
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_url_of_any_shape_is_shown_at_no_place_of_the_settings(shape: str) -> None:
+    """Each of them at each place."""
+    for path in PATHS:
+        for url in URLS.values():
+            assert_not_shown(said_of(settings_with(path, SHAPES[shape](url))))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: "/".join(map(str, path)) or "all")
 def test_a_url_at_a_wrong_place_is_an_error(settings: Any, path: tuple[Any, ...]) -> None:
     """It says scheme and host, so that it is found: nothing takes it for a name."""
     if path[-1:] == ("URL",) or "OPTIONS" in path:

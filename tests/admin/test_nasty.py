@@ -34,10 +34,10 @@ FINE = {200, 302, 404}
 
 @pytest.mark.parametrize("model", site.MODELS)
 def test_any_query_string_gives_a_page(keys: dict[str, str], browser: Client, model: str) -> None:
-    """Each nasty value in one of the parameters that mean something, and in all at once."""
-    for index, value in enumerate(NASTY):
-        for query in ([(KNOWN[index % len(KNOWN)], value)] * 2, [(name, value) for name in NAMES]):
-            assert browser.get(f"{site.url(model)}?{urlencode(query)}").status_code == 200, query
+    """Each nasty value in one of the parameters that mean something, or in all at once: the models take turns."""
+    for index, value in enumerate(NASTY, start=site.MODELS.index(model)):
+        query = [(name, value) for name in NAMES] if index % 2 else [(KNOWN[index % len(KNOWN)], value)] * 2
+        assert browser.get(f"{site.url(model)}?{urlencode(query)}").status_code == 200, query
 
 
 @pytest.mark.parametrize(

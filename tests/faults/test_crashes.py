@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams.worker.execution.threads import THREADS
+from django_redis_streams.worker.execution.coroutines.threads import THREADS
 
 from ..support.books import books, letters, totals
 from ..support.waiting import wait_until

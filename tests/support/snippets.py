@@ -165,13 +165,15 @@ class Snippets:
 
 
 class Reader:
-    """Follows a tutorial in a directory."""
+    """Follows a tutorial in a directory, with this checkout or with what the interpreter `TUTORIAL_PYTHON` has."""
 
     def __init__(self, directory: Any) -> None:
         self.directory = directory
         self.written: set[str] = set()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "TEST_"))}
-        self.environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"}
+        self.program = os.environ.get("TUTORIAL_PYTHON", sys.executable)
+        path = str(ROOT) if self.program == sys.executable else ""
+        self.environment = {**kept, "PYTHONPATH": path, "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"}
 
     def python(self, text: str) -> None:
         """Write a file; append to one that Django made."""
@@ -205,7 +207,7 @@ class Reader:
         stopped = words[2] != "runconsumers" or "--drain" in words
         said = ""
         process = subprocess.Popen(
-            [sys.executable, *words[1:]],
+            [self.program, *words[1:]],
             cwd=self.directory, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         try:

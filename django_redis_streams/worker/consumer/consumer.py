@@ -12,7 +12,7 @@ from ...connections import Link
 from ...exceptions import ServerUnreachable
 from ...store.consume.delivery import Delivery
 from ...store.consume.drained import Standstill, standstill
-from ..execution.coroutines import LATEST
+from ..execution.coroutines.coroutines import LATEST
 from ..log import log_paused
 from .batch_runner import BatchRunner
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ...connections import Link
 from ...store.consume.delivery import Delivery
-from ..execution.coroutines import LATEST
+from ..execution.coroutines.coroutines import LATEST
 from ..execution.executor import Executor
 
 __all__ = ["InFlight"]

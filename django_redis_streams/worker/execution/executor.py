@@ -27,7 +27,7 @@ from ..shared.scoreboard import Slots
 from ..strays import leave_if_stray
 from ..timing import DEFAULT_TIMING, Timing
 from .batch import Batch
-from .coroutines import LATEST, Coroutines
+from .coroutines.coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
 from .failures import failure_of, unmatched
 from .outages import outage_of_all, seconds_of_outage

@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
-from ..log import logger
-from ..strays import is_stray, leave
+from ...log import logger
+from ...strays import is_stray, leave
+from ..databases import Databases
 from .database_thread import DatabaseThread
-from .databases import Databases
 from .thread_calls import GRACE, ThreadCalls
 from .threads import THREADS, Threads
 

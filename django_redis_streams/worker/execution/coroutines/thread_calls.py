@@ -14,7 +14,7 @@ from collections import deque
 from contextvars import ContextVar
 from math import inf
 
-from ...store.consume.delivery import Delivery
+from ....store.consume.delivery import Delivery
 
 __all__ = ["GRACE", "Call", "ThreadCalls", "current_run"]
 

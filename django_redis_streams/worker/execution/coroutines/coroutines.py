@@ -16,18 +16,18 @@ from functools import partial
 from math import inf
 from typing import Any, NoReturn
 
-from ...conf import GroupConfig
-from ...handlers import Handler
-from ...message import Message, asked_of
-from ...outcomes import HANDLED, Outcome
-from ...store.consume.delivery import Delivery
-from ..shared.scoreboard import Slots
-from ..strays import leave, leave_if_stray
-from .batch import Batch
-from .coroutine_slots import CoroutineSlots
-from .databases import Databases
+from ....conf import GroupConfig
+from ....handlers import Handler
+from ....message import Message, asked_of
+from ....outcomes import HANDLED, Outcome
+from ....store.consume.delivery import Delivery
+from ...shared.scoreboard import Slots
+from ...strays import leave, leave_if_stray
+from ..batch import Batch
+from ..databases import Databases
 from .deadlines import Deadlines, TimedCall
 from .event_loop import EventLoop
+from .slots import CoroutineSlots
 from .thread_calls import GRACE, ThreadCalls, current_run
 from .threads import THREADS
 

@@ -11,8 +11,8 @@ from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from ..strays import leave_if_stray
-from .databases import Databases
+from ...strays import leave_if_stray
+from ..databases import Databases
 from .thread_calls import GRACE, ThreadCalls
 from .threads import Threads
 

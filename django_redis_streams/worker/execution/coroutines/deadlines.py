@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from ...store.consume.delivery import Delivery
-from ..shared.scoreboard import Slots
-from .coroutine_slots import CoroutineSlots
+from ....store.consume.delivery import Delivery
+from ...shared.scoreboard import Slots
 from .event_loop import EventLoop
+from .slots import CoroutineSlots
 from .thread_calls import GRACE, ThreadCalls
 
 __all__ = ["Deadlines", "TimedCall"]

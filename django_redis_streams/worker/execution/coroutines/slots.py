@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ...store.consume.delivery import Delivery
-from ..shared.scoreboard import Slots
+from ....store.consume.delivery import Delivery
+from ...shared.scoreboard import Slots
 
 __all__ = ["CoroutineSlots"]
 
