@@ -408,6 +408,17 @@ def test_a_payload_that_the_message_cannot_hold_is_refused(raw: Raw, payload: st
     assert (raw.xlen(DLQ), raw.xlen(REDELIVERY)) == (1, 0)
 
 
+def test_a_dry_run_of_an_edit_says_what_the_edit_would_say(raw: Raw) -> None:
+    """In words and as JSON, also where the message can't hold the payload; nothing is done."""
+    (entry_id,) = buried(raw)
+    dry_run = ("replay", entry_id, "--dry-run", "--payload")
+    assert said(*dry_run, '{"n": "7"}') == f'orders {entry_id} would be replayed with {{"n": "7"}}\n'
+    told = json.loads(said(*dry_run, '{"n": "7"}', "--json"))
+    assert (told["would_be_replayed"], told["payload"], told["dead_letter"]["id"]) == (1, {"n": "7"}, entry_id)
+    assert refused(*dry_run, '{"n": [1]}')[0] == 2
+    assert (raw.xlen(DLQ), raw.xlen(REDELIVERY)) == (1, 0)
+
+
 def test_a_payload_above_the_limit_is_refused(raw: Raw, streams: Callable[..., None]) -> None:
     """MAX_PAYLOAD holds for an edit as it does for publishing."""
     streams({"orders": {"MAX_PAYLOAD": 100, "GROUPS": {"billing": {}}}})

@@ -136,6 +136,20 @@ def test_a_worker_that_was_stopped_holds_up_nobody(raw: Raw, elsewhere: Any) -> 
     assert on_server(raw) == set()
 
 
+def test_a_group_that_another_deletes_meanwhile_is_told_of_as_gone(raw: Raw, elsewhere: Any, monkeypatch: Any) -> None:
+    """The command doesn't claim to have done what another did."""
+    drain_nothing()
+    elsewhere()
+    by_command = groups.delete
+
+    def second(*args: Any, **options: Any) -> bool:
+        by_command(*args, **options)
+        return by_command(*args, **options)
+
+    monkeypatch.setattr(groups, "delete", second)
+    assert delete("--no-input") == "orders:billing is gone: another deleted it in the meantime.\n"
+
+
 def test_a_worker_that_is_killed_holds_up_nobody_for_long(raw: Raw, elsewhere: Any, monkeypatch: Any) -> None:
     """What it said last is forgotten."""
     raw.xadd("orders", {"n": 1})

@@ -19,10 +19,10 @@ class Options:
     """One `runconsumers`.
 
     Each process has `threads` consumers for each of `groups`. With `drain` it ends when the groups have
-    nothing left to do now; with `max_messages`, a process ends when it has begun so many. `shutdown_timeout`
-    is how many seconds handlers have to finish at a stop. `name` goes before the consumers' names. A process that
-    has more than `max_memory` bytes in memory is replaced. With `reload` it ends, to begin anew, when code was
-    changed. Clients that connect to `listening` are told what it does.
+    nothing left to do now; with `max_messages`, a process begins at most so many, and ends when they are settled.
+    `shutdown_timeout` is how many seconds handlers have to finish at a stop. `name` goes before the consumers' names.
+    A process that has more than `max_memory` bytes in memory is replaced. With `reload` it ends, to begin anew, when
+    code was changed. Clients that connect to `listening` are told what it does.
     """
 
     groups: tuple[tuple[StreamConfig, GroupConfig], ...]

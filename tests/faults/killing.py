@@ -50,7 +50,7 @@ def _around_script(when: str, digest: bytes, path: str) -> None:
     send, receive = Link._send, Link.receive
 
     def patched_send(self: Any, data: bytes, count: int) -> None:
-        self.concerned = digest in data and (digest != PROMOTE or is_due())
+        self.concerned = digest in data and (digest != PROMOTE or is_waiting())
         if self.concerned and when == "before" and once(path):
             die()
         send(self, data, count)
@@ -64,7 +64,7 @@ def _around_script(when: str, digest: bytes, path: str) -> None:
     Link._send, Link.receive = patched_send, patched_receive  # type: ignore[method-assign]
 
 
-def is_due() -> bool:
+def is_waiting() -> bool:
     """Return whether a retry of the group or a delayed message waits."""
     return bool(connections.get().call("EXISTS", "{orders}:retry:billing", "{orders}:delayed"))
 

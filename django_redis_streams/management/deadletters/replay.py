@@ -51,22 +51,22 @@ def _replay_edited(look: Search, options: Mapping[str, Any]) -> Iterator[str]:
         )
     (row,) = rows
     payload = edited(row) if options["edit"] else given(options["payload"])
-    if options["dry_run"]:
-        yield f"{row.stream} {row.entry_id} would be replayed with {json.dumps(payload)}"
-        return
+    dry_run = options["dry_run"]
     try:
-        answers = dead_letters.replay_edited(row.stream, row.entry_id, payload, by=by(options))
+        answers = dead_letters.replay_edited(row.stream, row.entry_id, payload, by=by(options), dry_run=dry_run)
     except InvalidMessage as error:
         raise CommandError(f"{error} Nothing was done.", returncode=2) from error
     for why in answers.refused.values():
         raise CommandError(str(why))
     if answers.unanswered:
         raise CommandError("The server was lost before it answered; running it again is safe.")
-    yield (
-        json.dumps({"replayed": 1, "dead_letter": dead_letter_as_json(row)})
-        if options["json"]
-        else "1 edited and replayed."
-    )
+    if options["json"]:
+        counted = {"would_be_replayed": 1, "payload": payload} if dry_run else {"replayed": 1}
+        yield json.dumps({**counted, "dead_letter": dead_letter_as_json(row)})
+    elif dry_run:
+        yield f"{row.stream} {row.entry_id} would be replayed with {json.dumps(payload)}"
+    else:
+        yield "1 edited and replayed."
 
 
 REPLAY: Final = Subcommand(

@@ -97,7 +97,8 @@ def _delete_unless_used(stream: str, group: str, options: Mapping[str, Any]) -> 
     if not confirmed(what, options):
         return Result(as_json={**as_json, "done": False}, lines=[what])
     done = groups.delete(stream, group, by=by(options), force=force)
-    return Result(as_json={**as_json, "done": done}, lines=[f"{stream}:{group} was deleted."])
+    said = "was deleted." if done else "is gone: another deleted it in the meantime."
+    return Result(as_json={**as_json, "done": done}, lines=[f"{stream}:{group} {said}"])
 
 
 CREATE_GROUP: Final = Subcommand(

@@ -46,10 +46,11 @@ def replay(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
     return answers
 
 
-def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str) -> Answers[str]:
+def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str, dry_run: bool = False) -> Answers[str]:
     """Replay one dead letter with another payload. The published fields are kept with it, however often it is edited.
 
-    Raises `InvalidMessage` or `PayloadTooLarge` for a payload that the message can't hold, and what `replay` raises.
+    With `dry_run` nothing is changed; the answer is what it would be. Raises what `replay` raises, and for a payload
+    that the message can't hold `InvalidMessage` or `PayloadTooLarge`.
     """
     config = conf.stream(stream)
     link = connections.get(config.connection)
@@ -58,10 +59,12 @@ def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str) -> Answe
         (fields,) = dead_letters.read(link, config, some)
         return [_edited(config, entry_id, fields, payload, by)]
 
-    answers = run_in_chunks(
-        [entry_id], prepared, lambda letters: dead_letters.replay(link, config, letters), gone=_gone()
-    )  # fmt: skip
-    _log("edited and replayed", stream, answers, by)
+    def replayed(letters: Sequence[dead_letters.Replayed]) -> Sequence[Any]:
+        return [1] * len(letters) if dry_run else dead_letters.replay(link, config, letters)
+
+    answers = run_in_chunks([entry_id], prepared, replayed, gone=_gone())
+    if not dry_run:
+        _log("edited and replayed", stream, answers, by)
     return answers
 
 

@@ -260,7 +260,9 @@ class Supervisor:
             and not self._stopping
             and all(process_slot.done for process_slot in self._process_slots)
         ):
-            self._stop()  # the processes that drained have seen that no suspect is left
+            # A drained process has seen that no suspect is left. Where --max-messages ended them, the next worker's
+            # quarantine runs the suspects that are left.
+            self._stop()
 
     # ------------------------------------------------------------ those that ended
 
