@@ -15,8 +15,8 @@ __all__ = ["failure_of", "unmatched"]
 # In characters.
 _LONGEST_ERROR: Final = 1_000
 _LONGEST_TRACEBACK: Final = 8_000
-# Their frames say nothing about a handler.
-_OWN_MODULES: Final = {f"{__package__}.executor", f"{__package__}.coroutines", transactions.__name__}
+# The frames of these modules say nothing about a handler: all of this room, and what opens a handler's transaction.
+_OWN_MODULES: Final = (f"{__package__}.", f"{transactions.__name__}.")
 
 
 def failure_of(handler: Handler, error: BaseException) -> Failure:
@@ -44,7 +44,8 @@ def _traceback(error: BaseException) -> str:
         return ""
     begin = frame = error.__traceback__
     while frame is not None:
-        begin = frame.tb_next if frame.tb_frame.f_globals.get("__name__") in _OWN_MODULES else begin
+        module = f"{frame.tb_frame.f_globals.get('__name__')}."
+        begin = frame.tb_next if module.startswith(_OWN_MODULES) else begin
         frame = frame.tb_next
     try:
         lines = traceback.format_exception(type(error), error, begin)
