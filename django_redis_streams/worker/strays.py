@@ -36,7 +36,7 @@ def prepared(prepare: Callable[[], object]) -> Iterator[None]:
     """Have a process that is forked within this block, in whatever thread, call `prepare` first.
 
     Within the block this process counts as no stray, even if it is one, as a handler's child that drains a stream in a
-    test: the work is its own. After the block it is a stray again.
+    test: the work is its own. After the block such a child is a stray again.
     """
     global _is_stray  # noqa: PLW0603  one flag for all parts of the process
     outer, _is_stray = _is_stray, False

@@ -42,7 +42,7 @@ def server_time(link: Link) -> int:
 
 
 def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int]:
-    """Hold each waiting message to its original wait, from now on; yield how many each step made due sooner."""
+    """Hold each waiting message to its original wait, counted from now; yield how many each step made due sooner."""
     for waiting, entries in [
         (keys.delayed, keys.delayed_entries),
         *((keys.retry(group), keys.retry_entries(group)) for group in groups),

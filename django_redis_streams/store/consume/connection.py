@@ -23,7 +23,8 @@ def begin_session(link: Link, previous: Client | None) -> Client:
     """Load the scripts, and end the connection that this one replaces; return this one's ids, as far as ACLs allow.
 
     A server goes on serving a dead connection's blocked read, under the same consumer name, before the new
-    connection's. Where an ACL forbids CLIENT KILL, what is delivered so is found by `ownership.pending_of`.
+    connection's. Where an ACL forbids CLIENT KILL, `ownership.pending_of` finds what the dead
+    one was given.
     """
     link.call_many([["SCRIPT", "LOAD", each.source] for each in all_scripts()])
     client = Client(_allowed(link, "CLIENT", "ID"), _run_id(link))

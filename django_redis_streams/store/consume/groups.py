@@ -41,7 +41,10 @@ class Deletion(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Whether a group was `made` now, and the record if it had been `deleted` on purpose: not made, it was left so."""
+    """Whether a group was `made` now, and the record if it had been `deleted` on purpose.
+
+    A group with such a record that wasn't made was left deleted.
+    """
 
     made: bool
     deleted: Deletion | None
@@ -136,7 +139,7 @@ def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: s
 
 
 def pause(link: Link, keys: StreamKeys, group: str) -> bool:
-    """Have no worker read the group's messages from now on; return whether it wasn't paused before."""
+    """Have no worker read the group's messages from now on; return False if it was paused before."""
     return bool(run(link, script("pause")([keys.groups, keys.main], paused_field(group))))
 
 

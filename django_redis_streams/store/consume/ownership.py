@@ -161,7 +161,7 @@ def bodies_commands(membership: Membership, reply: Any) -> list[Command]:
 
 
 def claimed(link: Link, membership: Membership, reply: Any, bodies: Iterable[Any]) -> Found:
-    """Return the entries in the replies to `claim_command` and `bodies_commands`; the link may owe no reply."""
+    """Return the entries in the replies to `claim_command` and `bodies_commands`, on a link that owes no reply."""
     found, rest = Found(), iter(bodies)
     for key, (ids, vanished) in zip(membership.sources, reply, strict=True):
         if ids:

@@ -1,4 +1,6 @@
-"""Settling: what an outcome does on the server. One script acknowledges a batch; any other outcome has its own script.
+"""Settling: what an outcome does on the server. One command acknowledges up to a hundred entries of a batch.
+
+Any other outcome takes a command for each entry.
 
 Every command here may be sent twice: what was settled already is found settled, and nothing is copied again.
 """
@@ -41,7 +43,7 @@ def settle_commands(membership: Membership, ended: Sequence[Delivery]) -> Settle
 
 
 def _alike(ended: Sequence[Delivery]) -> Iterator[tuple[Outcome, str, Sequence[Delivery]]]:
-    """Yield deliveries with their outcome and stream, together if all have the same, as a batch mostly has."""
+    """Yield deliveries with their outcome and stream, together if all have the same, as most batches do."""
     if not ended:
         return
     outcome, key, count = ended[0].outcome, ended[0].key, len(ended)

@@ -28,9 +28,9 @@ class Crashed:
 class Tried:
     """What came of claiming a suspect.
 
-    A `delivery` is this consumer's: to be run, or if it `crashed` too often, to be dead-lettered. Without one another
-    runs it, or it is gone (`vanished` if its body was deleted), or the group's limits leave no room for it now
-    (`limited`).
+    A `delivery` is this consumer's: to be run or, if it `crashed` too often, to be dead-lettered. If there is none, the
+    suspect is another consumer's, or it is gone (`vanished` if its body was deleted), or the group's limits leave no
+    room for it now (`limited`).
     """
 
     delivery: Delivery | None = None
@@ -51,7 +51,7 @@ def suspects(link: Link, membership: Membership) -> list[str]:
 
 
 def suspect(link: Link, membership: Membership, delivery: Delivery, handler: str, how: str) -> bool:
-    """Write down that the dead consumer was running this, and `how` it ended; return False if it holds it no more."""
+    """Write down that the dead consumer was running this, and `how` it ended; return False if it isn't its own now."""
     keys = [delivery.key, membership.keys.suspects(membership.group.name)]
     place = [membership.group.name, membership.consumer, delivery.entry_id]
     return bool(run(link, script("suspect")(keys, *place, handler, how)))

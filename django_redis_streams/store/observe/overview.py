@@ -21,7 +21,7 @@ __all__ = [
 
 # In seconds: a promoter moves what is due within a second; if it dies, another takes over within some more.
 OVERDUE: Final = 30
-# No more groups than these in one script, to keep it short.
+# No more groups than this in one script, to keep it short.
 _GROUPS_AT_ONCE: Final = 20
 
 

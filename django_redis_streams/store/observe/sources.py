@@ -267,5 +267,5 @@ def _waiting(token: str, score: str, row: Sequence[str] = ()) -> Found:
 
 
 def _due(score: str) -> float:
-    # Only other clients write a larger one: beyond it a float isn't exact, and an infinity is no time.
+    # Only other clients write a score above 2^53. Beyond that a float isn't exact, and an infinity is no time.
     return max(0.0, min(float(score), 2.0**53))

@@ -19,7 +19,7 @@ _SEND: Final = 250
 
 
 def bound(stream: StreamConfig) -> Sequence[str | int]:
-    """Return the words of XADD that cut a stream to its HARD_MAXLEN: the oldest entries go, settled or not."""
+    """Return the words of XADD that cut a stream to its HARD_MAXLEN: the oldest entries go, read and settled or not."""
     most, about = hard_bound(stream)
     return () if most == "" else ("MAXLEN", about, most)
 

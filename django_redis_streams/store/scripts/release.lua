@@ -1,4 +1,4 @@
--- Hand back one pending entry that its consumer has neither got nor renewed for too long.
+-- Hand back one pending entry that has been idle for too long: its consumer hasn't renewed it.
 -- KEYS 1 the stream it is pending in   2 totals of the group
 -- ARGV 1 group   2 entry id   3 the consumer it was seen with   4 idle for at least, in ms
 -- Returns 1 if it was handed back, 0 if it isn't pending like that any more, -1 if its body is gone: nobody can run

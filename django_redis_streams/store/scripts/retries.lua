@@ -3,7 +3,7 @@
 -- ARGV 1 most to return   2 begin at this due time in ms, or "-inf"   3 and with this token, if it is still there
 --   or: "0", then the tokens to return
 -- Returns {token, due in ms, row} for each. The row is {lane, field, value, …}; a retry's begins with "drs" and its
--- metadata. It is left out where there is none, or none that retry.lua or delay.lua has written.
+-- metadata. The row is left out where there is none, or none that retry.lua or delay.lua has written.
 local function row_of(token)
   local packed = redis.call('HGET', KEYS[2], token)
   if not packed then return nil end

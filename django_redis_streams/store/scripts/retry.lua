@@ -26,6 +26,6 @@ if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], ARGV[3]) end
 redis.call('HDEL', KEYS[5], ARGV[5])
 if KEYS[6] then redis.call('ZREM', KEYS[6], ARGV[5]) end
 redis.call('HINCRBY', KEYS[2], 'retried', 1)
--- After a reset an entry may be delivered again while its retry already waits: the two are one from now on.
+-- After a reset an entry may be delivered again while its retry already waits: one of the two waits from now on.
 if new == 0 then redis.call('HINCRBY', KEYS[2], 'merged', 1) end
 return 1

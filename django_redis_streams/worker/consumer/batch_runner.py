@@ -47,9 +47,9 @@ __all__ = ["BatchRunner"]
 class BatchRunner:
     """Runs what one consumer has in hand, with all the parts that this takes; `run` is told what to iterate.
 
-    It ends after the message that it runs when `stop` is set, or when `begin`, which is asked before each message,
-    allows no more. It ends, too, when `drained` is set, and when somebody has deleted its group on purpose since its
-    worker has `joined` the group. `on_settled` is told how many were settled; `counters` count what it does.
+    Once `stop` is set, it finishes the message that it is running, and ends. It ends, too, when `begin`, which is asked
+    before each message, allows no more; when `drained` is set; and when somebody has deleted its group on purpose since
+    its worker has `joined` the group. `on_settled` is told how many were settled; `counters` count what it does.
 
     If it isn't `patient`, it raises what the server refuses, or a lost server, instead of trying again.
     """

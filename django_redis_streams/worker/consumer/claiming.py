@@ -23,7 +23,7 @@ from .connection import ConsumerConnection
 
 __all__ = ["Claiming"]
 
-# What a reply may take.
+# How long a reply may take.
 _LEAST_MS = 250
 
 
@@ -51,7 +51,7 @@ class Claiming:
 
     @property
     def claims_in(self) -> float:
-        """In how many seconds the connection is old enough to claim from living consumers; 0 if it is, inf without.
+        """In how many seconds the connection is old enough to claim from the living: 0 if it is, inf if there is none.
 
         Idle time counts through an outage: the first consumer to reconnect would claim from all that haven't yet. A
         connection is never older than the server's own start.
@@ -70,7 +70,7 @@ class Claiming:
 
         A clock that jumps ahead makes all seem idle for as much longer. If it did so after maintenance looked, the
         server finds that its clock is past this time. A jump by a quarter of CLAIM_IDLE robs nobody: each consumer
-        renews what it holds in a third.
+        renews what it holds in every third of CLAIM_IDLE.
         """
         latest = self.clock.at_the_latest() if self.may_claim else None
         return 0 if latest is None else latest + max(_LEAST_MS, self._membership.claim_idle_ms // 4)

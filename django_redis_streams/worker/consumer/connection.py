@@ -130,10 +130,11 @@ class ConsumerConnection:
         return link
 
     def make_group(self, link: Link) -> None:
-        """Make the group on any link if it is missing, and log that if it was there before.
+        """Make the group if it is missing, by any link, and log that if it was there before.
 
-        If this worker has read the group, the group begins again at 0: what it was given may not be settled. A group
-        that was deleted on purpose after the worker joined it stays deleted; one deleted before is made at its START.
+        It begins where its record says. If the record is gone, too, and this consumer has read the group, it begins at
+        0: what it was given may not be settled. A group that was deleted on purpose after the worker joined it stays
+        deleted; one deleted before is made at its START.
         """
         if self.deleted is not None:
             return

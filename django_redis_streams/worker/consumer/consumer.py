@@ -135,7 +135,7 @@ class Consumer:
         self.runner.handle(batch)
 
     def _idle(self, link: Link) -> None:
-        """After a read that brought nothing: look now and then for unseen pending messages and, alone, for the end."""
+        """If nothing came, look for unseen pending messages now and then; if it works alone, see whether it is done."""
         alone = self._when_idle is not None
         if self._when_idle is not None:
             self._when_idle(link)

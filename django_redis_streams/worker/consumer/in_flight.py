@@ -50,7 +50,7 @@ class InFlight:
         return min(count, self._coroutines.room) if bounded else count
 
     def advance(self) -> None:
-        """Begin what there is room for, and report what has ended, not later than is due however many begin."""
+        """Begin what there is room for, and report what has ended: in time, however many begin."""
         while self.busy:
             more = self._coroutines.begin(self._may_run)
             self._ended(*self._coroutines.take())

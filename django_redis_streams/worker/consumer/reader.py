@@ -120,7 +120,7 @@ class Reader:
             read = await_command(self._membership, held.last_ids, block_ms)
         else:
             read = read_command(self._membership, each, block_ms)
-        # Whether the group is paused is asked last and answered after the wait, and so rules the next turn.
+        # Whether the group is paused is asked last, so it is answered after the wait. The answer rules the next turn.
         claims = [] if claim is None else [claim]
         bodies = [] if self._named is None else self._named.send()
         link.send([*bodies, *(command for command, _ in commands), *claims, read, self._paused_command])

@@ -86,7 +86,7 @@ class Settling:
     def _done(self, batch: list[Delivery], reply: object) -> None:
         self.unsettled.settled(batch)
         # 0 or nil: the retry or dead letter isn't this consumer's to make, or was made before. If the group is gone,
-        # nothing is pending; made again, it delivers these once more. One reply may count hundreds of acknowledgements.
+        # nothing is pending; made again, it delivers these once more. One reply counts up to 100 acknowledgements.
         outcome = batch[0].outcome
         assert outcome is not None
         acknowledged = isinstance(outcome, Ack)

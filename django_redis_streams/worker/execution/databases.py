@@ -28,7 +28,8 @@ _MOST_STALE = 100
 
 # For each thread, the Databases that look after it.
 _here = threading.local()
-# A forked child's copies of its parent's connections. To use or to free them would end the parent's sessions.
+# A forked child's copies of its parent's connections: never to be used, nor freed, which would end the parent's
+# sessions.
 _inherited: list[object] = []
 
 
@@ -139,7 +140,7 @@ class Databases:
             )
 
     def after_message(self) -> list[str]:
-        """Roll back what a handler left open, as the next message must not commit it; return the databases' aliases."""
+        """Roll back what a handler left open: the next message must not commit it. Return those databases' aliases."""
         if not self.any_open:
             return []
         rolled_back = []

@@ -284,7 +284,7 @@ class Executor:
         return self._outcome(handler, delivery, message, asked_of(message), began)
 
     def _run_batch(self, batch: Batch, runs: Runs) -> Iterator[None]:
-        """Make one call for all; if it raises, one call each to find the guilty one, unless the error is of all."""
+        """Make one call for all. If it raises, make one each to find the guilty one, unless all share the error."""
         began = self.now = time.monotonic()
         result, error = self._call_batch(batch)
         if asyncio.iscoroutine(result):

@@ -116,7 +116,7 @@ class OutageLog:
         """Return whether this is such a run; if so, keep it for `log_due`."""
         if not isinstance(outcome, RetryLater) or outcome.counted or not outcome.unavailable:
             return False
-        # Errors that differ only in numbers, as of processes and transactions, have one cause.
+        # Errors that differ only in numbers, such as those of processes and transactions, have one cause.
         text = re.sub(r"\d+", "", outcome.failure.error.partition("\n")[0])
         cause = self._causes.setdefault((outcome.failure.handler, text), _Cause(0, delivery, outcome))
         cause.runs, cause.last, cause.outcome = cause.runs + 1, delivery, outcome

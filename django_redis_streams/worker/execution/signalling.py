@@ -24,7 +24,7 @@ class Run:
 
 
 def send_signals(delivery: Delivery) -> None:
-    """Tell receivers what became of a message, if its run was noted: there were receivers when it was run."""
+    """Tell receivers what became of a message, if its run was noted because there were receivers when it ran."""
     if isinstance(delivery.run, Run):
         try:
             _send_signals(delivery.run, delivery.outcome)

@@ -12,7 +12,9 @@ __all__ = ["Shortening"]
 
 
 class Shortening:
-    """Shortens one stream's waits, since the clock showed `now`, `behind` by so many ms; `sooner` counts the changed.
+    """Shortens the waits of one stream; `sooner` counts the messages that are due sooner.
+
+    It begins when the server's clock shows `now`, which is `behind` what it showed before by so many ms.
 
     It keeps to one link. If it is given up half-way, the next promoter begins it anew: what was seen of the clock stays
     on the server until the end.

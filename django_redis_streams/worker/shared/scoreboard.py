@@ -102,7 +102,7 @@ class Slots:
         self._marks[_TURNED] = self._marks[_GOT_ON] = now
 
     def note(self, holders: Iterable[int], turned: float) -> None:
-        """Note, from another thread, which slots keep the loop, which last turned at `turned`, from turning; if any."""
+        """Note which slots, if any, have kept the loop from turning since it did at `turned`; for another thread."""
         self._marks[_NOTED] = 0.0
         noted = bytearray(len(self._holders))
         for slot in holders:
@@ -111,7 +111,7 @@ class Slots:
         self._marks[_NOTED] = turned
 
     def note_threads(self, waiting: int | None) -> None:
-        """Note how many coroutines wait because all threads run calls that don't return; None if the threads get on."""
+        """Note how many coroutines wait for threads whose calls don't return; None if the threads get on."""
         self._marks[_HELD_UP] = 0 if waiting is None else 1 + waiting
 
     # ------------------------------------------------------------ reading
@@ -212,9 +212,9 @@ class Scoreboard:
 
     @property
     def ticked(self) -> float:
-        """When the process last got on; 0 for a while after it stood still.
+        """When the process last got on; 0 for as long after a standstill as that lasted.
 
-        Somebody may have stopped it, or a handler held the GIL. What was running gets as much time again to end.
+        Somebody may have stopped the process, or a handler held the GIL. What was running has that time to end.
         """
         ticked, excused = self._times
         return ticked if ticked > excused else 0.0

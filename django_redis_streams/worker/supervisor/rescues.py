@@ -65,7 +65,7 @@ class Rescues:
             self._at_work[pid] = rescue
 
     def ended(self, pid: int, code: int, *, retry: bool) -> bool:
-        """Note that a process ended, and return whether it was a rescuer; with `retry`, its rescue is owed again."""
+        """Note that a process ended; return whether it was a rescuer. With `retry`, a failed rescue is owed again."""
         if pid in self._renewing:
             self._renewing.remove(pid)
             return True

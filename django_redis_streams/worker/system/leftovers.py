@@ -60,7 +60,7 @@ class Leftovers:
             _subreap(yes=True)
 
     def look(self, own: Collection[int]) -> None:
-        """Note as detached what came while no process had ended; if one ended unwaited for, leave it to `ended`."""
+        """Note what came as detached, unless a process has ended unwaited for: then what came is for `ended`."""
         new = self._new(own)
         if new and not any(_state(pid) in _ENDED for pid in (*own, *self._asked)):
             self._detached.update(new)

@@ -27,7 +27,7 @@ local function is_before(a, b)
   return a_ms < b_ms
 end
 
--- Whether an id lies beyond the end of a stream: entries that come before it are given to nobody.
+-- Whether an id lies beyond the end of a stream: entries may yet come whose ids are before it, and nobody gets them.
 local function is_ahead(stream, id)
   return is_before(stream and stream['last-generated-id'] or '0-0', id)
 end

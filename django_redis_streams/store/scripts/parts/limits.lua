@@ -21,7 +21,7 @@ local function limits_of(rate, slots, given)
   if interval then
     due = math.max(now, tonumber(redis.call('GET', rate) or '0') or 0)
     local at_once = interval * given[2]
-    -- `due` is never put further ahead: one that is dates from before the clock went back, or from a slower pace.
+    -- `due` is never put further ahead. If it is, it dates from before the clock went back, or from a slower pace.
     due = math.min(due, now + at_once + interval)
     keep(due)
     limits.pace = math.floor((now + at_once - due) / interval)
@@ -36,7 +36,7 @@ local function limits_of(rate, slots, given)
       redis.call('ZADD', slots, 'XX', longest, token)
     end
     limits.free = slots_in_all - redis.call('ZCARD', slots)
-    -- Nobody says when a slot becomes free: the worker that freed it takes it again at once; the others wait so long.
+    -- Nobody says when a slot becomes free. The worker that freed it takes it at once; the others `wait` so long.
     if limits.free < 1 then limits.wait = math.max(limits.wait, 50) end
   end
 

@@ -40,7 +40,7 @@ _TIDY_EACH = 1.0
 # Before Python 3.12 a task takes its first step in the loop's next turn, and not where it is made.
 _BEGIN_LATER = sys.version_info < (3, 12)
 
-# A call with one message that hasn't begun. Most calls are so, so this is as cheap as can be.
+# A call with one message that hasn't begun. Most calls are like this, so it is as cheap as can be.
 _Single = tuple[Handler, Delivery, Message]
 _Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Outcome]
 
@@ -148,7 +148,7 @@ class Coroutines:
         return self._next_has_room
 
     def wait(self, seconds: float, *, fd: int | None = None, until_ended: bool = False) -> None:
-        """Let coroutines run for so long, or until the file descriptor can be read, or a coroutine has ended."""
+        """Let coroutines run for so long, or until `fd` can be read or, with `until_ended`, a coroutine has ended."""
         if self._event_loop is not None and not (until_ended and self._ended):
             self._deadlines.turn(outside=True)
             self._wakes = until_ended
@@ -268,7 +268,7 @@ class Coroutines:
             self._leave(call.batch.deliveries[0])
 
     async def _run_one(self, handler: Handler, delivery: Delivery, message: Message, seconds: float) -> None:
-        """Run a call with one message, as `_run` does. Most calls are so: this takes no more steps than it must."""
+        """Run a call with one message, as `_run` does. Most calls are like this, so it takes as few steps as it can."""
         self._now = began = time.monotonic()
         slot = self._coroutine_slots.take(delivery, began + seconds + GRACE)
         current_run.set((delivery, seconds))

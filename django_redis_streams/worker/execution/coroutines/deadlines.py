@@ -24,7 +24,8 @@ __all__ = ["Deadlines", "TimedCall"]
 
 # In seconds: a loop that turned later than this has stood still.
 _STOOD = 0.1
-# A coroutine is excused for at most so many times its TIMEOUT: it may have held the loop itself, unseen.
+# For time in which coroutines may have held the loop, each is excused up to so many times its TIMEOUT: it may have held
+# the loop itself, unseen.
 _EXCUSED = 10
 
 
@@ -53,7 +54,7 @@ class Deadlines:
         self._thread_calls = thread_calls
         self._threads_hang = False
         self._turned = 0.0
-        # For how many seconds calls were excused.
+        # For how many seconds each call was excused because coroutines may have held the loop.
         self._excused: dict[Delivery, float] = {}
         self._seen: tuple[float, object] = (0.0, None)
 
@@ -108,7 +109,7 @@ class Deadlines:
         self.soonest = self._next
 
     def _look_at_threads(self, now: float) -> None:
-        """Write on the slots whether all threads run calls that should have ended, and how many messages wait."""
+        """Write on the slots whether threads only run calls that should have ended, and how many messages wait."""
         hang = [each for each in self._thread_calls if each.hang(now)]
         self._threads_hang = bool(hang)
         waiting = [call for first, call in self.calls.items() if any(each.waiting(first) for each in hang)]

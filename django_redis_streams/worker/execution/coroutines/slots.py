@@ -29,7 +29,7 @@ class CoroutineSlots:
         self._named = len(named)
 
     def forget_next(self) -> None:
-        """Forget those names, because another delivery comes next than was named."""
+        """Forget those names, because the next delivery isn't the one that was named."""
         self._named = 0
 
     def take(self, delivery: Delivery, deadline: float) -> int:

@@ -1,10 +1,10 @@
 """Which runs have calls in the threads of a consumer's coroutines, and which of these wait for their turn there.
 
 A call belongs to the run that asked for it, itself or by a task that it has made. Time in which a run waits for its
-turn doesn't count. A call that goes on for longer than its run may can be ended only with its process.
+turn doesn't count. If a call goes on for longer than its run may, only the end of its process ends it.
 
 The loop's thread asks for calls, the others begin and end them. There is no lock that a forked child could find held:
-several threads write only to containers, of which each step is atomic.
+several threads write only to containers and single attributes, and each such step is atomic.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Waits:
 
 
 class ThreadCalls:
-    """The calls that were asked for, and that so many threads run; `running` are those that have a thread."""
+    """The calls that were asked for, for so many threads to run; `running` are those that have a thread."""
 
     def __init__(self, threads: int) -> None:
         self.running: set[Call] = set()
