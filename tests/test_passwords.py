@@ -148,7 +148,7 @@ def _no_handlers(isolated_handlers: None) -> None:
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: "/".join(map(str, path)) or "all")
 def test_a_url_is_shown_at_no_place_of_the_settings(path: tuple[Any, ...]) -> None:
-    """For a value, in one of a shape, and for a name. From place to place each URL has another shape."""
+    """In the place of a value, inside a value, and as a name. From place to place each URL has another shape."""
     shapes = list(SHAPES.values())
     for at, url in enumerate(URLS.values(), start=PATHS.index(path)):
         for value in (url, shapes[at % len(shapes)](url)):
@@ -159,7 +159,7 @@ def test_a_url_is_shown_at_no_place_of_the_settings(path: tuple[Any, ...]) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_url_of_any_shape_is_shown_at_no_place_of_the_settings(shape: str) -> None:
-    """Each of them at each place."""
+    """Each URL in this shape, at each place."""
     for path in PATHS:
         for url in URLS.values():
             assert_not_shown(said_of(settings_with(path, SHAPES[shape](url))))

@@ -66,7 +66,7 @@ class MessageList(ChangeList):
 
     @property
     def across_pages(self) -> int:
-        """The most messages that an action across pages may take; 0 where this page is the only one."""
+        """The most messages, from this page on, that an action may take; 0 if no page follows."""
         return Listing.most if self.page.next else 0
 
     def get_ordering_field_columns(self) -> dict[int, Any]:

@@ -25,7 +25,7 @@ __all__ = ["DeadLetterAdmin"]
 
 @admin.register(DeadLetterModel)
 class DeadLetterAdmin(MessageAdmin):
-    """The newest dead letters first."""
+    """Dead letters, the newest first."""
 
     kind = DEAD_LETTERS
     message_actions = (REPLAY, DISCARD)

@@ -24,7 +24,7 @@ __all__ = ["DelayedMessageAdmin"]
 
 @admin.register(DelayedMessage)
 class DelayedMessageAdmin(MessageAdmin):
-    """The messages to be published next first."""
+    """Delayed messages, those that are due next first."""
 
     kind = DELAYED
     message_actions = (PUBLISH, DISCARD_DELAYED)

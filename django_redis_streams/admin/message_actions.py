@@ -1,6 +1,6 @@
 """The actions on messages, as values: the permission, the question, the function, the report.
 
-The functions are those that commands use, too. This module only says which messages each function gets.
+Commands call the same functions. This module only says which messages each function gets.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ __all__ = ["PendingMessageAdmin"]
 
 @admin.register(PendingMessageModel)
 class PendingMessageAdmin(MessageAdmin):
-    """The oldest messages first."""
+    """Pending messages, the oldest first."""
 
     kind = PENDING
     message_actions = (RELEASE,)

@@ -23,7 +23,7 @@ __all__ = ["RetryingMessageAdmin"]
 
 @admin.register(RetryingMessage)
 class RetryingMessageAdmin(MessageAdmin):
-    """The messages to be run next first."""
+    """Messages that wait for a retry, those that are due next first."""
 
     kind = RETRYING
     message_actions = (DISCARD_RETRY,)

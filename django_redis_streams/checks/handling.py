@@ -95,7 +95,7 @@ def _group(stream: StreamConfig, group: GroupConfig, members: Sequence[Handler])
 
 
 def _awaited(handler: Handler) -> Iterator[checks.CheckMessage]:
-    """Yield a warning for each type that looks like a model's event, where no model publishes it to the stream."""
+    """Yield a warning for each type that looks like a model's event, if models publish to the stream, but not this."""
     published = _published(handler.stream)
     for name in handler.types if published else ():
         if name not in published and _is_of_model(name, published):

@@ -37,7 +37,7 @@ _UNSHOWN: Final = "text that isn't shown, for it may hold a password"
 
 
 def holds_url(text: str) -> bool:
-    """Return whether text may be, or hold, a server's URL. Only `URL` may: others would show it as a name.
+    """Return whether text may be, or hold, a server's URL. Only `URL` may: elsewhere it would be shown as a name.
 
     A web address isn't one: the type of a message may be a web address.
     """

@@ -118,7 +118,10 @@ class Link:
         return replies
 
     def fileno(self) -> int:
-        """Return the file descriptor, readable once a reply is there, for callers that wait by themselves; else -1."""
+        """Return the file descriptor, which is readable once a reply is there; -1 without a connection.
+
+        It is for callers that wait for replies in their own way.
+        """
         return -1 if self._connection is None else fileno(self._connection)
 
     def client_id(self) -> int:
@@ -169,7 +172,7 @@ class Link:
             time.sleep(pause)
 
     def _lost(self, error: BaseException) -> NoReturn:
-        """Give up the connection and what was on its way; raise the error that ended the exchange."""
+        """Give up the connection and what was on its way; raise an error for the exchange that failed."""
         self.close()
         if not isinstance(error, RedisError):
             raise error

@@ -18,7 +18,7 @@ _DAY_MS: Final = 86_400_000
 
 
 def difference(server: ServerFacts) -> Iterator[Finding]:
-    """Compare the clocks: the server's decides when the `at=` of a publisher's has come, and ages mix both."""
+    """Compare the clocks: the server's decides when a publisher's `at=` has come, and ages mix both clocks."""
     if server.clock_ahead is not None and abs(server.clock_ahead) > _DIFFERENT:
         yield Finding(
             code=Code.CLOCK_DIFFERS,

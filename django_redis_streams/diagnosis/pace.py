@@ -19,7 +19,7 @@ _STANDSTILL: Final = 300
 _FAR_BEHIND: Final = 600
 # In seconds a message: a slower thread handles fewer than 3,600 an hour.
 _SLOW: Final = 1.0
-# The longest run of the hour is near TIMEOUT from this share of it on.
+# From this share of TIMEOUT on, the longest run of the hour counts as near it.
 _NEARLY: Final = 0.5
 # Fewer may be the retries of one or two messages.
 _SOME: Final = 20
@@ -115,7 +115,7 @@ def dead_letters(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Fin
 
 
 def _lately(group: GroupFacts) -> Activity:
-    """Return the last minutes, from the first with activity: before it, maybe no worker was there."""
+    """Return the last minutes, from the first with activity: before it, there may have been no worker."""
     activity = group.activity
     assert activity is not None
     minutes = activity.minutes[-_LATELY:]

@@ -124,7 +124,7 @@ def group_totals(stream: str, group: str) -> Mapping[str, int]:
 
 
 def left_in_lanes(link: Link, stream: StreamConfig) -> list[tuple[str, str, int]]:
-    """Return the messages of lanes that LANES no longer names, so that nobody reads them: (lane, group, most)."""
+    """Return how many messages nobody reads, as LANES no longer names their lane: (lane, group, how many at most)."""
     if not undeclared_lanes(link, stream):
         return []
     found = []

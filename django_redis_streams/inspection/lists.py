@@ -98,7 +98,7 @@ def pending(
     after: Cursor | None = None,
     count: int = 50,
 ) -> Page[PendingMessage]:
-    """Return messages that were delivered and aren't acknowledged, by the entry id that is pending."""
+    """Return messages that were delivered and aren't acknowledged, in the order of the entry ids that are pending."""
     return _page(
         stream,
         lambda stream, groups: [each for name in groups if group in (None, name) for each in Pending.of(stream, name)],

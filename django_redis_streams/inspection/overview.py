@@ -1,4 +1,4 @@
-"""The state of every stream and group: how many messages are there, how many wait, for how long, how many consumers.
+"""The state of every stream and group: its messages, how many of them wait and for how long, its consumers.
 
 One round trip for each server, at a cost that doesn't depend on the number of messages.
 """

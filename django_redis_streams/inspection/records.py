@@ -78,7 +78,7 @@ class MessageRecord:
 
     @property
     def payload(self) -> str:
-        """The handler's payload as indented JSON; the text itself if it isn't JSON; "" without a body."""
+        """The payload that a handler gets, as indented JSON; the text itself if it isn't JSON; "" without a body."""
         return self._payload_in(self.fields)
 
     @property

@@ -45,7 +45,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A source of `total` entries, of which the search looked at the first `searched`."""
+    """A source of `total` entries, of which the search looked at `searched`."""
 
     source: str
     searched: int

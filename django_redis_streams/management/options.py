@@ -48,9 +48,9 @@ def add_no_input(parser: CommandParser) -> None:
 
 
 def confirmed(what: str, options: Mapping[str, Any]) -> bool:
-    """Return whether to do it: not with `--dry-run`; with `--no-input`; else as the person at the terminal answers.
+    """Return whether to do it: `--dry-run` means no, `--no-input` yes; else the person at the terminal is asked.
 
-    Raises `CommandError` without a terminal.
+    Raises `CommandError` if there is no terminal to ask at.
     """
     if options["dry_run"]:
         return False

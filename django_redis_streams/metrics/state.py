@@ -20,7 +20,7 @@ logger = logging.getLogger("django_redis_streams")
 
 
 class Collector:
-    """The gauges of every declared stream and group, read from the servers at each scrape, in one round trip each.
+    """The gauges of every declared stream and group, read anew at each scrape: one round trip for each server.
 
     For a registry of one's own, `REGISTRY.register(Collector())`. A stream that can't be read has
     `redis_streams_up` at 0 and no other gauge; the log says why. Raises `ExtraMissing`, and `ConfigurationError`.

@@ -113,7 +113,7 @@ class Declaration:
             return True  # publishing will report it, as all that keeps an event from being published
 
     def _publish(self, event: str, instance: Model, payload: Callable[[], dict[str, Any]], using: str) -> None:
-        """Publish an event; raise an error only while it can still undo the save.
+        """Publish an event; raise an error only while it can still undo the change.
 
         In a transaction, whatever is wrong with the message is raised. Outside one the row is committed already, and
         an error would make the save look failed: saving again would make two rows.

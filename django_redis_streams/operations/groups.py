@@ -103,7 +103,7 @@ class Move:
 
 
 def create(stream: str, group: str, start: str, *, by: str) -> bool:
-    """Make a missing group that begins after an entry id, with "0" or "$"; return whether it was made.
+    """Make a group if it is missing, to begin after an entry id, or at "0" or "$"; return whether it was made.
 
     It needn't be declared: another client may read it. A group that existed before, and wasn't deleted by
     `delete`, begins where it began then. Raises `UnknownStream`, also for a name that no group may have, and the

@@ -54,7 +54,7 @@ def _excess(link: Link, key: str, maxlen: int | None, max_age: float | None) -> 
 
 
 def trim(stream: str, *, maxlen: int | None, max_age: float | None, exact: bool, by: str) -> int:
-    """Trim a stream to a length and an age, except for what a group needs; return how many entries were removed."""
+    """Trim a stream to a length and an age, never past an entry that a group needs; return how many were removed."""
     config = replace(conf.stream(stream), maxlen=maxlen, max_age=max_age, exact_trim=exact)
     link = connections.get(config.connection)
     removed = 0

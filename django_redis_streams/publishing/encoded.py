@@ -75,7 +75,8 @@ class Call:
     def _timed(self, fields: list[str]) -> list[str]:
         if self.due is None:
             return fields
-        # A delayed entry's own id tells when it was due. A flat entry has no such field: it is nothing but the payload.
+        # A delayed entry's own id tells when it was due. A flat entry is nothing but the payload: it has no field for
+        # the time of the call.
         if self.config.format != "flat":
             return [*fields, "time", made_at(fields[1]).isoformat()]
         if len(fields) > wire.MOST_FIELDS:

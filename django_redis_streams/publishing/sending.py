@@ -47,7 +47,7 @@ def publish_now(call: Call, whole: Sequence[Fields]) -> int:
 def publish_after_commit(call: Call, whole: Sequence[Fields]) -> None:
     """Send all. Raises nothing: what can't be sent is logged, and `publish_failed` tells of it.
 
-    An exception that ends a process or a task (KeyboardInterrupt, SystemExit) is told of so too, and raised again.
+    An exception that ends a process or a task (KeyboardInterrupt, SystemExit) is reported likewise, and raised again.
     """
     replies: Sequence[str | BaseException]
     try:

@@ -48,7 +48,7 @@ class Watch:
         return watched
 
     def raise_what_ended_it(self) -> None:
-        """Raise the error that ended the consumer, and isn't a failed message."""
+        """Raise the error that ended the consumer: it must not be taken for a failed message."""
         if self._ended_by is not None:
             raise self._ended_by
 

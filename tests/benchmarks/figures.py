@@ -31,7 +31,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sides, measured in turns. The higher `over` is compared with `under`, the better for us.
+    """Two sides, measured in turns. The further `over` is above `under`, the better for us.
 
     `foreign` is the largest share of a core that other processes used during a run: above a tenth or so, the
     figure measures those too.

@@ -15,12 +15,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def server_core() -> set[int]:
-    """Return the core of the server and of the process that publishes or measures; if there is only one core, that."""
+    """Return the core of the server and of the process that publishes or measures."""
     return {_CORES[0]}
 
 
 def worker_core() -> set[int]:
-    """Return the core of the process that is measured."""
+    """Return the core of the measured process: another than the server's, unless there is only one core."""
     return {_CORES[-1]}
 
 

@@ -6,7 +6,7 @@ from .bench import Bench
 from .figures import Comparison, figure
 from .machine import worker_core
 
-# More rounds, since a round takes only a second, and most of that both sides wait for the server to wake up.
+# More rounds, since a round takes only a second, and for most of it both sides wait for the server to wake up.
 _ROUNDS_OF_SINGLE = 9
 
 

@@ -55,7 +55,7 @@ async def run_all_async(messages: list[Message]) -> None:
 
 
 async def obey_async(do: str, message: Message) -> None:
-    """Do what the message says; after `loop` and `now`, as a blocking call that holds the event loop."""
+    """Do what the message says; `loop` and `now` do it in a blocking call, which holds the event loop."""
     match do.split(":"):
         case ["wait", path]:
             await wait_for(path)

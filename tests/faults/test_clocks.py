@@ -245,7 +245,7 @@ def test_what_a_dead_worker_held_is_claimed_after_a_jump(wrong: Server) -> None:
 def test_a_claim_that_comes_after_a_jump_takes_only_what_was_handed_back(
     raw: Raw, streams: Streams, link: Link
 ) -> None:
-    """The server itself finds its clock too late, as it may jump between the look and the claim, too."""
+    """The server checks its clock itself, since the clock may also jump between the look and the claim."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "returns")
     make_group(link, place, "0")
@@ -261,7 +261,7 @@ def test_a_claim_that_comes_after_a_jump_takes_only_what_was_handed_back(
 
 
 def test_a_consumer_claims_no_later_than_its_clock_may_show(raw: Raw, streams: Streams, link: Link) -> None:
-    """It claims nothing idle if the server's clock is further ahead than the time since maintenance saw it."""
+    """It claims nothing idle if the server's clock went on by more than the time since maintenance saw it."""
     streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.5}}}})
     runs: list[str] = []
     handler("orders", group="billing")(lambda message: runs.append(message.payload["n"]))

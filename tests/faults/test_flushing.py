@@ -49,7 +49,7 @@ class Run:
 
 @pytest.fixture
 def run(raw: Raw) -> Iterator[Run]:
-    """Return messages that wait on the server for a worker."""
+    """Return a run whose messages wait on the server for a worker."""
     made = Run(raw)
     yield made
     made.finish.set()
@@ -57,7 +57,10 @@ def run(raw: Raw) -> Iterator[Run]:
 
 @pytest.fixture
 def flushing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], list[int]]:
-    """Return a function that calls its argument once, before a heartbeat's flush ends, and returns whether it did."""
+    """Return a function that has its argument called once, before a flush of the heartbeat ends.
+
+    Its result is a list, which is empty until that call.
+    """
     done: list[int] = []
 
     def when_flushed(do: Callable[[], None]) -> list[int]:

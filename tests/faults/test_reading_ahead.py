@@ -37,7 +37,10 @@ def publish(raw: Raw, count: int = COUNT, **fields: str) -> None:
 
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]], list[int]]:
-    """Return a function that calls its argument once, when a batch is asked for ahead, and returns whether it did."""
+    """Return a function that has its argument called once, when a batch is asked for ahead.
+
+    Its result is a list, which is empty until that call.
+    """
     done: list[int] = []
 
     def when_ahead(do: Callable[[Link], None]) -> list[int]:
@@ -138,7 +141,10 @@ def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, strea
 
 @pytest.fixture
 def claims(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]], list[int]]:
-    """Return a function that calls its argument at the first claim with a read ahead, and returns how many went."""
+    """Return a function that has its argument called at the first claim that goes with a read ahead.
+
+    Its result is a list with an item for each such claim.
+    """
     done: list[int] = []
 
     def when_claimed(do: Callable[[Link], None]) -> list[int]:
@@ -213,7 +219,7 @@ def test_where_nothing_else_waits_whole_batches_are_claimed(raw: Raw, claims: An
 
 
 def test_a_claim_that_was_refused_with_a_read_is_tried_by_itself() -> None:
-    """There its error is reported; once that succeeds, the next may go with a read again."""
+    """There its error is reported. Once a claim succeeds, the next may go with a read again."""
     with working() as worker:
         wait_until(lambda: worker.runner.connection.has_read, "the group is there")
     claiming = Worker().runner.claiming

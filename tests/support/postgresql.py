@@ -65,7 +65,7 @@ class Postgresql:
 
     @property
     def settings(self) -> dict[str, object]:
-        """Return an entry of DATABASES."""
+        """The entry of DATABASES for this server."""
         return {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": "postgres",

@@ -133,7 +133,7 @@ class Server:
         return self._raw
 
     def user(self, name: str, password: str, *rules: str) -> str:
-        """Make an ACL user by rules such as "+@all", "~*"; return the URL with that user's password."""
+        """Make an ACL user by rules such as "+@all", "~*"; return the URL to connect as that user."""
         self.raw().execute_command("ACL", "SETUSER", name, "reset", "on", f">{password}", *rules)
         return f"unix://{quote(name, safe='')}:{quote(password, safe='')}@{self.socket}"
 

@@ -1,6 +1,6 @@
 """Tests of the documents' snippets: they are run, or checked where they can't be run.
 
-A method here has the name of a fence's kind. A kind without a method is a failure.
+The kind of a fence is the name of a method here. A kind without a method is a failure.
 """
 
 import configparser
