@@ -255,6 +255,16 @@ def test_a_search_that_ended_early_says_how_far_it_came() -> None:
     assert told(wanted, "--scan", "40")["found"]
 
 
+def test_a_message_that_is_found_in_the_last_lane_is_known(streams: Any) -> None:
+    """However much was searched in the others."""
+    streams({"orders": {"LANES": ["default", "high"], "GROUPS": {"billing": {}}}})
+    message = publish("orders", {}, lane="high")
+    publish_many("orders", range(20))
+    states.settle(states.deliver(), Ack())
+    found = story("orders", message.id, most=10)
+    assert (found.lane, found.looked, [each.state for each in found.groups]) == ("high", (), ["settled"])
+
+
 def test_a_message_of_a_producer_whose_clock_is_fast_is_found(raw: Raw) -> None:
     """Its entry is older than it says itself to be."""
     now = raw.time()[0] * 1000

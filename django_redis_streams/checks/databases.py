@@ -15,5 +15,5 @@ __all__ = ["check_databases"]
 @when_settings_are_sound
 def check_databases() -> Iterator[checks.CheckMessage]:
     """W012. `runconsumers` warns too when it starts; in other commands of a new project it would be noise."""
-    for what, mend in hasty_databases():
-        yield checks.Warning(what, hint=mend, id=f"{TAG}.W012")
+    for what, fix in hasty_databases():
+        yield checks.Warning(what, hint=fix, id=f"{TAG}.W012")

@@ -23,11 +23,11 @@ from ..embedded.place import SOCKET_PATH_LIMIT
 from ..exceptions import ConfigurationError
 from .options import OPTIONS
 
-__all__ = ["OURS", "arguments_of", "checked", "where"]
+__all__ = ["FIXED_OPTIONS", "arguments_of", "checked", "where"]
 
 # What a link's promises rest on: replies of one shape, foreign bytes unharmed, no command sent twice and none
 # sent unasked.
-OURS: Final[Mapping[str, Any]] = {
+FIXED_OPTIONS: Final[Mapping[str, Any]] = {
     "protocol": 2,
     "decode_responses": True,
     "encoding": "utf-8",
@@ -121,7 +121,7 @@ def _of_url(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str,
     except ValueError as error:
         # Of redis-py's errors only this one is left, and it names the option alone.
         raise ConfigurationError(f"{setting}: {error}") from None
-    ours = {"connection_class", *OURS, *_FOR_POOLS}
+    ours = {"connection_class", *FIXED_OPTIONS, *_FOR_POOLS}
     found |= {name: value for name, value in said.items() if not (name == "port" and url.port)}
     return {name: value for name, value in found.items() if name not in ours}
 
@@ -131,7 +131,7 @@ def _query(setting: str, kind: type, url: SplitResult) -> dict[str, Any]:
     found: dict[str, Any] = {}
     seen: set[str] = set()
     for name, text in parse_qsl(url.query, keep_blank_values=True):
-        if name in OURS or name in _FOR_POOLS:
+        if name in FIXED_OPTIONS or name in _FOR_POOLS:
             continue
         _check_name(setting, kind, name, in_url=True)
         if name in seen:
@@ -162,15 +162,15 @@ def _read(setting: str, name: str, text: str) -> Any:
 
 def _check_name(setting: str, kind: type, name: str, *, in_url: bool = False) -> None:
     accepted = _accepted(kind)
-    if name in OURS:
-        fixed = "none" if name.startswith("retry") else repr(OURS[name])
+    if name in FIXED_OPTIONS:
+        fixed = "none" if name.startswith("retry") else repr(FIXED_OPTIONS[name])
         raise ConfigurationError(
             f"{setting} sets {name!r}, which is fixed to {fixed}: without that a message could be published twice or "
             "its bytes be changed. Remove it."
         )
     if name in accepted:
         return
-    near = get_close_matches(name, accepted - set(OURS), n=1)
+    near = get_close_matches(name, accepted - set(FIXED_OPTIONS), n=1)
     if name in _accepted(SSLConnection) or name == "ssl":
         hint = " It is for a URL that begins with rediss://."
     else:

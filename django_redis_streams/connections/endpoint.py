@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from .. import embedded
 from ..conf import ConnectionConfig, hidden
 from ..exceptions import ConfigurationError, ServerUnreachable
-from .arguments import OURS, arguments_of, checked, where
+from .arguments import FIXED_OPTIONS, arguments_of, checked, where
 from .transport import CLASSES, Transport
 from .trial import Unusable, try_out
 
@@ -54,7 +54,7 @@ class Endpoint:
             directory = embedded.directory(config.alias, config.url)
         address = _address(url.scheme, arguments, directory)
         of_url = frozenset(name for name, value in arguments.items() if value is not config.options.get(name))
-        endpoint = cls(config.alias, address, kind, {**arguments, **OURS}, directory, of_url)
+        endpoint = cls(config.alias, address, kind, {**arguments, **FIXED_OPTIONS}, directory, of_url)
         endpoint._try_out(endpoint._made(endpoint.timeout))  # which connects nowhere
         return endpoint
 

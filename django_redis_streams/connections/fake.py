@@ -9,7 +9,7 @@ from typing import Any
 
 from ..conf import ConnectionConfig
 from ..exceptions import ExtraMissing
-from .arguments import OURS
+from .arguments import FIXED_OPTIONS
 from .endpoint import Endpoint
 from .link import Link
 
@@ -35,7 +35,7 @@ def fake_servers() -> Callable[[ConnectionConfig], Endpoint]:
 
     def lead(config: ConnectionConfig) -> Endpoint:
         if config.alias not in made:
-            arguments: dict[str, Any] = {**OURS, "server": FakeServer(version=(7, 4))}
+            arguments: dict[str, Any] = {**FIXED_OPTIONS, "server": FakeServer(version=(7, 4))}
             made[config.alias] = Endpoint(config.alias, f"fake://{config.alias}", FakeRedisConnection, arguments)
             _teach(made[config.alias])
         return made[config.alias]

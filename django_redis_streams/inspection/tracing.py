@@ -129,12 +129,14 @@ class _Search:
         return replace(known, fields=store.body(self._link, row.key, row.published_id))
 
     def _by_message(self, identity: str) -> _Published:
+        before = len(self._looked)
         for key, lane in self._keys.items():
             for likely in self._likely(key, identity):
                 searched = 0
                 for entry_id, fields in likely:
                     searched += 1
                     if wire.message_id(key, entry_id, fields) == identity:
+                        del self._looked[before:]  # it was found all the same
                         return _Published(lane=lane, key=key, entry_id=entry_id, message_id=identity, fields=fields)
                 self._note(key, searched)
         return _Published(message_id=identity)

@@ -122,6 +122,6 @@ def _located(stream: StreamConfig, group: str, source: str, entry_id: str, consu
         return StreamsError(_("%(id)r isn't an entry's id. Expected one such as '1700000000000-0'.") % {"id": entry_id})
     if source not in source_kinds(stream):
         return StreamsError(
-            _("%(place)r: expected one of the streams that the group reads, such as 'main'.") % {"place": source}
+            _("%(source)r: expected one of the streams that the group reads, such as 'main'.") % {"source": source}
         )
     return Pending(stream, group, source).key, entry_id, consumer

@@ -31,6 +31,6 @@ class StreamsMixin(unittest.TestCase):
         """See `assert_published`."""
         return assert_published(stream, **expected)
 
-    def drainStreams(self, *places: str, **options: Any) -> Drained:  # noqa: N802  as above
+    def drainStreams(self, *labels: str, **options: Any) -> Drained:  # noqa: N802  as above
         """See `drain`."""
-        return drain(*places, **options)
+        return drain(*labels, **options)

@@ -34,7 +34,7 @@ from .watched import Watch
 __all__ = ["Drained", "drain"]
 
 _NAME = "drain"
-_Place = tuple[StreamConfig, GroupConfig]
+_Target = tuple[StreamConfig, GroupConfig]
 
 
 @dataclass(slots=True)
@@ -56,10 +56,10 @@ class Drained:
         return self.acknowledged + self.skipped + self.retried + self.dead_lettered
 
 
-def drain(*places: str, hasten: bool = False, raise_errors: bool = False, limit: int = 1_000) -> Drained:
+def drain(*labels: str, hasten: bool = False, raise_errors: bool = False, limit: int = 1_000) -> Drained:
     """Run all unread messages until nothing is left to do now; return what happened.
 
-    `places` are streams ("orders") and groups ("orders:billing"); without any, every group that has handlers. Messages
+    `labels` are streams ("orders") and groups ("orders:billing"); without any, every group that has handlers. Messages
     that handlers publish are run too; callbacks of handlers that wait for a commit are called, as a TestCase never
     commits. With `hasten`, retries and delayed messages are run at once; without, they stay until they are due. With
     `raise_errors`, the first error of a handler is raised, once its message is settled by its group's settings;
@@ -69,7 +69,7 @@ def drain(*places: str, hasten: bool = False, raise_errors: bool = False, limit:
     again; `UnknownStream`; `ConfigurationError` for a named group without handlers; and `RuntimeError` above `limit`
     runs, since a handler that always asks for `Retry(count=False)` would never end.
     """
-    served = list(_served(places))
+    served = list(_served(labels))
     for alias in {stream.connection for stream, _ in served}:
         connections.open(alias, timeout=5).close()  # a consumer would retry an unreachable server for ever
     drained, watch, commits = Drained(), Watch(limit, raise_errors=raise_errors), Commits()
@@ -80,7 +80,7 @@ def drain(*places: str, hasten: bool = False, raise_errors: bool = False, limit:
     return drained
 
 
-def _served(names: Sequence[str]) -> Iterator[_Place]:
+def _served(names: Sequence[str]) -> Iterator[_Target]:
     for stream in conf.get().streams.values():
         for group in stream.groups.values():
             if not names and handlers.of(stream.name, group.name):
@@ -89,7 +89,7 @@ def _served(names: Sequence[str]) -> Iterator[_Place]:
         yield from _named(name)
 
 
-def _named(name: str) -> Iterator[_Place]:
+def _named(name: str) -> Iterator[_Target]:
     stream_name, group_name = (name, "") if name in conf.get().streams else split_label(name)
     stream = conf.stream(stream_name)
     groups = [conf.group(stream.name, group_name)] if group_name else list(stream.groups.values())
@@ -99,7 +99,7 @@ def _named(name: str) -> Iterator[_Place]:
     yield from found
 
 
-def _round(served: Sequence[_Place], watch: Watch, drained: Drained) -> int:
+def _round(served: Sequence[_Target], watch: Watch, drained: Drained) -> int:
     """Run each group once, until it has nothing left to do; return how many messages were settled."""
     before = drained.settled
     for stream, group in served:
@@ -134,7 +134,7 @@ def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consume
     return Consumer(runner, when_idle=lambda link: _promote(link, stream, [group.name]))
 
 
-def _promoted(served: Sequence[_Place], *, hasten: bool) -> int:
+def _promoted(served: Sequence[_Target], *, hasten: bool) -> int:
     """Move due messages to where groups read them, with `hasten` all that wait; return how many were moved."""
     moved = 0
     for stream in {stream.name: stream for stream, _ in served}.values():

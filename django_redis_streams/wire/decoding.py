@@ -83,8 +83,8 @@ def decode_all(entries: Sequence[Entry]) -> list[Message | Undecodable]:
         return together
     messages: list[Any] = [None] * len(entries)
     for size in (_ID_DATA, _ID_TYPE_DATA):
-        places = [at for at, each in enumerate(entries) if len(each.fields) == size and _plain([each])]
-        for at, message in zip(places, _decoded_together([entries[at] for at in places]) or (), strict=False):
+        numbers = [at for at, each in enumerate(entries) if len(each.fields) == size and _plain([each])]
+        for at, message in zip(numbers, _decoded_together([entries[at] for at in numbers]) or (), strict=False):
             messages[at] = message
     return [message or _decoded_or_error(entry) for message, entry in zip(messages, entries, strict=True)]
 

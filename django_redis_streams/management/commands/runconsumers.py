@@ -98,8 +98,8 @@ class Command(BaseCommand):
     def _write_opening(self, options: Options) -> None:
         self.stdout.write(self.style.SUCCESS(_opening(options)))
         self.stdout.flush()
-        for what, mend in hasty_databases():
-            self.stderr.write(self.style.WARNING(f"{what} {mend} ({IDENTITY})"))
+        for what, fix in hasty_databases():
+            self.stderr.write(self.style.WARNING(f"{what} {fix} ({IDENTITY})"))
 
 
 def _stop_early(_number: int, _frame: FrameType | None) -> NoReturn:

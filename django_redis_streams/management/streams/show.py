@@ -23,7 +23,7 @@ def _add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("id", help="Of an entry, a dead letter, or a message.")
     add("--stream", default=None, help="Of this stream (default: of all).")
-    scan_help = f"Look for a message's id in so many entries of a place at most (default: {_SCAN:,})."
+    scan_help = f"Look for a message's id in so many entries of a stream or list at most (default: {_SCAN:,})."
     add("--scan", type=count, default=_SCAN, metavar="N", help=scan_help)
 
 

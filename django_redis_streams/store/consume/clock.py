@@ -55,10 +55,11 @@ def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int
                 break
 
 
-def note_jump(link: Link, keys: StreamKeys, by_ms: int, *, shortened_since: int | None = None) -> bool:
+def note_jump(link: Link, keys: StreamKeys, by_ms: int, *, shortened_since: int | None = None) -> int | None:
     """Record by how much the clock jumped; `shortened_since` is when `shorten` began, if it was called.
 
-    Returns False if the clock went back again meanwhile: then `shorten` must be called anew.
+    Returns None, or the server's time in ms if the clock went back again meanwhile: then `shorten` must be called anew.
     """
     began = "" if shortened_since is None else shortened_since
-    return bool(run(link, script("note_jump")([keys.main, keys.clock], by_ms, began)))
+    now = run(link, script("note_jump")([keys.main, keys.clock], by_ms, began))
+    return int(now) if now else None

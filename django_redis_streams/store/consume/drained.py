@@ -23,14 +23,14 @@ def standstill(link: Link, memberships: Iterable[Membership]) -> Standstill | No
     so one look proves nothing. Two looks that find the same prove that at a moment between them nothing was left in any
     group: no entry came or was delivered meanwhile, and without that nothing becomes pending, due or redelivered.
     """
-    places: list[tuple[str, ...]] = []
+    states: list[tuple[str, ...]] = []
     for reply in exchange(link, [_command(each) for each in memberships]):
         if isinstance(reply, Exception):
             raise reply
         if reply is None:
             return None
-        places.append(tuple(reply))
-    return tuple(places)
+        states.append(tuple(reply))
+    return tuple(states)
 
 
 def _command(membership: Membership) -> Command:

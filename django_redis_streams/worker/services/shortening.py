@@ -32,7 +32,10 @@ class Shortening:
         if more is not None:
             self.sooner += more
             return False
-        if note_jump(self._link, self._keys, -self.behind, shortened_since=self._began):
+        now = note_jump(self._link, self._keys, -self.behind, shortened_since=self._began)
+        if now is None:
             return True
+        self.behind += self._began - now
+        self._began = now
         self._steps = shorten(self._link, self._keys, self._groups)
         return False

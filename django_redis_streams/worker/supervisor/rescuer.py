@@ -70,7 +70,7 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
         return False
     except ConfigurationError as error:
         logger.error(
-            "Couldn't look after the messages of another process. Mend the connection's settings: %r",
+            "Couldn't look after the messages of another process. Correct the connection's settings: %r",
             str(error),
             extra=about(membership),
         )
