@@ -17,7 +17,8 @@ __all__ = ["LONGEST_OUTAGE", "RetryPolicy", "backoff_bounds", "backoff_delay", "
 
 # In seconds: for so long a message may find a database unavailable before its runs use up retries.
 LONGEST_OUTAGE = 86_400.0
-# In seconds: the least and the most that the message waits meanwhile; short, so that it goes on soon afterwards.
+# In seconds: the bounds of what an outage counts as having lasted. The message waits for between half of that and all
+# of it: 0.5 seconds at least and 60 at most, so that it goes on soon afterwards.
 _OUTAGE_BACKOFF = (1.0, 60.0)
 
 # 2 ** 63 seconds is beyond any cap, and far from overflowing a float.
