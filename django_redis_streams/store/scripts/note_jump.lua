@@ -2,8 +2,8 @@
 -- KEYS 1 main stream   2 clock
 -- ARGV 1 by how many ms it jumped, negative where it went back
 --   2 "", or the server's time in ms when shorten.lua began
--- Returns '', or the server's time in ms if the clock went back again meanwhile: then nothing is changed, and shorten.lua
--- must begin anew.
+-- Returns '', or the server's time in ms if the clock went back again meanwhile: then nothing is changed, and
+-- shorten.lua must begin anew.
 -- The latest time seen is set back to now last: if the caller is killed before, the next process finds the jump again.
 --! prelude
 open_door(KEYS[1], '-')
