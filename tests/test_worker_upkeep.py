@@ -215,3 +215,32 @@ def test_no_wait_between_two_tries_is_beyond_its_bounds() -> None:
     assert min(waits) >= 0.05
     assert max(waits) <= 5.0
     assert len({round(each, 6) for each in waits[10:]}) > 400, "not all at the same moment"
+
+
+def test_an_entry_that_is_deleted_while_its_handler_runs_counts_as_handled(
+    raw: Raw, streams: Callable[..., None], isolated_handlers: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The heartbeat renews meanwhile; nothing is said to be lost."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 3}}}})
+    began, finish = threading.Event(), threading.Event()
+
+    @handler("orders", group="billing")
+    def run(_: Message) -> None:
+        began.set()
+        assert finish.wait(20)
+
+    publish(raw, 2)
+    with working() as worker:
+        assert began.wait(20)
+        first, second = raw.xrange("orders")
+        raw.xdel("orders", first[0])
+
+        def idle() -> int:
+            return raw.xpending_range("orders", "billing", second[0], second[0], 1)[0]["time_since_delivered"]
+
+        wait_until(lambda: idle() > 500)
+        wait_until(lambda: idle() < 500)
+        finish.set()
+        wait_until(lambda: totals(raw) == {"acknowledged": 2})
+        assert len(worker.runner.unacked) == 0
+    assert "deleted" not in caplog.text

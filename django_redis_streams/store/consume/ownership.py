@@ -53,18 +53,15 @@ class Found:
         self.vanished += more.vanished
 
 
-def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> tuple[list[str], list[str]]:
-    """Renew these entries; return tokens of those that aren't this consumer's any more, and of those without a body."""
-    keys = [key, membership.keys.totals(membership.group.name), *slots_key(membership)]
+def renew(link: Link, membership: Membership, key: str, ids: list[str]) -> list[str]:
+    """Renew these entries; return the tokens of those that aren't this consumer's any more."""
+    keys = [key, *slots_key(membership)]
     named = membership.group.name, membership.consumer, membership.claim_idle_ms
     lost: list[str] = []
-    vanished: list[str] = []
     for begin in range(0, len(ids), _RENEWED_AT_ONCE):
         part = ids[begin : begin + _RENEWED_AT_ONCE]
-        others, gone = run(link, script("renew")(keys, *named, *part))
-        lost += (token(key, each) for each in others)
-        vanished += (token(key, each) for each in gone)
-    return lost, vanished
+        lost += (token(key, each) for each in run(link, script("renew")(keys, *named, *part)))
+    return lost
 
 
 def is_held(link: Link, membership: Membership, delivery: Delivery) -> bool:
