@@ -40,11 +40,14 @@ class Link:
     is as good as before. `ServerUnreachable` is about the server, and the link is lost.
     """
 
+    IDLE: Final = 1.0  # seconds after which a connection may be `stale`
+
     def __init__(self, endpoint: Endpoint, timeout: float | None) -> None:
         self._endpoint = endpoint
         self._timeout = timeout
         self._connection: Transport | None = None
         self._owed = 0
+        self._used = 0.0
         _links.add(self)
 
     def __repr__(self) -> str:
@@ -55,6 +58,12 @@ class Link:
     def connected(self) -> bool:
         """Whether there is a connection, as far as is known without asking the server."""
         return self._connection is not None
+
+    @property
+    def stale(self) -> bool:
+        """Whether the server has closed the connection while it was idle for a second or more, with no reply owed."""
+        idle = time.monotonic() - self._used > self.IDLE
+        return idle and not self._owed and _stale(self._connection)
 
     def call(self, *command: str | float | bytes) -> Any:
         """Send one command, given word by word, and return its reply. Raises `ResponseError` for an error reply."""
@@ -145,6 +154,7 @@ class Link:
 
     def _send(self, data: bytes, count: int) -> None:
         connection = self._ready()
+        self._used = time.monotonic()
         self._owed += count
         try:
             connection.send_packed_command((data,), check_health=False)
@@ -193,12 +203,10 @@ class KeptLink(Link):
     An idle link is looked at before it is used, so a server that was restarted since is no error.
     """
 
-    IDLE: Final = 1.0  # seconds
     PAUSES: Final = (0.05, 0.1, 0.2)  # seconds between attempts to connect
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint, endpoint.timeout)
-        self._used = 0.0
 
     def connect(self) -> None:
         """Connect, if not connected. Raises `ServerUnreachable` when some attempts have failed."""
@@ -206,10 +214,8 @@ class KeptLink(Link):
             self._connection = self._connected(self.PAUSES)
 
     def _ready(self) -> Transport:
-        now = time.monotonic()
-        if now - self._used > self.IDLE and not self._owed and _stale(self._connection):
+        if self.stale:
             self.close()
-        self._used = now
         self.connect()
         assert self._connection is not None
         return self._connection

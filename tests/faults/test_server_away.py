@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams import publish
+from django_redis_streams import inspection, publish
 from django_redis_streams.exceptions import Reject, ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
@@ -253,3 +253,27 @@ def test_a_wrong_password_is_logged_as_such(
     with working():
         wait_until(lambda: "refuses it, probably for its user or password" in caplog.text)
     assert "can't be reached" not in caplog.text
+
+
+def test_a_server_that_closes_idle_connections_is_no_fault(
+    make_server: Callable[..., Server], streams: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each connects again before it needs the server: all is counted, and nothing is logged."""
+    server = make_server(timeout="1")
+    streams({"orders": {"GROUPS": {"billing": {}}}}, URL=server.url)
+    raw = server.raw()
+
+    def clients() -> set[str]:
+        return {each["id"] for each in raw.client_list()}
+
+    @handler("orders", group="billing")
+    def run(_: Message) -> None:
+        before = clients()
+        wait_until(lambda: len(before - clients()) >= 2)  # of the consumer, and of the statistics
+
+    with working():
+        for n in range(2):
+            raw.xadd("orders", {"n": n})
+            wait_until(lambda n=n: totals(raw) == {"acknowledged": n + 1}, deadline=20)
+        wait_until(lambda: inspection.activity("orders").groups[0].last(2).acknowledged == 2)
+    assert [each.getMessage() for each in caplog.records if each.levelname in {"ERROR", "WARNING"}] == []

@@ -80,10 +80,12 @@ class ConsumerConnection:
             unblock(link, client.id)
 
     def link(self) -> Link:
-        """Return the link; connect now if there is none.
+        """Return the link; connect now if there is none, or if the server has closed it as idle.
 
         Raises `ServerUnreachable`.
         """
+        if self._link is not None and self._link.stale:
+            self.close()
         if self._link is None or not self._link.connected:
             self._link = self._connect()
         return self._link

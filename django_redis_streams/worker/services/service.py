@@ -95,6 +95,8 @@ class Service(ABC):
             raise refused
 
     def _connected(self) -> Link:
+        if self._link is not None and self._link.stale:
+            self._link.close()
         if self._link is None or not self._link.connected:
             self._link = connections.open(self._alias, timeout=self._timing.service_timeout)
             self.connected()
