@@ -240,7 +240,7 @@ def test_a_server_that_never_was_there_is_logged_in_one_line(tmp_path: Path) -> 
         fleet.end()
     lines = [line for line in said.splitlines() if "127.0.0.1:1" in line and not line.startswith("Stopped")]
     assert len(lines) == 1, said
-    assert lines[0].startswith("The server of connection 'default' can't be reached: ")
+    assert " ERROR The server of connection 'default' can't be reached: " in lines[0]
     assert "Run `manage.py streams doctor`" in lines[0]
 
 
