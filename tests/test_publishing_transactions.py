@@ -13,7 +13,7 @@ from django.db import IntegrityError, connections, transaction
 
 from django_redis_streams import apublish, apublish_many, publish, publish_many, signals
 from django_redis_streams.exceptions import ConfigurationError, InvalidMessage, TransactionError, UnknownStream
-from django_redis_streams.publishing import sending
+from django_redis_streams.publishing import sending, transactions
 
 from .catalogue.models import Book
 from .support.waiting import wait_until
@@ -283,6 +283,20 @@ def test_callbacks_publish_too(published):
         transaction.on_commit(callback)
         publish("orders", "at last")
     assert published() == ["now", "on its commit", "at last"]
+
+
+def test_a_transaction_of_another_database_is_warned_of_once(published, other, caplog, monkeypatch):
+    """The message goes out at once, which is easily overlooked."""
+    monkeypatch.setattr(transactions, "_warned", set())
+    with transaction.atomic(using="other"):
+        publish("orders", "now")
+        publish_many("orders", ["now, too"])
+        assert published() == ["now", "now, too"]
+        publish("orders", "later", using="other")
+    assert published() == ["now", "now, too", "later"]
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "within a transaction of database 'other', because 'default'" in warning
+    assert "Publish with using='other'" in warning
 
 
 def test_commit_of_another_database_has_its_own_callbacks(published, other):

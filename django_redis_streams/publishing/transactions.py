@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
@@ -19,6 +20,11 @@ from .sending import publish_after_commit
 
 __all__ = ["in_transaction", "publish_on_commit", "unsent"]
 
+logger = logging.getLogger("django_redis_streams")
+
+# The pairs of databases that were warned of.
+_warned: set[tuple[str, str]] = set()
+
 
 def in_transaction(using: str) -> bool:
     """Return whether Django will tell when `using` commits. Asks the connection without opening it.
@@ -35,7 +41,21 @@ def in_transaction(using: str) -> bool:
             f"Autocommit of database {using!r} is off, so Django can't tell when its transaction commits. Turn it "
             "on with set_autocommit(True) before you publish, and use transaction.atomic()."
         )
+    if len(databases.settings) > 1:
+        _warn_of_another(using)
     return False
+
+
+def _warn_of_another(using: str) -> None:
+    """Log, once for each pair of databases, that a message doesn't wait although a transaction of another is open."""
+    for each in databases.all(initialized_only=True):
+        if each.alias != using and each.in_atomic_block and (using, each.alias) not in _warned:
+            _warned.add((using, each.alias))
+            logger.warning(
+                "A message was published at once within a transaction of database %r, because %r, the database that it "
+                "waits for, has none open. Publish with using=%r to have it wait for that commit. This is logged once.",
+                each.alias, using, each.alias,
+            )  # fmt: skip
 
 
 def publish_on_commit(call: Call, whole: Sequence[Fields], using: str) -> None:
