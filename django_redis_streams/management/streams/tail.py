@@ -22,7 +22,7 @@ __all__ = ["TAIL"]
 def _add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("stream", help="Which stream.")
-    after_help = 'From where: "$" for what is new (default), "0" for all, or after this entry id.'
+    after_help = '"$": what is new (default); "0": first show all that is there; or what follows this entry id.'
     add("--after", default="$", metavar="ID", help=after_help)
     add("--lane", default=None, help="Only this lane (default: all).")
     add("--count", type=count, default=None, metavar="N", help="End after N messages.")
@@ -59,7 +59,10 @@ def _as_text(message: Message) -> str:
 
 TAIL: Final = Subcommand(
     name="tail",
-    help="Follows a stream without a group: shows its messages as they come, and takes them from nobody.",
+    help=(
+        "Waits for new messages of a stream and shows each, until Ctrl-C. It takes them from no group. "
+        "What is already there is shown with --after 0; with --no-wait too, the command ends after that."
+    ),
     add_arguments=_add_arguments,
     run=_run,
 )
