@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections import OrderedDict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -676,3 +678,22 @@ def test_new_ids_are_taken_for_ids():
     """What `publish()` gives is recognised as such on the other side."""
     identity = new_id()
     assert message_id("orders", ENTRY, ["id", identity, "data", "1"]) == identity
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["None", "lambda _: None", "lambda *_: lambda *_: ['another']"],
+    ids=["none", "of other arguments", "of another result"],
+)
+def test_another_encoder_of_python_s_is_done_without(other: str) -> None:
+    """The one in C is no public part: where it is another while the package is imported, `encode` is asked."""
+    program = f"""
+import json.encoder
+import django.core.serializers.json
+json.encoder.c_make_encoder = {other}
+json.JSONEncoder.encode = lambda self, value: "by encode"
+from django_redis_streams.wire import EntryEncoder
+print(EntryEncoder(stream="orders", max_payload=99).fields("1", {{"ü": [1.5, None]}})[-1])
+"""
+    done = subprocess.run([sys.executable, "-X", "utf8", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "by encode\n"

@@ -140,17 +140,26 @@ def _flat_value(name: str, value: object) -> str:
     return str(json.loads(text)) if text.startswith('"') else text
 
 
+# With what an encoder may write in different ways: order, spaces, what isn't ASCII, a type of Django's.
+_SAMPLE: Final = {"ü": [1, 1.5, True, None, Decimal("1.10")], "a": {"\x00": "\u2028"}}
+
+
 def _kept(encoder: json.JSONEncoder) -> Callable[[Any], str]:
     """Return a function like `encoder.encode`, but over twice as fast: that makes an encoder in C at each call.
 
     The one that is kept here can't mark which parts it is in (two threads may be in the same), so it finds no circle
-    and runs into its limit of depth. Whatever it raises, `encode` is asked, and says what is wrong.
+    and runs into its limit of depth. Whatever it raises, `encode` is asked, and says what is wrong. It is no public
+    part of Python: where it isn't there, takes other arguments or writes something else, `encode` itself is returned.
     """
-    make: Any = getattr(standard, "c_make_encoder", None)
-    if make is None:  # not CPython
-        return encoder.encode
     colon, comma = encoder.key_separator, encoder.item_separator
-    write = make(None, encoder.default, standard.encode_basestring, None, colon, comma, False, False, False)
+    try:
+        make: Any = getattr(standard, "c_make_encoder")  # noqa: B009  typeshed doesn't know it
+        write = make(None, encoder.default, standard.encode_basestring, None, colon, comma, False, False, False)
+        fits = "".join(write(_SAMPLE, 0)) == encoder.encode(_SAMPLE)
+    except Exception:  # noqa: BLE001  whatever is different
+        fits = False
+    if not fits:
+        return encoder.encode
 
     def encode(value: Any) -> str:
         try:

@@ -32,7 +32,9 @@ class Signals:
         self._strays = ExitStack()
 
     def __enter__(self) -> Self:
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reader, self._writer = os.pipe()  # programs that are started don't inherit them
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for each in self._wanted:
             self._before[each] = signal.signal(each, self._note)
