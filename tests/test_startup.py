@@ -1,5 +1,6 @@
 """What ends a worker at its start: settings that can't work are told once, and not tried again and again."""
 
+import json
 import logging
 import os
 import time
@@ -25,6 +26,8 @@ from django_redis_streams.worker.supervisor.rescues import Rescues
 from .support.books import totals
 from .support.waiting import wait_until
 from .support.workers import Fleet, assigned
+
+ELSEWHERE = {"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02), "MAX_CRASHES": 1}}}}
 
 
 def run_process(**options: Any) -> tuple[int, Scoreboard]:
@@ -131,3 +134,12 @@ def test_a_sentence_is_kept_as_far_as_there_is_room() -> None:
     scoreboard.give_up("é" * 10_000)
     assert set(scoreboard.given_up) == {"é"}
     assert len(scoreboard.given_up) > 1_000
+
+
+def test_a_system_without_what_only_linux_has_runs_a_worker(fleet: Fleet, raw: Any) -> None:
+    """What macOS lacks, too: with a retry, and a message that ends its process."""
+    for do in ("ok", "fail-once", "die"):
+        raw.xadd("orders", {"do": do})
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.support.elsewhere_settings", "TEST_STREAMS": json.dumps(ELSEWHERE)}
+    fleet.drain("--max-memory", "1G", **environment)
+    assert totals(raw) == {"acknowledged": 2, "retried": 1, "dead-lettered": 1}
