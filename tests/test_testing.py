@@ -208,8 +208,51 @@ def test_nothing_is_told_where_nothing_is_recorded() -> None:
 def test_a_failure_says_what_waits_for_a_commit(fake: None) -> None:
     """Which is what was forgotten most often."""
     publish("orders", {"n": 1})
-    with pytest.raises(AssertionError, match=r"1 callbacks wait for the commit of database 'default', which never"):
+    with pytest.raises(
+        AssertionError, match=r"1 call of publish waits for the commit of database 'default', which never"
+    ):
         assert_published("orders")
+
+
+@pytest.mark.django_db
+def test_what_was_captured_and_executed_waits_for_no_commit(fake: None) -> None:
+    """Django leaves its callback on the connection; nor do others' callbacks count."""
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        publish("orders", {"n": 1})
+    transaction.on_commit(lambda: None)
+    with pytest.raises(AssertionError) as failed:
+        assert_published("orders", count=2)
+    assert "commit" not in str(failed.value)
+    publish_many("orders", range(2))
+    publish("orders", {"n": 2})
+    with pytest.raises(AssertionError, match=r"2 calls of publish wait for the commit"):
+        assert_published("orders", count=2)
+
+
+def test_a_part_of_a_payload_is_compared(fake: None) -> None:
+    """Of objects in it, too, those keys that are named; lists and the rest as a whole."""
+    publish("orders", {"id": 1, "total": Decimal("9.50"), "by": {"name": "ann", "at": 7}, "n": [1, {"a": 1}]})
+    publish("orders", [1])
+    assert_published("orders", payload_includes={"total": Decimal("9.50"), "by": {"name": "ann"}}, count=1)
+    for other in ({"by": {"name": "bob"}}, {"by": "ann"}, {"none": None}, {"n": [1, {}]}, {"id": {}}):
+        assert_published("orders", payload_includes=other, count=0)
+    with pytest.raises(AssertionError) as failed:
+        assert_published("orders", payload_includes={"by": {"name": "bob"}})
+    assert "with a payload that includes {'by': {'name': 'bob'}}, found 0." in str(failed.value)
+    assert '-     "name": "bob"' in str(failed.value)
+    assert '+     "name": "ann"' in str(failed.value)
+    assert "total" not in str(failed.value).partition("The nearest")[2]
+    with pytest.raises(ValueError, match="give one of them"):
+        assert_published("orders", payload={}, payload_includes={})
+
+
+def test_the_nearest_payload_is_one_of_the_same_type(fake: None) -> None:
+    """Also where another's is nearer."""
+    publish("orders", {"id": 1, "total": "9.50"}, type="order.paid")
+    publish("orders", {"id": 7}, type="order.new")
+    with pytest.raises(AssertionError) as failed:
+        assert_published("orders", type="order.new", payload={"id": 1, "total": "9.50"})
+    assert '+   "id": 7' in str(failed.value)
 
 
 def test_other_threads_are_recorded_too(fake: None) -> None:

@@ -17,7 +17,7 @@ from ..wire import Fields
 from .encoded import Call
 from .sending import publish_after_commit
 
-__all__ = ["in_transaction", "publish_on_commit"]
+__all__ = ["in_transaction", "publish_on_commit", "unsent"]
 
 
 def in_transaction(using: str) -> bool:
@@ -48,19 +48,24 @@ def publish_on_commit(call: Call, whole: Sequence[Fields], using: str) -> None:
     transaction.on_commit(_Waiting(call, whole).send, using=using, robust=True)
 
 
+def unsent(database: BaseDatabaseWrapper) -> int:
+    """Return how many calls of `publish` wait for the commit of this connection's transaction."""
+    return sum(not each.sent for each in _waiting(database))
+
+
 class _Waiting:
     """What one call publishes on commit. It is sent once, however often `send` is called."""
 
-    __slots__ = ("_call", "_sent", "_whole")
+    __slots__ = ("_call", "_whole", "sent")
 
     def __init__(self, call: Call, whole: Sequence[Fields]) -> None:
         self._call = call
         self._whole = whole
-        self._sent = False
+        self.sent = False
 
     def send(self) -> None:
-        if not self._sent:
-            self._sent = True
+        if not self.sent:
+            self.sent = True
             publish_after_commit(self._call, self._whole)
 
 
