@@ -17,8 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 TESTS = """
 import pytest
-from django.conf import settings
-from django_redis_streams import connections, publish
+from django_redis_streams import conf, connections, publish
 from django_redis_streams.testing import assert_published, published
 
 @pytest.mark.parametrize("n", range(4))
@@ -33,11 +32,11 @@ def test_configured():
     publish("orders", 1)
     assert_published("orders", count=1)
     assert "fake" not in repr(connections.get())
-    assert settings.REDIS_STREAMS["CONNECTIONS"]["default"]["KEY_PREFIX"].startswith("test-")
+    assert conf.connection("default").key_prefix.startswith("test-")
 
 @pytest.mark.redis_streams(server="off")
 def test_off():
-    assert "KEY_PREFIX" not in settings.REDIS_STREAMS["CONNECTIONS"]["default"]
+    assert conf.connection("default").key_prefix == ""
 """
 
 

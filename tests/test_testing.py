@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase, TransactionTestCase, override_settings
 
 from django_redis_streams import Reject, Retry, conf, connections, handler, handlers, publish, publish_many
 from django_redis_streams.exceptions import (
@@ -135,6 +137,39 @@ def test_a_prefix_is_that_of_the_worker_of_xdist(streams: Any, raw: Any, monkeyp
         assert key.startswith("shop[*]:test-gw7-")
         assert key.endswith(":orders")
     assert raw.keys() == ["shop[*]:orders"]
+
+
+@pytest.mark.parametrize("kind", ["fake", "embedded", "configured"])
+def test_other_settings_in_a_test_keep_its_server_and_prefix(streams: Any, raw: Any, kind: str) -> None:
+    """Of other connections, too; nothing of it is left behind."""
+    url = settings.REDIS_STREAMS["CONNECTIONS"]["default"]["URL"]
+    other = {"other": {"URL": url, "KEY_PREFIX": "shop"}}
+    with isolated(kind):
+        publish("orders", {"n": 1})
+        with override_settings(REDIS_STREAMS={"CONNECTIONS": other, "STREAMS": {"carts": {"CONNECTION": "other"}}}):
+            publish("carts", {"n": 2})
+            (key,) = connections.get("other").call("KEYS", "*carts")
+            assert key.startswith("shop:test-main-")
+            assert len(raw.keys()) == (2 if kind == "configured" else 0)
+        assert connections.get().call("KEYS", "*orders")[0].startswith("test-main-")
+    assert raw.keys() == []
+    with isolated("embedded"):
+        assert connections.get().call("DBSIZE") == 0
+
+
+def test_a_worker_is_refused_where_its_processes_would_find_nothing(streams: Any) -> None:
+    """On a fake server; the error says what to use instead."""
+    handler("orders", group="billing")(print)
+    with isolated("fake"), pytest.raises(CommandError, match=r"'default' leads to a fake server.*testing\.drain\(\)"):
+        call_command("runconsumers", "--drain")
+
+
+@pytest.mark.django_db
+def test_a_worker_is_refused_within_a_transaction(streams: Any) -> None:
+    """As TestCase opens one."""
+    handler("orders", group="billing")(print)
+    with pytest.raises(CommandError, match=r"within a transaction of database 'default'.*testing\.drain\(\)"):
+        call_command("runconsumers", "--drain")
 
 
 def test_an_unknown_server_is_refused() -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -33,6 +35,7 @@ __all__ = [
     "hidden",
     "misspelt",
     "nearest",
+    "prefixed",
     "problems",
     "shown",
     "stream",
@@ -40,9 +43,26 @@ __all__ = [
 ]
 
 
+# What goes behind the KEY_PREFIX of each connection.
+_prefix = ""
+
+
 @cache
 def _parsed() -> tuple[Config, tuple[Problem, ...]]:
-    return parse(getattr(settings, "REDIS_STREAMS", None))
+    return parse(getattr(settings, "REDIS_STREAMS", None), _prefix)
+
+
+@contextmanager
+def prefixed(prefix: str) -> Iterator[None]:
+    """Put a prefix behind every connection's KEY_PREFIX within it, whatever the settings become. For tests."""
+    global _prefix  # noqa: PLW0603  put back at the end
+    outer, _prefix = _prefix, ":".join(filter(None, (_prefix, prefix)))
+    _parsed.cache_clear()
+    try:
+        yield
+    finally:
+        _prefix = outer
+        _parsed.cache_clear()
 
 
 @receiver(setting_changed, dispatch_uid="django_redis_streams.conf")

@@ -74,15 +74,19 @@ _HINTS: Final[Mapping[str, str]] = {
 }
 
 
-def parse(raw: Any) -> tuple[Config, tuple[Problem, ...]]:
-    """Return the settings, and their problems; with problems, what could be parsed."""
-    reader = _Reader()
+def parse(raw: Any, prefix: str = "") -> tuple[Config, tuple[Problem, ...]]:
+    """Return the settings, and their problems; with problems, what could be parsed.
+
+    `prefix` goes behind each connection's KEY_PREFIX.
+    """
+    reader = _Reader(prefix)
     config = reader.config({} if raw is None else raw)
     return config, tuple(reader.problems)
 
 
 @dataclass
 class _Reader:
+    prefix: str
     problems: list[Problem] = field(default_factory=list)
 
     def report(self, identity: str, message: str, hint: str) -> None:
@@ -126,6 +130,7 @@ class _Reader:
         if isinstance(raw, Mapping) and "URL" not in raw:
             self.report("E003", f"{where} has no 'URL'.", "Give it one, such as 'redis://localhost:6379/0'.")
         self.named("KEY_PREFIX", found.get("key_prefix", ""), "{}")
+        found["key_prefix"] = ":".join(filter(None, (found.get("key_prefix"), self.prefix)))
         return ConnectionConfig(alias=alias, **{"url": "", **found})
 
     def stream(self, name: str, raw: Any, connections: Mapping[str, ConnectionConfig]) -> StreamConfig:

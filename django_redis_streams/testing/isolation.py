@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any, Final
-
-from django.conf import settings
-from django.test import override_settings
+from typing import Final
 
 from .. import conf, connections
 from ..conf import ConnectionConfig
-from ..connections import Endpoint
+from ..connections import Endpoint, Link
 from ..connections.fake import fake_servers
 from ..store.operate.erase import erase
 from .published import recording
@@ -29,12 +26,14 @@ _LEADS: Final[Mapping[str, Callable[[], Callable[[ConnectionConfig], Endpoint]]]
     "embedded": lambda: _embedded,
     "configured": lambda: Endpoint.of,
 }
+# In seconds: how long the server may take for each command that erases what a test has left.
+_TIMEOUT: Final = 5.0
 SERVERS: Final = (*_LEADS, "off")
 
 
 @contextmanager
 def isolated(server: str = "fake") -> Iterator[None]:
-    """Within it, connections lead to `server`, and every key has a unique prefix.
+    """Within it, connections lead to `server`, and every key has a unique prefix, also where a test sets REDIS_STREAMS.
 
     "fake" is a new fakeredis, in memory; "embedded" is a Valkey of this process; "configured" is the server of the
     settings, where all keys with the prefix are deleted at the end; "off" changes nothing, and records nothing.
@@ -45,42 +44,30 @@ def isolated(server: str = "fake") -> Iterator[None]:
         return
     if server not in _LEADS:
         raise ValueError(f"server={server!r}: expected one of {', '.join(map(repr, SERVERS))}.")
-    lead, used = _LEADS[server](), set[str]()
+    lead, used = _LEADS[server](), list[tuple[Endpoint, str]]()
 
     def noted(config: ConnectionConfig) -> Endpoint:
-        used.add(config.alias)
-        return lead(config)
+        used.append((lead(config), config.key_prefix))
+        return used[-1][0]
 
-    with connections.leading(noted), _own_prefix(), recording():
+    with connections.leading(noted), conf.prefixed(_own_prefix()), recording():
         try:
             yield
         finally:
             # An unused connection has nothing to erase, and its server needn't be there.
-            for alias in used if server != "fake" else ():
-                erase(connections.get(alias), conf.connection(alias).key_prefix)
+            for endpoint, prefix in used if server != "fake" else ():
+                _erase(endpoint, prefix)
 
 
-@contextmanager
-def _own_prefix() -> Iterator[None]:
-    given: Any = getattr(settings, "REDIS_STREAMS", None)
-    own = f"test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-{secrets.token_hex(6)}"
-    with override_settings(REDIS_STREAMS=_prefixed(given, own)):
-        yield
+def _erase(endpoint: Endpoint, prefix: str) -> None:
+    link = Link(endpoint, _TIMEOUT)
+    link.connect()
+    erase(link, prefix)
+    link.close()
 
 
-def _prefixed(given: Any, own: str) -> Any:
-    """Put the prefix into every connection of the settings; leave wrong settings as they are, for their own errors."""
-    declared = given.get("CONNECTIONS") if isinstance(given, Mapping) else None
-    if not isinstance(declared, Mapping):
-        return given
-    return {**given, "CONNECTIONS": {alias: _with_prefix(each, own) for alias, each in declared.items()}}
-
-
-def _with_prefix(connection: Any, own: str) -> Any:
-    if not isinstance(connection, Mapping):
-        return connection
-    before = connection.get("KEY_PREFIX", "")
-    return {**connection, "KEY_PREFIX": f"{before}:{own}" if before else own}
+def _own_prefix() -> str:
+    return f"test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-{secrets.token_hex(6)}"
 
 
 @cache

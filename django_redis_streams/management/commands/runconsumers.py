@@ -118,8 +118,7 @@ def _worker_options(options: dict[str, Any]) -> Options:
             )
     if not served:
         raise CommandError("No group has a handler. Write one with @handler in an app's stream_handlers.py.")
-    for stream, _ in served:
-        connections.address(stream.connection)  # raises for wrong settings of the connection
+    _check_seen_by_processes({stream.connection for stream, _ in served})
     _check_memory(options["max_memory"])
     return Options(
         groups=tuple({(stream.name, group.name): (stream, group) for stream, group in served}.values()),
@@ -133,6 +132,24 @@ def _worker_options(options: dict[str, Any]) -> Options:
         reload=options["reload"],
         listening=_listening(options),
     )
+
+
+def _check_seen_by_processes(aliases: Iterable[str]) -> None:
+    """Raise `CommandError` in a test whose server or data is for its own process alone.
+
+    Raises `ConfigurationError` for wrong settings of a connection.
+    """
+    instead = "Run the handlers in the test: django_redis_streams.testing.drain() does."
+    if fake := [alias for alias in aliases if connections.address(alias).startswith("fake://")]:
+        raise CommandError(
+            f"Connection {fake[0]!r} leads to a fake server in the memory of this process: a worker's processes would "
+            f"find nothing there. {instead}"
+        )
+    if within := [each.alias for each in databases.all(initialized_only=True) if each.in_atomic_block]:
+        raise CommandError(
+            f"runconsumers was called within a transaction of database {within[0]!r}, as in a TestCase: a worker's "
+            f"processes don't see what it hasn't committed, and what is published in it waits for the commit. {instead}"
+        )
 
 
 def _listening(options: dict[str, Any]) -> socket.socket | None:
