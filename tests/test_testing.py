@@ -181,7 +181,7 @@ def test_an_unknown_server_is_refused() -> None:
 def test_the_fake_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the error says how to get it."""
     monkeypatch.setattr("django_redis_streams.connections.fake.find_spec", lambda _: None)
-    with pytest.raises(StreamsError, match=r"pip install 'django-redis-streams\[testing\]'"):
+    with pytest.raises(StreamsError, match=r'pip install "django-redis-streams\[testing\]"'):
         isolated("fake").__enter__()
 
 

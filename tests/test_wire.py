@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
@@ -32,6 +33,7 @@ from django_redis_streams.wire import (
     message_id,
     split_metadata,
 )
+from testproject.shop.models import Customer
 
 ID = "0190163d-8694-7a9a-8f2b-3c7a5e1d9f00"
 ENTRY = "1700000000123-4"
@@ -225,6 +227,31 @@ UNWRITABLE = {
     "too deep": (deep(1, 200_000), "payload=[[[[[...]]]]]: expected a JSON value"),
     "deep down": (deep(Decimal("NaN"), 500), "[0][0][…][0][0]"),
 }
+
+
+@dataclass
+class _Total:
+    amount: int
+
+
+INSTEAD = {
+    "a model": (Customer(number=1), "Publish its .pk, or the fields"),
+    "a query": (Customer.objects.filter(number=1), "Publish list(…) of it."),
+    "a set": ({1}, "Publish list(…) of it."),
+    "a generator": ((n for n in "ab"), "Publish list(…) of it."),
+    "a dataclass": (_Total(1), "Publish its dataclasses.asdict(…)."),
+    "bytes": (b"\xff", "Publish its .decode(), or base64"),
+    "what pydantic makes": (SimpleNamespace(model_dump=dict), "Publish its .model_dump(mode='json')."),
+}
+
+
+@pytest.mark.parametrize(("part", "instead"), INSTEAD.values(), ids=INSTEAD)
+def test_the_error_says_what_to_publish_instead(part, instead):
+    """Of the types that are published most often by mistake."""
+    with pytest.raises(InvalidMessage) as raised:
+        encoded({"a": [part]})
+    assert str(raised.value).startswith("payload['a'][0]=")
+    assert str(raised.value).partition(" is not JSON serializable. ")[2].startswith(instead)
 
 
 @pytest.mark.parametrize(("payload", "said"), UNWRITABLE.values(), ids=UNWRITABLE)

@@ -92,6 +92,16 @@ def misspelt() -> str:
     return next(iter(get_close_matches("REDIS_STREAMS", others, n=1, cutoff=0.8)), "")
 
 
+def _missing() -> str:
+    """Return a sentence that says that REDIS_STREAMS is missing, or "" where it is set."""
+    if getattr(settings, "REDIS_STREAMS", None) is not None:
+        return ""
+    other = misspelt()
+    return "The setting REDIS_STREAMS is missing, so no stream is declared." + (
+        f" Did you mean REDIS_STREAMS where {other} stands?" if other else ""
+    )
+
+
 def usable() -> Config:
     """Return the part of `REDIS_STREAMS` that could be parsed, for callers that must not raise; see `problems`."""
     return _parsed()[0]
@@ -104,7 +114,8 @@ def connection(alias: str) -> ConnectionConfig:
         return connections[alias]
     except KeyError:
         raise ConfigurationError(
-            f"Connection {shown(alias)} isn't declared in REDIS_STREAMS['CONNECTIONS'].{nearest(alias, connections)}"
+            _missing()
+            or f"Connection {shown(alias)} isn't declared in REDIS_STREAMS['CONNECTIONS'].{nearest(alias, connections)}"
         ) from None
 
 
@@ -115,7 +126,7 @@ def stream(name: str) -> StreamConfig:
         return streams[name]
     except (KeyError, TypeError):
         raise UnknownStream(
-            f"Stream {shown(name)} isn't declared in REDIS_STREAMS['STREAMS'].{nearest(name, streams)}"
+            _missing() or f"Stream {shown(name)} isn't declared in REDIS_STREAMS['STREAMS'].{nearest(name, streams)}"
         ) from None
 
 

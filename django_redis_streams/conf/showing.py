@@ -82,7 +82,7 @@ def shown(value: Any, name: object = "", depth: int = 0) -> str:
     if callable(getattr(value, "geturl", None)):  # as urllib.parse and django-environ give it
         value = value.geturl()
     if isinstance(value, str):
-        return _UNSHOWN if secret and "://" not in value else repr(hidden(value))
+        return _UNSHOWN if secret and value.strip() and "://" not in value else repr(hidden(value))
     if isinstance(value, bytes | bytearray):
         return f"bytes: {shown(bytes(value).decode('utf-8', 'replace'), name)}"
     if isinstance(value, Mapping | list | tuple | set | frozenset):

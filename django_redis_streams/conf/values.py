@@ -71,7 +71,9 @@ def prefix(value: Any) -> str:
 def url(value: Any) -> str:
     """Accept the URL of a server. The error never shows it: it may hold a password."""
     if not isinstance(value, str) or not value.startswith(_SCHEMES):
-        raise ValueError(f"expected a URL that begins with one of {', '.join(_SCHEMES)}")
+        empty = value is None or (isinstance(value, str) and not value.strip())
+        why = "it is empty, as a variable of the environment is that isn't set; " if empty else ""
+        raise ValueError(f"{why}expected a URL that begins with one of {', '.join(_SCHEMES)}")
     return value
 
 

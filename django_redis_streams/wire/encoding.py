@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import is_dataclass
 from decimal import Decimal
 from json import encoder as standard
 from typing import Any, Final
@@ -211,7 +212,25 @@ def _reason(part: Any, error: Exception) -> str:
         return f"holds {error.object[error.start]!r}, half a character, which is no UTF-8."
     if isinstance(error, ValueError) and isinstance(part, float | Decimal):
         return "JSON has neither NaN nor infinity. Publish None instead, or a text that your handlers know."
-    return f"expected a JSON value or what DjangoJSONEncoder makes one of: {error}."
+    instead = ""
+    with suppress(Exception):  # a part may raise whatever it is asked
+        instead = _instead(part)
+    return f"expected a JSON value or what DjangoJSONEncoder makes one of: {error}.{instead and f' {instead}'}"
+
+
+def _instead(part: object) -> str:
+    """Return a sentence that says what to publish in place of a value, or "" where nobody can know."""
+    if hasattr(part, "_meta") and hasattr(part, "pk"):
+        return "Publish its .pk, or the fields that handlers need."
+    if hasattr(part, "model_dump"):
+        return "Publish its .model_dump(mode='json')."
+    if is_dataclass(part):
+        return "Publish its dataclasses.asdict(…)."
+    if isinstance(part, bytes | bytearray | memoryview):
+        return "Publish its .decode(), or base64 of it where it is no text."
+    if isinstance(part, Iterable) and not isinstance(part, Mapping | str | list | tuple):
+        return "Publish list(…) of it."
+    return ""
 
 
 def _multi_valued(path: str, part: object) -> InvalidMessage:
