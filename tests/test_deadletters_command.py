@@ -205,7 +205,7 @@ def test_what_is_meant_is_replayed_oldest_first(raw: Raw) -> None:
     """Told by whom; nothing else is touched."""
     buried(raw, 3)
     kept = raw.xadd(DLQ, {"a": "1"})
-    assert said("replay", "--group", "billing", "--by", "ann") == "3 replayed.\n"
+    assert said("replay", "--group", "billing", "--by", "ann", "--no-input") == "3 replayed.\n"
     assert payloads(raw) == ["0", "1", "2"]
     assert json.loads(raw.xrange(REDELIVERY)[0][1]["drs"])["replayed_by"] == "ann"
     assert [entry_id for entry_id, _ in raw.xrange(DLQ)] == [kept]
@@ -217,7 +217,7 @@ def test_refusals_end_with_1_and_hold_up_no_others(raw: Raw) -> None:
     foreign = raw.xadd(DLQ, {"a": "1"})
     out = io.StringIO()
     with pytest.raises(CommandError, match="1 refused") as caught:
-        call_command("deadletters", "replay", "--json", stdout=out, stderr=io.StringIO())
+        call_command("deadletters", "replay", "--json", "--no-input", stdout=out, stderr=io.StringIO())
     told = json.loads(out.getvalue())
     assert caught.value.returncode == 1
     assert (told["replayed"], told["refused"], told["searched"], told["total"]) == (1, 1, 2, 2)
@@ -236,10 +236,44 @@ def test_a_dry_run_does_nothing(raw: Raw) -> None:
     assert (raw.xlen(DLQ), raw.xlen(REDELIVERY)) == (2, 0)
 
 
+def test_many_are_not_replayed_unasked(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is, and those that are named by their ids; of many it asks, and where nobody can be asked it is refused."""
+    first, second, *_ = buried(raw, 5)
+    code, error = refused("replay")
+    assert (code, error.partition(" Add ")[0]) == (2, "5 dead letters would be replayed. Nobody can be asked.")
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "no")
+    assert refused("replay") == (1, "Nothing was replayed.")
+    assert asked == ["5 dead letters would be replayed. Type yes to do it: "]
+    assert raw.xlen(DLQ) == 5
+    assert said("replay", first, second) == "2 replayed.\n"
+    assert said("replay", "--limit", "1").splitlines()[0] == "1 replayed."
+    monkeypatch.setattr("builtins.input", lambda _: "yes")
+    assert said("replay") == "2 replayed.\n"
+
+
+@pytest.mark.parametrize("verb", ["replay", "discard"])
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_an_id_that_is_not_there_is_told(raw: Raw, verb: str, dry_run: list[str]) -> None:
+    """The others are replayed or discarded; one that was named twice, or whose message was named, too."""
+    entry_id, _ = buried(raw, 2)
+    out = io.StringIO()
+    with pytest.raises(CommandError) as raised:
+        call_command("deadletters", verb, "nosuchid", entry_id, entry_id, "1-1", "--no-input", *dry_run, stdout=out)
+    assert (raised.value.returncode, str(raised.value)) == (
+        1,
+        "No dead letter that fits has the id 'nosuchid', '1-1'.",
+    )
+    assert out.getvalue().splitlines()[-1].startswith("1 ")
+    assert raw.xlen(DLQ) == (2 if dry_run else 1)
+    assert refused(verb, entry_id, "--type", "another", "--no-input")[1].endswith(f"has the id {entry_id!r}.")
+
+
 def test_a_limit_takes_the_oldest(raw: Raw) -> None:
     """The next run takes the next."""
     buried(raw, 5)
-    assert said("replay", "--limit", "2").splitlines()[0] == "2 replayed."
+    assert said("replay", "--limit", "2", "--no-input").splitlines()[0] == "2 replayed."
     assert payloads(raw) == ["0", "1"]
 
 
@@ -269,7 +303,7 @@ def test_a_rate_is_kept(raw: Raw) -> None:
     """Twenty at 20/s take the better part of a second."""
     buried(raw, 20)
     began = time.monotonic()
-    assert said("replay", "--rate", "20/s") == "20 replayed.\n"
+    assert said("replay", "--rate", "20/s", "--no-input") == "20 replayed.\n"
     assert time.monotonic() - began > 0.85
 
 
@@ -315,7 +349,7 @@ def process(server: Server) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def test_a_run_is_stopped_by_ctrl_c_and_goes_on_where_it_was(raw: Raw, process: Callable[..., Any]) -> None:
     """It says how far it came, ends with 130, and the second run replays none twice."""
     many(raw, 300)
-    first = process("replay", "--rate", "100/s")
+    first = process("replay", "--rate", "100/s", "--no-input")
     wait_until(lambda: raw.xlen(REDELIVERY) >= 20, "it has begun")
     first.send_signal(signal.SIGINT)
     out, errors = first.communicate(timeout=20)
@@ -324,7 +358,7 @@ def test_a_run_is_stopped_by_ctrl_c_and_goes_on_where_it_was(raw: Raw, process: 
     done = raw.xlen(REDELIVERY)
     assert 20 <= done < 300
     assert "of 300; run it again to go on." in out
-    second = process("replay")
+    second = process("replay", "--no-input")
     assert (second.communicate(timeout=60)[0], second.returncode) == (f"{300 - done} replayed.\n", 0)
     assert sorted(map(int, payloads(raw))) == list(range(300))
 
@@ -351,11 +385,13 @@ def test_a_terminal_is_shown_a_bar(raw: Raw) -> None:
     """It grows with what was looked at; with --json there is none."""
     buried(raw, 30)
     shown, silent = Terminal(), Terminal()
-    call_command("deadletters", "replay", "--limit", "15", "--rate", "50/s", stdout=io.StringIO(), stderr=shown)
-    call_command("deadletters", "replay", "--rate", "50/s", "--json", stdout=io.StringIO(), stderr=silent)
+    run = ("deadletters", "replay", "--no-input", "--rate", "50/s")
+    call_command(*run, "--type", "none", stdout=io.StringIO(), stderr=silent)
+    call_command(*run, stdout=io.StringIO(), stderr=shown)
+    buried(raw, 15)
+    call_command(*run, "--json", stdout=io.StringIO(), stderr=silent)
     assert "\r[#" in shown.getvalue()
-    assert "done, " in shown.getvalue()
-    assert shown.getvalue().endswith("\n")
+    assert shown.getvalue().endswith(f"[{'#' * 30}] 30 done, 30 of 30 looked at\n")
     assert silent.getvalue() == ""
 
 
@@ -366,10 +402,11 @@ def test_five_hundred_at_fifty_a_second_take_ten_seconds_and_show_progress(
     """Lines of progress on standard error, where that is no terminal."""
     many(raw, 500)
     began = time.monotonic()
-    out, errors = process("replay", "--rate", "50/s").communicate(timeout=60)
+    out, errors = process("replay", "--rate", "50/s", "--no-input").communicate(timeout=60)
     assert out == "500 replayed.\n"
     assert 9.5 < time.monotonic() - began < 16
     assert "of 500 looked at" in errors
+    assert errors.splitlines()[-1] == "500 done, 500 of 500 looked at"
 
 
 # ---------------------------------------------------------------- another payload

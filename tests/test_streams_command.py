@@ -187,7 +187,10 @@ def test_release_gives_what_silent_consumers_hold_back_to_the_workers(raw: Raw, 
     publish(raw, 2)
     states.deliver(consumer="dead")
     wait_until(lambda: len(raw.xpending_range("orders", "billing", "-", "+", 9, idle=50)) == 2)
-    assert told("release", "orders:billing", "--by", "ann")["groups"][0]["released"] == 2
+    with pytest.raises(CommandError, match=r"2 messages of silent consumers would be released.* Nobody can be asked"):
+        told("release")
+    assert told("release", "--dry-run")["would_be_released"] == 2
+    assert told("release", "orders:billing", "--by", "ann", "--no-input")["groups"][0]["released"] == 2
     assert told("release")["groups"][0]["released"] == 0
     drain()
     assert books(raw).acknowledged == 2

@@ -20,14 +20,17 @@ class Progress:
         self._terminal = out.isatty()
         self._every = _BAR if self._terminal else _LINE
         self._last = time.monotonic()
-        self._drawn = False
+        self._drawn = self._told = False
 
     def tell(self, searched: int, done: int) -> None:
         """Show the progress, unless that was done just before."""
         now = time.monotonic()
         if self._silent or now - self._last < self._every:
             return
-        self._last = now
+        self._last, self._told = now, True
+        self._write(searched, done)
+
+    def _write(self, searched: int, done: int) -> None:
         text = f"{done} done, {searched} of {self._total} looked at"
         if self._terminal:
             full = _WIDTH * min(searched, self._total) // max(1, self._total)
@@ -37,7 +40,10 @@ class Progress:
             self._out.write(text, style_func=str)
         self._out.flush()
 
-    def end(self) -> None:
-        """End the line of the bar."""
+    def end(self, searched: int, done: int, *, finished: bool) -> None:
+        """Show the last progress where some was shown before; what is `finished` has looked at all there was."""
+        if self._told:
+            self._total = searched if finished else self._total
+            self._write(searched, done)
         if self._drawn:
             self._out.write("", style_func=str)

@@ -17,7 +17,7 @@ from ..subcommands import Result, Subcommand
 from .arguments import search
 from .as_json import dead_letter_as_json
 from .payloads import edited, given
-from .running import add_run, run
+from .running import add_run, confirm, run
 
 __all__ = ["REPLAY"]
 
@@ -36,6 +36,7 @@ def _replay(options: Mapping[str, Any]) -> Iterator[str]:
     if options["edit"] or options["payload"] is not None:
         yield from _replay_edited(look, options)
     else:
+        confirm(options, "replayed", "", most=1)
         who = by(options)
         yield from run(look, "replayed", lambda rows: dead_letters.replay_each(rows, by=who, rate=options["rate"]),
                         options)  # fmt: skip

@@ -16,12 +16,12 @@ from ...inspection import DeadLetter, visible
 from ...operations import dead_letters
 from ...operations.dead_letters import Done, Search
 from ..arguments import count, rate
-from ..options import add_by, add_dry_run
-from .arguments import add_selection
+from ..options import add_by, add_dry_run, add_no_input, confirmed
+from .arguments import add_selection, search
 from .as_json import search_as_json
 from .progress import Progress
 
-__all__ = ["add_run", "run"]
+__all__ = ["add_run", "confirm", "run"]
 
 # The most refusals that are listed one by one.
 _MOST_TOLD: Final = 20
@@ -36,7 +36,22 @@ def add_run(parser: CommandParser) -> None:
     parser.add_argument("--limit", type=count, default=None, help="So many at most, the oldest first.")
     parser.add_argument("--rate", type=rate, default=None, help="So many in a time at most: 50/s, 100/m.")
     add_dry_run(parser)
+    add_no_input(parser)
     add_by(parser)
+
+
+def confirm(options: Mapping[str, Any], verb: str, how: str, *, most: int) -> None:
+    """Ask whether to change more than `most` dead letters, unless each of them was named by its id.
+
+    The search that is run afterwards should be there already, so that it meets no more than are counted here. Raises
+    `CommandError` where the answer is no, or nobody can be asked.
+    """
+    if options["dry_run"] or options["no_input"] or (options["ids"] and most):
+        return
+    number = sum(1 for _ in islice(search(options, newest_first=False), options["limit"]))
+    letters = "dead letter" if number == 1 else "dead letters"
+    if number > most and not confirmed(f"{number} {letters} would be {verb}{how}.", options):
+        raise CommandError(f"Nothing was {verb}.")
 
 
 @dataclass(slots=True)
@@ -92,7 +107,7 @@ def run(look: Search, verb: str, change: Change, options: Mapping[str, Any]) -> 
         stopped = True
     except ServerUnreachable as error:
         lost = str(error)
-    progress.end()
+    progress.end(look.searched, tally.done, finished=look.finished)
     yield from tally.lines(look, as_json=options["json"], stopped=stopped)
     if stopped:
         # The server moves each in one step: none is half done, and a second run meets only the remaining ones.
@@ -101,6 +116,7 @@ def run(look: Search, verb: str, change: Change, options: Mapping[str, Any]) -> 
         raise CommandError(f"{lost} What isn't counted as {verb} may have been, too. Running it again is safe.")
     if tally.refused or tally.unanswered:
         raise CommandError(f"{tally.refused} refused, {tally.unanswered} without an answer; running it again is safe.")
+    _check_all_found(look)
 
 
 def _dry_run(look: Search, rows: Iterable[DeadLetter], verb: str, *, as_json: bool) -> Iterator[str]:
@@ -116,3 +132,9 @@ def _dry_run(look: Search, rows: Iterable[DeadLetter], verb: str, *, as_json: bo
         yield json.dumps({f"would_be_{verb}": ready, "would_be_refused": refused, **search_as_json(look)})
     else:
         yield f"{ready} would be {verb}, {refused} refused."
+    _check_all_found(look)
+
+
+def _check_all_found(look: Search) -> None:
+    if look.missing:
+        raise CommandError(f"No dead letter that fits has the id {', '.join(map(repr, look.missing))}.")

@@ -68,8 +68,8 @@ class Search:
     """One search for the selected dead letters, `newest_first` or oldest first; it can be iterated once.
 
     `total` is how many dead letters there are in these streams, `searched` how many were looked at so far, at most
-    `most`. `finished` is set once all were looked at. Raises `UnknownStream`, `ServerUnreachable`, and
-    redis-py's `ResponseError`, when it is made and while it is iterated.
+    `most`. `finished` is set once all were looked at; then `missing` are the ids for which there was none. Raises
+    `UnknownStream`, `ServerUnreachable`, and redis-py's `ResponseError`, when it is made and while it is iterated.
     """
 
     selection: Selection
@@ -79,6 +79,7 @@ class Search:
     searched: int = field(default=0, init=False)
     finished: bool = field(default=False, init=False)
     _parts: list[Iterator[DeadLetter]] = field(default_factory=list, init=False)
+    _met: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         """Read where the queues end now."""
@@ -90,14 +91,20 @@ class Search:
                 self._parts.append(self._part(stream, last))
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        wants = self.selection.wants()
+        wants, ids = self.selection.wants(), frozenset(self.selection.ids)
         for row in heapq.merge(*self._parts, key=lambda row: EntryId.of(row.entry_id), reverse=self.newest_first):
             if self.searched == self.most:
                 return
             self.searched += 1
             if wants(row):
+                self._met |= {row.entry_id, row.message_id} & ids
                 yield row
         self.finished = True
+
+    @property
+    def missing(self) -> list[str]:
+        """The selected ids of which no dead letter was found; none before the search has finished."""
+        return [each for each in self.selection.ids if each not in self._met] if self.finished else []
 
     def _part(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
         ids = list(dict.fromkeys(self.selection.ids))
