@@ -18,7 +18,7 @@ from django_redis_streams.diagnosis import Code, Level, gathering
 from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.handlers import handler, registry
 from django_redis_streams.operations import groups
-from django_redis_streams.outcomes import Ack
+from django_redis_streams.outcomes import Ack, Failure
 from django_redis_streams.store.consume.clock import note_jump, server_time
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.suspects import suspect
@@ -310,6 +310,27 @@ def test_who_holds_back_trimming_is_named(streams: Streams, raw: Raw) -> None:
     assert found["undeclared-group"]["fix"].endswith("manage.py streams groups delete orders:retired.")
 
 
+def test_a_declared_group_is_never_one_to_delete(streams: Streams, raw: Raw) -> None:
+    """What has it catch up is named: a paused one is resumed, one without a worker gets one."""
+    handler("orders", group="billing")(print)
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {}}}})
+    states.publish(raw, *({"n": "1"} for _ in range(1_200)))
+    raw.xgroup_create("orders", "billing", "0")
+    fix = examined()["longer-than-maxlen"]["fix"]
+    assert fix == "billing has no worker. Start a worker: manage.py runconsumers orders:billing."
+    groups.pause("orders", "billing", by="ann")
+    fix = examined()["longer-than-maxlen"]["fix"]
+    assert fix == "Resume billing: manage.py streams resume orders:billing."
+
+
+def test_a_worker_that_would_refuse_to_start_is_not_advised(streams: Streams, raw: Raw) -> None:
+    """First comes what it would refuse for."""
+    streams(BILLING)
+    states.publish(raw, {"a": "1"})
+    raw.xgroup_create("orders", "billing", "0")
+    assert examined()["no-consumer"]["fix"].startswith("Write a handler, then start a worker")
+
+
 def test_a_long_stream_that_nobody_holds_needs_a_worker(streams: Streams, raw: Raw) -> None:
     """All is read and settled; there was no worker to trim."""
     streams(BILLING)
@@ -537,6 +558,24 @@ def test_runs_that_fail_and_dead_letters_that_grow_are_warnings(streams: Streams
     found = examined()
     assert "6,024 of 16,000 runs" in found["failing"]["evidence"]
     assert "3,008 of 9,908" in found["dead-letters-grow"]["evidence"]
+
+
+def test_that_all_fails_is_a_fault_with_the_error_s_text(streams: Streams, raw: Raw) -> None:
+    """Of a dead letter, or of a retry; and it isn't said in other words once more."""
+    streams(BILLING)
+    states.publish(raw, {"n": "1"})
+    states.retry(failure=Failure(error="OSError: the gateway\x1b is down"))
+    worked(3, runs=200, retried=200)
+    found = examined()
+    assert found["all-fail"]["message"].endswith("The newest error: OSError: the gateway\\x1b is down")
+    assert "200 runs failed (0 dead letters)" in found["all-fail"]["evidence"]
+    assert not {"failing", "dead-letters-grow"} & set(found)
+    states.publish(raw, {"n": "2"})
+    states.bury(failure=Failure(error="KeyError: 'vat'"))
+    worked(2, runs=200, dead_lettered=200)
+    assert examined()["all-fail"]["message"].endswith("The newest error: KeyError: 'vat'")
+    worked(2, runs=30, acknowledged=30)
+    assert "all-fail" not in examined()
 
 
 # ---------------------------------------------------------------- all of them

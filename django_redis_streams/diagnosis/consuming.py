@@ -8,7 +8,7 @@ from typing import Final
 from .findings import Code, Finding
 from .gathering import GroupFacts
 
-__all__ = ["consuming_findings"]
+__all__ = ["consuming_findings", "start_worker"]
 
 # This many names are enough to find the consumers in a log.
 _NAMED: Final = 3
@@ -20,6 +20,16 @@ def consuming_findings(group: GroupFacts) -> Iterator[Finding]:
     """Find what keeps one group from being consumed."""
     for check in _CHECKS:
         yield from check(group)
+
+
+def start_worker(group: GroupFacts) -> str:
+    """Return how to have the group consumed: first what a worker would refuse to start for."""
+    command = f"manage.py runconsumers {group.label}"
+    if isinstance(group.handlers, Exception):
+        return f"Correct what keeps its handlers from being loaded; then start a worker: {command}."
+    if not len(group.handlers):
+        return f"Write a handler, then start a worker: {command}. Or start the program that consumes it."
+    return f"Start a worker: {command}."
 
 
 def handling(group: GroupFacts) -> Iterator[Finding]:
@@ -52,7 +62,8 @@ def existence(group: GroupFacts) -> Iterator[Finding]:
             message=f"The stream has entries, but the server doesn't have the group; once made it begins {first}.",
             evidence="XINFO GROUPS doesn't name it"
             + (f"; it was deleted by {group.state.deletion.by!r}." if group.state.deletion else "."),
-            fix=f"Start a worker, or manage.py streams groups create {group.label} --start {group.config.start}.",
+            fix=f"{start_worker(group)} Or: manage.py streams groups create {group.label} --start "
+            f"{group.config.start}.",
         )
 
 
@@ -67,7 +78,7 @@ def life(group: GroupFacts) -> Iterator[Finding]:
             subject=group.label,
             message=f"Messages wait and nobody consumes them: {_waiting(group)}.",
             evidence=f"{evidence}; the oldest unread is {group.state.oldest_unread:,.0f} s old.",
-            fix=f"Start a worker: manage.py runconsumers {group.label}.",
+            fix=start_worker(group),
         )
     else:
         yield Finding(
@@ -106,7 +117,8 @@ def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
             subject=group.label,
             message=f"{len(dead):,} dead consumers hold {held:,} messages: {some}.",
             evidence=f"XINFO CONSUMERS: silent for more than twice CLAIM_IDLE, {group.config.claim_idle:g} s.",
-            fix=f"Start a worker, which claims them; or manage.py streams release {group.label}.",
+            fix=f"{start_worker(group)} It claims them. A worker that runs already can be given them: "
+            f"manage.py streams release {group.label}.",
         )
 
 

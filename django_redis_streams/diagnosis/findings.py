@@ -62,6 +62,7 @@ class Code(StrEnum):
     HANDLERS_FAIL = "handlers-fail", Level.FAULT
     NO_CONSUMER = "no-consumer", Level.FAULT
     STANDSTILL = "standstill", Level.FAULT
+    ALL_FAIL = "all-fail", Level.FAULT
     GROUP_MISSING = "group-missing", Level.WARNING
     NO_HANDLER = "no-handler", Level.WARNING
     PAUSED = "paused", Level.WARNING

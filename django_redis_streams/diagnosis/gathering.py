@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
@@ -65,7 +65,10 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFacts:
-    """One declared group of a stream."""
+    """One declared group of a stream.
+
+    `last_error` is the error of its newest dead letter, or else of a waiting retry; "" where it has neither.
+    """
 
     stream: StreamConfig
     config: GroupConfig
@@ -73,6 +76,7 @@ class GroupFacts:
     activity: GroupActivity | None
     consumers: Sequence[ConsumerState]
     handlers: HandlerSet | Exception
+    last_error: str = ""
 
     @property
     def label(self) -> str:
@@ -221,4 +225,13 @@ def _group(members: Members, stream: StreamConfig, state: GroupState, done: Acti
         activity=done.of(stream.name, state.name),
         consumers=inspection.consumers(stream.name, state.name),
         handlers=members[stream.name, state.name],
+        last_error=_last_error(stream, state),
     )
+
+
+def _last_error(stream: StreamConfig, state: GroupState) -> str:
+    """Return the error of the group's newest dead letter, or else of its next retry."""
+    of_group: dict[str, Any] = {"stream": stream.name, "group": state.name, "count": 1}
+    dead = inspection.dead_letters(**of_group).rows
+    rows = dead or (inspection.retrying(**of_group).rows if state.retrying else ())
+    return rows[0].error if rows else ""

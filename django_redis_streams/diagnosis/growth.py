@@ -7,8 +7,9 @@ from typing import Final
 
 from ..inspection import Books
 from ..inspection.books import DONE_BY_OTHERS
+from .consuming import start_worker
 from .findings import Code, Finding
-from .gathering import StreamFacts
+from .gathering import GroupFacts, StreamFacts
 
 __all__ = ["stream_findings"]
 
@@ -60,9 +61,8 @@ def length(stream: StreamFacts) -> Iterator[Finding]:
             + (f" It is held back by: {', '.join(by)}." if by else " No worker has trimmed it."),
             evidence=f"It holds {stream.state.length:,} entries"
             + (", and these groups have not read or not settled some." if by else ", which no group needs."),
-            fix=f"Have them catch up, or drop one: manage.py streams groups delete {stream.config.name}:{by[0]}."
-            if by
-            else f"Start a worker (manage.py runconsumers), or manage.py streams trim {stream.config.name}.",
+            fix=" ".join(by.values())
+            or f"Start a worker (manage.py runconsumers), or manage.py streams trim {stream.config.name}.",
         )
 
 
@@ -163,10 +163,27 @@ def overdue(stream: StreamFacts) -> Iterator[Finding]:
         )
 
 
-def _holding(stream: StreamFacts) -> list[str]:
-    declared = [each.config.name for each in stream.groups if each.state.unread != 0 or each.state.pending]
+def _holding(stream: StreamFacts) -> dict[str, str]:
+    """Return the groups that keep the stream from being trimmed, each with what has it catch up.
+
+    A declared group is never one to delete: its messages are yet to be run.
+    """
+    behind = [each for each in stream.groups if each.state.unread != 0 or each.state.pending]
     there = [each for each in stream.undeclared_groups if each.group in stream.state.group_names]
-    return declared + [each.group for each in there if each.unread != 0 or each.pending]
+    return {each.config.name: _catch_up(each) for each in behind} | {
+        each.group: f"Declare {each.group} in GROUPS, or where nothing serves it: "
+        f"manage.py streams groups delete {stream.config.name}:{each.group}."
+        for each in there
+        if each.unread != 0 or each.pending
+    }
+
+
+def _catch_up(group: GroupFacts) -> str:
+    if group.state.paused is not None:
+        return f"Resume {group.config.name}: manage.py streams resume {group.label}."
+    if group.alive:
+        return f"Run more workers of {group.config.name}: manage.py runconsumers {group.label} --processes N."
+    return f"{group.config.name} has no worker. {start_worker(group)}"
 
 
 def _unread(each: Books) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ..inspection import Activity
+from ..inspection import Activity, visible
 from .findings import Code, Finding
 from .gathering import GroupFacts
 
@@ -24,6 +24,10 @@ _NEARLY: Final = 0.5
 # Fewer may be the retries of one or two messages.
 _SOME: Final = 20
 _OFTEN: Final = 0.2
+# Below this share of acknowledged messages to failed runs, nearly every run fails.
+_RARELY: Final = 0.05
+# In characters.
+_LONGEST_ERROR: Final = 200
 
 Check = Callable[[GroupFacts, Activity, Activity], Iterator[Finding]]
 
@@ -88,30 +92,63 @@ def slow_handlers(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Fi
         )
 
 
-def failing(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
+def all_fail(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
+    """Find that all runs fail, or nearly all: whatever comes is retried and dead-lettered."""
+    if _all_fail(lately):
+        yield Finding(
+            code=Code.ALL_FAIL,
+            subject=group.label,
+            message="Nearly every run of its handlers fails." + _with_error(group),
+            evidence=f"{lately.failures:,} runs failed ({lately.dead_lettered:,} dead letters) and "
+            f"{lately.acknowledged:,} messages were acknowledged in the last {lately.seconds / 60:.0f} minutes.",
+            fix=f"Pause it until the cause is fixed: manage.py streams pause {group.label}. Correct the handler, or "
+            f"bring back what it depends on. Then manage.py streams resume {group.label}, and {_replay(group)}.",
+        )
+
+
+def failing(group: GroupFacts, hour: Activity, lately: Activity) -> Iterator[Finding]:
     """Find many failed runs: a dependency is away, or a handler is broken."""
+    if _all_fail(lately):
+        return
     if hour.retried >= _SOME and hour.retried >= _OFTEN * max(hour.runs, hour.retried):
         yield Finding(
             code=Code.FAILING,
             subject=group.label,
-            message="Many runs of handlers fail, and are retried.",
+            message="Many runs of handlers fail, and are retried." + _with_error(group),
             evidence=f"{hour.retried:,} of {hour.runs:,} runs in the last hour.",
             fix=f"manage.py streams retries list --group {group.config.name} shows errors; pause the group while "
             f"what it depends on is away: manage.py streams pause {group.label}.",
         )
 
 
-def dead_letters(group: GroupFacts, hour: Activity, _: Activity) -> Iterator[Finding]:
+def dead_letters(group: GroupFacts, hour: Activity, lately: Activity) -> Iterator[Finding]:
     """Find many dead letters: some are normal, but many have one cause."""
+    if _all_fail(lately):
+        return
     if hour.dead_lettered >= _SOME and hour.dead_lettered >= _OFTEN * hour.settled:
         yield Finding(
             code=Code.DEAD_LETTERS_GROW,
             subject=group.label,
-            message="Many messages become dead letters.",
+            message="Many messages become dead letters." + _with_error(group),
             evidence=f"{hour.dead_lettered:,} of {hour.settled:,} that were settled in the last hour.",
             fix=f"manage.py deadletters list --group {group.config.name} --newer-than 1h; correct the handler, then "
-            "manage.py deadletters replay.",
+            f"{_replay(group)}.",
         )
+
+
+def _all_fail(lately: Activity) -> bool:
+    return lately.failures >= _SOME and lately.acknowledged < _RARELY * lately.failures
+
+
+def _with_error(group: GroupFacts) -> str:
+    """Return a sentence with the error of the group's newest dead letter or retry, or ""."""
+    error = visible(group.last_error)
+    cut = "…" if len(error) > _LONGEST_ERROR else ""
+    return f" The newest error: {error[:_LONGEST_ERROR]}{cut}" if error else ""
+
+
+def _replay(group: GroupFacts) -> str:
+    return f"manage.py deadletters replay --stream {group.stream.name} --group {group.config.name}"
 
 
 def _lately(group: GroupFacts) -> Activity:
@@ -123,4 +160,4 @@ def _lately(group: GroupFacts) -> Activity:
     return activity.last(len(minutes) - begun)
 
 
-_CHECKS: Final[tuple[Check, ...]] = (standstill, behind, slow_handlers, failing, dead_letters)
+_CHECKS: Final[tuple[Check, ...]] = (standstill, all_fail, behind, slow_handlers, failing, dead_letters)
