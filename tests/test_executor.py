@@ -8,10 +8,12 @@ from contextlib import closing
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
+from django.utils import timezone, translation
 
 from django_redis_streams import handlers
 from django_redis_streams.conf import GroupConfig, StreamConfig
@@ -19,12 +21,13 @@ from django_redis_streams.exceptions import Reject, Retry
 from django_redis_streams.handlers import handler
 from django_redis_streams.keys import StreamKeys
 from django_redis_streams.message import Message
-from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, RetryLater
+from django_redis_streams.outcomes import HANDLED, Ack, DeadLetter, Outcome, RetryLater
 from django_redis_streams.store.consume import delivery as store
 from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.wire import Origin, decode_all
 from django_redis_streams.worker.execution.executor import Executor, Permission, Runs
 from django_redis_streams.worker.shared.scoreboard import Slots
+from testproject.shop.models import Customer
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 
@@ -581,6 +584,51 @@ def test_what_is_decoded_stands_on_the_slots_meanwhile(monkeypatch: pytest.Monke
     assert [names for names, _ in seen] == [["orders/1-0", "orders/2-0"], ["orders/3-0"]]
     assert all(9 < left <= 10 for _, left in seen)
     assert slots.decoding is None
+
+
+MARK: ContextVar[str] = ContextVar("MARK", default="none")
+
+
+@pytest.mark.parametrize("kind", ["function", "batch", "coroutine", "batch of coroutines"])
+def test_no_message_finds_the_state_of_the_one_before(execute: Any, kind: str) -> None:
+    """Language, time zone and context variables are as the worker began: as for a request."""
+    seen: list[tuple[str, ...]] = []
+
+    def leave_state(_: Any) -> None:
+        seen.append((translation.get_language(), timezone.get_current_timezone_name(), MARK.get()))
+        translation.activate("de")
+        timezone.activate(ZoneInfo("Asia/Tokyo"))
+        MARK.set("left")
+
+    async def leave_state_later(argument: Any) -> None:
+        leave_state(argument)
+        await asyncio.sleep(0)
+
+    handler("orders", group="billing", batch="batch" in kind)(leave_state_later if "coroutine" in kind else leave_state)
+    begin = (translation.get_language(), timezone.get_current_timezone_name(), "none")
+    for _ in range(2):
+        assert set(execute(numbered(2))) == {HANDLED}
+    assert set(seen) == {begin}
+    assert (translation.get_language(), timezone.get_current_timezone_name(), MARK.get()) == begin
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_queries_of_debug_are_forgotten(settings: Any) -> None:
+    """They would fill the memory of a worker; each batch begins without them."""
+    settings.DEBUG = True
+    counts: list[int] = []
+
+    @handler("orders", group="billing")
+    def run(_: Any) -> None:
+        for _ in range(3):
+            Customer.objects.exists()
+        counts.append(len(connection.queries))
+
+    group = GroupConfig(name="billing")
+    with closing(Executor(handlers.of("orders", "billing"), group, Slots(STREAM, group))) as executor:
+        for _ in range(4):
+            assert not list(executor.run(numbered(1), Permission(lambda _: True), Runs([])))
+    assert set(counts) == {3}
 
 
 @pytest.mark.parametrize("batch", [False, True])

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections
+from django.conf import settings
+from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
@@ -154,9 +155,11 @@ class Databases:
         return rolled_back
 
     def after_batch(self) -> None:
-        """Close what CONN_MAX_AGE says is too old, at once where it is 0."""
+        """Close what CONN_MAX_AGE says is too old, at once where it is 0; forget the queries that DEBUG keeps."""
         if not self.any_open:
             return
+        if settings.DEBUG:
+            reset_queries()
         for connection in connections.all(initialized_only=True):
             connection.close_if_unusable_or_obsolete()
         self.any_open = any(each.connection is not None for each in connections.all(initialized_only=True))

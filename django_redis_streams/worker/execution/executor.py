@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
@@ -356,13 +357,14 @@ class Executor:
     def _call(self, function: Callable[[Any], Any], argument: Message | list[Message]) -> Any:
         """Call a handler's function, and return its result, which counts only if it is a coroutine.
 
-        A decorator may hide that the function returns one.
+        A decorator may hide that the function returns one. Each call has a copy of the thread's context, as a request
+        has: the next finds no language, time zone or other context variable of this one.
         """
         databases = self._databases
         if databases.any_open:
             databases.before_message()
         try:
-            result = function(argument)
+            result = copy_context().run(function, argument)
         except BaseException:
             if databases.any_open:
                 leave_if_stray()
