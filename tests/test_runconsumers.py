@@ -1,5 +1,7 @@
 """`manage.py runconsumers`: what it takes, what it says, and how it ends."""
 
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from django_redis_streams.handlers import handler
 
 from .support.books import books, totals
 from .support.waiting import wait_until
-from .support.workers import ROOT, Fleet
+from .support.workers import ROOT, Fleet, drain
 
 Raw = Any
 
@@ -210,3 +212,33 @@ def test_the_exit_code_of_a_clean_end_is_0_and_of_any_other_isn_t(raw: Raw, flee
     assert "Stopped." in fleet.finish(drained, code=0)
     fleet.streams = {"orders": {"GROUPS": {"nobody": {}}}}
     assert "No group has a handler" in fleet.finish(fleet.start(), code=1)
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "levels"),
+    [("0", {"ERROR"}), ("1", {"ERROR", "WARNING"}), ("3", {"ERROR", "WARNING", "DEBUG"})],
+)
+def test_a_project_without_logging_sees_time_and_level(
+    raw: Raw, fleet: Fleet, verbosity: str, levels: set[str]
+) -> None:
+    """Of each line of the log, from a level on that --verbosity tells."""
+    for do in ("ok", "fail-once", "reject"):
+        raw.xadd("orders", {"do": do})
+    said = fleet.drain("--verbosity", verbosity)
+    lines = re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) orders:billing", said, re.MULTILINE)
+    assert set(lines) == levels
+    assert len(re.findall(r"dead-lettered", said)) == 1
+
+
+@pytest.mark.usefixtures("isolated_handlers")
+def test_a_message_that_is_skipped_is_not_said_to_be_handled(
+    raw: Raw, streams: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither is the other way round."""
+    streams({"orders": {"GROUPS": {"billing": {"UNMATCHED": "skip"}}}})
+    handler("orders", group="billing", type="a")(lambda _: None)
+    handled, skipped = raw.xadd("orders", {"type": "a", "data": "1"}), raw.xadd("orders", {"type": "b", "data": "1"})
+    with caplog.at_level(logging.DEBUG):
+        drain()
+    assert f"orders:billing handled 'orders/{handled}'" in caplog.messages
+    assert f"orders:billing skipped 'orders/{skipped}', as no handler takes its type" in caplog.messages

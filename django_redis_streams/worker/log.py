@@ -54,7 +54,8 @@ def log_outcome(membership: Membership, delivery: Delivery, *, done: bool) -> No
         )  # fmt: skip
         return
     if isinstance(outcome, Ack):
-        logger.debug("%s handled %r", label, name, extra=about(membership, delivery))
+        text = "%s skipped %r, as no handler takes its type" if outcome.skipped else "%s handled %r"
+        logger.debug(text, label, name, extra=about(membership, delivery))
         return
     failure = outcome.failure
     extra = {**about(membership, delivery), "handler": failure.handler, "traceback": failure.traceback}

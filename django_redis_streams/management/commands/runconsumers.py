@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import signal
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections as databases
@@ -33,6 +35,9 @@ from ...worker.system.memory import readable_size, resident
 from ..arguments import port as port_number
 
 __all__ = ["Command"]
+
+# What --verbosity shows of the log in a project without LOGGING for it.
+_LEVELS: Final = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 
 Served = tuple[StreamConfig, GroupConfig]
 
@@ -70,7 +75,7 @@ class Command(BaseCommand):
         before = signal.signal(signal.SIGTERM, _stop_early) or signal.SIG_DFL
         try:
             # Processes that handlers fork don't belong to this command.
-            with strays.prepared(lambda: signal.signal(signal.SIGTERM, before)):
+            with strays.prepared(lambda: signal.signal(signal.SIGTERM, before)), _shown_log(options["verbosity"]):
                 return super().execute(*args, **options)
         except _StoppedEarlyError:
             self.stdout.write("Stopped.")
@@ -100,6 +105,25 @@ class Command(BaseCommand):
         self.stdout.flush()
         for what, fix in hasty_databases():
             self.stderr.write(self.style.WARNING(f"{what} {fix} ({IDENTITY})"))
+
+
+@contextmanager
+def _shown_log(verbosity: int) -> Iterator[None]:
+    """Write the log to standard error in a project without LOGGING for it: Python alone adds no time and no level."""
+    logger = logging.getLogger("django_redis_streams")
+    if logger.hasHandlers():
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(_LEVELS[verbosity])
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _stop_early(_number: int, _frame: FrameType | None) -> NoReturn:
