@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django_redis_streams import conf, connections
 from django_redis_streams.handlers import handler
 from django_redis_streams.management import tables
-from django_redis_streams.outcomes import Ack
+from django_redis_streams.outcomes import Ack, Failure
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 
@@ -20,7 +23,7 @@ from .support import states
 from .support.books import books
 from .support.servers import Server
 from .support.waiting import wait_until
-from .support.workers import drain
+from .support.workers import ROOT, drain
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
@@ -115,7 +118,50 @@ def test_status_watches_until_it_is_stopped(monkeypatch: Any) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("django_redis_streams.management.streams.status.time.sleep", wait)
-    assert said("status", "--watch").count("orders:billing") == 2
+    text = said("status", "--watch")
+    assert text.count("orders:billing") == 2
+    assert len(re.findall(r"^\d\d:\d\d:\d\d, again each 2 s until Ctrl-C$", text, re.MULTILINE)) == 2
+    waits.clear()
+    lines = said("status", "--watch", "--json").splitlines()
+    assert [json.loads(each)["streams"][0]["stream"] for each in lines] == ["orders", "orders"]
+    waits.clear()
+    out = Terminal()
+    call_command("streams", "status", "--watch", stdout=out)
+    assert out.getvalue().count("\x1b[H\x1b[2J") == 2
+
+
+class Terminal(io.StringIO):
+    """A standard output that is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def test_a_terminal_that_is_too_narrow_for_a_table_shows_records(monkeypatch: Any) -> None:
+    """A line a cell: no name is cut."""
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = said("status").splitlines()
+    assert re.search("^group +orders:billing$", "\n".join(lines), re.MULTILINE)
+    assert max(map(len, lines)) <= 60
+    monkeypatch.setenv("COLUMNS", "200")
+    assert not re.search("^group +orders:billing$", said("status"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [["streams", "tail", "orders", "--after", "0", "--no-wait"], ["deadletters", "list"]])
+def test_a_terminal_that_lacks_characters_gets_escapes(raw: Raw, server: Server, words: list[str]) -> None:
+    """In place of an error."""
+    raw.xadd("orders", {"type": "größe.東"})
+    states.bury(failure=Failure(error="東 is gone"))
+    environment = {
+        **os.environ, "DJANGO_SETTINGS_MODULE": "tests.support.worker_settings", "TEST_REDIS_URL": server.url,
+        "TEST_STREAMS": json.dumps({"orders": {"GROUPS": {"billing": {}}}}), "TEST_RUNS": os.devnull,
+        "PYTHONIOENCODING": "ascii:strict", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    program = [sys.executable, "-m", "django", *words]
+    done = subprocess.run(program, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "\\u6771" in done.stdout
 
 
 @pytest.mark.parametrize(

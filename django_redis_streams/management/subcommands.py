@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from ..exceptions import StreamsError, UnknownStream
 from .options import base_options
+from .output import write_any_text
 
 __all__ = ["CommandOfSubcommands", "Result", "Subcommand"]
 
@@ -40,7 +41,8 @@ class Result:
 class Subcommand:
     """`run` takes the options, and may raise `CommandError`, a `StreamsError` or redis-py's `ResponseError`.
 
-    Among the options is `err`, the stream for progress. A `name` of two words is a sub-command of a sub-command.
+    Among the options are `err`, the stream for progress, and `terminal`, whether a person sees the lines. A `name` of
+    two words is a sub-command of a sub-command.
     """
 
     name: str
@@ -75,8 +77,9 @@ class CommandOfSubcommands(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Run the sub-command. Raises `CommandError` for its errors."""
+        write_any_text(self.stdout, self.stderr)
         try:
-            result = options["run"]({**options, "err": self.stderr})
+            result = options["run"]({**options, "err": self.stderr, "terminal": self.stdout.isatty()})
             self._write(result, as_json=options["json"])
         except (StreamsError, ResponseError) as error:
             raise CommandError(str(error), returncode=2 if isinstance(error, UnknownStream) else 1) from error

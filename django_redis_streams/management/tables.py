@@ -16,8 +16,15 @@ _SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, widest: int = 60) -> Iterator[str]:
-    """Yield a table's lines: wide cells are cut at `widest`, and characters that move the cursor are written out."""
+    """Yield a table's lines, or where it is wider than the terminal a record for each row.
+
+    Wide cells are cut at `widest`, and characters that move the cursor are written out.
+    """
     cells = [[visible(" ".join(text[: widest + 1].split()))[:widest] for text in row] for row in rows]
+    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if terminal is not None and _width([head, *cells]) > terminal:
+        yield from _records(head, cells)
+        return
     try:
         from rich import console  # noqa: PLC0415  an extra
         from rich import table as rich_table  # noqa: PLC0415
@@ -28,10 +35,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, widest: int = 6
     for row in cells:
         drawn.add_row(*(each.replace("[", "\\[") for each in row))
     text = io.StringIO()
-    # A program gets each row in one line, without colours.
-    seen, width = sys.stdout.isatty(), shutil.get_terminal_size().columns
-    console.Console(file=text, force_terminal=seen, width=width if seen else 400).print(drawn)
+    # A program gets no colours. Each row is in one line: it fits the terminal.
+    console.Console(file=text, force_terminal=terminal is not None, width=_width([head, *cells]) * 2).print(drawn)
     yield from (line.rstrip() for line in text.getvalue().splitlines() if line.strip())
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) - 2
+
+
+def _records(head: Sequence[str], cells: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield each row as a record, a line a cell, for a terminal that is too narrow for a table."""
+    names = max(map(len, head))
+    for row in cells:
+        yield from (f"{name.ljust(names)}  {text}" for name, text in zip(head, row, strict=True))
+        yield ""
 
 
 def _plain(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -22,6 +22,8 @@ _GROUP: Final = (
     "failures/h", "paused",
 )  # fmt: skip
 _HOUR: Final = 60
+# Puts a terminal's cursor at the top of an empty screen.
+_CLEAR: Final = "\x1b[H\x1b[2J"
 # Seconds between two looks.
 _EACH: Final = 2.0
 
@@ -37,7 +39,11 @@ def _run(options: Mapping[str, Any]) -> Result:
 
 def _watched(options: Mapping[str, Any]) -> Iterator[str]:
     while True:
-        yield from _seen(options).written(as_json=options["json"])
+        seen = _seen(options).written(as_json=options["json"])
+        if not options["json"]:
+            clear = _CLEAR if options["terminal"] else ""
+            yield f"{clear}{datetime.now():%H:%M:%S}, again each {_EACH:g} s until Ctrl-C"  # noqa: DTZ005  as a clock shows it
+        yield from seen
         time.sleep(_EACH)
 
 
