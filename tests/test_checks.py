@@ -43,7 +43,7 @@ def declare(settings):
     def set_to(streams=None, **top):
         settings.REDIS_STREAMS = {
             "CONNECTIONS": {"default": {"URL": "unix:///nowhere/server.sock"}},
-            "STREAMS": {"orders": {}} if streams is None else streams,
+            "STREAMS": {"orders": {"MAXLEN": 1_000}} if streams is None else streams,
             **top,
         }
 
@@ -378,6 +378,14 @@ def test_other_databases_and_projects_without_handlers_need_none(declare, sqlite
     sqlite(**hasty)
     settings.SILENCED_SYSTEM_CHECKS = [f"{TAG}.W012"]
     assert checks.check_databases() == []
+
+
+@pytest.mark.parametrize("bound", [{}, {"MAXLEN": 1}, {"MAX_AGE": 60}, {"HARD_MAXLEN": 1}])
+def test_a_stream_without_a_bound_is_told_under_deploy(declare, bound):
+    """It grows for ever."""
+    declare({"orders": bound})
+    assert [each.id for each in checks.check_streams()] == [] if bound else [f"{TAG}.W013"]
+    assert ids() == [each for each in ids() if each != "W013"]
 
 
 def test_servers_are_asked_under_deploy_only(declare):

@@ -22,6 +22,7 @@
 | W010 | a group without handlers |
 | W011 | a handler for a model's event that the model doesn't publish |
 | W012 | a database of SQLite whose writers don't wait for each other (`check --deploy`) |
+| W013 | a stream that is never trimmed (`check --deploy`) |
 | W020 | a model's event that is published twice to one stream |
 | W021 | a stream whose `HARD_MAXLEN` drops what groups still need |
 | W030 | a server that can't be reached (this and the following: `check --deploy`) |
@@ -41,10 +42,13 @@ from .handling import check_handlers
 from .producing import check_models
 from .servers import check_servers
 from .settings import TAG, check_settings
+from .streams import check_streams
 
-__all__ = ["check_databases", "check_handlers", "check_models", "check_servers", "check_settings"]
+__all__ = [
+    "check_databases", "check_handlers", "check_models", "check_servers", "check_settings", "check_streams",
+]  # fmt: skip
 
 for check in (check_settings, check_handlers, check_models):
     register(check, TAG)
-for check in (check_databases, check_servers):
+for check in (check_databases, check_streams, check_servers):
     register(check, TAG, deploy=True)
