@@ -65,7 +65,7 @@ _reader = InMemoryMetricReader(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _provider() -> None:
     """A project's own, which OpenTelemetry takes once in a process."""
     provider = TracerProvider()
