@@ -107,9 +107,16 @@ def counters() -> set[str]:
 
 
 def attributes_of_spans() -> set[str]:
-    """What tracing writes on spans and events."""
+    """What tracing writes on spans, events and metrics."""
     written = "".join(path.read_text() for path in PACKAGE.glob("contrib/opentelemetry/*.py"))
-    return set(re.findall(r'"((?:messaging|redis_streams|code|error)\.[\w.]+)"', written))
+    names = set(re.findall(r'"((?:messaging|redis_streams|code|error|server)\.[\w.]+)"', written))
+    return names - metrics_of_tracing()
+
+
+def metrics_of_tracing() -> set[str]:
+    """The metrics of the same app."""
+    written = (PACKAGE / "contrib/opentelemetry/measuring.py").read_text()
+    return set(re.findall(r'create_\w+\(\s*"([\w.]+)"', written))
 
 
 def permissions() -> set[str]:
@@ -158,6 +165,7 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/admin.md", "Reasons", list(Reason)),
     ("docs/monitoring.md", "What waits: the web process", {each.name for each in names.GAUGES}),
     ("docs/tracing.md", "Attributes", attributes_of_spans()),
+    ("docs/tracing.md", "Metrics", metrics_of_tracing()),
     ("docs/admin.md", "Permissions", permissions()),
     *(("docs/settings.md", heading, table) for heading, (table, _) in LEVELS.items()),
 ]

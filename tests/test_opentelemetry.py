@@ -1,7 +1,8 @@
-"""Traces from what publishes to what handles, by OpenTelemetry's own SDK and on a real server."""
+"""Traces and metrics of what publishes and handles, by OpenTelemetry's own SDK and on a real server."""
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,18 @@ from typing import Any
 import pytest
 from django.db import transaction
 from django.test.utils import modify_settings
-from opentelemetry import baggage, context, trace
+from opentelemetry import baggage, context, metrics, trace
+from opentelemetry.sdk.metrics import Counter as SDKCounter
+from opentelemetry.sdk.metrics import Histogram as SDKHistogram
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes import messaging_attributes
+from opentelemetry.semconv._incubating.metrics import messaging_metrics
+from opentelemetry.semconv.attributes import error_attributes, server_attributes
+from opentelemetry.semconv.schemas import Schemas
 from opentelemetry.trace import SpanKind, StatusCode
 
 from django_redis_streams import (
@@ -30,11 +39,15 @@ from django_redis_streams import (
     publishing,
     signals,
 )
+from django_redis_streams.contrib.opentelemetry import guarding, measuring
+from django_redis_streams.contrib.opentelemetry import spans as traced_spans
+from django_redis_streams.contrib.opentelemetry.attributes import SCHEMA_URL
 from django_redis_streams.contrib.opentelemetry.processing import traced
 from django_redis_streams.contrib.opentelemetry.publishing import traced_publication
 from django_redis_streams.exceptions import InvalidMessage, ServerUnreachable
 from django_redis_streams.operations import dead_letters
 from django_redis_streams.wire import RedeliveryMetadata, split_metadata
+from django_redis_streams.worker.consumer import observing
 from django_redis_streams.worker.system import forking
 
 from .support.waiting import wait_until
@@ -46,23 +59,31 @@ APP = "django_redis_streams.contrib.opentelemetry"
 bill = handler("orders", group="billing")
 
 _exporter = InMemorySpanExporter()
+# What was measured since it was last asked.
+_reader = InMemoryMetricReader(
+    {SDKCounter: AggregationTemporality.DELTA, SDKHistogram: AggregationTemporality.DELTA}  # type: ignore[dict-item]
+)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _provider() -> None:
     """A project's own, which OpenTelemetry takes once in a process."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(_exporter))
     trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(MeterProvider([_reader]))
 
 
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
-    """The app is installed, and what it traces is kept."""
+    """The app is installed, and what it traces and measures is kept."""
     _exporter.clear()
+    _reader.get_metrics_data()
     with modify_settings(INSTALLED_APPS={"append": APP}):
         yield _exporter
     publishing.remove_middleware(traced_publication)
+    publishing.remove_observer(measuring.count_sent)
+    observing.remove_observer(measuring.count_received)
     handlers.remove_middleware(traced)
     signals.publish_failed.disconnect(dispatch_uid=APP)
     forking._before_exit.clear()
@@ -91,6 +112,30 @@ def told(span: ReadableSpan) -> dict[str, Any]:
 def events(span: ReadableSpan) -> list[tuple[str, dict[str, Any]]]:
     """What is noted on it."""
     return [(each.name, dict(each.attributes or {})) for each in span.events]
+
+
+def server() -> dict[str, Any]:
+    """The attributes that tell where the tests' server listens."""
+    address, port = connections.server()
+    return {"server.address": address} | ({} if port is None else {"server.port": port})
+
+
+Measured = dict[str, list[tuple[dict[str, Any], Any]]]
+
+
+def measured() -> Measured:
+    """By metric, what was measured since this was last asked: the attributes, with a sum or the data of a histogram."""
+    data = _reader.get_metrics_data()
+    found: Measured = {}
+    for metric in [] if data is None else data.resource_metrics[0].scope_metrics[0].metrics:
+        for point in metric.data.data_points:
+            found.setdefault(metric.name, []).append((dict(point.attributes), getattr(point, "value", point)))
+    return found
+
+
+def counted(found: Measured, name: str, attribute: str) -> dict[Any, int]:
+    """How many messages, or calls, a metric has by the values of an attribute."""
+    return {values.get(attribute): getattr(data, "count", data) for values, data in found.get(name, [])}
 
 
 def letters() -> list[tuple[str, RedeliveryMetadata]]:
@@ -123,6 +168,8 @@ def test_a_message_is_published_and_handled_in_one_trace(spans):
         "messaging.operation.name": "publish",
         "messaging.operation.type": "send",
         "messaging.message.id": message.id,
+        "messaging.destination.partition.id": "default",
+        **server(),
     }
     assert told(ran) == {
         "messaging.system": "redis",
@@ -130,6 +177,9 @@ def test_a_message_is_published_and_handled_in_one_trace(spans):
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.consumer.group.name": "billing",
+        "messaging.client.id": "tested",
+        "messaging.destination.partition.id": "default",
+        **server(),
         "messaging.message.id": message.id,
         "redis_streams.attempt": 1,
         "code.function.name": f"{run.__module__}.{run.__qualname__}",
@@ -361,15 +411,180 @@ def test_a_stream_without_headers_carries_no_context(spans, streams):
     assert len(named(spans, "publish orders")) == 1
 
 
-def test_a_worker_hands_over_its_spans_before_it_ends(fleet, tmp_path):
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://ann:secret@example.com:6390/3", {"server.address": "example.com", "server.port": 6390}),
+        ("rediss://:secret@[::1]/0", {"server.address": "::1", "server.port": 6379}),
+        ("unix://ann:secret@/run/valkey.sock?db=2", {"server.address": "/run/valkey.sock"}),
+    ],
+    ids=["host", "default port", "socket"],
+)
+@pytest.mark.django_db(transaction=True)
+def test_a_server_is_named_without_its_users(spans, streams, url, expected):
+    """As host and port, or as the path of its socket."""
+    streams(URL=url)
+    with transaction.atomic():
+        publish("orders", {"n": 1})
+        transaction.set_rollback(True)
+    (called,) = named(spans, "publish orders")
+    assert {name: value for name, value in told(called).items() if name.startswith("server")} == expected
+    assert not {"ann", "secret"} & set(re.findall(r"\w+", str(told(called))))
+
+
+def test_lanes_are_partitions(spans, streams):
+    """A call for messages of several lanes names none."""
+    streams({"orders": {"LANES": ["urgent", "default"], "GROUPS": {"billing": {}}}})
+    partition = "messaging.destination.partition.id"
+    handler("orders", group="billing", type="one")(lambda _: None)
+    handler("orders", group="billing", type="many", batch=True)(lambda _: None)
+    publish_many("orders", [{"n": 1}] * 2, type="one", lane="urgent")
+    drain()
+    publish("orders", {"n": 2}, type="many", lane="urgent")
+    publish("orders", {"n": 3}, type="many")
+    drain()
+    assert [told(each)[partition] for each in named(spans, "publish orders")] == ["urgent", "urgent", "default"]
+    *alone, batch = [told(each) for each in named(spans, "process orders")]
+    assert [each[partition] for each in alone] == ["urgent", "urgent"]
+    assert (batch["messaging.batch.message_count"], partition in batch) == (2, False)
+    found = measured()
+    assert counted(found, "messaging.client.sent.messages", partition) == {"urgent": 3, "default": 1}
+    assert counted(found, "messaging.client.consumed.messages", partition) == {"urgent": 3, "default": 1}
+    assert counted(found, "messaging.process.duration", partition) == {"urgent": 2, None: 1}
+
+
+def test_names_are_those_of_the_conventions(spans):
+    """As the package that is made from the conventions has them, in the version of the schema that is told."""
+    bill(lambda _: None)
+    publish("orders", {"n": 1})
+    drain()
+    sources = (messaging_attributes, messaging_metrics, error_attributes, server_attributes)
+    known = {value for source in sources for value in vars(source).values() if isinstance(value, str)}
+    ended = spans.get_finished_spans()
+    ours = {name for span in ended for name in told(span) if not name.startswith(("redis_streams.", "code."))}
+    data = _reader.get_metrics_data()
+    (scope,) = data.resource_metrics[0].scope_metrics
+    assert ours | {each.name for each in scope.metrics} <= known
+    assert {each.instrumentation_scope.schema_url for each in ended} == {scope.scope.schema_url} == {SCHEMA_URL}
+    assert SCHEMA_URL in {each.value for each in Schemas}
+
+
+def test_messages_are_counted_and_timed(spans):
+    """Each once as it is sent, and once as it is received, with the attributes that the conventions require."""
+    bill(lambda _: None)
+    publish("orders", {"n": 1})
+    publish_many("orders", [{"n": 2}, {"n": 3}])
+    drain()
+    shared = {"messaging.system": "redis", "messaging.destination.name": "orders", **server()}
+    shared["messaging.destination.partition.id"] = "default"
+    group = {"messaging.consumer.group.name": "billing"}
+    found = measured()
+    assert found["messaging.client.sent.messages"] == [(shared | {"messaging.operation.name": "send"}, 3)]
+    assert found["messaging.client.consumed.messages"] == [
+        (shared | group | {"messaging.operation.name": "receive"}, 3)
+    ]
+    ((attributes, sendings),) = found["messaging.client.operation.duration"]
+    assert attributes == shared | {"messaging.operation.name": "send", "messaging.operation.type": "send"}
+    ((attributes, calls),) = found["messaging.process.duration"]
+    assert attributes == shared | group | {"messaging.operation.name": "process"}
+    assert (sendings.count, calls.count) == (2, 3)
+    advised = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+    assert tuple(sendings.explicit_bounds) == tuple(calls.explicit_bounds) == advised
+    lasted = sum(each.end_time - each.start_time for each in named(spans, "process orders"))
+    assert calls.sum == pytest.approx(lasted / 1e9)
+    assert 0 < sendings.sum < 10
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_transaction_holds_back_is_not_counted_as_sent(spans):
+    """Before the commit, nothing is sent."""
+    with transaction.atomic():
+        publish_many("orders", [{"n": 1}, {"n": 2}])
+        assert "messaging.client.sent.messages" not in measured()
+    assert counted(measured(), "messaging.client.sent.messages", "error.type") == {None: 2}
+
+
+def test_what_cannot_be_sent_is_counted_by_its_error(spans, streams):
+    """As is the sending."""
+    streams(URL="unix:///nobody/listens")
+    with pytest.raises(ServerUnreachable):
+        publish_many("orders", [{"n": 1}, {"n": 2}])
+    found, error = measured(), "django_redis_streams.exceptions.ServerUnreachable"
+    assert counted(found, "messaging.client.sent.messages", "error.type") == {error: 2}
+    assert counted(found, "messaging.client.operation.duration", "error.type") == {error: 1}
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"), [(ValueError("no"), "ValueError"), (Retry(delay=30), None), (Reject("no"), None)]
+)
+@pytest.mark.parametrize("is_async", [False, True], ids=["function", "coroutine"])
+def test_a_call_that_fails_is_timed_by_its_error(spans, raised, error, is_async):
+    """What a handler asks for isn't an error."""
+
+    def run(message: Message) -> None:
+        raise raised
+
+    async def run_async(message: Message) -> None:
+        raise raised
+
+    bill(run_async if is_async else run)
+    publish("orders", {"n": 1})
+    drain()
+    assert counted(measured(), "messaging.process.duration", "error.type") == {error: 1}
+
+
+def test_a_message_that_runs_again_alone_was_received_once(spans):
+    """A batch that raised is three calls: of both, and of each."""
+
+    @handler("orders", group="billing", batch=True)
+    def run(messages: list[Message]) -> None:
+        if len(messages) > 1:
+            raise ValueError("one at a time")
+
+    publish_many("orders", [{"n": 1}, {"n": 2}])
+    drain()
+    found = measured()
+    assert counted(found, "messaging.client.consumed.messages", "error.type") == {None: 2}
+    assert counted(found, "messaging.process.duration", "error.type") == {"ValueError": 1, None: 2}
+
+
+def test_broken_providers_harm_no_message(spans, monkeypatch, caplog):
+    """It is published, handled and acknowledged; each type of error is logged once."""
+
+    class Broken(Exception):
+        pass
+
+    def breaks(*_: object, **__: object) -> None:
+        raise Broken("not today")
+
+    guarding._logged.clear()
+    monkeypatch.setattr(type(traced_spans.TRACER), "start_span", breaks)
+    for owner in (measuring._sent, measuring._received, measuring._operation, measuring._process):
+        monkeypatch.setattr(owner, "add" if hasattr(owner, "add") else "record", breaks)
+    attempts: list[int] = []
+    bill(lambda message: attempts.append(message.attempt))
+    publish("orders", {"n": 1})
+    publish("orders", {"n": 2})
+    drain()
+    assert attempts == [1, 1]
+    assert letters() == []
+    assert sum("OpenTelemetry failed" in each.getMessage() for each in caplog.records) == 1
+
+
+def test_a_worker_hands_over_its_spans_and_metrics_before_it_ends(fleet, tmp_path):
     """Its processes end without Python's clean-up, and lose none that an exporter still held."""
-    path = tmp_path / "spans"
-    fleet_environment = {"DJANGO_SETTINGS_MODULE": "tests.support.traced_settings", "TEST_SPANS": str(path)}
+    path, counts = tmp_path / "spans", tmp_path / "metrics"
+    fleet_environment = {
+        "DJANGO_SETTINGS_MODULE": "tests.support.traced_settings", "TEST_SPANS": str(path), "TEST_METRICS": str(counts),
+    }  # fmt: skip
     publish("orders", {"do": "nothing"})
     publish("orders", {"do": "nothing"})
     fleet.drain("--processes=2", **fleet_environment)
     lines = [json.loads(each) for each in path.read_text().splitlines()]
     assert [name for name, _ in lines] == ["process orders"] * 2
+    assert all(client for _, client in lines)
+    found = [json.loads(each) for each in counts.read_text().splitlines()]
+    assert sum(value for name, value in found if name == "messaging.client.consumed.messages") == 2
 
 
 # redis-py imports OpenTelemetry where it is there: so it isn't.

@@ -20,7 +20,7 @@ from ..conf import ConnectionConfig
 from .endpoint import Endpoint
 from .link import KeptLink, Link
 
-__all__ = ["Endpoint", "Link", "address", "close_kept", "get", "leading", "open"]
+__all__ = ["Endpoint", "Link", "address", "close_kept", "get", "leading", "open", "server"]
 
 # Each thread's links by alias. A thread that ends lets go of its own, which closes them.
 _kept = threading.local()
@@ -63,6 +63,14 @@ def close_kept() -> None:
 def address(alias: str = "default") -> str:
     """Return where a connection leads, printable: scheme, host or path and database, no user and no password."""
     return _endpoint(alias).address
+
+
+def server(alias: str = "default") -> tuple[str, int | None]:
+    """Return the server's host and port, or the path of its socket and None; no user and no password.
+
+    Raises `ConfigurationError` as `get` does.
+    """
+    return _endpoint(alias).server
 
 
 def _endpoint(alias: str) -> Endpoint:

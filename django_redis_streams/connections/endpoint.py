@@ -64,6 +64,20 @@ class Endpoint:
         timeout: float | None = self.arguments.get("socket_timeout", _TIMEOUT)
         return timeout
 
+    @property
+    def server(self) -> tuple[str, int | None]:
+        """The server's host and port, or the path of its socket and None.
+
+        Raises `ConfigurationError` where the directory of an embedded server can't be used.
+        """
+        if self.directory is not None:
+            return embedded.socket_path(self.directory), None
+        if "path" in self.arguments:
+            return str(self.arguments["path"]), None
+        if not self.address.startswith(("redis://", "rediss://")):
+            return self.address, None  # a fake one, which listens nowhere
+        return str(self.arguments.get("host", "localhost")), int(self.arguments.get("port", 6379))
+
     def connect(self, timeout: float | None) -> Transport:
         """Make a connection and log in; `timeout` is how long a reply may take on it.
 

@@ -27,7 +27,7 @@ from ..exceptions import ConfigurationError, ServerUnreachable
 from .place import Place
 from .server import program, serve_at, serves
 
-__all__ = ["check_installed", "directory", "serve", "serves"]
+__all__ = ["check_installed", "directory", "serve", "serves", "socket_path"]
 
 DEFAULT_NAME = ".redis-streams"
 
@@ -50,6 +50,14 @@ def directory(alias: str, url: str) -> Path:
             "settings have none. Define BASE_DIR, or name a directory: 'embedded:///absolute/path'."
         )
     return Path(base).absolute() / (named or DEFAULT_NAME)
+
+
+def socket_path(where: Path) -> str:
+    """Return the path of the socket of the server that keeps its data there; starts nothing.
+
+    Makes the directory if need be. Raises `ConfigurationError` where it can't be used.
+    """
+    return Place.prepare(where).socket
 
 
 def serve(where: Path) -> str:

@@ -24,7 +24,8 @@ class Handler:
     """A function and what it was declared to take.
 
     `types` are names and patterns; without any it takes what no other handler of its group takes. `atomic` is the
-    alias of the database that a transaction is opened in, or False. The group decides what is None here.
+    alias of the database that a transaction is opened in, or False. The group decides what is None here. `consumer` is
+    the name of the consumer that is to run it, where one is.
     """
 
     function: Callable[[Any], Any]
@@ -38,6 +39,7 @@ class Handler:
     retry_on: tuple[type[Exception], ...] | None = None
     reject_on: tuple[type[Exception], ...] = ()
     timeout: float | None = None
+    consumer: str = ""
 
     @property
     def name(self) -> str:

@@ -27,12 +27,14 @@ __all__ = ["add", "isolated", "of", "registered"]
 _MODULE: Final = "stream_handlers"
 
 
-def of(stream: str, group: str) -> HandlerSet:
-    """Return the handlers of one group as they are to be run, imported if need be.
+def of(stream: str, group: str, consumer: str = "") -> HandlerSet:
+    """Return the handlers of one group as they are to be run, by the consumer of that name, imported if need be.
 
     Raises `HandlerError` where two take the same type.
     """
-    return HandlerSet([wrapped(each) for each in registered() if (each.stream, each.group) == (stream, group)])
+    return HandlerSet(
+        [wrapped(each, consumer) for each in registered() if (each.stream, each.group) == (stream, group)]
+    )
 
 
 def registered() -> tuple[Handler, ...]:

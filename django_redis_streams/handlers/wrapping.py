@@ -37,10 +37,14 @@ def remove_middleware(middleware: _Middleware) -> None:
         _middleware.remove(middleware)
 
 
-def wrapped(handler: Handler) -> Handler:
-    """Return the handler with all middleware around it, or the handler itself if there is no middleware."""
+def wrapped(handler: Handler, consumer: str = "") -> Handler:
+    """Return the handler with all middleware around it, or the handler itself if there is no middleware.
+
+    Middleware reads the name of the consumer that is to run it at `handler.consumer`.
+    """
     if not _middleware:
         return handler
+    handler = replace(handler, consumer=consumer)
     function = handler.in_transaction
     for middleware in reversed(_middleware):
         function = middleware(handler, function)

@@ -20,13 +20,16 @@ from ..wire import Fields, excerpt
 from .committed import publish_committed
 from .delays import due_of
 from .encoded import Call
+from .observing import Sent, add_observer, remove_observer
 from .publication import Publication, add_middleware, remove_middleware
 from .sending import publish_now
 from .transactions import in_transaction, publish_on_commit
 
 __all__ = [
     "Publication",
+    "Sent",
     "add_middleware",
+    "add_observer",
     "apublish",
     "apublish_many",
     "in_transaction",
@@ -34,6 +37,7 @@ __all__ = [
     "publish_committed",
     "publish_many",
     "remove_middleware",
+    "remove_observer",
 ]
 
 
@@ -65,6 +69,7 @@ def publish(
     """
     with Publication(conf.stream(stream), headers) as publication:
         call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))
+        publication.lane = call.lane
         message, entry = call.one(payload)
         publication.message_id = message.id
         if in_transaction(using):
@@ -117,6 +122,7 @@ def publish_many(
     """
     with Publication(conf.stream(stream), headers) as publication:
         call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))
+        publication.lane = call.lane
         publication.count = count = _publish_each(call, call.each(_checked(payloads)), chunk_size, using)
     return count
 

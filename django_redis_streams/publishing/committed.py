@@ -37,6 +37,7 @@ def publish_committed(
         given = payload()
         with Publication(conf.stream(stream), None) as publication:
             call = Call(publication.config, type, None, publication.headers, lane)
+            publication.lane = call.lane
             message, entry = call.one(given)
             publication.message_id = message.id
             publish_after_commit(call, [entry])

@@ -16,15 +16,16 @@ class Publication:
     """The context that a call runs in. It costs next to nothing while there is no middleware.
 
     `headers` are those that the messages will carry, and may be replaced before the call goes on. `message_id` is
-    known at the end of `publish`, `count` at the end of `publish_many`.
+    known at the end of `publish`, `count` at the end of `publish_many`, `lane` once the call's arguments are checked.
     """
 
-    __slots__ = ("_surrounding", "config", "count", "headers", "message_id")
+    __slots__ = ("_surrounding", "config", "count", "headers", "lane", "message_id")
 
     def __init__(self, config: StreamConfig, headers: Mapping[str, Any] | None) -> None:
         self.config = config
         self.headers = headers
         self.message_id = ""
+        self.lane = ""
         self.count: int | None = None
         self._surrounding: ExitStack[bool | None] | None = None
 

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from .. import conf, connections, signals
@@ -18,6 +19,7 @@ from ..store.publish.append import append
 from ..store.publish.delay import delay
 from ..wire import Fields
 from .encoded import Call
+from .observing import OBSERVERS, observed
 
 __all__ = ["publish_after_commit", "publish_now"]
 
@@ -71,6 +73,12 @@ def _tell(call: Call, whole: Sequence[Fields], replies: Sequence[str | BaseExcep
 
 def _append(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
     """Return for each its entry's id ("" for a delayed one, which has none yet), or why it isn't there."""
+    if OBSERVERS:
+        return observed(call.config, call.lane, len(whole), partial(_append_now, call, whole))
+    return _append_now(call, whole)
+
+
+def _append_now(call: Call, whole: Sequence[Fields]) -> list[str | StreamsError]:
     config = call.config
     link = connections.get(config.connection)
     if call.due is not None:

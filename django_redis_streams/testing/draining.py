@@ -121,7 +121,7 @@ def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consume
 
     It promotes when idle, as no promoter runs beside it: else a retry that became due would keep it from ending.
     """
-    declared = handlers.of(stream.name, group.name)
+    declared = handlers.of(stream.name, group.name, _NAME)
     watched = HandlerSet([changed(each, function=watch.over(each)) for each in declared])
     watch.stop = Stop()
     runner = BatchRunner(

@@ -172,9 +172,10 @@ class Process:
                 self._quota.settled(count)
 
         timing = self._options.timing
+        stream, group, consumer = membership.stream.name, membership.group.name, membership.consumer
         return BatchRunner(
             membership,
-            Executor(handlers.of(membership.stream.name, membership.group.name), membership.group, slots, timing),
+            Executor(handlers.of(stream, group, consumer), membership.group, slots, timing),
             stop=self._stop,
             begin=None if self._quota is None else self._quota.try_acquire,
             on_settled=settled,

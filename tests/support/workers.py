@@ -80,7 +80,7 @@ class Worker:
         timing = timing or default_timing
         place = Membership(conf.stream(stream), conf.group(stream, group), name)
         self.slots = Slots(place.stream, place.group)
-        executor = Executor(handlers.of(stream, group), place.group, self.slots, timing)
+        executor = Executor(handlers.of(stream, group, name), place.group, self.slots, timing)
         self.runner = BatchRunner(place, executor, stop=self.stop, timing=timing, **options)
         self.runner.unsettled.most_refused = most_refused
         self.consumer = Consumer(self.runner)

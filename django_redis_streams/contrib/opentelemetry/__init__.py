@@ -1,9 +1,10 @@
-"""Traces by OpenTelemetry: the extra `otel`, switched on by this app in INSTALLED_APPS.
+"""Traces and metrics by OpenTelemetry: the extra `otel`, switched on by this app in INSTALLED_APPS.
 
 Publishing and handling a message are spans of one trace, on whatever hosts: the message's headers carry the context,
 in the W3C format. Names and attributes follow the conventions for messaging
-(https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/). `publishing` and `processing` make the
-spans, `spans` holds the code that both share.
+(https://opentelemetry.io/docs/specs/semconv/messaging/). `publishing` and `processing` make the spans, `spans` holds
+the code that both share. `measuring` has the metrics, `attributes` what spans and metrics share, and `guarding` keeps
+errors of providers away from messages.
 """
 
 from ...exceptions import ExtraMissing

@@ -1,12 +1,14 @@
-"""The app that switches tracing on."""
+"""The app that switches traces and metrics on."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
 
 from ... import handlers, publishing, signals
+from ...worker.consumer import observing
 from ...worker.system import forking
-from .processing import flush, traced
+from .measuring import count_received, count_sent
+from .processing import flush_metrics, flush_spans, traced
 from .publishing import traced_publication, unsent
 
 __all__ = ["OpenTelemetryConfig"]
@@ -19,8 +21,11 @@ class OpenTelemetryConfig(AppConfig):
     label = "django_redis_streams_opentelemetry"
 
     def ready(self) -> None:
-        """Trace from now on, with the tracer provider that the project has set or sets later."""
+        """Trace and measure from now on, with the providers that the project has set or sets later."""
         publishing.add_middleware(traced_publication)
+        publishing.add_observer(count_sent)
+        observing.add_observer(count_received)
         handlers.add_middleware(traced)
         signals.publish_failed.connect(unsent, dispatch_uid=self.name)
-        forking.before_exit(flush)
+        forking.before_exit(flush_spans)
+        forking.before_exit(flush_metrics)

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from opentelemetry import propagate
+from opentelemetry import context as contexts
+from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind
 
 from ...message import Message
 from ...publishing import Publication
-from .spans import TRACER, about, carried, failed
+from .attributes import about, in_lane
+from .guarding import attempted
+from .spans import TRACER, carried, failed
 
 __all__ = ["traced_publication", "unsent"]
 
@@ -19,29 +22,34 @@ __all__ = ["traced_publication", "unsent"]
 @contextmanager
 def traced_publication(publication: Publication) -> Iterator[None]:
     """Make a span for the call, and put its context into the headers."""
-    stream = publication.config.name
-    with TRACER.start_as_current_span(
-        f"publish {stream}",
-        kind=SpanKind.PRODUCER,
-        attributes=about(stream, "publish", "send"),
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        _inject(publication)
-        try:
-            yield
-        except BaseException as error:
-            failed(span, error)
-            raise
-        finally:
-            _tell_what(span, publication)
+    # Without a span of its own, a message still carries the context of the caller.
+    caller = trace.NonRecordingSpan(trace.get_current_span().get_span_context())
+    span: Span = attempted(caller, _begun, publication.config.name)
+    token = contexts.attach(trace.set_span_in_context(span))
+    try:
+        attempted(None, _inject, publication)
+        yield
+    except BaseException as error:
+        attempted(None, failed, span, error)
+        raise
+    finally:
+        contexts.detach(token)
+        attempted(None, _end, span, publication)
 
 
-def _tell_what(span: Span, publication: Publication) -> None:
+def _begun(stream: str) -> Span:
+    attributes = about(stream, "publish") | {"messaging.operation.type": "send"}
+    return TRACER.start_span(f"publish {stream}", kind=SpanKind.PRODUCER, attributes=attributes)
+
+
+def _end(span: Span, publication: Publication) -> None:
+    known: dict[str, Any] = {**in_lane(publication.lane)}
     if publication.message_id:
-        span.set_attribute("messaging.message.id", publication.message_id)
+        known["messaging.message.id"] = publication.message_id
     if publication.count is not None:
-        span.set_attribute("messaging.batch.message_count", publication.count)
+        known["messaging.batch.message_count"] = publication.count
+    span.set_attributes(known)
+    span.end()
 
 
 def _inject(publication: Publication) -> None:
@@ -55,7 +63,12 @@ def _inject(publication: Publication) -> None:
 
 def unsent(*, message: Message, error: BaseException, **_: Any) -> None:
     """Add a failed span to the message's trace: the transaction is committed, but the message couldn't be sent."""
-    attributes = about(message.stream, "send", "send") | {"messaging.message.id": message.id}
+    attempted(None, _add_unsent, message, error)
+
+
+def _add_unsent(message: Message, error: BaseException) -> None:
+    attributes = about(message.stream, "send") | in_lane(message.lane)
+    attributes |= {"messaging.operation.type": "send", "messaging.message.id": message.id}
     context = carried(message.headers)
     span = TRACER.start_span(f"send {message.stream}", context, kind=SpanKind.CLIENT, attributes=attributes)
     failed(span, error)

@@ -1,4 +1,4 @@
-"""What all spans share: their attributes, the context in a message's headers, and how they fail."""
+"""What all spans share: their tracer, the context in a message's headers, and how they fail."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from ...exceptions import Reject, Retry
+from .attributes import SCHEMA_URL, failure
 
-__all__ = ["TRACER", "about", "asked", "carried", "failed"]
+__all__ = ["TRACER", "asked", "carried", "failed"]
 
-TRACER: Final = trace.get_tracer("django_redis_streams")
-
-
-def about(stream: str, operation: str, operation_type: str) -> dict[str, Any]:
-    """Return the attributes of every span."""
-    return {
-        "messaging.system": "redis",
-        "messaging.destination.name": stream,
-        "messaging.operation.name": operation,
-        "messaging.operation.type": operation_type,
-    }
+TRACER: Final = trace.get_tracer("django_redis_streams", schema_url=SCHEMA_URL)
 
 
 def carried(headers: Mapping[str, Any]) -> Context:
@@ -37,14 +28,13 @@ def failed(span: Span, error: BaseException) -> None:
     if isinstance(error, Retry | Reject):
         asked(span, error)
         return
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    (name,) = failure(error).values()
     span.set_attribute("error.type", name)
     span.set_status(Status(StatusCode.ERROR, name))
     # An error in a handler's __str__ must not replace the error that the handler raised.
     with suppress(Exception):
         span.record_exception(error)
-        span.set_status(Status(StatusCode.ERROR, f"{kind.__name__}: {error}"))
+        span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
 
 
 def asked(span: Span, asked_for: Retry | Reject, message_id: str = "") -> None:

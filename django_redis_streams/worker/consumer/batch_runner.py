@@ -36,6 +36,7 @@ from .batch_size import BatchSize
 from .claiming import Claiming
 from .connection import ConsumerConnection
 from .in_flight import InFlight
+from .observing import tell_observers
 from .reader import Reader
 from .renewal import renew_all_in_hand
 from .settling import Settling
@@ -290,4 +291,5 @@ class BatchRunner:
     def take(self, deliveries: list[Delivery], since: float) -> list[Delivery]:
         """Take these into hand, as this consumer's since `since`, and return them."""
         self.unacked.take(deliveries, since)
+        tell_observers(self.membership, deliveries)
         return deliveries
