@@ -1,4 +1,4 @@
-"""What this package tells a project that listens. Every signal's sender is the class `Message`.
+"""What this package tells a project that listens. The sender of a signal about a message is the class `Message`.
 
 | signal | when | arguments beside `message` |
 |---|---|---|
@@ -14,6 +14,13 @@ the handler's dotted name, `""` where none was found; `duration` is in seconds; 
 `message_dead_lettered` its text; `outcome` is "retry" or "dead letter"; `reason` is an `outcomes.Reason`, which is a
 text.
 
+Two signals are about a process of a worker, and have no sender and no message:
+
+| signal | when |
+|---|---|
+| `worker_process_started` | a process was forked, and is about to start its consumers |
+| `worker_process_ending` | its consumers have settled and left; what the process has buffered can still be sent |
+
 A receiver's error is logged and harms nobody. Receivers run where the event happens, so a slow one slows down
 publishing or handling. Give them `**kwargs`: arguments may be added.
 """
@@ -21,6 +28,7 @@ publishing or handling. Give them `**kwargs`: arguments may be added.
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any, Final
 
 from django.dispatch import Signal
@@ -35,7 +43,10 @@ __all__ = [
     "message_published",
     "publish_failed",
     "send",
+    "send_to_all",
     "worker_has_receivers",
+    "worker_process_ending",
+    "worker_process_started",
 ]
 
 logger = logging.getLogger("django_redis_streams")
@@ -45,6 +56,8 @@ publish_failed: Final = Signal()
 message_processed: Final = Signal()
 message_failed: Final = Signal()
 message_dead_lettered: Final = Signal()
+worker_process_started: Final = Signal()
+worker_process_ending: Final = Signal()
 
 
 def has_receivers(signal: Signal) -> bool:
@@ -69,3 +82,11 @@ def send(signal: Signal, message: Message, **arguments: Any) -> None:
             "an asynchronous receiver hears only of what is done outside an event loop's thread.",
             extra={"stream": message.stream, "message_id": message.id},
         )
+
+
+def send_to_all(signal: Signal) -> None:
+    """Send a signal about this process. Never raises: a receiver's error is logged, by Django or here."""
+    try:
+        signal.send_robust(sender=None)
+    except Exception:
+        logger.exception("Receivers of a signal about process %d couldn't be run", os.getpid())

@@ -48,7 +48,6 @@ from django_redis_streams.exceptions import InvalidMessage, ServerUnreachable
 from django_redis_streams.operations import dead_letters
 from django_redis_streams.wire import RedeliveryMetadata, split_metadata
 from django_redis_streams.worker.consumer import observing
-from django_redis_streams.worker.system import forking
 
 from .support.waiting import wait_until
 from .support.workers import drain, working
@@ -86,7 +85,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
     observing.remove_observer(measuring.count_received)
     handlers.remove_middleware(traced)
     signals.publish_failed.disconnect(dispatch_uid=APP)
-    forking._before_exit.clear()
+    signals.worker_process_ending.disconnect(dispatch_uid=APP)
 
 
 def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:

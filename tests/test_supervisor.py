@@ -227,15 +227,15 @@ with Signals(*NOTED):
 def test_a_signal_to_a_process_that_ends_does_not_cut_that_short() -> None:
     """It has left its handler behind, and still does what each child does at its end: it ends well, and is told so."""
     program = """
-import os, signal
+import atexit, os, signal
 from django_redis_streams.worker.system.os_signals import Signals
-from django_redis_streams.worker.system.forking import NOTED, before_exit, forked
+from django_redis_streams.worker.system.forking import NOTED, forked
 
 def work():
+    atexit.register(os.kill, os.getpid(), signal.SIGTERM)
     with Signals(signal.SIGTERM):
         return 0
 
-before_exit(lambda: os.kill(os.getpid(), signal.SIGTERM))
 with Signals(*NOTED):
     _, status = os.waitpid(forked(work), 0)
 assert status == 0, status

@@ -1,9 +1,12 @@
 """What a contrib package puts around publishing and handling, and around the end of a worker's process."""
 
+import atexit
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
+from logging.handlers import MemoryHandler
 from typing import Any
 
 import pytest
@@ -207,20 +210,39 @@ def test_with_nothing_around_it_a_handler_is_what_was_declared():
     assert [*handlers.of("orders", "billing")] == [*handlers.registered()]
 
 
-def test_a_process_of_a_worker_does_at_its_end_what_it_was_asked_for(monkeypatch, tmp_path):
-    """Once, whatever became of its work; what fails there changes nothing of how it ends."""
+def test_a_process_of_a_worker_does_at_its_end_what_it_was_asked_for(tmp_path):
+    """What it has registered itself, not what its parent has; what fails there changes nothing of how it ends."""
     path = tmp_path / "ends"
 
-    def note() -> None:
+    def note(what: str) -> None:
         with path.open("a") as file:
-            file.write("ended\n")
+            file.write(f"{what}\n")
 
     def fail() -> None:
         raise ValueError("at the end")
 
-    monkeypatch.setattr(forking, "_before_exit", [])
-    for each in (fail, note, note):
-        forking.before_exit(each)
-    _, status = os.waitpid(forking.forked(lambda: 3), 0)
+    def work() -> int:
+        kept = MemoryHandler(100, target=logging.FileHandler(path))
+        kept.emit(logging.makeLogRecord({"msg": "kept"}))
+        for each in (fail, partial(note, "ended")):
+            atexit.register(each)
+        return 3
+
+    registered = atexit.register(note, "of the parent")
+    try:
+        _, status = os.waitpid(forking.forked(work), 0)
+    finally:
+        atexit.unregister(registered)
     assert os.waitstatus_to_exitcode(status) == 3
-    assert path.read_text() == "ended\n"
+    assert path.read_text() == "ended\nkept\n"
+
+
+def test_each_process_of_a_worker_tells_of_its_begin_and_its_end(fleet, raw, tmp_path):
+    """Also where a receiver fails; a process of another kind doesn't."""
+    raw.xadd("orders", {"do": "ok"})
+    path = tmp_path / "processes"
+    fleet.drain("--processes", "2", DJANGO_SETTINGS_MODULE="tests.support.telling_settings", TEST_PROCESSES=str(path))
+    told = [line.split() for line in path.read_text().splitlines()]
+    begun, ended = ([pid for what, pid in told if what == each] for each in ("started", "ending"))
+    assert len(set(begun)) == 2
+    assert sorted(begun) == sorted(ended)

@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from .. import connections, handlers
 from ..exceptions import ConfigurationError, ExtraMissing, HandlerError, ServerUnreachable, UnknownStream
+from ..signals import send_to_all, worker_process_ending, worker_process_started
 from ..store.consume.membership import Membership
 from ..store.consume.suspects import count_suspects
 from .consumer.batch_runner import BatchRunner
@@ -65,11 +66,14 @@ class Assignment:
 
 def work(assignment: Assignment) -> int:
     """Run a process of a supervisor's until its end, and return its exit code."""
+    send_to_all(worker_process_started)
     try:
         return Process(assignment).run()
     except _UNWORKABLE as error:
         assignment.scoreboard.give_up(str(error))
         return 1
+    finally:
+        send_to_all(worker_process_ending)
 
 
 class Process:

@@ -6,7 +6,6 @@ from django.apps import AppConfig
 
 from ... import handlers, publishing, signals
 from ...worker.consumer import observing
-from ...worker.system import forking
 from .measuring import count_received, count_sent
 from .processing import flush_metrics, flush_spans, traced
 from .publishing import traced_publication, unsent
@@ -27,5 +26,9 @@ class OpenTelemetryConfig(AppConfig):
         observing.add_observer(count_received)
         handlers.add_middleware(traced)
         signals.publish_failed.connect(unsent, dispatch_uid=self.name)
-        forking.before_exit(flush_spans)
-        forking.before_exit(flush_metrics)
+        signals.worker_process_ending.connect(_flush, dispatch_uid=self.name)
+
+
+def _flush(**_: object) -> None:
+    flush_spans()
+    flush_metrics()

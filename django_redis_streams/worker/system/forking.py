@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import signal
 import sys
@@ -13,24 +15,13 @@ from typing import Final, NoReturn
 from .. import strays
 from .leftovers import end_own_children
 
-__all__ = ["NOTED", "before_exit", "ended_how", "forked", "own", "waited"]
+__all__ = ["NOTED", "ended_how", "forked", "own", "waited"]
 
 # The signals that the supervisor waits for.
 NOTED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
-# What each child does at its end.
-_before_exit: list[Callable[[], object]] = []
 # The pids of the processes that were forked here and weren't seen to end.
 _own: set[int] = set()
-
-
-def before_exit(work: Callable[[], object]) -> None:
-    """Let each child do this when its own work is done, once: a child ends without the functions of `atexit`.
-
-    It should be short: a stop waits for it, up to its `--shutdown-timeout`.
-    """
-    if work not in _before_exit:
-        _before_exit.append(work)
 
 
 def ended_how(code: int) -> str:
@@ -85,6 +76,7 @@ def forked(work: Callable[[], int], *, deaf: bool = False) -> int:
         _own.add(pid)
         return pid
     _own.clear()
+    atexit._clear()  # noqa: SLF001  no public way: what the parent has registered is the parent's to do
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -105,11 +97,8 @@ def _ends_anyway(_number: int, _frame: FrameType | None) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    for work in _before_exit:
-        try:
-            work()
-        except Exception:  # noqa: BLE001  it ends as it would have ended
-            traceback.print_exc()
+    atexit._run_exitfuncs()  # noqa: SLF001  no public way: os._exit runs none of them; it prints what they raise
+    logging.shutdown()  # has logging's handlers write what they hold
     try:
         end_own_children()
     except Exception:  # noqa: BLE001  as above
