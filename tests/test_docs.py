@@ -135,6 +135,11 @@ def refusals(accept: Callable[[Any], Any]) -> Iterator[str]:
             yield str(error)
 
 
+def declared_signals() -> set[str]:
+    """The names of all signals."""
+    return {name for name, each in vars(signals).items() if isinstance(each, Signal)}
+
+
 TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/worker.md", "The worker", options(parser_of("runconsumers"))),
     *(("docs/worker.md", "Pause", options(below("streams", name))) for name in ("pause", "resume")),
@@ -152,7 +157,8 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/commands.md", "Show", options(below("streams", "show"))),
     ("docs/commands.md", "Where it stands", list(inspection.State)),
     ("docs/following.md", "Following without a group", arguments_of(follow)),
-    ("docs/signals.md", "Signals", {name for name, each in vars(signals).items() if isinstance(each, Signal)}),
+    ("docs/signals.md", "Signals", {each for each in declared_signals() if not each.startswith("worker_process_")}),
+    ("docs/signals.md", "Processes", {each for each in declared_signals() if each.startswith("worker_process_")}),
     ("docs/handlers.md", "The message", attributes()),
     ("docs/handlers.md", "Options", arguments_of(handler, "stream")),
     ("docs/publishing.md", "Publishing", arguments_of(publish)),

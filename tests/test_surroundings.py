@@ -222,8 +222,9 @@ def test_a_process_of_a_worker_does_at_its_end_what_it_was_asked_for(tmp_path):
         raise ValueError("at the end")
 
     def work() -> int:
-        kept = MemoryHandler(100, target=logging.FileHandler(path))
-        kept.emit(logging.makeLogRecord({"msg": "kept"}))
+        log = logging.getLogger("kept")
+        log.addHandler(MemoryHandler(100, target=logging.FileHandler(path)))
+        log.warning("kept")
         for each in (fail, partial(note, "ended")):
             atexit.register(each)
         return 3

@@ -263,13 +263,16 @@ def test_a_server_that_closes_idle_connections_is_no_fault(
     streams({"orders": {"GROUPS": {"billing": {}}}}, URL=server.url)
     raw = server.raw()
 
-    def clients() -> set[str]:
-        return {each["id"] for each in raw.client_list()}
-
     @handler("orders", group="billing")
     def run(_: Message) -> None:
-        before = clients()
-        wait_until(lambda: len(before - clients()) >= 2)  # of the consumer, and of the statistics
+        seen: set[str] = set()
+
+        def closed() -> int:
+            there = {each["id"] for each in raw.client_list()}
+            seen.update(there)
+            return len(seen - there)
+
+        wait_until(lambda: closed() >= 2)  # of the consumer, and of the statistics
 
     with working():
         for n in range(2):
