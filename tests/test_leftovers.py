@@ -184,14 +184,15 @@ def test_an_embedded_server_that_a_worker_started_is_no_leftover(base: Path, tmp
     try:
         worker = fleet.start(**HANDLERS)
         with override_settings(REDIS_STREAMS={"CONNECTIONS": {"default": {"URL": url}}, "STREAMS": fleet.streams}):
-            wait_until((base / "valkey.pid").exists)
-            server = int((base / "valkey.pid").read_text())
+            pid_file = base / "valkey.pid"
+            # The server makes the file before it writes.
+            server = int(wait_until(lambda: pid_file.exists() and pid_file.read_text()))
             connections.get().call("XADD", "orders", "*", "do", "die")
             wait_until(lambda: connections.get().call("HGET", "{orders}:totals:billing", "dead-lettered") == "1")
             worker.terminate()
             assert "left running" not in fleet.finish(worker)
             assert alive(server)
             assert connections.get().call("PING") == "PONG"
-            assert int((base / "valkey.pid").read_text()) == server
+            assert int(pid_file.read_text()) == server
     finally:
         fleet.end()
