@@ -192,6 +192,7 @@ def test_the_snippets_of_a_page_run(shown: Page, server: Any, streams: Callable[
         snippets.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda each: each.name)
 def test_a_tutorial_can_be_followed(tutorial: Page, tmp_path: Any) -> None:
