@@ -75,7 +75,13 @@ class NotReplayable(StreamsError):
 
 
 class ServerUnreachable(StreamsError):
-    """The server can't be reached, doesn't let us in, or can't serve now. Never names a password."""
+    """The server can't be reached, doesn't let us in, or can't serve now. Never names a password.
+
+    `was_idle` is whether a connection was lost that had been idle for a second or more. The server may have closed that
+    one alone.
+    """
+
+    was_idle = False
 
 
 class ServerRefused(StreamsError):

@@ -40,7 +40,7 @@ class Link:
     is as good as before. `ServerUnreachable` is about the server, and the link is lost.
     """
 
-    IDLE: Final = 1.0  # seconds after which a connection may be `stale`
+    IDLE: Final = 1.0  # seconds without a command or reply, after which a server may have closed the connection
 
     def __init__(self, endpoint: Endpoint, timeout: float | None) -> None:
         self._endpoint = endpoint
@@ -48,6 +48,7 @@ class Link:
         self._connection: Transport | None = None
         self._owed = 0
         self._used = 0.0
+        self._was_idle = False
         _links.add(self)
 
     def __repr__(self) -> str:
@@ -61,9 +62,17 @@ class Link:
 
     @property
     def stale(self) -> bool:
-        """Whether the server has closed the connection while it was idle for a second or more, with no reply owed."""
-        idle = time.monotonic() - self._used > self.IDLE
-        return idle and not self._owed and _stale(self._connection)
+        """Whether the server has closed the connection while it was idle, with no reply owed."""
+        return self._idle and _stale(self._connection)
+
+    def confirm(self) -> None:
+        """If the connection was idle, wait for the server's answer to a PING.
+
+        It is for a command that must not be sent twice: if the server closes the connection as idle after it was looked
+        at, the PING is lost in its place. Raises `ServerUnreachable`.
+        """
+        if self._idle:
+            self.call_many((("PING",),))
 
     def call(self, *command: str | float | bytes) -> Any:
         """Send one command, given word by word, and return its reply. Raises `ResponseError` for an error reply."""
@@ -120,6 +129,7 @@ class Link:
         except BaseException as error:  # noqa: BLE001  whatever it is, the rest of the exchange is lost
             self._lost(error)
         self._owed -= count
+        self._used = time.monotonic()
         for reply in replies:
             if isinstance(reply, ResponseError) and cannot_serve(reply):
                 self.close()
@@ -152,9 +162,15 @@ class Link:
         if self._owed:
             raise RuntimeError(f"{self!r} owes {self._owed} replies: receive them before the next call.")
 
+    @property
+    def _idle(self) -> bool:
+        return not self._owed and time.monotonic() - self._used > self.IDLE
+
     def _send(self, data: bytes, count: int) -> None:
         connection = self._ready()
-        self._used = time.monotonic()
+        if not self._owed:
+            now = time.monotonic()
+            self._was_idle, self._used = now - self._used > self.IDLE, now
         self._owed += count
         try:
             connection.send_packed_command((data,), check_health=False)
@@ -171,7 +187,7 @@ class Link:
         waits = iter(pauses)
         while True:
             try:
-                return self._endpoint.connect(self._timeout)
+                connection = self._endpoint.connect(self._timeout)
             except RedisError as error:
                 # A wrong password stays wrong, and a time-out has cost its time already.
                 restarting = isinstance(error, RedisConnectionError) and not isinstance(error, AuthenticationError)
@@ -179,7 +195,10 @@ class Link:
                 if pause is None:
                     # Not chained: redis-py's frames hold the password.
                     raise self._endpoint.unreachable(str(error)) from None
-            time.sleep(pause)
+                time.sleep(pause)
+            else:
+                self._used = time.monotonic()
+                return connection
 
     def _lost(self, error: BaseException) -> NoReturn:
         """Give up the connection and what was on its way; raise an error for the exchange that failed."""
@@ -188,10 +207,12 @@ class Link:
             raise error
         if isinstance(error, BusyLoadingError | AuthenticationError):
             raise self._endpoint.unreachable(f"refuses: {error}") from error
-        raise self._endpoint.unreachable(
+        unreachable = self._endpoint.unreachable(
             f"{str(error).rstrip('.')}. The connection was lost before a reply came: the command may or may "
             "not have been carried out."
-        ) from error
+        )
+        unreachable.was_idle = self._was_idle and isinstance(error, RedisConnectionError)
+        raise unreachable from error
 
     def _closed(self) -> ServerUnreachable:
         return self._endpoint.unreachable("the link is closed; nothing was sent.")

@@ -103,6 +103,9 @@ class ConsumerConnection:
             step(self.link())
         except ServerUnreachable as error:
             self.close()
+            if error.was_idle:
+                # The server may have closed this connection alone. The next step finds out, by connecting again.
+                return
             self._raise_if_impatient(error)
             log_unreachable(self._membership.stream.connection, error)
             self._pause(self._backoff.more())

@@ -65,7 +65,7 @@ class Service(ABC):
     def guarded_step(self) -> float:
         """Do the step, log what goes wrong, and return how many seconds to wait for the next."""
         try:
-            self.step(self._connected())
+            self._step()
         except ServerUnreachable as error:
             log_unreachable(self._alias, error)
             return self._backoff.more()
@@ -93,6 +93,15 @@ class Service(ABC):
                 refused = refused if group_is_gone(error) else error
         if refused is not None:
             raise refused
+
+    def _step(self) -> None:
+        """Do the step, and do it again if the server has closed an idle connection just then: that is no outage."""
+        try:
+            self.step(self._connected())
+        except ServerUnreachable as error:
+            if not error.was_idle:
+                raise
+            self.step(self._connected())
 
     def _connected(self) -> Link:
         if self._link is not None and self._link.stale:

@@ -26,6 +26,11 @@ class _Group:
         self._counters = counters
         self._sent = self._figures()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was done that wasn't sent."""
+        return self._figures() != self._sent
+
     def news(self) -> Command | None:
         """Return the command that tells the server what is new, or None if nothing was done.
 
@@ -65,9 +70,10 @@ class Statistics(Service):
 
     def step(self, link: Link) -> None:
         """Send what is new, in one round trip, if anything was done."""
-        commands = [command for command in (each.news() for each in self._groups) if command is not None]
-        if not commands:
+        if not any(each.has_news for each in self._groups):
             return
+        link.confirm()
+        commands = [command for command in (each.news() for each in self._groups) if command is not None]
         for reply in exchange(link, commands):
             if isinstance(reply, Exception):
                 raise reply
