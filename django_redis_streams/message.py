@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, cast, final
+from typing import Any, Final, NoReturn, final
 
 from .exceptions import Reject, Retry
 
@@ -152,7 +152,7 @@ def filled(  # noqa: PLR0917  by name the call takes longer, for each message
 
     `headers` must be read-only. Without `time` it is that of the entry, or of the id where there is no entry.
     """
-    draft = _Draft()
+    draft: Any = _Draft()
     draft.id = id
     draft.stream = stream
     draft.type = type
@@ -166,7 +166,8 @@ def filled(  # noqa: PLR0917  by name the call takes longer, for each message
     draft.entry_id = entry_id
     draft._asked = None  # noqa: SLF001  as above
     draft.__class__ = Message
-    return cast("Message", draft)
+    message: Message = draft
+    return message
 
 
 def _values(message: Message) -> dict[str, Any]:
