@@ -135,6 +135,16 @@ def refusals(accept: Callable[[Any], Any]) -> Iterator[str]:
             yield str(error)
 
 
+def of_state(*, servers: bool) -> set[str]:
+    """The names of the metrics that a web process exports, of servers or of streams and groups."""
+    return {each.name for each in (*names.GAUGES, *names.TOTALS) if ("connection" in each.labels) == servers}
+
+
+def alerts() -> list[str]:
+    """The names of the alert rules."""
+    return re.findall(r"- alert: (\w+)", (ROOT / "docs/prometheus-alerts.yml").read_text())
+
+
 def declared_signals() -> set[str]:
     """The names of all signals."""
     return {name for name, each in vars(signals).items() if isinstance(each, Signal)}
@@ -169,7 +179,9 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/wire-format.md", "The envelope", ENVELOPE),
     ("docs/wire-format.md", "Carried entries", {field.name for field in fields_of(RedeliveryMetadata)}),
     ("docs/admin.md", "Reasons", list(Reason)),
-    ("docs/monitoring.md", "What waits: the web process", {each.name for each in names.GAUGES}),
+    ("docs/monitoring.md", "What waits: the web process", of_state(servers=False)),
+    ("docs/monitoring.md", "How the servers are", of_state(servers=True)),
+    ("docs/monitoring.md", "The alerts", alerts()),
     ("docs/tracing.md", "Attributes", attributes_of_spans()),
     ("docs/tracing.md", "Metrics", metrics_of_tracing()),
     ("docs/admin.md", "Permissions", permissions()),

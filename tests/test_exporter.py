@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -154,6 +155,73 @@ def test_the_gauges_of_the_streams_are_there_too(fleet: Fleet, raw: Raw, port: i
     publish(raw, "nothing")
     wait_until(lambda: ready(port))
     assert samples(asked(port, "/metrics/streams")[1])["redis_streams_length", "orders"] == 1
+
+
+def of_group(port: int, name: str) -> float:
+    """A gauge or counter of the group, as its server tells it; -1 while the worker starts."""
+    status, text = asked(port, "/metrics/streams")
+    return samples(text)[f"redis_streams_{name}", "billing", "orders"] if status == 200 else -1
+
+
+def test_dead_letters_arrive_however_their_runs_ended(fleet: Fleet, raw: Raw, port: int) -> None:
+    """Also what ends its process, and what has to be ended with it: no process of the worker counts these."""
+    fleet.streams = {"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 0, "MAX_CRASHES": 1, "TIMEOUT": 1}}}}
+    fleet.start("--metrics-port", str(port))
+    of_worker = ("redis_streams_dead_lettered_total", "billing", "orders")
+    publish(raw, "reject")
+    wait_until(lambda: scraped(port).get(of_worker) == 1)
+    publish(raw, "exit-hard:0", "sleep:600")
+    wait_until(lambda: of_group(port, "dead_letter_arrivals_total") == 3)
+    assert scraped(port)[of_worker] == 1
+
+
+def test_a_message_that_a_worker_renews_is_not_idle_however_old_it_is(
+    fleet: Fleet, raw: Raw, port: int, tmp_path: Path
+) -> None:
+    """Its handler runs, and the idle time begins anew again and again."""
+    fleet.streams = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 2, "START": "0"}}}}
+    raw.xadd("orders", {"do": f"wait:{tmp_path / 'finish'}"}, id=f"{(raw.time()[0] - 7_200) * 1000}-1")
+    fleet.start("--metrics-port", str(port))
+    wait_until(lambda: of_group(port, "oldest_pending_age_seconds") >= 7_200)
+    seen = [0.0]
+
+    def renewed() -> bool:
+        seen.append(of_group(port, "longest_pending_idle_seconds"))
+        return seen[-1] < seen[-2]
+
+    wait_until(renewed)
+    wait_until(renewed)
+    assert max(seen) < 2
+    (tmp_path / "finish").touch()
+
+
+AHEAD = ("redis_streams_server_clock_ahead_seconds", "default")
+
+
+@pytest.mark.parametrize("ahead", [0, 3_600, -120])
+def test_a_server_whose_clock_differs_from_the_worker_s_is_told(
+    fleet: Fleet, make_server: Callable[..., Server], port: int, ahead: int
+) -> None:
+    """By how many seconds at least; the host's own port asks no server for it."""
+    own = make_server(own_clock=True)
+    own.set_clock(ahead)
+    fleet.url = own.url
+    fleet.start("--processes", "2", "--metrics-port", str(port))
+    wait_until(lambda: AHEAD in scraped(port))
+    wait_until(lambda: abs(scraped(port)[AHEAD] - ahead) < 5)
+
+
+def test_a_clock_that_nobody_has_looked_at_lately_is_unknown(
+    counters: WorkerCounters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the server is away, and before the first look of a process."""
+    consumer = counters.processes[0].consumers[0]
+    assert consumer.clock_ahead is None
+    consumer.saw_clock(-120.0)
+    assert consumer.clock_ahead == -120
+    later = time.monotonic() + 31
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert consumer.clock_ahead is None
 
 
 def test_bad_requests_harm_nobody(fleet: Fleet, port: int) -> None:

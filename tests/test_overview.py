@@ -98,6 +98,38 @@ def test_what_is_redelivered_waits_too(raw: Raw) -> None:
     assert the_group("loyalty").unread == 0
 
 
+def idle(raw: Raw, entries: list[str], seconds: float, *, consumer: str, key: str = "orders") -> None:
+    """Let a consumer hold entries, idle for so long."""
+    raw.xclaim(key, "billing", consumer, 0, entries, idle=round(seconds * 1000), justid=True)
+
+
+def test_what_is_held_for_longest_is_found_however_old_it_is(raw: Raw) -> None:
+    """An old message that was just delivered is held for a moment; a renewed one for as long as since then."""
+    assert the_group().longest_idle == 0
+    published(raw, 7200, 7100)
+    ids = [each.entry_id for each in states.deliver()]
+    assert 0 <= the_group().longest_idle < 10
+    idle(raw, ids, 300, consumer="tested")
+    assert 300 <= the_group().longest_idle < 310
+    idle(raw, ids, 0, consumer="tested")
+    assert 0 <= the_group().longest_idle < 10
+    assert the_group().oldest_pending >= 7200
+
+
+def test_what_any_consumer_holds_for_longest_is_found(raw: Raw) -> None:
+    """Behind others' messages, on the redelivery stream, too; but nobody holds what was handed back."""
+    published(raw, *range(130, 100, -1))
+    *older, newest = [each.entry_id for each in states.deliver()]
+    idle(raw, [newest], 300, consumer="other")
+    assert 300 <= the_group().longest_idle < 310
+    published(raw, 70, key="{orders}:redelivery:billing")
+    (again,) = [each.entry_id for each in states.deliver()]
+    idle(raw, [again], 500, consumer="tested", key="{orders}:redelivery:billing")
+    assert 500 <= the_group().longest_idle < 510
+    idle(raw, older[:1], 900, consumer="returned")
+    assert 500 <= the_group().longest_idle < 510
+
+
 def test_all_lanes_count(raw: Raw, streams: Any) -> None:
     """Their entries are the stream's, and the oldest of any is the oldest; a group that isn't there has read none."""
     streams({"orders": {"LANES": ["high", "default"], "GROUPS": {"billing": {}}}})
@@ -173,6 +205,17 @@ def test_a_server_is_asked_once(raw: Raw, streams: Any) -> None:
     calls = {name: stats["calls"] for name, stats in raw.info("commandstats").items()}
     assert calls["cmdstat_evalsha"] == 3
     assert calls["cmdstat_xrange"] == 6
+
+
+def test_what_servers_say_comes_in_the_same_round_trip(raw: Raw, streams: Any) -> None:
+    """If it is asked for: INFO once, however many streams there are."""
+    streams({name: {"GROUPS": {"billing": {}}} for name in ("orders", "tasks")})
+    assert inspection.overview().servers == []
+    raw.config_resetstat()
+    (server,) = inspection.overview(with_servers=True).servers
+    assert raw.info("commandstats")["cmdstat_info"]["calls"] == 1
+    assert server.connection == "default"
+    assert (server.clock_ahead, server.clock_jump) == (0, 0)
 
 
 def test_looking_needs_no_room(raw: Raw) -> None:

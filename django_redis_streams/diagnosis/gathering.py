@@ -17,7 +17,7 @@ from ..exceptions import StreamsError
 from ..handlers import HandlerSet
 from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
 from ..inspection.books import left_in_lanes
-from ..store.consume.clock import server_time
+from ..store.consume.clock import seconds_ahead, server_time
 from ..store.observe.server import Facts, facts
 from .asking import Refusal, ask_all
 
@@ -188,11 +188,10 @@ def _answer(members: Members, alias: str, link: Link) -> _Answer:
 def _clock_ahead(link: Link) -> float | None:
     asked = time.time()
     try:
-        shown = server_time(link) / 1000
+        shown = server_time(link)
     except ResponseError:
         return None
-    answered = time.time()
-    return shown - answered if shown > answered else min(0.0, shown - asked)
+    return seconds_ahead(shown, asked, time.time())
 
 
 def _stream_or_error(members: Members, stream: StreamConfig, link: Link) -> StreamFacts | Exception:

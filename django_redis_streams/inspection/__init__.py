@@ -12,7 +12,7 @@ from .books import Books, books, group_totals
 from .consumers import ConsumerState, PendingScan, consumers, longest_pending
 from .contents import StreamContents, stream_contents
 from .lists import dead_letters, delayed, pending, retrying
-from .overview import GroupState, Overview, StreamState, overview
+from .overview import GroupState, Overview, ServerState, StreamState, overview
 from .paging import Cursor, Page, Problem
 from .records import DeadLetter, DelayedMessage, MessageRecord, PendingMessage, RetryingMessage
 from .search import wanted
@@ -24,7 +24,8 @@ from .visible import visible
 __all__ = [
     "Activities", "Activity", "Books", "ConsumerState", "Cursor", "DeadLetter", "DelayedMessage", "GroupActivity",
     "GroupState", "Looked", "MessageRecord", "Overview", "Page", "PendingMessage", "PendingScan", "Problem",
-    "RetryingMessage", "Standing", "State", "Story", "StreamContents", "StreamState", "activity", "books", "consumers",
-    "dead_letters", "delayed", "find_dead_letters", "find_delayed", "find_pending", "find_retrying", "group_totals",
-    "longest_pending", "overview", "pending", "retrying", "story", "stream_contents", "visible", "wanted",
+    "RetryingMessage", "ServerState", "Standing", "State", "Story", "StreamContents", "StreamState", "activity",
+    "books", "consumers", "dead_letters", "delayed", "find_dead_letters", "find_delayed", "find_pending",
+    "find_retrying", "group_totals", "longest_pending", "overview", "pending", "retrying", "story", "stream_contents",
+    "visible", "wanted",
 ]  # fmt: skip

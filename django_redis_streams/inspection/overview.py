@@ -1,6 +1,7 @@
 """The state of every stream and group: its messages, how many of them wait and for how long, its consumers.
 
-One round trip for each server, at a cost that doesn't depend on the number of messages.
+What servers say of themselves comes with it if asked for. One round trip for each server, at a cost that doesn't
+depend on the number of messages.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
+from time import time
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -16,15 +19,19 @@ from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
 from ..keys import EntryId
-from ..store.consume.clock import ClockRecord
+from ..store.consume.clock import ClockRecord, seconds_ahead
 from ..store.consume.groups import Deletion
 from ..store.observe.overview import GroupFigures, StreamFigures, overview_command, overview_of
-from ..store.scripts import exchange
+from ..store.observe.server import Facts, facts_command, facts_of
+from ..store.scripts import Command, exchange
 from .grouping import by_server
 from .paging import Problem
 from .records import moment
 
-__all__ = ["GroupState", "Overview", "StreamState", "overview"]
+__all__ = ["GroupState", "Overview", "ServerState", "StreamState", "overview"]
+
+# For how long a jump of a server's clock is shown.
+_JUMP_SHOWN_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +40,12 @@ class GroupState:
 
     `unread` messages aren't delivered yet, redelivery included; None where the server can't tell, as after deletions.
     `pending` ones are delivered and not settled. The oldest of each are so many seconds old, 0 where there are none;
-    the age of a redelivered one counts from when it was due. `retrying` ones wait for a later run; `overdue` of them
-    were due half a minute ago or more. `suspects` may have ended a worker. `consumers` counts those that the server has
-    heard of within CLAIM_IDLE. `paused` is since when, `deletion` when and by whom the group was deleted on purpose.
-    `missing`: a stream of its lanes exists without the group. `totals` are the counts of outcomes since ever.
+    the age of a redelivered one counts from when it was due. `longest_idle` is how many seconds ago the message that a
+    consumer holds for longest was delivered to it or renewed by it, 0 where none is held. `retrying` ones wait for a
+    later run; `overdue` of them were due half a minute ago or more. `suspects` may have ended a worker. `consumers`
+    counts those that the server has heard of within CLAIM_IDLE. `paused` is since when, `deletion` when and by whom the
+    group was deleted on purpose. `missing`: a stream of its lanes exists without the group. `totals` are the counts of
+    outcomes since ever.
     """
 
     name: str
@@ -44,6 +53,7 @@ class GroupState:
     oldest_unread: float
     pending: int
     oldest_pending: float
+    longest_idle: float
     retrying: int
     overdue: int
     suspects: int
@@ -74,39 +84,93 @@ class StreamState:
     groups: Sequence[GroupState]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """The server of one connection.
+
+    `facts` is what it says of itself, or the error of asking. Its clock shows at least `clock_ahead` seconds more than
+    this host's (negative: less), and has jumped by `clock_jump` seconds within the last hour (negative: back; 0: it
+    hasn't). Both are None where no stream could be read.
+    """
+
+    connection: str
+    facts: Facts | Exception
+    clock_ahead: float | None = None
+    clock_jump: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The streams that could be read, in the order of the settings; and the problems of the others."""
+    """The streams that could be read, in the order of the settings; and the problems of the others.
+
+    `servers` are those of the streams, where they were asked for.
+    """
 
     streams: Sequence[StreamState]
     problems: Sequence[Problem]
+    servers: Sequence[ServerState] = ()
 
 
-def overview(*streams: str) -> Overview:
-    """Return the state of these streams (default: all declared ones).
+def overview(*streams: str, with_servers: bool = False) -> Overview:
+    """Return the state of these streams (default: all declared ones), and of their servers if asked for.
 
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
     declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
     found: dict[str, StreamState | Exception] = {}
+    servers: list[ServerState] = []
     for theirs in by_server(declared):
-        found.update(_of_one_server(theirs))
+        answer = _ask(theirs, [facts_command()] if with_servers else [])
+        of_server = _states(theirs, answer)
+        found |= of_server
+        if with_servers:
+            clocks = [each.clock for each in of_server.values() if isinstance(each, StreamState)]
+            servers.append(_server(theirs[0].connection, answer, clocks))
     states = [found[each.name] for each in declared]
     return Overview(
         [each for each in states if isinstance(each, StreamState)],
         [Problem(name, each) for name, each in found.items() if isinstance(each, Exception)],
+        servers,
     )
 
 
-def _of_one_server(streams: Sequence[StreamConfig]) -> dict[str, StreamState | Exception]:
+class _Answer(NamedTuple):
+    """A server's replies, and between which times by this host's clock they were made."""
+
+    replies: Sequence[Any]
+    asked: float
+    answered: float
+
+
+def _ask(streams: Sequence[StreamConfig], further: Sequence[Command]) -> _Answer | Exception:
+    """Send one server the commands for its streams and some further ones; return the replies in that order."""
+    asked = time()
     try:
-        replies = exchange(connections.get(streams[0].connection), [overview_command(each) for each in streams])
+        commands = [*map(overview_command, streams), *further]
+        return _Answer(exchange(connections.get(streams[0].connection), commands), asked, time())
     except (StreamsError, ResponseError) as error:
-        return dict.fromkeys((each.name for each in streams), error)
+        return error
+
+
+def _states(streams: Sequence[StreamConfig], answer: _Answer | Exception) -> dict[str, StreamState | Exception]:
+    if isinstance(answer, Exception):
+        return dict.fromkeys((each.name for each in streams), answer)
     return {
         stream.name: reply if isinstance(reply, Exception) else _stream(stream, overview_of(reply))
-        for stream, reply in zip(streams, replies, strict=True)
+        for stream, reply in zip(streams, answer.replies, strict=False)
     }
+
+
+def _server(alias: str, answer: _Answer | Exception, clocks: Sequence[ClockRecord]) -> ServerState:
+    if isinstance(answer, Exception):
+        return ServerState(connection=alias, facts=answer)
+    told = answer.replies[-1]
+    return ServerState(
+        connection=alias,
+        facts=told if isinstance(told, Exception) else facts_of(told),
+        clock_ahead=seconds_ahead(clocks[0].now, answer.asked, answer.answered) if clocks else None,
+        clock_jump=max((each.jump_within(_JUMP_SHOWN_MS) / 1000 for each in clocks), key=abs, default=None),
+    )
 
 
 def _stream(stream: StreamConfig, figures: StreamFigures) -> StreamState:
@@ -132,6 +196,7 @@ def _group(stream: StreamFigures, group: GroupFigures) -> GroupState:
         oldest_unread=_age(now, group.oldest_unread),
         pending=group.pending,
         oldest_pending=_age(now, group.oldest_pending),
+        longest_idle=group.longest_idle / 1000,
         retrying=group.retrying,
         overdue=group.overdue,
         suspects=group.suspects,

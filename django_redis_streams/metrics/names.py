@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 __all__ = [
-    "CLAIMED", "CONSUMERS", "COUNTERS", "DEAD", "DEAD_LETTERED", "DELAYED", "DURATION", "GAUGES", "HISTOGRAMS", "LAG",
-    "LATENCY", "LENGTH", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING", "PROCESSED", "RETRIED", "RETRYING",
-    "SKIPPED", "UNDECLARED_GROUPS", "UP", "Metric",
+    "CLAIMED", "CLOCK_AHEAD", "CLOCK_JUMP", "CONSUMERS", "COUNTERS", "DEAD", "DEAD_LETTERED", "DEAD_LETTER_ARRIVALS",
+    "DELAYED", "DELAYED_OVERDUE", "DURATION", "EVICTED_KEYS", "EVICTS_STREAMS", "GAUGES", "HISTOGRAMS", "LAG",
+    "LATENCY", "LENGTH", "LONGEST_IDLE", "MAXMEMORY", "MEMORY", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING",
+    "PROCESSED", "RETRIED", "RETRYING", "RETRYING_OVERDUE", "SERVER_UP", "SKIPPED", "TOTALS", "UNDECLARED_GROUPS", "UP",
+    "Metric",
 ]  # fmt: skip
 
+_SERVER: Final = ("connection",)
 _STREAM: Final = ("stream",)
 _GROUP: Final = ("stream", "group")
 
@@ -31,6 +34,9 @@ UNDECLARED_GROUPS: Final = Metric(
     "redis_streams_undeclared_groups", "Groups on the server that the settings don't declare.", _STREAM
 )
 DELAYED: Final = Metric("redis_streams_delayed", "Messages that are to be published later.", _STREAM)
+DELAYED_OVERDUE: Final = Metric(
+    "redis_streams_delayed_overdue", "Delayed messages that are due for 30 s and not yet published.", _STREAM
+)
 LAG: Final = Metric(
     "redis_streams_lag", "Messages not yet delivered to the group; missing where the server can't tell how many."
 )
@@ -42,14 +48,50 @@ PENDING: Final = Metric("redis_streams_pending", "Messages that were delivered a
 OLDEST_PENDING: Final = Metric(
     "redis_streams_oldest_pending_age_seconds", "Age of the oldest message that isn't settled, 0 without one."
 )
+LONGEST_IDLE: Final = Metric(
+    "redis_streams_longest_pending_idle_seconds",
+    "Time since the longest-held pending message was delivered to its consumer or renewed by it, 0 without one.",
+)
 RETRYING: Final = Metric("redis_streams_retrying", "Messages that failed and wait for their next run.")
+RETRYING_OVERDUE: Final = Metric(
+    "redis_streams_retrying_overdue", "Messages whose next run is due for 30 s and which can't be read yet."
+)
 CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that the server heard of within CLAIM_IDLE.")
 PAUSED: Final = Metric("redis_streams_paused", "1 while the group is paused, else 0.")
 
+DEAD_LETTER_ARRIVALS: Final = Metric(
+    "redis_streams_dead_letter_arrivals_total", "Messages that became dead letters, as the server has counted them."
+)
+
+SERVER_UP: Final = Metric("redis_streams_server_up", "1 where the server's INFO could be read, else 0.", _SERVER)
+MEMORY: Final = Metric("redis_streams_server_memory_bytes", "Memory that the server uses.", _SERVER)
+MAXMEMORY: Final = Metric("redis_streams_server_maxmemory_bytes", "The server's maxmemory, 0 without a bound.", _SERVER)
+EVICTS_STREAMS: Final = Metric(
+    "redis_streams_server_evicts_streams",
+    "1 where the server's maxmemory-policy lets it delete streams, else 0.",
+    _SERVER,
+)
+EVICTED_KEYS: Final = Metric(
+    "redis_streams_server_evicted_keys_total", "Keys that the server has deleted as its memory was full.", _SERVER
+)
+CLOCK_AHEAD: Final = Metric(
+    "redis_streams_server_clock_ahead_seconds",
+    "How much more the server's clock shows than that of the host which was scraped, at least; negative: less.",
+    _SERVER,
+)
+CLOCK_JUMP: Final = Metric(
+    "redis_streams_server_clock_jump_seconds",
+    "By how much the server's clock has jumped within the last hour, negative: back; 0 if it hasn't.",
+    _SERVER,
+)
+
 GAUGES: Final = (
-    UP, LENGTH, DEAD, UNDECLARED_GROUPS, DELAYED, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING, CONSUMERS,
-    PAUSED,
+    UP, LENGTH, DEAD, UNDECLARED_GROUPS, DELAYED, DELAYED_OVERDUE, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING,
+    LONGEST_IDLE, RETRYING, RETRYING_OVERDUE, CONSUMERS, PAUSED, SERVER_UP, MEMORY, MAXMEMORY, EVICTS_STREAMS,
+    CLOCK_AHEAD, CLOCK_JUMP,
 )  # fmt: skip
+# Counted by the servers, not by workers.
+TOTALS: Final = (DEAD_LETTER_ARRIVALS, EVICTED_KEYS)
 
 PROCESSED: Final = Metric("redis_streams_processed_total", "Messages that were handled and acknowledged.")
 SKIPPED: Final = Metric("redis_streams_skipped_total", "Messages that no handler takes, acknowledged unrun.")

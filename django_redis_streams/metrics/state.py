@@ -1,78 +1,114 @@
-"""Gauges of the state on the servers: streams, groups, and waiting messages."""
+"""Gauges of the state on the servers: streams, groups, waiting messages, and the servers themselves."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .. import inspection
-from ..inspection import GroupState, StreamState
+from ..inspection import GroupState, ServerState, StreamState
 from . import names
 from .exposition import check_installed
 
 if TYPE_CHECKING:
-    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    Family = CounterMetricFamily | GaugeMetricFamily
 
 __all__ = ["Collector"]
 
 logger = logging.getLogger("django_redis_streams")
 
+# None where it isn't known: unknown isn't 0, so there is no sample.
+Values = Mapping[names.Metric, float | None]
+
 
 class Collector:
-    """The gauges of every declared stream and group, read anew at each scrape: one round trip for each server.
+    """What the servers hold of every declared stream and group, read anew at each scrape: one round trip a server.
 
-    For a registry of one's own, `REGISTRY.register(Collector())`. A stream that can't be read has
-    `redis_streams_up` at 0 and no other gauge; the log says why. Raises `ExtraMissing`, and `ConfigurationError`.
+    For a registry of one's own, `REGISTRY.register(Collector())`. A stream that can't be read has `redis_streams_up`
+    at 0 and no other metric; the log says why. A server whose INFO can't be read has `redis_streams_server_up` at 0.
+    Raises `ExtraMissing`, and `ConfigurationError`.
     """
 
-    def describe(self) -> Iterable[GaugeMetricFamily]:
+    def describe(self) -> Iterable[Family]:
         """Return the families without samples, so that registering asks no server."""
         return _families().values()
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Family]:
         """Read the families from the servers."""
         families = _families()
-        found = inspection.overview()
+
+        def add(labels: list[str], values: Values) -> None:
+            for metric, value in values.items():
+                if value is not None:
+                    families[metric].add_metric(labels, value)
+
+        found = inspection.overview(with_servers=True)
         for problem in found.problems:
             logger.warning(
                 "No metrics of stream %r: %r", problem.stream, str(problem.error), extra={"stream": problem.stream}
             )
-            families[names.UP].add_metric([problem.stream], 0)
+            add([problem.stream], {names.UP: 0})
         for stream in found.streams:
-            for metric, value in _of_stream(stream).items():
-                families[metric].add_metric([stream.name], value)
+            add([stream.name], _of_stream(stream))
             for group in stream.groups:
-                for metric, value in _of_group(group).items():
-                    families[metric].add_metric([stream.name, group.name], value)
+                add([stream.name, group.name], _of_group(group))
+        for server in found.servers:
+            add([server.connection], _of_server(server))
         return families.values()
 
 
-def _families() -> dict[names.Metric, GaugeMetricFamily]:
+def _families() -> dict[names.Metric, Family]:
     check_installed()
     # An extra: imported at its first use.
-    from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
-    return {each: GaugeMetricFamily(each.name, each.told, labels=each.labels) for each in names.GAUGES}
+    families: dict[names.Metric, Family] = {}
+    for each in names.GAUGES:
+        families[each] = GaugeMetricFamily(each.name, each.told, labels=each.labels)
+    for each in names.TOTALS:
+        families[each] = CounterMetricFamily(each.name, each.told, labels=each.labels)
+    return families
 
 
-def _of_stream(stream: StreamState) -> dict[names.Metric, float]:
+def _of_stream(stream: StreamState) -> Values:
     return {
         names.UP: 1,
         names.LENGTH: stream.length,
         names.DEAD: stream.dead_letters,
         names.UNDECLARED_GROUPS: stream.undeclared_groups,
         names.DELAYED: stream.delayed,
+        names.DELAYED_OVERDUE: stream.overdue,
     }
 
 
-def _of_group(group: GroupState) -> dict[names.Metric, float]:
-    known: dict[names.Metric, float] = {} if group.unread is None else {names.LAG: group.unread}
-    return known | {
+def _of_group(group: GroupState) -> Values:
+    return {
+        names.LAG: group.unread,
         names.OLDEST_UNREAD: group.oldest_unread,
         names.PENDING: group.pending,
         names.OLDEST_PENDING: group.oldest_pending,
+        names.LONGEST_IDLE: group.longest_idle,
         names.RETRYING: group.retrying,
+        names.RETRYING_OVERDUE: group.overdue,
         names.CONSUMERS: group.consumers,
         names.PAUSED: float(group.paused is not None),
+        names.DEAD_LETTER_ARRIVALS: group.totals.get("dead-lettered", 0),
+    }
+
+
+def _of_server(server: ServerState) -> Values:
+    clock: Values = {names.CLOCK_AHEAD: server.clock_ahead, names.CLOCK_JUMP: server.clock_jump}
+    facts = server.facts
+    if isinstance(facts, Exception):
+        return {**clock, names.SERVER_UP: 0}
+    return {
+        **clock,
+        names.SERVER_UP: 1,
+        names.MEMORY: facts.memory,
+        names.MAXMEMORY: facts.maxmemory,
+        names.EVICTS_STREAMS: facts.evicts_streams,
+        names.EVICTED_KEYS: facts.evicted,
     }

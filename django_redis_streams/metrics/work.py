@@ -1,4 +1,4 @@
-"""Counters and histograms of the workers' work, made of the figures that a worker passes in."""
+"""Counters and histograms of the workers' work, and servers' clocks, made of the figures that a worker passes in."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ class Work:
     latencies: Sequence[float]
 
 
-def work_families(groups: Iterable[Work]) -> list[Family]:
-    """Return the families of some groups' work. Raises `ExtraMissing`."""
+def work_families(groups: Iterable[Work], clocks: Mapping[str, float]) -> list[Family]:
+    """Return the families of some groups' work, and of how far servers' clocks are ahead, by connection.
+
+    Raises `ExtraMissing`.
+    """
     check_installed()
     # An extra: imported at its first use.
-    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily  # noqa: PLC0415
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily  # noqa: PLC0415
 
     counters = {each: CounterMetricFamily(each.name, each.told, labels=each.labels) for each in names.COUNTERS}
     histograms = {each: HistogramMetricFamily(each.name, each.told, labels=each.labels) for each in names.HISTOGRAMS}
@@ -46,4 +49,7 @@ def work_families(groups: Iterable[Work]) -> list[Family]:
         for metric, values in ((names.DURATION, work.durations), (names.LATENCY, work.latencies)):
             buckets = list(zip(_LABELS, accumulate(values[:-1]), strict=True))
             histograms[metric].add_metric(labels, buckets, sum_value=values[-1])
-    return [*counters.values(), *histograms.values()]
+    clock = GaugeMetricFamily(names.CLOCK_AHEAD.name, names.CLOCK_AHEAD.told, labels=names.CLOCK_AHEAD.labels)
+    for connection, ahead in clocks.items():
+        clock.add_metric([connection], ahead)
+    return [*counters.values(), *histograms.values(), clock]

@@ -13,7 +13,7 @@ from ...connections import Link
 from ...keys import StreamKeys
 from ..scripts import run, script
 
-__all__ = ["TOLERATED_MS", "ClockRecord", "note_jump", "server_time", "shorten"]
+__all__ = ["TOLERATED_MS", "ClockRecord", "note_jump", "seconds_ahead", "server_time", "shorten"]
 
 # Less than this is no jump: neither the latest time seen nor the time a reply takes is known more exactly.
 TOLERATED_MS = 1_000
@@ -34,11 +34,28 @@ class ClockRecord:
     jumped: int = 0
     newest: int = 0
 
+    def jump_within(self, ms: int) -> int:
+        """Return by how many ms the clock has jumped, negative if it went back; 0 if that is at least `ms` ms ago.
+
+        A clock that shows less than workers have seen has gone back, even if none has recorded that yet.
+        """
+        if self.seen - self.now > TOLERATED_MS:
+            return self.now - self.seen
+        return self.jump if self.now - self.jumped < ms else 0
+
 
 def server_time(link: Link) -> int:
     """Return what the server's clock shows, in ms since 1970."""
     seconds, microseconds = link.call("TIME")
     return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def seconds_ahead(shown: int, asked: float, answered: float) -> float:
+    """Return how many seconds a server's clock shows more than this host's, at least; negative where it shows less.
+
+    The server's showed `shown` ms at some moment between `asked` and `answered`, seconds by this host's.
+    """
+    return max(0.0, shown / 1000 - answered) or min(0.0, (shown + 1) / 1000 - asked)
 
 
 def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int]:

@@ -53,8 +53,9 @@ class GroupFigures(NamedTuple):
     `published` is how many messages were published to it, None where that can't be told or wasn't asked. `retrying`
     are the retries that wait, `overdue` those of them that should have been run for a while, `suspects` the entries
     that may have ended a worker. `paused` is since when, in ms since 1970. `consumers` are those that were seen within
-    CLAIM_IDLE. The ids of the oldest entries are None where there is none. `totals` is what became of its messages
-    since ever; `lanes` has the figures of each lane by its name.
+    CLAIM_IDLE. The ids of the oldest entries are None where there is none. `longest_idle` is how many ms ago the
+    longest held entry was delivered to its consumer or renewed by it, 0 where no consumer holds any. `totals` is what
+    became of its messages since ever; `lanes` has the figures of each lane by its name.
     """
 
     name: str
@@ -67,6 +68,7 @@ class GroupFigures(NamedTuple):
     consumers: int
     oldest_unread: str | None
     oldest_pending: str | None
+    longest_idle: int
     totals: Mapping[str, int]
     lanes: Mapping[str, GroupLaneFigures]
 
@@ -141,10 +143,11 @@ def all_figures(link: Link, stream: StreamConfig, groups: Sequence[str]) -> Iter
 
 
 def _group(lanes: Sequence[str], reply: Any) -> GroupFigures:
-    name, published, retrying, overdue, suspects, paused, deleted, consumers, unread, pending, counts, figures = reply
+    name, published, retrying, overdue, suspects, paused, deleted, *held, counts, figures = reply
+    consumers, unread, pending, idle = held
     return GroupFigures(
         name, published, retrying, overdue, suspects, paused_since(paused), deletion(deleted), consumers, unread,
-        pending, {total: int(count) for total, count in pairs(counts).items()},
+        pending, idle, {total: int(count) for total, count in pairs(counts).items()},
         {lane: GroupLaneFigures(bool(there), *rest) for lane, (there, *rest) in zip(lanes, figures, strict=True)},
     )  # fmt: skip
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from ...connections import Link
+from ..scripts import Command
 
-__all__ = ["Facts", "facts"]
+__all__ = ["Facts", "facts", "facts_command", "facts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Facts:
     replicas: int | None = None
     late_replicas: tuple[str, ...] = ()
 
+    @property
+    def evicts_streams(self) -> bool | None:
+        """Whether it deletes streams when its memory is full; other policies delete only keys with an expiry."""
+        return None if self.eviction is None else self.eviction.startswith("allkeys-")
+
 
 _REPLICA = re.compile(r"slave\d+")
 # In seconds since a replica last acknowledged what it has; it does so each second.
@@ -47,7 +54,17 @@ _SAVINGS = {
 
 def facts(link: Link) -> Facts:
     """Return what INFO says. Raises `ResponseError` where an ACL forbids to ask."""
-    lines = str(link.call("INFO")).splitlines()
+    return facts_of(link.call(*facts_command()))
+
+
+def facts_command() -> Command:
+    """Ask a server for what it says of itself, for `facts_of`."""
+    return ["INFO"]
+
+
+def facts_of(reply: Any) -> Facts:
+    """Return the facts that the server replied with."""
+    lines = str(reply).splitlines()
     found = dict(line.split(":", 1) for line in lines if ":" in line)
     append_only = found.get("aof_enabled")
     return Facts(
@@ -63,7 +80,7 @@ def facts(link: Link) -> Facts:
         late_replicas=tuple(
             f"{each.get('ip')}:{each.get('port')}"
             for each in (_parts(line) for field, line in found.items() if _REPLICA.fullmatch(field))
-            if each.get("state") != "online" or int(each.get("lag", 0)) > _LATE
+            if each.get("state") != "online" or (_number(each.get("lag")) or 0) > _LATE
         ),
     )
 

@@ -8,15 +8,17 @@
 -- Returns {time in ms, dead letters, delayed messages, how many of them are overdue, {latest time seen, last jump of
 -- the clock, when that was}, lanes, groups}; a lane is {name, length, last id ever, groups that are on it}. A group
 -- is {name, published, retries that wait, how many of them are overdue, suspects, since when it is paused, its
--- deletion, living consumers, id of the oldest unread, of the oldest pending, totals, its lanes}; totals are {name,
--- count, …}. A lane of a group, its redelivery included, is {1 if the group is on its stream, entries, unread,
--- pending}. What isn't known or isn't there is false. Bodies aren't returned: they may be large. With the books, the
--- totals include what others did since the last look, and an entry that is pending but unread again, as the group was
--- set back, counts as unread alone: in a group that was set back, pending entries are looked at one by one.
+-- deletion, living consumers, id of the oldest unread, of the oldest pending, for how many ms the longest held entry is
+-- idle, totals, its lanes}; totals are {name, count, …}. A lane of a group, its redelivery included, is {1 if the group
+-- is on its stream, entries, unread, pending}. What isn't known or isn't there is false. Bodies aren't returned: they
+-- may be large. With the books, the totals include what others did since the last look, and an entry that is pending
+-- but unread again, as the group was set back, counts as unread alone: in a group that was set back, pending entries
+-- are looked at one by one.
 --! prelude
 --! books
 local now, with_books, lanes = now_in_ms(), ARGV[2] == '1', tonumber(ARGV[4])
 local due = digits(now - ARGV[1])
+local OLDEST_OF_A_CONSUMER = 10
 
 local function older(a, b)
   if not a or not b then return a or b or false end
@@ -43,13 +45,29 @@ local function by_books(asked)
   return {not book.uncounted and book.published or false, totals, book.lanes}
 end
 
--- Look at the group on one of its streams: note its living consumers, return ids of its oldest unread and pending.
-local function oldest_on(key, row, asked, living)
+-- For how many ms the longest held of a consumer's entries is idle. A consumer gets entries in their order, so its
+-- oldest was held for longest; where it has claimed older ones since, these are few and come first.
+local function longest_idle(key, group, consumer)
+  local longest = 0
+  for _, each in ipairs(redis.call('XPENDING', key, group, '-', '+', OLDEST_OF_A_CONSUMER, consumer)) do
+    longest = math.max(longest, each[3])
+  end
+  return longest
+end
+
+-- Look at the group on one of its streams: note in `found` its living consumers and the longest idle time of what they
+-- hold, return ids of its oldest unread and pending.
+local function oldest_on(key, row, asked, found)
   if not row then return false, false end
   for _, each in ipairs(redis.call('XINFO', 'CONSUMERS', key, asked.group)) do
     local consumer = named(each)
     -- Entries that were handed back are pending for `returned`: nobody reads under that name.
-    if consumer['name'] ~= 'returned' and consumer['idle'] <= asked.within then living[consumer['name']] = true end
+    if consumer['name'] ~= 'returned' then
+      if consumer['idle'] <= asked.within then found.living[consumer['name']] = true end
+      if consumer['pending'] > 0 then
+        found.idle = math.max(found.idle, longest_idle(key, asked.group, consumer['name']))
+      end
+    end
   end
   local unread = redis.call('XRANGE', key, '(' .. row['last-delivered-id'], '+', 'COUNT', 1)[1]
   return unread and unread[1], row['pending'] > 0 and redis.call('XPENDING', key, asked.group)[2]
@@ -62,22 +80,22 @@ local function look_at_group(asked)
   else
     published, totals, standing = false, redis.call('HGETALL', asked.totals), look_at_lanes(asked)
   end
-  local unread, pending, living, consumers, told = false, false, {}, 0, {}
+  local unread, pending, found, consumers, told = false, false, {living = {}, idle = 0}, 0, {}
   for at, lane in ipairs(standing) do
-    local first, held = oldest_on(lane.key, lane.group, asked, living)
+    local first, held = oldest_on(lane.key, lane.group, asked, found)
     -- On a lane where the group isn't yet, everything is unread.
     if not lane.group and lane.length > 0 then first = lane.stream['first-entry'][1] end
-    local again, held_again = oldest_on(lane.redelivery, lane.again, asked, living)
+    local again, held_again = oldest_on(lane.redelivery, lane.again, asked, found)
     unread, pending = older(unread, older(first, again)), older(pending, older(held, held_again))
     -- A settled entry is deleted from redelivery, so what isn't pending there is unread.
     local redelivered = math.max(0, lane.redelivered - lane.pending_again)
     told[at] = {lane.group and 1 or 0, lane.length + lane.redelivered,
       lane.unread and lane.unread + redelivered or false, lane.pending + lane.pending_again}
   end
-  for _ in pairs(living) do consumers = consumers + 1 end
+  for _ in pairs(found.living) do consumers = consumers + 1 end
   return {asked.group, published, redis.call('ZCARD', asked.retry), redis.call('ZCOUNT', asked.retry, '-inf', due),
     redis.call('HLEN', asked.suspects), redis.call('HGET', KEYS[2], asked.paused),
-    redis.call('HGET', KEYS[2], asked.deleted), consumers, unread, pending, totals, told}
+    redis.call('HGET', KEYS[2], asked.deleted), consumers, unread, pending, found.idle, totals, told}
 end
 
 local function look_at_stream(lane)

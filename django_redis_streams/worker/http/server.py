@@ -10,6 +10,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from ... import conf
 from ...exceptions import ExtraMissing
 from ...metrics import Collector, Work, work_families
 from ...metrics import names as metrics
@@ -36,6 +37,17 @@ def _work(counters: WorkerCounters) -> list[Work]:
         _sum(stream, group, [each.read() for each in every if (each.stream, each.group) == (stream, group)])
         for stream, group in counters.groups
     ]
+
+
+def _clocks(counters: WorkerCounters) -> dict[str, float]:
+    """Return by alias how many seconds more the clock of a connection's server shows than this host's, if known."""
+    found: dict[str, float] = {}
+    for consumer in (each for process in counters.processes for each in process.consumers):
+        if (ahead := consumer.clock_ahead) is not None:
+            alias = conf.stream(consumer.stream).connection
+            # Each look tells the least that it can be.
+            found[alias] = max(ahead, found.get(alias, 0.0), key=abs)
+    return found
 
 
 def _sum(stream: str, group: str, read: Sequence[CountersReading]) -> Work:
@@ -87,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _metrics(self, path: str) -> Rendered:
         accept = self.headers.get("Accept", "")
         if path == "/metrics":
-            return rendered(work_families(_work(self.server.counters)), accept)
+            counters = self.server.counters
+            return rendered(work_families(_work(counters), _clocks(counters)), accept)
         with self.server.one_at_a_time:
             return rendered(Collector().collect(), accept)
 

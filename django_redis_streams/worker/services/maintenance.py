@@ -16,7 +16,7 @@ from ...conf import StreamConfig
 from ...connections import Link
 from ...inspection.books import left_in_lanes
 from ...store.consume.books import watch
-from ...store.consume.clock import TOLERATED_MS, note_jump, server_time
+from ...store.consume.clock import TOLERATED_MS, note_jump, seconds_ahead, server_time
 from ...store.consume.consumers import retire_dead
 from ...store.consume.groups import consumer_counts, make_group, serve
 from ...store.consume.membership import Membership
@@ -113,8 +113,12 @@ class Maintenance(Service):
 
     def _look_at_clock(self, link: Link) -> None:
         """Note a jump. After one ahead all seems idle for longer: owners must be able to renew before others claim."""
-        asked = time.monotonic()
-        jump = self._clock.saw(server_time(link), asked, time.monotonic())
+        asked, asked_at = time.monotonic(), time.time()
+        shown = server_time(link)
+        ahead = seconds_ahead(shown, asked_at, time.time())
+        for each in self._consumers:
+            each.counters.saw_clock(ahead)
+        jump = self._clock.saw(shown, asked, time.monotonic())
         if abs(jump) <= TOLERATED_MS:
             return
         for each in self._consumers:

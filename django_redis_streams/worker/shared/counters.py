@@ -25,7 +25,10 @@ _DOUBLE: Final = 8
 # Messages by what became of them, in the words of the group's totals; and those claimed from another consumer.
 COUNTED: Final = ("acknowledged", "skipped", "retried", "dead-lettered", "claimed")
 _ACKNOWLEDGED, _SKIPPED, _RETRIED, _DEAD, _CLAIMED = range(len(COUNTED))
-_LONGEST, _TURNED, _BUSY, _WELL, _DURATIONS = range(len(COUNTED), len(COUNTED) + 5)
+_LONGEST, _TURNED, _BUSY, _WELL, _AHEAD, _LOOKED, _DURATIONS = range(len(COUNTED), len(COUNTED) + 7)
+# A look at the server's clock says nothing any more after so many seconds. Each process looks every two seconds or more
+# often, unless looking takes the server long.
+_LATE: Final = 30.0
 # A bucket for each bound, one for what is above, and the sum.
 _HISTOGRAM: Final = len(BOUNDS) + 2
 _LATENCY: Final = _DURATIONS + _HISTOGRAM
@@ -150,6 +153,17 @@ class ConsumerCounters:
         """Note that another process begins to use these counters."""
         self.turned(well=False)
         self._numbers[_LONGEST] = 0.0
+
+    def saw_clock(self, ahead: float) -> None:
+        """Note that the server's clock shows so many seconds more than this host's, by a look just now."""
+        self._numbers[_AHEAD] = ahead
+        self._numbers[_LOOKED] = time.monotonic()
+
+    @property
+    def clock_ahead(self) -> float | None:
+        """How many seconds more the server's clock shows, at least; None where nobody has looked lately."""
+        looked = self._numbers[_LOOKED]
+        return self._numbers[_AHEAD] if looked and time.monotonic() - looked < _LATE else None
 
     @property
     def well(self) -> bool:
