@@ -11,7 +11,7 @@ from typing import TypeVar
 from redis.exceptions import ResponseError
 
 from ... import connections
-from ...connections import Link
+from ...connections import Link, OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
 from ..log import logger
@@ -33,7 +33,7 @@ class Service(ABC):
         self._timing = timing
         self._alias = alias
         self._stop = stop
-        self._link: Link | None = None
+        self._link: OpenLink | None = None
         self._backoff = timing.backoff(least=min(0.1, longest_wait), most=longest_wait)
 
     @property
@@ -94,7 +94,7 @@ class Service(ABC):
         if refused is not None:
             raise refused
 
-    def _connected(self) -> Link:
+    def _connected(self) -> OpenLink:
         if self._link is not None and self._link.stale:
             self._link.close()
         if self._link is None or not self._link.connected:
