@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from . import conf, connections, wire
 from .conf import StreamConfig, nearest, values
-from .connections import Link
+from .connections import OpenLink
 from .exceptions import ServerUnreachable
 from .message import Message
 from .retry import backoff_delay
@@ -122,7 +122,7 @@ class _Follower:
         self._origins = origins
         self._positions = positions
         self._count = count
-        self._link: Link | None = None
+        self._link: OpenLink | None = None
         self._stopped = threading.Event()
 
     def next(self, seconds: float) -> list[Message]:

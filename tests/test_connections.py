@@ -21,8 +21,9 @@ from django_redis_streams import conf, connections, embedded
 from django_redis_streams.checks import check_settings
 from django_redis_streams.connections import Endpoint
 from django_redis_streams.connections.arguments import _accepted
-from django_redis_streams.connections.link import KeptLink
+from django_redis_streams.connections.link import OpenLink
 from django_redis_streams.connections.options import OPTIONS as KNOWN_OPTIONS
+from django_redis_streams.connections.pool import Pool
 from django_redis_streams.connections.transport import CLASSES
 from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable
 
@@ -33,14 +34,27 @@ PASSWORD = "s3cret-Zebra"
 
 @pytest.fixture
 def link(streams):
-    """A link to the server of the run."""
+    """A link to the server of the run that connects by itself."""
     return connections.get()
+
+
+@pytest.fixture
+def own(streams):
+    """One connection to the server of the run."""
+    opened = connections.open(timeout=5)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
 def leading(streams):
     """`leading(url, **options)` points the default connection elsewhere."""
     return lambda url, **options: streams(URL=url, OPTIONS=options)
+
+
+def client_id(link):
+    """The server's number for the connection that the link uses; a new connection has a new one."""
+    return link.call("CLIENT", "ID")
 
 
 def client_names(server):
@@ -74,18 +88,17 @@ def test_foreign_bytes_come_back_as_they_were(link, server):
     assert link.call("STRLEN", "copy") == len(raw)
 
 
-def test_hiredis_reads_the_replies(link):
+def test_hiredis_reads_the_replies(own):
     """The fast parser is in use."""
-    link.connect()
-    assert "Hiredis" in type(link._connection._parser).__name__
+    assert "Hiredis" in type(own._connection._parser).__name__
 
 
 def test_error_reply_raises_and_keeps_the_link(link):
     """A wrong command is the command's fault: the connection is as good as before."""
-    before = link.client_id()
+    before = client_id(link)
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         link.call_many([("SET", "a", 1)]) and link.call("XLEN", "a")
-    assert link.client_id() == before
+    assert client_id(link) == before
 
 
 def test_call_many_has_each_error_in_its_place(link):
@@ -96,28 +109,28 @@ def test_call_many_has_each_error_in_its_place(link):
     assert replies[2] == "1"
 
 
-def test_halves_of_call_many(link):
+def test_halves_of_call_many(own):
     """What is sent can be received later, in parts and in order."""
-    link.send([("SET", "a", 1), ("INCR", "a")])
-    link.send([("INCR", "a")])
-    assert link.receive(1) == ["OK"]
-    assert link.receive(2) == [2, 3]
+    own.send([("SET", "a", 1), ("INCR", "a")])
+    own.send([("INCR", "a")])
+    assert own.receive(1) == ["OK"]
+    assert own.receive(2) == [2, 3]
 
 
-def test_calls_in_turns_have_their_replies_batch_by_batch(link):
+def test_calls_in_turns_have_their_replies_batch_by_batch(own):
     """A batch is made while the server is at the one before, and sent when that is answered: errors in their places."""
     seen = []
 
     def batches():
         for number in range(3):
-            seen.append((number, link._owed))
+            seen.append((number, own._owed))
             yield [("RPUSH", "a", number), ("INCR", "a")]
 
-    pushed = [(length, str(error)) for length, error in link.call_in_turns(batches())]
+    pushed = [(length, str(error)) for length, error in own.call_in_turns(batches())]
     assert [length for length, _ in pushed] == [1, 2, 3]
     assert all("wrong kind of value" in error for _, error in pushed)
     assert seen == [(0, 0), (1, 2), (2, 2)]
-    assert list(link.call_in_turns([])) == []
+    assert list(own.call_in_turns([])) == []
 
 
 def test_calls_in_turns_that_are_given_up_leave_no_reply_for_the_next(link):
@@ -136,33 +149,34 @@ def test_calls_in_turns_that_are_given_up_leave_no_reply_for_the_next(link):
     assert link.call("ECHO", "mine") == "mine"
 
 
-def test_replies_still_owed_are_not_taken_for_a_lost_server(link, monkeypatch):
+def test_replies_still_owed_are_not_taken_for_a_lost_server(own, monkeypatch):
     """Sending again after an idle second, with replies waiting to be received, loses none of them."""
-    link.send([("ECHO", "first")])
-    wait_until(lambda: link._connection.can_read(timeout=0))
-    monkeypatch.setattr(KeptLink, "IDLE", 0.0)
-    link.send([("ECHO", "second")])
-    assert link.receive(2) == ["first", "second"]
+    own.send([("ECHO", "first")])
+    wait_until(lambda: own._connection.can_read(timeout=0))
+    monkeypatch.setattr(OpenLink, "IDLE", 0.0)
+    assert not own.stale
+    own.send([("ECHO", "second")])
+    assert own.receive(2) == ["first", "second"]
 
 
-def test_call_refuses_to_take_replies_owed_to_another(link):
+def test_call_refuses_to_take_replies_owed_to_another(own):
     """A call between send and receive would get the wrong reply, so it is refused; nothing is lost by that."""
-    link.send([("ECHO", "first")])
+    own.send([("ECHO", "first")])
     with pytest.raises(RuntimeError, match="owes 1 replies"):
-        link.call("ECHO", "second")
+        own.call("ECHO", "second")
     with pytest.raises(RuntimeError, match="owes 1 replies"):
-        next(link.call_in_turns([[("ECHO", "second")]]))
+        next(own.call_in_turns([[("ECHO", "second")]]))
     with pytest.raises(RuntimeError, match="owes 1 replies, not 2"):
-        link.receive(2)
-    assert link.receive(1) == ["first"]
+        own.receive(2)
+    assert own.receive(1) == ["first"]
 
 
 def test_command_that_cannot_be_packed_leaves_the_link_alone(link):
     """A value of a wrong type is refused before anything is sent."""
-    before = link.client_id()
+    before = client_id(link)
     with pytest.raises(TypeError):
         link.call("SET", "a", None)
-    assert link.client_id() == before
+    assert client_id(link) == before
 
 
 def test_interrupted_call_leaves_no_reply_for_the_next(link):
@@ -184,7 +198,7 @@ def test_interrupted_call_leaves_no_reply_for_the_next(link):
 def test_exception_between_the_halves_leaves_no_reply_for_the_next(link, monkeypatch):
     """As above, where it strikes after the sending."""
     with monkeypatch.context() as patch:
-        patch.setattr(KeptLink, "receive", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(OpenLink, "receive", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             link.call("ECHO", "theirs")
     assert link.call("ECHO", "mine") == "mine"
@@ -223,7 +237,7 @@ def test_restart_between_two_calls_is_no_error(make_server, leading, monkeypatch
     link = connections.get()
     link.call("PING")
     server.restart()
-    monkeypatch.setattr(KeptLink, "IDLE", 0.0)  # as if a second had passed
+    monkeypatch.setattr(OpenLink, "IDLE", 0.0)  # as if a second had passed
     assert link.call("PING") == "PONG"
 
 
@@ -234,7 +248,7 @@ def test_busy_link_is_not_looked_at(make_server, leading):
     link = connections.get()
     link.call("PING")
     server.restart()
-    link._used = time.monotonic()
+    link._idle[-1]._used = time.monotonic()
     with pytest.raises(ServerUnreachable):
         link.call("PING")
     assert link.call("PING") == "PONG"
@@ -314,7 +328,7 @@ def test_loading_server_is_unreachable(make_server, leading, monkeypatch):
     starting = threading.Thread(target=server.start)
     starting.start()
     leading(server.url)
-    monkeypatch.setattr(KeptLink, "PAUSES", ())
+    monkeypatch.setattr(Pool, "PAUSES", ())
     heard = []
 
     def serves():
@@ -339,10 +353,10 @@ def test_master_that_became_a_replica_is_left(make_server, leading, kind):
     """READONLY means that somebody else serves now: the link is given up, whoever asks, a script too."""
     server = make_server(kind)
     leading(server.url)
-    link = connections.get()
-    link.call("PING")
+    commands = [("XADD", "orders", "*", "a", "1"), ("EVAL", "return redis.call('SET', 'a', 1)", 0)]
+    links = [connections.open(timeout=5) for _ in commands]
     replica(server)
-    for command in [("XADD", "orders", "*", "a", "1"), ("EVAL", "return redis.call('SET', 'a', 1)", 0)]:
+    for link, command in zip(links, commands, strict=True):
         with pytest.raises(ServerUnreachable, match=r"refuses.*read only replica"):
             link.call(*command)
         assert not link.connected
@@ -396,7 +410,7 @@ def killed(raw):
 def test_refused_permission_is_about_the_command(leading, server, streams):
     """NOPERM keeps the link: a new one would hear the same."""
     leading(server.user("reader", PASSWORD, "+@all", "-xadd", "~*"))
-    link = connections.get()
+    link = connections.open(timeout=5)
     with pytest.raises(NoPermissionError):
         link.call("XADD", "orders", "*", "a", "1")
     assert link.connected
@@ -406,9 +420,10 @@ def test_full_memory_is_about_the_command(make_server, leading):
     """OOM keeps the link: the server serves, and has no room for this."""
     server = make_server(maxmemory="1")
     leading(server.url)
+    link = connections.open(timeout=5)
     with pytest.raises(ResponseError, match="maxmemory"):
-        connections.get().call("XADD", "orders", "*", "a", "1")
-    assert connections.get().connected
+        link.call("XADD", "orders", "*", "a", "1")
+    assert link.connected
 
 
 def test_server_that_wants_the_password_again_has_refused(make_server, leading):
@@ -451,7 +466,7 @@ def test_open_takes_the_timeout_given(make_server, leading):
 def test_lost_link_of_ones_own_stays_lost(streams, server):
     """Its owner has things to look after before there is another: it never connects by itself."""
     link = connections.open(timeout=5)
-    server.raw().client_kill_filter(_id=link.client_id())
+    server.raw().client_kill_filter(_id=client_id(link))
     with pytest.raises(ServerUnreachable):
         link.call("PING")
     assert not link.connected
@@ -464,38 +479,11 @@ def test_client_id_is_the_servers(streams, server):
     """Each connection has its own number."""
     one, two = connections.open(timeout=5), connections.open(timeout=5)
     known = {int(client["id"]) for client in server.raw().client_list()}
-    assert {one.client_id(), two.client_id()} <= known
-    assert one.client_id() != two.client_id()
+    assert {client_id(one), client_id(two)} <= known
+    assert client_id(one) != client_id(two)
 
 
-# Whose link it is
-
-
-def test_get_keeps_one_link_for_each_thread(streams):
-    """Threads never share a link, and don't connect for each call."""
-    mine = connections.get()
-    assert connections.get() is mine
-    theirs = []
-    thread = threading.Thread(target=lambda: theirs.append(connections.get().client_id()))
-    thread.start()
-    thread.join()
-    assert theirs != [mine.client_id()]
-
-
-def test_ended_thread_leaves_no_connection(streams, server):
-    """Its link goes with it."""
-    theirs = []
-    thread = threading.Thread(target=lambda: theirs.append(str(connections.get().client_id())))
-    thread.start()
-    thread.join()
-    wait_until(lambda: theirs[0] not in {client["id"] for client in server.raw().client_list()})
-
-
-def test_changed_settings_drop_the_links(streams, server):
-    """A test's override_settings leads elsewhere from the next call on."""
-    connections.get().call("SET", "a", 1)
-    streams(OPTIONS={"db": 5})
-    assert connections.get().call("GET", "a") is None
+# Forks
 
 
 def in_child(work):
@@ -518,27 +506,27 @@ def in_child(work):
 
 def test_forked_child_connects_by_itself(link):
     """Parent and child never speak on one connection, and the parent's stays open."""
-    mine = link.client_id()
-    theirs = in_child(link.client_id)
+    mine = client_id(link)
+    theirs = in_child(lambda: client_id(link))
     assert int(theirs) != mine
-    assert link.client_id() == mine
+    assert client_id(link) == mine
 
 
 def test_forked_child_has_no_use_of_a_link_of_ones_own(streams):
     """What its parent opened isn't the child's; with replies owed to the parent neither."""
     link = connections.open(timeout=5)
-    mine = link.client_id()
+    mine = client_id(link)
     link.send([("ECHO", "parent's")])
     assert in_child(lambda: link.receive(1)).startswith("ServerUnreachable")
     assert in_child(lambda: link.call("PING")).startswith("ServerUnreachable")
     assert link.receive(1) == ["parent's"]
-    assert link.client_id() == mine
+    assert client_id(link) == mine
 
 
 def test_forked_child_does_not_hold_its_parents_connection_open(streams, server):
     """When the parent closes, the server knows, though a child lives on."""
     link = connections.open(timeout=5)
-    mine = str(link.client_id())
+    mine = str(client_id(link))
     context = multiprocessing.get_context("fork")
     reading, writing = context.Pipe(duplex=False)
     child = context.Process(target=lambda: reading.poll(30))
@@ -555,12 +543,12 @@ def test_forked_child_does_not_hold_its_parents_connection_open(streams, server)
 def test_timeouts_unless_options_say_otherwise(leading, server):
     """Two seconds to connect, five for a reply, for those whom a request waits for."""
     leading(server.url)
-    connections.get().connect()
-    made = connections.get()._connection
+    connections.get().call("PING")
+    made = connections.get()._idle[-1]._connection
     assert (made.socket_connect_timeout, made.socket_timeout) == (2, 5)
     leading(server.url, socket_connect_timeout=1, socket_timeout=3)
-    connections.get().connect()
-    made = connections.get()._connection
+    connections.get().call("PING")
+    made = connections.get()._idle[-1]._connection
     assert (made.socket_connect_timeout, made.socket_timeout) == (1, 3)
 
 
@@ -634,9 +622,9 @@ def test_tls(leading, tls, monkeypatch):
     port, certificate = tls
     leading(f"rediss://localhost:{port}", ssl_ca_certs=str(certificate))
     link = connections.get()
-    mine = link.client_id()
-    monkeypatch.setattr(KeptLink, "IDLE", 0.0)
-    assert link.client_id() == mine
+    mine = client_id(link)
+    monkeypatch.setattr(OpenLink, "IDLE", 0.0)
+    assert client_id(link) == mine
 
 
 def test_tls_certificate_of_a_stranger_is_refused(leading, tls):
@@ -778,16 +766,10 @@ def test_query_that_cannot_work_is_told(leading, query, said):
         connections.address()
 
 
-def test_what_was_checked_is_not_checked_for_each_thread(leading, tmp_path, settings):
-    """It takes a while, and threads come and go; what changes is checked again."""
+def test_what_was_checked_is_not_checked_again(leading, tmp_path, settings):
+    """It takes a while, and links are opened often; what changes is checked again."""
     leading("embedded://queue")
-    first = connections.get()._endpoint
-    thread = threading.Thread(target=lambda: theirs.append(connections.get()._endpoint))
-    theirs = []
-    thread.start()
-    thread.join()
-    assert theirs == [first]
-    assert theirs[0] is first
+    assert connections.get()._endpoint is connections._endpoint("default")
     settings.BASE_DIR = tmp_path / "elsewhere"
     assert connections.address() == f"embedded://{tmp_path}/elsewhere/queue"
     leading("redis://localhost")
@@ -889,12 +871,11 @@ def test_file_that_is_gone_at_the_next_connecting_is_told_as_such(leading, tls, 
     own = tmp_path / "own.pem"
     own.write_bytes(certificate.read_bytes())
     leading(f"rediss://localhost:{port}", ssl_ca_certs=str(own))
-    link = connections.get()
-    assert link.call("PING") == "PONG"
+    assert connections.get().call("PING") == "PONG"
     own.unlink()
-    link.close()
+    connections.close_kept()
     with pytest.raises(ConfigurationError, match=r"ssl_ca_certs=.* can't be used: No such file"):
-        link.call("PING")
+        connections.get().call("PING")
 
 
 def test_path_that_is_too_long_for_a_socket_is_told(leading):
@@ -1037,10 +1018,12 @@ def test_password_is_in_no_repr(leading, server):
     """Neither a link nor what it is made from shows it; nor does an error after the connection was made."""
     leading(server.user("clerk", PASSWORD, "+@all", "~*"))
     link = connections.get()
-    mine = link.client_id()
-    assert PASSWORD not in repr(link) + repr(link._endpoint) + repr(vars(link)) + repr(link._connection)
+    mine = client_id(link)
+    assert PASSWORD not in repr(link) + repr(link._endpoint) + repr(vars(link))
+    lent = link._idle[-1]
+    assert PASSWORD not in repr(lent) + repr(vars(lent)) + repr(lent._connection)
     server.raw().client_kill_filter(_id=mine)
-    link._used = time.monotonic()
+    lent._used = time.monotonic()
     with pytest.raises(ServerUnreachable) as caught:
         link.call("PING")
     assert PASSWORD not in everything_said(caught)

@@ -103,7 +103,6 @@ def test_two_who_replay_at_once_make_one_copy(raw: Raw) -> None:
 
     def press(name: str) -> None:
         answers.append(dead_letters.replay("orders", ids, by=name))
-        connections.get().close()
 
     threads = [threading.Thread(target=press, args=(name,)) for name in ("ann", "bob", "cid", "dee")]
     for thread in threads:

@@ -317,7 +317,6 @@ def test_a_lost_server_ends_the_run_with_1(streams: Callable[..., None], make_se
     server.stop()
     with pytest.raises(ServerUnreachable):
         list(done)
-    connections.get().close()
     assert refused("list")[0] == 1
 
 

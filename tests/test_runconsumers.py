@@ -1,7 +1,9 @@
 """`manage.py runconsumers`: what it takes, what it says, and how it ends."""
 
+import json
 import logging
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,40 @@ def test_it_says_what_it_serves_and_how_many_database_connections_that_may_open(
     assert first.startswith("Consuming orders:billing with processes: 2, threads in each: 3;")
     assert "connections to each database ('default'): 6 at most" in first
     assert last == "Stopped."
+
+
+@pytest.mark.parametrize("drain", [False, True])
+def test_it_says_how_many_connections_to_redis_it_keeps(raw: Raw, fleet: Fleet, tmp_path: Path, *, drain: bool) -> None:
+    """In its first line, and the server counts as many: before a handler runs, meanwhile, and after it."""
+    finish, url = tmp_path / "finish", fleet.url
+    fleet.url = f"{url}?client_name=default"
+    fleet.streams = {
+        "orders": {"GROUPS": {"billing": {}, "loyalty": {}}},
+        "tasks": {"CONNECTION": "other", "GROUPS": {"workers": {}}},
+    }
+    for stream in fleet.streams:
+        publish(raw, f"wait:{finish}", stream=stream)
+    worker = fleet.start(
+        "--processes", "2", "--threads", "3", *(["--drain"] if drain else []),
+        TEST_CONNECTIONS=json.dumps({"other": {"URL": url, "OPTIONS": {"client_name": "other"}}}),
+    )  # fmt: skip
+
+    def connected() -> dict[str, int]:
+        return Counter(each["name"] for each in raw.client_list() if each["name"])
+
+    expected = {"default": 2 * (2 * 3 + 5), "other": 2 * (3 + 5)} if drain else {"default": 20, "other": 14}
+    wait_until(lambda: len(fleet.noted("began")) == 3)
+    wait_until(lambda: connected() == expected)
+    finish.touch()
+    if not drain:
+        wait_until(lambda: len(fleet.noted("ended")) == 3)
+        publish(raw, "ok")
+        wait_until(lambda: len(fleet.noted("ended")) == 5)
+        wait_until(lambda: connected() == expected)
+        worker.terminate()
+    said = fleet.finish(worker).splitlines()[0]
+    to_redis = ", ".join(f"{count} ({alias!r})" for alias, count in expected.items())
+    assert f"; connections to Redis: {to_redis}; " in said
 
 
 def test_it_serves_what_it_is_told_to(raw: Raw, fleet: Fleet) -> None:

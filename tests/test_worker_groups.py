@@ -260,9 +260,9 @@ def test_a_missing_declared_group_is_made_before_its_stream_is_trimmed(raw: Raw,
 def test_a_client_number_of_another_run_of_the_server_is_left_alone(raw: Raw) -> None:
     """After a restart of the server the old number is another client's."""
     other, own = connections.open(timeout=5), connections.open(timeout=5)
-    begin_session(own, Client(other.client_id(), "another run"))
+    begin_session(own, Client(int(other.call("CLIENT", "ID")), "another run"))
     assert other.call("PING") == "PONG"
-    begin_session(own, Client(other.client_id(), raw.info("server")["run_id"]))
+    begin_session(own, Client(int(other.call("CLIENT", "ID")), raw.info("server")["run_id"]))
     with pytest.raises(ServerUnreachable):
         other.call("PING")
     own.close()

@@ -1,13 +1,12 @@
-"""Links to the servers of `REDIS_STREAMS['CONNECTIONS']`: one kept for each thread, or one of the caller's own.
+"""Links to the servers of `REDIS_STREAMS['CONNECTIONS']`: those of the process, or one of the caller's own.
 
-`link` sends and receives on one, `refusals` tells which replies end it; `endpoint` is where it leads, `arguments`
-reads URL and OPTIONS, `transport` is what is used of redis-py. `store` knows what a reply means, and the worker when
-to come back after an error.
+`link` sends and receives on one connection, `pool` keeps the process' and lends them, `refusals` tells which replies
+end a connection; `endpoint` is where it leads, `arguments` reads URL and OPTIONS, `transport` is what is used of
+redis-py. `store` knows what a reply means, and the worker when to come back after an error.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,46 +17,48 @@ from django.dispatch import receiver
 from .. import conf
 from ..conf import ConnectionConfig
 from .endpoint import Endpoint
-from .link import KeptLink, Link
+from .link import Link, OpenLink
+from .pool import Pool
 
-__all__ = ["Endpoint", "Link", "address", "close_kept", "get", "leading", "open", "server"]
+__all__ = ["Endpoint", "Link", "OpenLink", "address", "close_kept", "get", "leading", "open", "server"]
 
-# Each thread's links by alias. A thread that ends lets go of its own, which closes them.
-_kept = threading.local()
+# The connections that the process keeps, by alias.
+_pools: dict[str, Pool] = {}
 # Where a connection of the settings leads.
 _endpoint_of: Callable[[ConnectionConfig], Endpoint] = Endpoint.of
-# By alias, the settings and their endpoint: checking them takes half a millisecond, and threads come and go.
+# By alias, the settings and their endpoint: checking them takes half a millisecond.
 _endpoints: dict[str, tuple[ConnectionConfig, Endpoint]] = {}
 
 
 def get(alias: str = "default") -> Link:
-    """Return this thread's link for short requests (publishing, the admin, commands); it connects when first used.
+    """Return the process' link for short requests (publishing, the admin, commands), for all threads.
 
-    It connects again by itself: trying for a moment, and never sending a command a second time. A reply is
-    waited for 5 seconds, a connection 2, unless `socket_timeout` and `socket_connect_timeout` in OPTIONS
-    say otherwise. Raises `ConfigurationError` for an alias, URL or OPTIONS that can't work.
+    Each exchange on it borrows a connection that the process keeps. It connects by itself: trying for a moment, and
+    never sending a command a second time. A reply is waited for 5 seconds, a connection 2, unless `socket_timeout` and
+    `socket_connect_timeout` in OPTIONS say otherwise. Raises `ConfigurationError` for an alias, URL or OPTIONS that
+    can't work.
     """
-    links = _kept.__dict__
-    link: Link | None = links.get(alias)
-    if link is None:
-        link = links[alias] = KeptLink(_endpoint(alias))
-    return link
+    pools = _pools
+    pool = pools.get(alias)
+    if pool is None:
+        pool = pools.setdefault(alias, Pool(_endpoint(alias)))  # the first thread's, where two come at once
+    return pool
 
 
-def open(alias: str = "default", *, timeout: float) -> Link:  # noqa: A001  `connections.open` says it best
+def open(alias: str = "default", *, timeout: float) -> OpenLink:  # noqa: A001  `connections.open` says it best
     """Connect a link of the caller's own. `timeout` is how many seconds a reply may take: above BLOCK.
 
     Once lost or closed, the link stays so and says so at each call: what was pending on it needs looking after
     before another is opened. Raises `ServerUnreachable` at once where there is no server.
     """
-    link = Link(_endpoint(alias), timeout)
+    link = OpenLink(_endpoint(alias), timeout)
     link.connect()
     return link
 
 
 def close_kept() -> None:
-    """Close the links that `get` has given, of all threads; it gives new ones."""
-    _drop_links()
+    """Close the connections that the process keeps, a lent one when it is given back. `get` makes new ones."""
+    _drop_pools()
 
 
 def address(alias: str = "default") -> str:
@@ -86,21 +87,23 @@ def leading(endpoint_of: Callable[[ConnectionConfig], Endpoint]) -> Iterator[Non
     """Lead every connection within it where `endpoint_of` says, in all threads. For tests; it may be nested."""
     global _endpoint_of  # noqa: PLW0603  put back at the end
     outer, _endpoint_of = _endpoint_of, endpoint_of
-    _drop_links()
+    _drop_pools()
     try:
         yield
     finally:
         _endpoint_of = outer
-        _drop_links()
+        _drop_pools()
 
 
 @receiver(setting_changed, dispatch_uid="django_redis_streams.connections")
 def _forget(*, setting: str, **_: Any) -> None:
     if setting in ("REDIS_STREAMS", "BASE_DIR"):  # under which an embedded server keeps its data
-        _drop_links()
+        _drop_pools()
 
 
-def _drop_links() -> None:
-    global _kept  # noqa: PLW0603  replaced whole: that drops the links of all threads at once
-    _kept = threading.local()
+def _drop_pools() -> None:
+    global _pools  # replaced whole, so that nobody finds what a thread still adds to the old ones
+    dropped, _pools = _pools, {}
     _endpoints.clear()
+    for pool in list(dropped.values()):
+        pool.close()

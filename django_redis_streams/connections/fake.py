@@ -11,7 +11,7 @@ from ..conf import ConnectionConfig
 from ..exceptions import ExtraMissing
 from .arguments import FIXED_OPTIONS
 from .endpoint import Endpoint
-from .link import Link
+from .link import OpenLink
 
 __all__ = ["fake_servers", "is_installed"]
 
@@ -45,7 +45,7 @@ def fake_servers() -> Callable[[ConnectionConfig], Endpoint]:
 
 def _teach(endpoint: Endpoint) -> None:
     """Give the server's Lua the library that fakeredis leaves out; it stays as long as the server."""
-    link = Link(endpoint, timeout=5)
+    link = OpenLink(endpoint, timeout=5)
     link.connect()
     link.call("EVAL", resources.files(__package__).joinpath("fake.lua").read_text("utf-8"), 0)
     link.close()

@@ -1,7 +1,7 @@
 """One connection to a server: what is sent, what comes back, and what it means when nothing does.
 
-Replies come raw from redis-py's `Connection` in RESP2, all text as `str`: no version's shaping of replies, no
-pool, and above all none of its retries, which send an XADD twice when only the reply was lost. A command goes
+Replies come raw from redis-py's `Connection` in RESP2, all text as `str`: no version's shaping of replies, none of
+its pools, and above all none of its retries, which send an XADD twice when only the reply was lost. A command goes
 out once; where its fate is unknown, `ServerUnreachable` says so and the caller decides.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn
@@ -23,22 +24,45 @@ from .endpoint import Endpoint
 from .refusals import cannot_serve
 from .transport import Transport, fileno
 
-__all__ = ["Command", "KeptLink", "Link"]
+__all__ = ["Command", "Link", "OpenLink"]
 
 Command = Sequence[str | int | float | bytes]
 
 # Its stub takes tuples of one word only.
 _pack: Final[Callable[[Any], bytes]] = hiredis.pack_command
 
-_links: weakref.WeakSet[Link] = weakref.WeakSet()
+_links: weakref.WeakSet[OpenLink] = weakref.WeakSet()
 
 
-class Link:
-    """One connection, for one thread at a time.
+class Link(ABC):
+    """What exchanges commands for replies with one server.
 
     An error reply is raised by `call` as redis-py's `ResponseError`; it is about the command, and the link
-    is as good as before. `ServerUnreachable` is about the server, and the link is lost.
+    is as good as before. `ServerUnreachable` is about the server.
     """
+
+    def call(self, *command: str | float | bytes) -> Any:
+        """Send one command, given word by word, and return its reply. Raises `ResponseError` for an error reply."""
+        (reply,) = self.call_many((command,))
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    @abstractmethod
+    def call_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Send some commands at once and return the replies; an error reply stands in its place, as an exception."""
+
+    @abstractmethod
+    def call_in_turns(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
+        """Do as `call_many` for each of some batches, none of them empty; yield their replies, batch by batch.
+
+        The next batch is made and packed while the server works on the one before, but sent only when all replies to
+        that are here: if the connection is lost, the fate of one batch alone is unknown.
+        """
+
+
+class OpenLink(Link):
+    """One connection, for one thread at a time. Once lost or closed it stays so: each call says so."""
 
     IDLE: Final = 1.0  # seconds without a command or reply, after which a server may have closed the connection
 
@@ -61,9 +85,14 @@ class Link:
         return self._connection is not None
 
     @property
+    def idle(self) -> float:
+        """Seconds since the last command or reply; 0 while a reply is owed."""
+        return 0.0 if self._owed else time.monotonic() - self._used
+
+    @property
     def stale(self) -> bool:
-        """Whether the server has closed the connection while it was idle, with no reply owed."""
-        return self._idle and _stale(self._connection)
+        """Whether the server has closed the connection while it was idle for a second or more."""
+        return self.idle > self.IDLE and _stale(self._connection)
 
     def confirm(self) -> None:
         """If the connection was idle, wait for the server's answer to a PING.
@@ -71,15 +100,8 @@ class Link:
         It is for a command that must not be sent twice: if the server closes the connection as idle after it was looked
         at, the PING is lost in its place. Raises `ServerUnreachable`.
         """
-        if self._idle:
+        if self.idle > self.IDLE:
             self.call_many((("PING",),))
-
-    def call(self, *command: str | float | bytes) -> Any:
-        """Send one command, given word by word, and return its reply. Raises `ResponseError` for an error reply."""
-        (reply,) = self.call_many((command,))
-        if isinstance(reply, ResponseError):
-            raise reply
-        return reply
 
     def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send some commands at once and return the replies; an error reply stands in its place, as an exception."""
@@ -94,11 +116,7 @@ class Link:
             raise
 
     def call_in_turns(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
-        """Do as `call_many` for each of some batches, none of them empty; yield their replies, batch by batch.
-
-        The next batch is made and packed while the server works on the one before, but sent only when all replies to
-        that are here: if the connection is lost, the fate of one batch alone is unknown.
-        """
+        """Do as `call_many` for each of some batches, in turns with the server."""
         self._check_owed()
         sent = 0
         try:
@@ -143,14 +161,13 @@ class Link:
         """
         return -1 if self._connection is None else fileno(self._connection)
 
-    def client_id(self) -> int:
-        """Return the server's id for this connection, as CLIENT KILL takes it; a new connection has a new one."""
-        return int(self.call("CLIENT", "ID"))
+    def connect(self, pauses: Iterable[float] = ()) -> None:
+        """Connect, if not connected; try once more after each pause, in seconds, where the server may be restarting.
 
-    def connect(self) -> None:
-        """Connect, if not connected. Raises `ServerUnreachable`."""
+        Raises `ServerUnreachable`.
+        """
         if self._connection is None:
-            self._connection = self._connected()
+            self._connection = self._connected(pauses)
 
     def close(self) -> None:
         """Close the connection; replies not yet received are lost. Closing again does nothing."""
@@ -162,12 +179,10 @@ class Link:
         if self._owed:
             raise RuntimeError(f"{self!r} owes {self._owed} replies: receive them before the next call.")
 
-    @property
-    def _idle(self) -> bool:
-        return not self._owed and time.monotonic() - self._used > self.IDLE
-
     def _send(self, data: bytes, count: int) -> None:
-        connection = self._ready()
+        connection = self._connection
+        if connection is None:
+            raise self._closed()
         if not self._owed:
             now = time.monotonic()
             self._was_idle, self._used = now - self._used > self.IDLE, now
@@ -177,13 +192,7 @@ class Link:
         except BaseException as error:  # noqa: BLE001  as above
             self._lost(error)
 
-    def _ready(self) -> Transport:
-        if self._connection is None:
-            raise self._closed()
-        return self._connection
-
-    def _connected(self, pauses: Iterable[float] = ()) -> Transport:
-        """Make a new connection; try once more after each pause where the server may be restarting."""
+    def _connected(self, pauses: Iterable[float]) -> Transport:
         waits = iter(pauses)
         while True:
             try:
@@ -216,30 +225,6 @@ class Link:
 
     def _closed(self) -> ServerUnreachable:
         return self._endpoint.unreachable("the link is closed; nothing was sent.")
-
-
-class KeptLink(Link):
-    """A link that connects by itself: when first used, after it was lost, in a forked child.
-
-    An idle link is looked at before it is used, so a server that was restarted since is no error.
-    """
-
-    PAUSES: Final = (0.05, 0.1, 0.2)  # seconds between attempts to connect
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(endpoint, endpoint.timeout)
-
-    def connect(self) -> None:
-        """Connect, if not connected. Raises `ServerUnreachable` when some attempts have failed."""
-        if self._connection is None:
-            self._connection = self._connected(self.PAUSES)
-
-    def _ready(self) -> Transport:
-        if self.stale:
-            self.close()
-        self.connect()
-        assert self._connection is not None
-        return self._connection
 
 
 def _packed(commands: Sequence[Command]) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final
 
 from .. import conf, connections
 from ..conf import ConnectionConfig
-from ..connections import Endpoint, Link
+from ..connections import Endpoint, OpenLink
 from ..connections.fake import fake_servers
 from ..store.operate.erase import erase
 from .published import recording
@@ -60,7 +60,7 @@ def isolated(server: str = "fake") -> Iterator[None]:
 
 
 def _erase(endpoint: Endpoint, prefix: str) -> None:
-    link = Link(endpoint, _TIMEOUT)
+    link = OpenLink(endpoint, _TIMEOUT)
     link.connect()
     erase(link, prefix)
     link.close()

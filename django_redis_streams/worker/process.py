@@ -9,7 +9,8 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,7 @@ from .stop import Quota, Stop
 from .system.memory import readable_size, resident
 from .system.os_signals import Signals
 
-__all__ = ["Assignment", "Process", "work"]
+__all__ = ["Assignment", "Process", "redis_connections", "work"]
 
 # Errors that a process would meet again if it were started again.
 _UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
@@ -74,6 +75,23 @@ def work(assignment: Assignment) -> int:
         return 1
     finally:
         send_to_all(worker_process_ending)
+
+
+def redis_connections(options: Options) -> Mapping[str, int]:
+    """Return how many connections the processes of a worker keep open together, by the connection's alias.
+
+    Each consumer has one, and each service. Those that handlers borrow from their process aren't counted.
+    """
+    consumers = Counter(stream.connection for stream, _ in options.targets)
+    services = len(_services_of(options))
+    return {alias: options.processes * (count + services) for alias, count in consumers.items()}
+
+
+def _services_of(options: Options, *, quarantine: bool = False) -> Sequence[type[Service]]:
+    """Return the services that run in each process, one of each kind for each connection."""
+    if quarantine:
+        return [Heartbeat]
+    return [Heartbeat, Maintenance, Promoter, Statistics, *([Draining] if options.drain else [])]
 
 
 class Process:
@@ -189,20 +207,27 @@ class Process:
         )
 
     def _services(self) -> Iterable[Service]:
-        timing = self._options.timing
+        kinds = _services_of(self._options, quarantine=self._quarantine)
         drain = Drain({_connection(each) for each in self._runners}, self._stop.set)
-        for alias, group in itertools.groupby(sorted(self._runners, key=_connection), key=_connection):
-            runners = list(group)
-            streams = list({each.membership.stream.name: each.membership.stream for each in runners}.values())
-            yield Heartbeat(alias, self._services_stop, runners, timing)
-            if self._quarantine:
-                continue
-            yield Maintenance(alias, self._services_stop, runners, streams, timing, scoreboard=self._scoreboard)
-            # What comes due after the end of a drain waits for the next worker, where it is counted.
-            yield Promoter(alias, self._stop if self._options.drain else self._services_stop, streams, timing)
-            yield Statistics(alias, self._services_stop, runners, timing)
-            if self._options.drain:
-                yield Draining(alias, self._stop, self._runners, drain, timing)
+        for alias, runners in itertools.groupby(sorted(self._runners, key=_connection), key=_connection):
+            make = self._makers(alias, list(runners), drain)
+            yield from (make[kind]() for kind in kinds)
+
+    def _makers(
+        self, alias: str, runners: Sequence[BatchRunner], drain: Drain
+    ) -> Mapping[type[Service], Callable[[], Service]]:
+        """Return for each kind of service what makes the one of this connection."""
+        timing, stop = self._options.timing, self._services_stop
+        streams = list({each.membership.stream.name: each.membership.stream for each in runners}.values())
+        # What comes due after the end of a drain waits for the next worker, where it is counted.
+        until = self._stop if self._options.drain else stop
+        return {
+            Heartbeat: lambda: Heartbeat(alias, stop, runners, timing),
+            Maintenance: lambda: Maintenance(alias, stop, runners, streams, timing, scoreboard=self._scoreboard),
+            Promoter: lambda: Promoter(alias, until, streams, timing),
+            Statistics: lambda: Statistics(alias, stop, runners, timing),
+            Draining: lambda: Draining(alias, self._stop, self._runners, drain, timing),
+        }
 
     def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
         """Start and return a thread. An unforeseen error in it ends the process.

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.admin.utils import quote
 from django.test import Client
 
-from django_redis_streams.connections.link import KeptLink
+from django_redis_streams.connections.pool import Pool
 from tests.support.servers import Server
 
 from . import site
@@ -21,7 +21,7 @@ SECRET = "s3cret-of-ann"
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connecting is tried once: these servers won't be there a moment later."""
-    monkeypatch.setattr(KeptLink, "PAUSES", ())
+    monkeypatch.setattr(Pool, "PAUSES", ())
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from django_redis_streams import connections
-from django_redis_streams.connections.link import Link
+from django_redis_streams.connections.link import OpenLink
 from django_redis_streams.store.scripts import script
 from django_redis_streams.worker.consumer.batch_runner import BatchRunner
 
@@ -47,7 +47,7 @@ def _before(owner: type, name: str, path: str, concerned: Callable[[Any], bool])
 
 
 def _around_script(when: str, digest: bytes, path: str) -> None:
-    send, receive = Link._send, Link.receive
+    send, receive = OpenLink._send, OpenLink.receive
 
     def patched_send(self: Any, data: bytes, count: int) -> None:
         self.concerned = digest in data and (digest != PROMOTE or is_waiting())
@@ -61,7 +61,7 @@ def _around_script(when: str, digest: bytes, path: str) -> None:
             die()
         return replies
 
-    Link._send, Link.receive = patched_send, patched_receive  # type: ignore[method-assign]
+    OpenLink._send, OpenLink.receive = patched_send, patched_receive  # type: ignore[method-assign]
 
 
 def is_waiting() -> bool:

@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from django_redis_streams import conf, connections
-from django_redis_streams.connections import Link
+from django_redis_streams.connections import OpenLink
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
@@ -36,17 +36,17 @@ def publish(raw: Raw, count: int = COUNT, **fields: str) -> None:
 
 
 @pytest.fixture
-def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]], list[int]]:
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[OpenLink], None]], list[int]]:
     """Return a function that has its argument called once, when a batch is asked for ahead.
 
     Its result is a list, which is empty until that call.
     """
     done: list[int] = []
 
-    def when_ahead(do: Callable[[Link], None]) -> list[int]:
+    def when_ahead(do: Callable[[OpenLink], None]) -> list[int]:
         ask = Reader.ask
 
-        def asked(self: Reader, link: Link, commands: Any, *rest: Any) -> None:
+        def asked(self: Reader, link: OpenLink, commands: Any, *rest: Any) -> None:
             if rest[1] is None and not done:
                 done.append(1)
                 do(link)
@@ -63,7 +63,7 @@ def test_a_connection_that_is_lost_between_two_batches_loses_neither(raw: Raw, a
     runs: Counter[str] = Counter()
     handler("orders", group="billing")(lambda message: runs.update([message.payload["n"]]))
     publish(raw)
-    lost = ahead(Link.close)
+    lost = ahead(OpenLink.close)
     with working():
         wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
     assert lost
@@ -140,17 +140,17 @@ def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, strea
 
 
 @pytest.fixture
-def claims(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Link], None]], list[int]]:
+def claims(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[OpenLink], None]], list[int]]:
     """Return a function that has its argument called at the first claim that goes with a read ahead.
 
     Its result is a list with an item for each such claim.
     """
     done: list[int] = []
 
-    def when_claimed(do: Callable[[Link], None]) -> list[int]:
+    def when_claimed(do: Callable[[OpenLink], None]) -> list[int]:
         ask = Reader.ask
 
-        def asked(self: Reader, link: Link, commands: Any, *rest: Any) -> None:
+        def asked(self: Reader, link: OpenLink, commands: Any, *rest: Any) -> None:
             if rest[2:] and rest[2] is not None:
                 done.append(1)
                 if len(done) == 1:
@@ -170,7 +170,7 @@ def leave(raw: Raw, count: int) -> None:
     raw.xclaim("orders", "billing", "dead", 0, [each for each, _ in entries], idle=3_600_000, justid=True)
 
 
-def nothing(link: Link) -> None:
+def nothing(link: OpenLink) -> None:
     """Do nothing."""
 
 
@@ -184,7 +184,7 @@ def test_what_others_left_is_claimed_with_reads_ahead(
     befalls = {
         "nothing": nothing,
         "flush": lambda _: raw.script_flush(),
-        "close": Link.close,
+        "close": OpenLink.close,
         "lose bodies": lambda _: proxy.lose_reply_to("XRANGE"),
         "refuse": lambda _: broken.append(raw.lpush(suspects, "of a wrong type")),
     }

@@ -1,4 +1,4 @@
-"""Settings of the worker processes that tests start; the environment declares the streams."""
+"""Settings of the worker processes that tests start; the environment declares the streams and further connections."""
 
 import json
 import os
@@ -9,7 +9,10 @@ INSTALLED_APPS = [each for each in INSTALLED_APPS if not each.startswith("testpr
 if "TEST_DATABASE" in os.environ:
     DATABASES = {"default": json.loads(os.environ["TEST_DATABASE"])}
 REDIS_STREAMS = {
-    "CONNECTIONS": {"default": {"URL": os.environ["TEST_REDIS_URL"]}},
+    "CONNECTIONS": {
+        "default": {"URL": os.environ["TEST_REDIS_URL"]},
+        **json.loads(os.environ.get("TEST_CONNECTIONS", "{}")),
+    },
     "STREAMS": json.loads(os.environ["TEST_STREAMS"]),
     "HANDLER_MODULES": ["tests.support.obedient_handlers", *filter(None, os.environ.get("TEST_HANDLERS", "").split())],
 }

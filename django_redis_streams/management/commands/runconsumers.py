@@ -29,6 +29,7 @@ from ...worker import strays
 from ...worker.execution.sqlite import IDENTITY, hasty_databases
 from ...worker.http.exporter import listen
 from ...worker.options import Options
+from ...worker.process import redis_connections
 from ...worker.supervisor.autoreload import begin_anew
 from ...worker.supervisor.supervisor import Supervisor
 from ...worker.system.memory import readable_size, resident
@@ -234,10 +235,11 @@ def _opening(options: Options) -> str:
     served = ", ".join(f"{stream.name}:{group.name}" for stream, group in options.groups)
     consumers = len(options.targets)
     threads = options.processes * consumers
+    to_redis = ", ".join(f"{count} ({alias!r})" for alias, count in redis_connections(options).items())
     aliases = ", ".join(map(repr, databases)) or "none"
     return (
-        f"Consuming {served} with processes: {options.processes}, threads in each: {consumers}; connections to each "
-        f"database ({aliases}): {threads} at most. Stop with Ctrl-C."
+        f"Consuming {served} with processes: {options.processes}, threads in each: {consumers}; connections to Redis: "
+        f"{to_redis}; connections to each database ({aliases}): {threads} at most. Stop with Ctrl-C."
     )
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from redis.exceptions import ResponseError
 
-from ...connections import Link
+from ...connections import Link, OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.consume.delivery import Delivery
 from ...store.consume.groups import Deletion
@@ -108,7 +108,7 @@ class BatchRunner:
         """Wait so long, or until it is to stop; for when no coroutine is in flight."""
         self._stop.wait(seconds)
 
-    def run(self, iterate: Callable[[Link], None], leave: Callable[[Link], None]) -> None:
+    def run(self, iterate: Callable[[OpenLink], None], leave: Callable[[OpenLink], None]) -> None:
         """Iterate until stopped or drained; then settle what is left, and leave.
 
         Raises `ServerUnreachable` or `ResponseError` if it can't leave so: a rescuer does it then. If nothing is in
@@ -117,7 +117,7 @@ class BatchRunner:
         with strays.prepared(self._disown):
             self._iterate_until_done(iterate, leave)
 
-    def _iterate_until_done(self, iterate: Callable[[Link], None], leave: Callable[[Link], None]) -> None:
+    def _iterate_until_done(self, iterate: Callable[[OpenLink], None], leave: Callable[[OpenLink], None]) -> None:
         try:
             while not (self._stop.is_set() or self.drained or self.connection.deleted):
                 self.connection.attempt(iterate)
@@ -178,7 +178,7 @@ class BatchRunner:
         if late and self.connection.connected:
             self.connection.attempt(self.settle_ready)
 
-    def settle_ready(self, link: Link) -> None:
+    def settle_ready(self, link: OpenLink) -> None:
         """Settle the outcomes that weren't sent yet."""
         # Receive what is owed first: if that raised after the send, these outcomes would count as sent.
         self.reader.free(link)
@@ -192,7 +192,7 @@ class BatchRunner:
         """Write on the slots what keeps the event loop from turning, if anything does; for the main thread."""
         self.executor.coroutines.note_holder()
 
-    def leave(self, link: Link) -> None:
+    def leave(self, link: OpenLink) -> None:
         """Settle what is left, hand back all else, and close the connection."""
         self.reader.free(link)
         self.settling.end(link)
@@ -234,7 +234,7 @@ class BatchRunner:
         """Renew until the server answers. If it refuses, which the heartbeat reports, look whose the message is."""
         confirmed = False
 
-        def ask(link: Link) -> None:
+        def ask(link: OpenLink) -> None:
             nonlocal confirmed
             self.reader.free(link)
             try:
@@ -252,7 +252,7 @@ class BatchRunner:
         """Renew what is in hand, and drop what is lost. The heartbeat calls it too, from its thread, on its link."""
         renew_all_in_hand(link, self.membership, self.unacked)
 
-    def _resume(self, link: Link) -> None:
+    def _resume(self, link: OpenLink) -> None:
         """On a new connection: settle again what may not have arrived, and see what is still this consumer's."""
         self.reader.forget()
         # Before the first read: a new worker reads nothing of a paused group.

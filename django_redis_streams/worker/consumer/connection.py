@@ -12,7 +12,7 @@ from collections.abc import Callable
 from redis.exceptions import ResponseError
 
 from ... import connections
-from ...connections import Link
+from ...connections import Link, OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.consume.connection import Client, begin_session, unblock
 from ...store.consume.groups import Deletion, make_group
@@ -41,7 +41,7 @@ class ConsumerConnection:
         self,
         membership: Membership,
         wait: Callable[[float], object],
-        resume: Callable[[Link], None],
+        resume: Callable[[OpenLink], None],
         *,
         joined: Joined,
         timing: Timing,
@@ -59,7 +59,7 @@ class ConsumerConnection:
         self._pause = wait
         self._patient = patient
         self._resume = resume
-        self._link: Link | None = None
+        self._link: OpenLink | None = None
         self._client: Client | None = None
         self._backoff = timing.backoff(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
 
@@ -79,7 +79,7 @@ class ConsumerConnection:
         if client is not None and client.id is not None and self.connected:
             unblock(link, client.id)
 
-    def link(self) -> Link:
+    def link(self) -> OpenLink:
         """Return the link; connect now if there is none, or if the server has closed it as idle.
 
         Raises `ServerUnreachable`.
@@ -97,7 +97,7 @@ class ConsumerConnection:
             self._link.close()
             self._link = None
 
-    def attempt(self, step: Callable[[Link], None]) -> None:
+    def attempt(self, step: Callable[[OpenLink], None]) -> None:
         """Do a step of the consumer's. If it goes wrong, log that and wait; if the group is gone, make it."""
         try:
             step(self.link())
@@ -120,7 +120,7 @@ class ConsumerConnection:
             self._backoff.reset()
             self.well = True
 
-    def _connect(self) -> Link:
+    def _connect(self) -> OpenLink:
         leave_if_stray()
         link = connections.open(self._membership.stream.connection, timeout=self._timeout)
         try:

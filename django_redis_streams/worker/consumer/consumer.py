@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from ...connections import Link
+from ...connections import OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.consume.delivery import Delivery
 from ...store.consume.drained import Standstill, standstill
@@ -26,7 +26,7 @@ class Consumer:
     `when_idle` when nothing came, and ends by itself when its group has nothing left to do.
     """
 
-    def __init__(self, runner: BatchRunner, *, when_idle: Callable[[Link], object] | None = None) -> None:
+    def __init__(self, runner: BatchRunner, *, when_idle: Callable[[OpenLink], object] | None = None) -> None:
         self.runner = runner
         self._when_idle = when_idle
         self._reader = runner.reader
@@ -40,7 +40,7 @@ class Consumer:
         """Consume until stopped or done; then settle, hand back and leave. Raises what `BatchRunner.run` does."""
         self.runner.run(self._iterate, self.runner.leave)
 
-    def _iterate(self, link: Link) -> None:
+    def _iterate(self, link: OpenLink) -> None:
         self.runner.settling.take_flushed()
         self.runner.executor.get_on()
         self._in_flight.advance()
@@ -57,7 +57,7 @@ class Consumer:
         elif not (self._reader.waited or self._in_flight.busy):
             self._idle(link)
 
-    def _do_chores(self, link: Link) -> None:
+    def _do_chores(self, link: OpenLink) -> None:
         """Do what comes before the next read: settle what was refused, run unseen messages, and claim others'."""
         self._reader.free(link)
         if self._unsettled.retry_due:
@@ -67,7 +67,7 @@ class Consumer:
         if self._may_claim_now:
             self._handle_claimed(link)
 
-    def _read(self, link: Link) -> list[Delivery]:
+    def _read(self, link: OpenLink) -> list[Delivery]:
         """Settle the last batch and return the next; where batches come full and fast, ask for one more."""
         ahead = self._reader.ahead
         if not ahead:
@@ -96,7 +96,7 @@ class Consumer:
         bounded = self.runner.membership.group.limited or self.runner.executor.runs_coroutines
         return self._may_claim_now and self._claiming.goes_ahead and not bounded
 
-    def _ask_ahead(self, link: Link, batch: list[Delivery]) -> None:
+    def _ask_ahead(self, link: OpenLink, batch: list[Delivery]) -> None:
         """If batches come full and fast, ask for the next before this one runs.
 
         If there is something to claim, half of the next batch is claimed; all of it, if the last read brought nothing.
@@ -128,13 +128,13 @@ class Consumer:
         shared = self.runner.membership.group.group_concurrency is not None
         return min(count, self.runner.executor.at_once) if shared else count
 
-    def _handle_claimed(self, link: Link) -> None:
+    def _handle_claimed(self, link: OpenLink) -> None:
         """Claim and run the stale messages that maintenance saw. Messages that may have ended a worker are left out."""
         batch = self._claiming.claim(link, self._count)
         self._ask_ahead(link, batch)
         self.runner.handle(batch)
 
-    def _idle(self, link: Link) -> None:
+    def _idle(self, link: OpenLink) -> None:
         """If nothing came, look for unseen pending messages now and then; if it works alone, see whether it is done."""
         alone = self._when_idle is not None
         if self._when_idle is not None:
@@ -148,7 +148,7 @@ class Consumer:
             before, self._standstill = self._standstill, standstill(link, [self.runner.membership])
             self.runner.drained = self._standstill is not None and before == self._standstill
 
-    def _wait_while_paused(self, link: Link) -> None:
+    def _wait_while_paused(self, link: OpenLink) -> None:
         """Wait while the group is paused: settle what is left, read and claim nothing, and ask again soon."""
         self.runner.settle_ready(link)
         if not self._paused:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from ...connections import Link
+from ...connections import OpenLink
 from ...store.consume.delivery import Delivery
 from ..execution.coroutines.coroutines import LATEST
 from ..execution.executor import Executor
@@ -62,7 +62,7 @@ class InFlight:
         self._coroutines.wait(LATEST, until_ended=True)
         self.advance()
 
-    def wait_for_reply(self, link: Link, seconds: float) -> None:
+    def wait_for_reply(self, link: OpenLink, seconds: float) -> None:
         """Let coroutines run until a reply comes, at most so long; if there are none, the link itself waits for it."""
         if self._coroutines.begun:
             self._coroutines.wait(seconds, fd=link.fileno())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from ...connections import Link
+from ...connections import OpenLink
 from ...outcomes import DeadLetter, Failure, Reason
 from ...store.consume.ownership import pending_of
 from ...store.consume.suspects import Crashed, suspects, take_back, try_suspect
@@ -34,7 +34,7 @@ class Quarantine:
         """Run suspects until stopped or done; then settle, hand back and leave. Raises what `BatchRunner.run` does."""
         self.runner.run(self._iterate, self._leave)
 
-    def _iterate(self, link: Link) -> None:
+    def _iterate(self, link: OpenLink) -> None:
         """Run one suspect and settle it, before the next is looked for."""
         self.runner.executor.get_on()
         self.runner.settling.take_flushed()
@@ -55,7 +55,7 @@ class Quarantine:
         else:
             self.runner.drained = True
 
-    def _try(self, link: Link, tokens: list[str]) -> None:
+    def _try(self, link: OpenLink, tokens: list[str]) -> None:
         since = time.monotonic()
         tried = try_suspect(link, self._membership, tokens[-1])
         if tried.limited:
@@ -76,7 +76,7 @@ class Quarantine:
             self.runner.unsettled.add_all([tried.delivery], since)
         self.runner.connection.attempt(self.runner.settle_ready)
 
-    def _leave(self, link: Link) -> None:
+    def _leave(self, link: OpenLink) -> None:
         """Leave to the next quarantine each run that was written down but not begun, or that can't be settled."""
         self.runner.settling.settle(link, self.runner.unsettled.send_everything())
         for each in pending_of(link, self._membership, lambda _: False).deliveries:

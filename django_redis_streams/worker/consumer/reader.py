@@ -15,7 +15,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from ...connections import Link
+from ...connections import OpenLink
 from ...store.consume.delivery import Delivery
 from ...store.consume.groups import paused_command
 from ...store.consume.membership import Membership
@@ -102,7 +102,7 @@ class Reader:
         return self._asked is not None or self._named is not None or bool(self._early)
 
     def ask(
-        self, link: Link, commands: SettleCommands, count: int, block_ms: int | None, claim: Command | None = None
+        self, link: OpenLink, commands: SettleCommands, count: int, block_ms: int | None, claim: Command | None = None
     ) -> None:
         """Send what settles the last batch, and a read of about `count` entries that waits up to `block_ms` for one.
 
@@ -126,7 +126,7 @@ class Reader:
         link.send([*bodies, *(command for command, _ in commands), *claims, read, self._paused_command])
         self._asked = _Asked(commands, claim, since, each, read, waits)
 
-    def take(self, link: Link) -> list[Delivery]:
+    def take(self, link: OpenLink) -> list[Delivery]:
         """Return the batch that was asked for; raise the server's error if it refused to read.
 
         What was claimed with it comes with the next batch: the server looks it up while this one is run.
@@ -137,14 +137,14 @@ class Reader:
         batch, self._early = self._early, []
         return batch
 
-    def free(self, link: Link) -> None:
+    def free(self, link: OpenLink) -> None:
         """Take the replies that the link owes, so that others may use it."""
         self._receive(link)
         if self._named is not None:
             link.send(self._named.send())
             self._receive(link)
 
-    def _receive(self, link: Link) -> None:
+    def _receive(self, link: OpenLink) -> None:
         """Receive all replies on their way. Entries may have been claimed then whose bodies weren't asked for yet."""
         named, asked, error = self._named, self._asked, None
         bodies = None
@@ -183,7 +183,7 @@ class Reader:
         self._early += self._taken(batch, asked.since)
         return refused(reply) if self._by_script and not asked.waits else None
 
-    def look(self, link: Link) -> None:
+    def look(self, link: OpenLink) -> None:
         """Ask whether the group is paused, without reading."""
         self.free(link)
         (reply,) = link.call_many([self._paused_command])

@@ -11,7 +11,7 @@ from typing import TypeVar
 from redis.exceptions import ResponseError
 
 from ... import connections
-from ...connections import Link
+from ...connections import Link, OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
 from ..log import logger
@@ -33,7 +33,7 @@ class Service(ABC):
         self._timing = timing
         self._alias = alias
         self._stop = stop
-        self._link: Link | None = None
+        self._link: OpenLink | None = None
         self._backoff = timing.backoff(least=min(0.1, longest_wait), most=longest_wait)
 
     @property
@@ -42,7 +42,7 @@ class Service(ABC):
         """Seconds from one step to the next."""
 
     @abstractmethod
-    def step(self, link: Link) -> None:
+    def step(self, link: OpenLink) -> None:
         """Do the service's one small thing.
 
         It is safe when done twice, and when another process does it at the same time.
@@ -103,7 +103,7 @@ class Service(ABC):
                 raise
             self.step(self._connected())
 
-    def _connected(self) -> Link:
+    def _connected(self) -> OpenLink:
         if self._link is not None and self._link.stale:
             self._link.close()
         if self._link is None or not self._link.connected:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ...connections import Link
+from ...connections import OpenLink
 from ...store.consume.membership import Membership
 from ...store.observe.minutes import MICROSECONDS, RUNS, count_command
 from ...store.scripts import Command, exchange
@@ -68,7 +68,7 @@ class Statistics(Service):
         """In seconds."""
         return self._timing.count
 
-    def step(self, link: Link) -> None:
+    def step(self, link: OpenLink) -> None:
         """Send what is new, in one round trip, if anything was done."""
         if not any(each.has_news for each in self._groups):
             return
