@@ -11,7 +11,7 @@ from typing import TypeVar
 from redis.exceptions import ResponseError
 
 from ... import connections
-from ...connections import Link, OpenLink
+from ...connections import OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
 from ..log import logger
