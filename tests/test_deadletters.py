@@ -11,6 +11,7 @@ from django_redis_streams import conf, connections, inspection, publish
 from django_redis_streams.exceptions import NotReplayable, ServerUnreachable, StreamsError, UnknownStream
 from django_redis_streams.operations import dead_letters, waiting
 from django_redis_streams.store.operate import dead_letters as store
+from django_redis_streams.store.scripts import script
 from django_redis_streams.wire import RedeliveryMetadata, attach_metadata, split_metadata
 
 from .support import states
@@ -375,7 +376,7 @@ def test_a_reply_that_is_lost_is_told_and_may_be_asked_for_again(raw: Raw, strea
     ids = buried(raw, 250)
     dead_letters.replay("orders", ids[:1], by="ann")
     streams(URL=proxy.url)
-    proxy.lose_reply_to("EVALSHA")
+    proxy.lose_reply_to(script("replay").digest)
     first = dead_letters.replay("orders", ids[1:], by="ann")
     assert (first.done, first.unanswered) == ((), tuple(ids[1:101]))
     assert set(first.refused) == set(ids[101:])

@@ -433,6 +433,7 @@ def test_a_script_may_be_sent_twice(raw: Raw, link: Link, case: str) -> None:
 def test_every_script_of_the_worker_is_tried_here() -> None:
     """A new one, or one that is renamed, isn't forgotten: what only people ask for is tested beside them."""
     by_hand = {
+        "entries",
         "replay",
         "release",
         "retries",

@@ -39,12 +39,15 @@ class Listing:
         return replace(self, keys=tuple(dict.fromkeys(pk__in))[: self.most])
 
     def page(self, count: int) -> tuple[Page[Any], list[StreamMessage]]:
-        """Return the first `count` selected messages, as a page of `inspection` and as model instances."""
-        page = self.kind.page(**self.asked, count=count)
+        """Return the first `count` selected messages, as a page of `inspection` and as instances without bodies."""
+        page = self.kind.page(**self.asked, count=count, bodies=False)
         return page, [self.kind.instance(row) for row in page.rows]
 
     def chosen(self) -> list[StreamMessage]:
-        """Return the existing messages with the given keys; without keys, the first `most` selected ones."""
+        """Return the existing messages with the given keys; without keys, the first `most` selected ones.
+
+        Their bodies stay on the server.
+        """
         if self.keys is None:
             return self.page(self.most)[1]
-        return [self.kind.instance(row) for row in self.kind.rows(self.keys)]
+        return [self.kind.instance(row) for row in self.kind.rows(self.keys, bodies=False)]

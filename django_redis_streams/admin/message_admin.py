@@ -106,7 +106,7 @@ class MessageAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(("GET", "HEAD"))
         key = unquote(object_id)
         try:
-            rows = self.kind.rows([key])
+            rows = self.kind.rows([key], bodies=True)
             return message_page(self, request, self.kind.instance(rows[0])) if rows else self._gone(request, key)
         except EXPECTED as error:
             notes.error(request, error_text(error))

@@ -24,13 +24,14 @@ Identity = tuple[str, ...]
 class MessageSource:
     """One kind of messages.
 
-    `page` is a listing of `inspection`, `find` returns the rows of some identities of a stream. An `identity` has
+    `page` is a listing of `inspection`, `find` returns the rows of some identities of a stream; both with `bodies` or
+    without. An `identity` has
     `parts` texts; `columns` are the model's fields beyond those that all message models have.
     """
 
     model: type[StreamMessage]
     page: Callable[..., Page[Any]]
-    find: Callable[[str, Sequence[Any]], Sequence[MessageRecord | None]]
+    find: Callable[..., Sequence[MessageRecord | None]]
     identity: Callable[[Any], Identity]
     parts: int
     columns: Callable[[Any], dict[str, Any]] = lambda _: {}
@@ -39,14 +40,14 @@ class MessageSource:
         """Return whether a text can be the primary key of such a message."""
         return split(key, 1 + self.parts) is not None
 
-    def rows(self, keys: Sequence[str]) -> list[MessageRecord]:
-        """Return the rows with these keys, without missing ones."""
+    def rows(self, keys: Sequence[str], *, bodies: bool) -> list[MessageRecord]:
+        """Return the rows with these keys, without missing ones; with their `bodies`, or without."""
         wanted: dict[str, list[Identity]] = defaultdict(list)
         for key in dict.fromkeys(keys):
             parts = split(key, 1 + self.parts)
             if parts:
                 wanted[parts[0]].append(parts[1:])
-        return [row for stream, identities in wanted.items() for row in self._of_stream(stream, identities)]
+        return [row for stream, identities in wanted.items() for row in self._of_stream(stream, identities, bodies)]
 
     def instance(self, row: MessageRecord) -> StreamMessage:
         """Return a row as an instance of the model; the instance's `row` is the row."""
@@ -62,19 +63,19 @@ class MessageSource:
         instance.row = row
         return instance
 
-    def _of_stream(self, stream: str, identities: Sequence[Identity]) -> list[MessageRecord]:
+    def _of_stream(self, stream: str, identities: Sequence[Identity], bodies: bool) -> list[MessageRecord]:
         try:
-            return [row for row in self.find(stream, identities) if row]
+            return [row for row in self.find(stream, identities, bodies=bodies) if row]
         except UnknownStream:
             return []
 
 
-def _find_dead_letters(stream: str, identities: Sequence[tuple[str]]) -> Sequence[DeadLetter | None]:
-    return inspection.find_dead_letters(stream, [entry_id for (entry_id,) in identities])
+def _find_dead_letters(stream: str, identities: Sequence[tuple[str]], *, bodies: bool) -> Sequence[DeadLetter | None]:
+    return inspection.find_dead_letters(stream, [entry_id for (entry_id,) in identities], bodies=bodies)
 
 
-def _find_delayed(stream: str, identities: Sequence[tuple[str]]) -> Sequence[DelayedMessage | None]:
-    return inspection.find_delayed(stream, [token for (token,) in identities])
+def _find_delayed(stream: str, identities: Sequence[tuple[str]], *, bodies: bool) -> Sequence[DelayedMessage | None]:
+    return inspection.find_delayed(stream, [token for (token,) in identities], bodies=bodies)
 
 
 def _pending_columns(row: PendingMessage) -> dict[str, Any]:

@@ -94,12 +94,10 @@ def longest_pending(
 
 
 def _pending(link: Link, source: Pending) -> Iterator[PendingMessage]:
-    begin, last = BEGIN, None
+    command = source.read_command(BEGIN, _AT_ONCE)
     while True:
-        page = source.found(link.call(*source.read_command(begin, _AT_ONCE)))
-        for each in page:
-            if each.position != last:
-                yield records.pending(source, each)
-        if len(page) < _AT_ONCE:
+        part = source.part(link.call(*command), _AT_ONCE)
+        yield from (records.pending(source, each) for each in part.found)
+        if not part.left:
             return
-        begin = last = page[-1].position
+        command = source.read_command(part.found[-1].position, _AT_ONCE, behind=True)

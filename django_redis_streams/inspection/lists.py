@@ -3,19 +3,23 @@
 Each function takes filters, and returns a page; `after` is the `next` of the page before. `text` is searched for
 word by word, ignoring case. A filter that needs the body of an entry (all of these but `stream`, and `group` where
 each group has a list of its own) looks at no more than 10,000 entries a page.
+
+Without `bodies` the rows have all but their fields, and the bodies stay on the server, unless `text` is searched for in
+them. With `bodies` a page ends where its rows hold 16 MiB. Either way about 4 MiB are read at once, and one message of
+each list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
-from operator import attrgetter
 from typing import TypeVar
 
 from .. import conf
 from ..conf import StreamConfig
-from ..store.observe.sources import DeadLetters, Delayed, Pending, Retries, Source, bodies
+from ..store.observe.bounded import BODIES, HEADS, Entry
+from ..store.observe.sources import DeadLetters, Delayed, Pending, Retries, Source
 from . import records
 from .grouping import by_server
 from .paging import Cursor, Item, Page, collect
@@ -38,6 +42,7 @@ def dead_letters(
     text: str = "",
     after: Cursor | None = None,
     count: int = 50,
+    bodies: bool = True,
 ) -> Page[DeadLetter]:
     """Return dead letters of a stream or of all, newest first. `reason` "" finds those that others wrote."""
     return _page(
@@ -45,6 +50,8 @@ def dead_letters(
         lambda stream, _: [DeadLetters(stream)],
         lambda _, items: [records.dead_letter(each.source, each.found) for each in items],
         wanted(text, type=type, group=group, reason=reason),
+        bodies=bodies,
+        searches=bool(text.split()),
         after=after,
         count=count,
     )
@@ -58,6 +65,7 @@ def retrying(
     text: str = "",
     after: Cursor | None = None,
     count: int = 50,
+    bodies: bool = True,
 ) -> Page[RetryingMessage]:
     """Return messages that failed and wait for a retry, the next first."""
     return _page(
@@ -65,6 +73,8 @@ def retrying(
         lambda stream, groups: [Retries(stream, each) for each in groups if group in (None, each)],
         lambda _, items: [records.retrying(each.source, each.found) for each in items],
         wanted(text, type=type),
+        bodies=bodies,
+        searches=bool(text.split()),
         after=after,
         count=count,
     )
@@ -77,6 +87,7 @@ def delayed(
     text: str = "",
     after: Cursor | None = None,
     count: int = 50,
+    bodies: bool = True,
 ) -> Page[DelayedMessage]:
     """Return messages that will be published later, the next first."""
     return _page(
@@ -84,6 +95,8 @@ def delayed(
         lambda stream, _: [Delayed(stream)],
         lambda _, items: [records.delayed(each.source, each.found) for each in items],
         wanted(text, type=type),
+        bodies=bodies,
+        searches=bool(text.split()),
         after=after,
         count=count,
     )
@@ -97,13 +110,16 @@ def pending(
     text: str = "",
     after: Cursor | None = None,
     count: int = 50,
+    bodies: bool = True,
 ) -> Page[PendingMessage]:
     """Return messages that were delivered and aren't acknowledged, in the order of the entry ids that are pending."""
     return _page(
         stream,
         lambda stream, groups: [each for name in groups if group in (None, name) for each in Pending.of(stream, name)],
-        _with_bodies,
+        _with_entries,
         wanted(text, type=type),
+        bodies=bodies,
+        searches=bool(text.split()),
         after=after,
         count=count,
     )
@@ -112,38 +128,35 @@ def pending(
 def _page(
     stream: str | None,
     sources_of: Callable[[StreamConfig, Sequence[str]], list[S]],
-    fill: Callable[[Reading[S], Sequence[Item[S]]], Sequence[R | None]],
+    fill: Callable[[Reading[S], Sequence[Item[S]]], Iterable[R | None]],
     wants: Callable[[R], bool] | None,
     *,
+    bodies: bool,
+    searches: bool,
     after: Cursor | None,
     count: int,
 ) -> Page[R]:
     streams = [conf.stream(stream)] if stream is not None else list(conf.get().streams.values())
     # Two more: the row that `after` stands for may come again, and one shows whether there is a next page.
-    reading: Reading[S] = Reading(count + 2)
+    reading: Reading[S] = Reading(count + 2, BODIES if bodies or searches else HEADS)
     readers, known = [], []
     for theirs in by_server(streams):
         groups = reading.groups(theirs)
         sources = [source for each, names in zip(theirs, groups, strict=True) for source in sources_of(each, names)]
         known += [name for names in groups for name in names]
         readers += reading.begin(sources, after) if sources else []
-    page = collect(readers, count, lambda items: fill(reading, items), wants)
+    page = collect(readers, count, lambda items: fill(reading, items), wants, bodies=bodies)
     return replace(page, total=reading.total, groups=tuple(dict.fromkeys(known)), problems=tuple(reading.problems))
 
 
-def _with_bodies(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> Sequence[PendingMessage | None]:
-    """Return the rows of pending entries. The bodies on each server are read at once."""
-    found: dict[Cursor, PendingMessage] = {}
-    alias = attrgetter("source.stream.connection")
-    for _, theirs in groupby(sorted(items, key=alias), alias):
-        found.update(_rows_of_one_server(reading, list(theirs)))
-    return [found.get(each.cursor) for each in items]
-
-
-def _rows_of_one_server(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> dict[Cursor, PendingMessage]:
-    asked = [(each.source, each.found.entry_id) for each in items]
-    read = reading.ask([each.source.stream for each in items], lambda link: bodies(link, asked))
-    return {
-        item.cursor: records.pending(item.source, item.found._replace(fields=fields))
-        for item, fields in zip(items, read or (), strict=False)
-    }
+def _with_entries(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> Iterator[PendingMessage | None]:
+    """Yield the rows of pending entries, with what their streams have of them; None where that can't be read."""
+    wanted: dict[str, dict[str, tuple[Pending, list[str]]]] = defaultdict(dict)
+    for each in items:
+        theirs = wanted[each.source.stream.connection]
+        theirs.setdefault(each.source.key, (each.source, []))[1].append(each.found.entry_id)
+    entries = {alias: reading.entries(list(theirs.values())) for alias, theirs in wanted.items()}
+    for each in items:
+        source, unread = each.source, Entry("", 0, ())
+        entry = next(entries[source.stream.connection].get(source.key, iter(())), unread)
+        yield records.pending(source, each.found.holding(entry)) if entry is not unread else None

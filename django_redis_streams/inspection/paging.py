@@ -3,7 +3,7 @@
 A cursor is the position of the last row that was looked at. The rows after it are found in logarithmic time,
 so the last page of a million entries costs as much as the first. Where only reading can find the rows (by a group
 or reason in a dead letter queue, or by a text), a page looks at a bounded number of entries, says how far it got,
-and the next page goes on from there.
+and the next page goes on from there. A page of rows with their bodies ends where these are large, likewise.
 """
 
 from __future__ import annotations
@@ -11,22 +11,26 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
+from ..store.observe.bounded import BYTES_AT_ONCE
 from ..store.observe.sources import Found, Position, Source
 from .records import MessageRecord
 
-__all__ = ["Cursor", "Item", "Page", "Problem", "collect"]
+__all__ = ["Cursor", "Item", "Page", "Problem", "collect", "taken"]
 
 # One page looks at no more entries than this: some tenths of a second of work.
 MOST_SEARCHED: Final = 10_000
 MOST_BYTES: Final = 64 * 1024 * 1024
+# The bodies of one page's rows.
+MOST_HELD: Final = 16 * 1024 * 1024
 _MOST_AT_ONCE: Final = 1_000
 
 R = TypeVar("R", bound=MessageRecord)
+T = TypeVar("T")
 S = TypeVar("S", bound=Source)
 
 
@@ -76,7 +80,8 @@ class Page(Generic[R]):
     """Some rows, in order.
 
     `total` is how many rows there are in all sources, whatever the filters. `searched` is how many of them this
-    page looked at: with `by_reading`, it may show fewer. `next` is where the next page begins, None for the last page.
+    page looked at: with `by_reading`, it may show fewer. It also shows fewer than were asked for where their bodies are
+    large. `next` is where the next page begins, None for the last page.
     `groups` are the groups of the streams, declared or not.
     """
 
@@ -89,32 +94,56 @@ class Page(Generic[R]):
     problems: Sequence[Problem] = ()
 
 
+def taken(things: Iterator[T], most: int, held: Callable[[T], int]) -> list[T]:
+    """Return the next things: `most`, or fewer that together hold as many bytes as are read at once, but one at least.
+
+    `held` returns how many bytes a thing holds.
+    """
+    found: list[T] = []
+    size = 0
+    while len(found) < most and size < BYTES_AT_ONCE and (some := list(islice(things, 1))):
+        found += some
+        size += held(some[0])
+    return found
+
+
 def collect(
     readers: Sequence[Iterator[Item[S]]],
     count: int,
-    fill: Callable[[Sequence[Item[S]]], Sequence[R | None]],
+    fill: Callable[[Sequence[Item[S]]], Iterable[R | None]],
     wanted: Callable[[R], bool] | None,
+    *,
+    bodies: bool,
 ) -> Page[R]:
     """Return the first `count` wanted rows of all readers, merged; without `wanted`, the first `count` rows.
 
-    `fill` makes rows of the found items, and None of an item that can't be read.
+    `fill` makes rows of the found items, and None of an item that can't be read. Without `bodies` a row is left without
+    its body once it was looked at.
     """
     merged = heapq.merge(*readers, key=lambda item: item.cursor)
     rows: list[R] = []
-    searched = size = 0
-    step, last, over, left = count, None, False, False
-    while not over and len(rows) < count and searched < MOST_SEARCHED and size < MOST_BYTES:
-        asked = min(step, MOST_SEARCHED - searched)
-        batch = list(islice(merged, asked))
-        over, step = len(batch) < asked, min(step * 2, _MOST_AT_ONCE)
+    searched = size = held = 0
+    step, last, left = count, None, False
+    most_bytes = MOST_BYTES if wanted is not None else math.inf
+
+    def full() -> bool:
+        return len(rows) == count or searched == MOST_SEARCHED or size >= most_bytes or held >= MOST_HELD
+
+    while not full() and (batch := taken(merged, min(step, MOST_SEARCHED - searched), _held)):
+        step = min(step * 2, _MOST_AT_ONCE)
         for item, row in zip(batch, fill(batch), strict=True):
-            if len(rows) == count:
+            if full():
                 left = True
                 break
             searched, last = searched + 1, item.cursor
             if row is not None:
                 size += row.size
                 if wanted is None or wanted(row):
-                    rows.append(row)
-    more = left or (not over and next(merged, None) is not None)
+                    rows.append(row if bodies else row.without_body())
+                    held += rows[-1].held
+    more = left or next(merged, None) is not None
     return Page(rows, searched=searched, by_reading=wanted is not None, next=last if more else None)
+
+
+def _held(item: Item[S]) -> int:
+    return sum(map(len, item.found.fields or ()))

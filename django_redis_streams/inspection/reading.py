@@ -12,24 +12,28 @@ from .. import connections
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import ServerUnreachable
-from ..store.observe.sources import BEGIN, Found, Position, Source, group_names
-from ..store.scripts import exchange
+from ..store.observe.bounded import Entry, Extent, Part, by_identity, entries_of, named
+from ..store.observe.sources import BEGIN, Pending, Source, group_names
+from ..store.scripts import Command, exchange
 from .paging import Cursor, Item, Problem
 
 __all__ = ["Reading"]
 
 # One command replies with no more entries than this.
 _MOST_AT_ONCE: Final = 1_000
-_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 
 S = TypeVar("S", bound=Source)
 
 
 @dataclass(slots=True)
 class Reading(Generic[S]):
-    """One look at some streams: how many entries to read first, how many there are, and the problems."""
+    """One look at some streams: how many entries to read first and how much of each, how many there are, the problems.
+
+    All sources together hold about as many bytes as the `extent` allows, and one entry each at least.
+    """
 
     count: int
+    extent: Extent
     total: int = 0
     problems: list[Problem] = field(default_factory=list)
     _lost: dict[str, ServerUnreachable] = field(default_factory=dict)
@@ -58,38 +62,62 @@ class Reading(Generic[S]):
 
     def begin(self, sources: Sequence[S], after: Cursor | None) -> list[Iterator[Item[S]]]:
         """Count the entries of one server's sources and read the first of each, in one round trip."""
-        begin = after.position if after else BEGIN
+        begin, extent = after.position if after else BEGIN, self.extent.shared(len(sources))
         sizes = [each.size_command() for each in sources]
-        first = [each.read_command(begin, self.count) for each in sources]
+        first = [each.read_command(begin, self.count, extent) for each in sources]
         streams = [each.stream for each in sources]
         replies = self.ask(streams, lambda link: exchange(link, [*sizes, *first])) or []
         readers = []
         for source, size, found in zip(sources, replies[: len(sizes)], replies[len(sizes) :], strict=False):
             if self._usable(source, size) and self._usable(source, found):
                 self.total += source.size(size)
-                readers.append(self._rows(source, after, source.found(found)))
+                readers.append(self._rows(source, after, extent, source.part(found, self.count)))
         return readers
 
-    def _rows(self, source: S, after: Cursor | None, found: list[Found]) -> Iterator[Item[S]]:
+    def entries(self, wanted: Sequence[tuple[Pending, Sequence[str]]]) -> dict[str, Iterator[Entry | None]]:
+        """Return the entries of one server by (a list that its stream belongs to, entry ids), under the streams' keys.
+
+        None stands for each that isn't there. The first of each stream are read in one round trip, the others as they
+        are asked for.
+        """
+        extent = self.extent.shared(len(wanted))
+        commands = [named(source.key, ids, extent) for source, ids in wanted]
+        replies = self.ask([source.stream for source, _ in wanted], lambda link: exchange(link, commands)) or []
+        return {
+            source.key: by_identity(ids, self._asking(source, extent, first))
+            for (source, ids), first in zip(wanted, replies, strict=False)
+        }
+
+    def _asking(self, source: Pending, extent: Extent, first: Any) -> Callable[[Sequence[str]], Part[Any] | None]:
+        """Return a function that asks for entries by their ids; the reply to the first question is here."""
+        replies = [first]
+
+        def ask(entry_ids: Sequence[str]) -> Part[Any] | None:
+            reply = replies.pop() if replies else self._reply(source, named(source.key, entry_ids, extent))
+            return entries_of(reply) if reply is not None and self._usable(source, reply) else None
+
+        return ask
+
+    def _rows(self, source: S, after: Cursor | None, extent: Extent, part: Part[Any]) -> Iterator[Item[S]]:
         asked = self.count
         while True:
-            for each in found:
+            for each in part.found:
                 cursor = Cursor(each.position, source.stream.name, source.name)
                 if after is None or cursor > after:
                     after = cursor
                     yield Item(cursor, source, each)
-            if len(found) < asked:
+            if not part.left:
                 return
-            # Read on from the last entry, inclusive: it may be gone by then, and others may share its position.
-            position, asked = found[-1].position, 1 + _next_count(found, asked)
-            found = self._more(source, position, asked)
+            position, asked = part.found[-1].position, min(_MOST_AT_ONCE, asked * 2)
+            reply = self._reply(source, source.read_command(position, asked, extent, behind=True))
+            if reply is None or not self._usable(source, reply):
+                return
+            part = source.part(reply, asked)
 
-    def _more(self, source: S, begin: Position, count: int) -> list[Found]:
-        command = source.read_command(begin, count)
-        reply = self.ask([source.stream], lambda link: exchange(link, [command])[0])
-        return source.found(reply) if reply is not None and self._usable(source, reply) else []
+    def _reply(self, source: Source, command: Command) -> Any:
+        return self.ask([source.stream], lambda link: exchange(link, [command])[0])
 
-    def _usable(self, source: S, reply: Any) -> bool:
+    def _usable(self, source: Source, reply: Any) -> bool:
         if not isinstance(reply, Exception):
             return True
         # A group that isn't there has nothing pending.
@@ -99,9 +127,3 @@ class Reading(Generic[S]):
 
     def _note(self, streams: Sequence[StreamConfig], error: Exception) -> None:
         self.problems += [Problem(name, error) for name in dict.fromkeys(stream.name for stream in streams)]
-
-
-def _next_count(found: Sequence[Found], count: int) -> int:
-    """Return twice as many as last time, or fewer where the entries were large."""
-    size = 1 + sum(len(text) for each in found for text in each.fields or ())
-    return max(1, min(_MOST_AT_ONCE, count * 2, _BYTES_AT_ONCE * len(found) // size))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from .. import wire
 from ..keys import DEFAULT_LANE
@@ -54,7 +54,8 @@ class MessageRecord:
     many runs have been counted, `handler` the dotted name of the last handler, `error` its error in a line,
     `traceback` its traceback. `replays` is how often it was replayed, `replayed_by` by whom last; `edited_by` is who
     last replaced the payload, `original` the fields before the first edit.
-    `fields` are the original ones: name, value, name, value …; None where there is no body.
+    `fields` are the original ones: name, value, name, value …; None where there is no body, or it wasn't asked for.
+    `size` is how many bytes the server keeps for the message, its metadata included.
     """
 
     stream: str
@@ -75,6 +76,7 @@ class MessageRecord:
     edited_by: str = ""
     original: Fields | None = None
     fields: Fields | None = None
+    size: int = 0
 
     @property
     def payload(self) -> str:
@@ -93,10 +95,14 @@ class MessageRecord:
         return list(zip(fields[::2], fields[1::2], strict=False))
 
     @property
-    def size(self) -> int:
-        """About how many bytes the record takes."""
+    def held(self) -> int:
+        """About how many bytes the record itself takes; without its body, few."""
         texts = [self.error, self.traceback, *(self.fields or ()), *(self.original or ())]
         return sum(map(len, texts))
+
+    def without_body(self) -> Self:
+        """Return the record without its fields and those before an edit."""
+        return replace(self, fields=None, original=None)
 
     def _payload_in(self, fields: Fields | None) -> str:
         if fields is None:
@@ -170,7 +176,12 @@ class PendingMessage(MessageRecord):
 def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
     """Return the record of a dead letter queue's entry."""
     at = moment(int(found.entry_id.partition("-")[0]))
-    identity: dict[str, Any] = {"stream": source.stream.name, "entry_id": found.entry_id, "dead_lettered_at": at}
+    identity: dict[str, Any] = {
+        "stream": source.stream.name,
+        "entry_id": found.entry_id,
+        "dead_lettered_at": at,
+        "size": found.size,
+    }
     native = wire.split_metadata(found.fields or ())
     if native is None:
         return DeadLetter(**identity, group="", native=False, **_foreign(source.stream.keys.dlq, found))
@@ -185,6 +196,7 @@ def retrying(source: Retries, found: Found) -> RetryingMessage:
         "group": source.group,
         "token": found.token,
         "due": moment(found.position.first),
+        "size": found.size,
     }
     native = wire.split_metadata(found.fields or ())
     if native is None:
@@ -199,6 +211,7 @@ def delayed(source: Delayed, found: Found) -> DelayedMessage:
         "group": "",
         "token": found.token,
         "due": moment(found.position.first),
+        "size": found.size,
     }
     # This package never writes an odd number of fields.
     if not found.fields or len(found.fields) % 2:
@@ -221,6 +234,7 @@ def pending(source: Pending, found: Found) -> PendingMessage:
         deliveries=found.deliveries,
         claim_idle=declared.claim_idle if declared else None,
         body_gone=found.fields is None,
+        size=found.size,
         **(_known(*redelivered) if redelivered else {**_foreign(source.key, found), "lane": source.lane}),
     )
 

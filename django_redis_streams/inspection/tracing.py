@@ -14,6 +14,7 @@ from ..keys import DEFAULT_LANE, EntryId, is_entry_id, split_token
 from ..message import made_at
 from ..store.consume.groups import delivered_to
 from ..store.observe import entries as store
+from ..store.observe.bounded import Entry
 from ..store.observe.contents import length
 from ..store.observe.sources import MAIN, REDELIVERY, Pending, group_names
 from ..wire import Fields
@@ -130,18 +131,18 @@ class _Search:
 
     def _by_message(self, identity: str) -> _Published:
         before = len(self._looked)
-        for key, lane in self._keys.items():
+        for key in self._keys:
             for likely in self._likely(key, identity):
                 searched = 0
-                for entry_id, fields in likely:
+                for entry_id, _, fields in likely:
                     searched += 1
                     if wire.message_id(key, entry_id, fields) == identity:
                         del self._looked[before:]  # it was found all the same
-                        return _Published(lane=lane, key=key, entry_id=entry_id, message_id=identity, fields=fields)
+                        return replace(self._at(key, entry_id), message_id=identity)
                 self._note(key, searched)
         return _Published(message_id=identity)
 
-    def _likely(self, key: str, identity: str) -> Iterator[Iterator[tuple[str, Fields]]]:
+    def _likely(self, key: str, identity: str) -> Iterator[Iterator[Entry]]:
         """Yield the entries that may hold a message: those around the time in its id; without a time, the newest."""
         if identity[14] != "7":
             yield store.backward(self._link, key, "+", "-", self._most)
@@ -191,7 +192,7 @@ class _Search:
 
     def _among(self, source: Pending, published: _Published) -> str | None:
         searched = 0
-        for entry_id, fields in store.onward(self._link, source.key, "-", self._most):
+        for entry_id, _, fields in store.onward(self._link, source.key, "-", self._most):
             searched += 1
             native = wire.split_metadata(fields)
             if native is not None and published.message_id == native[0].id:

@@ -23,11 +23,12 @@ from .decoding import (
     message_id,
 )
 from .encoding import EntryEncoder
-from .names import MOST_FIELDS, Fields
+from .names import IDENTIFYING, MOST_FIELDS, Fields
 from .redelivery import RedeliveryMetadata, attach_metadata, split_metadata
 from .showing import excerpt
 
 __all__ = [
+    "IDENTIFYING",
     "MOST_FIELDS",
     "EntryEncoder",
     "Fields",

@@ -17,6 +17,9 @@ ENVELOPE: Final = frozenset({"id", "type", "data", "time", "key", "headers"})
 FLAT_ID: Final = "drs-id"
 METADATA: Final = "drs"
 FOLDED: Final = "drs-folded"
+# The fields that say which message an entry holds, of which type, and what is known of its runs. A folded entry holds
+# all its fields in one.
+IDENTIFYING: Final = (METADATA, FOLDED, FLAT_ID, "id", "type")
 # Names and values together: the most that scripts move as they are. A script can hand about 8,000 values to one command
 # (LUAI_MAXCSTACK, alike on all servers); an entry of this package that has more travels folded into one field.
 MOST_FIELDS: Final = 6_000

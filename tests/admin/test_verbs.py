@@ -14,6 +14,7 @@ from django_redis_streams import connections, inspection
 from django_redis_streams.admin import message_actions
 from django_redis_streams.admin.listing import Listing
 from django_redis_streams.admin.sources import DEAD_LETTERS
+from django_redis_streams.store.scripts import script
 from django_redis_streams.wire import split_metadata
 from tests.support import states
 from tests.support.proxies import Proxy
@@ -174,7 +175,7 @@ def test_a_lost_answer_is_told_and_on_record(
     site.post(browser, site.url("deadletter"), action="replay", confirmed="yes", **{site.SELECTED: keys["deadletter"]})
     LogEntry.objects.all().delete()
     streams(URL=proxy.url)
-    proxy.lose_reply_to("EVALSHA")
+    proxy.lose_reply_to(script("replay").digest)
     answer = site.post(
         browser, site.url("deadletter"), action="replay", confirmed="yes", **{site.SELECTED: keys_of_more[0]}
     )

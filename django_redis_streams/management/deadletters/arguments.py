@@ -39,8 +39,8 @@ def add_selection(parser: CommandParser, *, scan: int | None) -> None:
     looked.add_argument("--all", dest="scan", action="store_const", const=None, help="Look through all.")
 
 
-def search(options: Mapping[str, Any], *, newest_first: bool) -> Search:
-    """Return a search for the dead letters that the options select.
+def search(options: Mapping[str, Any], *, newest_first: bool = False, bodies: bool = False) -> Search:
+    """Return a search for the dead letters that the options select, with their `bodies` or without.
 
     Raises `UnknownStream`, and the server's errors.
     """
@@ -57,7 +57,7 @@ def search(options: Mapping[str, Any], *, newest_first: bool) -> Search:
         after=_ago(now, options["newer_than"]),
         ids=options["ids"],
     )
-    return Search(selection, newest_first=newest_first, most=options["scan"])
+    return Search(selection, newest_first=newest_first, most=options["scan"], bodies=bodies)
 
 
 def _ago(now: datetime, seconds_ago: float | None) -> datetime | None:

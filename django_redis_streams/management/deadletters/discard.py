@@ -16,7 +16,7 @@ __all__ = ["DISCARD"]
 
 def _discard(options: Mapping[str, Any]) -> Iterator[str]:
     """Discard the selected dead letters after a confirmation, and yield the result."""
-    look, who = search(options, newest_first=False), by(options)
+    look, who = search(options), by(options)
     confirm(options, "discarded", " for good", most=0)
     yield from run(look, "discarded", lambda rows: dead_letters.discard_each(rows, by=who, rate=options["rate"]),
                    options)  # fmt: skip

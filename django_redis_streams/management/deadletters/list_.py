@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,6 +11,7 @@ from django.core.management.base import CommandParser
 
 from ...inspection import DeadLetter
 from ..arguments import count
+from ..output import document
 from ..subcommands import Result, Subcommand
 from ..tables import ago, table
 from .arguments import add_selection, search
@@ -32,11 +32,12 @@ def _add_arguments(parser: CommandParser) -> None:
 
 def _lines(options: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of a table, newest dead letter first, and then how far the search went."""
-    look = search(options, newest_first=True)
-    rows = list(islice(look, options["limit"]))
+    look = search(options, newest_first=True, bodies=options["json"])
+    found = islice(look, options["limit"])
     if options["json"]:
-        yield json.dumps({"dead_letters": [dead_letter_as_json(row) for row in rows], **search_as_json(look)})
+        yield from document("dead_letters", map(dead_letter_as_json, found), lambda: search_as_json(look))
         return
+    rows = list(found)
     if rows:
         yield from table(_HEAD, map(_cells, rows))
     else:

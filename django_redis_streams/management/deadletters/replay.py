@@ -32,8 +32,9 @@ def _add_arguments(parser: CommandParser) -> None:
 
 def _replay(options: Mapping[str, Any]) -> Iterator[str]:
     """Replay the selected dead letters, and yield the result."""
-    look = search(options, newest_first=False)
-    if options["edit"] or options["payload"] is not None:
+    edits = options["edit"] or options["payload"] is not None
+    look = search(options, bodies=edits)
+    if edits:
         yield from _replay_edited(look, options)
     else:
         confirm(options, "replayed", "", most=1)

@@ -48,7 +48,7 @@ def confirm(options: Mapping[str, Any], verb: str, how: str, *, most: int) -> No
     """
     if options["dry_run"] or options["no_input"] or (options["ids"] and most):
         return
-    number = sum(1 for _ in islice(search(options, newest_first=False), options["limit"]))
+    number = sum(1 for _ in islice(search(options), options["limit"]))
     letters = "dead letter" if number == 1 else "dead letters"
     if number > most and not confirmed(f"{number} {letters} would be {verb}{how}.", options):
         raise CommandError(f"Nothing was {verb}.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
 from ...inspection import DeadLetter
+from ..output import document
 from ..subcommands import Result, Subcommand
 from .arguments import search
 from .as_json import dead_letter_as_json
@@ -27,14 +27,13 @@ def _add_arguments(parser: CommandParser) -> None:
 
 def _lines(options: Mapping[str, Any]) -> Iterator[str]:
     """Yield all that is known of some dead letters. Raises `CommandError` if one of them isn't there."""
-    rows = list(search(options, newest_first=True))
+    look = search(options, newest_first=True, bodies=True)
     if options["json"]:
-        yield json.dumps({"dead_letters": [dead_letter_as_json(row) for row in rows]})
+        yield from document("dead_letters", map(dead_letter_as_json, look))
     else:
-        for row in rows:
+        for row in look:
             yield from _facts(row)
-    known = {each for row in rows for each in (row.entry_id, row.message_id)}
-    if missing := [each for each in options["ids"] if each not in known]:
+    if missing := look.missing:
         raise CommandError(f"There is no dead letter {', '.join(missing)}. `deadletters list` shows the ids.")
 
 

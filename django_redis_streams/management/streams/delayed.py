@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -32,8 +32,10 @@ def _list(options: Mapping[str, Any]) -> Result:
         type=options["type"],
         text=options["search"],
         count=options["limit"],
+        bodies=False,
     )
-    return listed(page, "delayed", _HEAD, _cells, _as_json, none="No delayed message fits.")
+    as_json = _as_json if options["json"] else None
+    return listed(page, "delayed", _HEAD, _cells, as_json=as_json, find=_find, none="No delayed message fits.")
 
 
 def _publish(options: Mapping[str, Any]) -> Result:
@@ -42,6 +44,10 @@ def _publish(options: Mapping[str, Any]) -> Result:
 
 def _discard(options: Mapping[str, Any]) -> Result:
     return answered(waiting.discard_delayed(options["stream"], options["messages"], by=by(options)), "discarded")
+
+
+def _find(stream: str, rows: Sequence[DelayedMessage]) -> Sequence[DelayedMessage | None]:
+    return inspection.find_delayed(stream, [row.token for row in rows])
 
 
 def _cells(row: DelayedMessage) -> tuple[str, ...]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from django.core.management.base import CommandParser
 
 from ...inspection import MessageRecord, Page, visible
+from ...inspection.paging import taken
 from ...store.operate.bulk import Answers
 from ..arguments import count
+from ..output import document
 from ..subcommands import Result
 from ..tables import table
 
 __all__ = ["add_search", "answered", "listed"]
 
 _LIMIT: Final = 50
+_AT_ONCE: Final = 100
 
 R = TypeVar("R", bound=MessageRecord)
 
@@ -33,20 +38,34 @@ def listed(
     name: str,
     head: Sequence[str],
     cells: Callable[[R], Sequence[str]],
-    as_json: Callable[[R], Mapping[str, Any]],
     *,
+    as_json: Callable[[R], Mapping[str, Any]] | None,
+    find: Callable[[str, Sequence[R]], Sequence[R | None]],
     none: str,
 ) -> Result:
     """Return a page as a result: its rows under `name`, how far the search went, and its problems.
 
-    The exit code is 1 if there are problems.
+    The page has no bodies. JSON is written where there is `as_json`; what it has of the bodies is asked for a few rows
+    at a time, by `find`, which returns rows of a stream with their bodies. The exit code is 1 if there are problems.
     """
     problems = [f"{each.stream}: {each.error}" for each in page.problems]
+    code = 1 if problems else 0
+    if as_json is not None:
+        rest = {"searched": page.searched, "total": page.total, "problems": problems}
+        rows = map(as_json, _with_bodies(page.rows, find))
+        return Result(as_json=None, lines=document(name, rows, lambda: rest), code=code)
     lines = list(table(head, map(cells, page.rows))) if page.rows else [none]
     if page.next:
         lines.append(f"Searched {page.searched} of {page.total}; go on with --limit, or narrow it down.")
-    known = {name: [as_json(row) for row in page.rows], "searched": page.searched, "total": page.total}
-    return Result(as_json={**known, "problems": problems}, lines=[*lines, *problems], code=1 if problems else 0)
+    return Result(as_json=None, lines=[*lines, *problems], code=code)
+
+
+def _with_bodies(rows: Sequence[R], find: Callable[[str, Sequence[R]], Sequence[R | None]]) -> Iterator[R]:
+    """Yield these rows with their bodies, without those that are gone by now."""
+    waiting = iter(rows)
+    while part := taken(waiting, _AT_ONCE, attrgetter("size")):
+        for stream, theirs in groupby(part, attrgetter("stream")):
+            yield from filter(None, find(stream, list(theirs)))
 
 
 def answered(answers: Answers[str], done: str) -> Result:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -39,13 +39,19 @@ def _list(options: Mapping[str, Any]) -> Result:
         type=options["type"],
         text=options["search"],
         count=options["limit"],
+        bodies=False,
     )
-    return listed(page, "retries", _HEAD, _cells, _as_json, none="No waiting retry fits.")
+    as_json = _as_json if options["json"] else None
+    return listed(page, "retries", _HEAD, _cells, as_json=as_json, find=_find, none="No waiting retry fits.")
 
 
 def _discard(options: Mapping[str, Any]) -> Result:
     answers = waiting.discard_retries(options["stream"], options["group"], options["tokens"], by=by(options))
     return answered(answers, "discarded")
+
+
+def _find(stream: str, rows: Sequence[RetryingMessage]) -> Sequence[RetryingMessage | None]:
+    return inspection.find_retrying(stream, [(row.group, row.token) for row in rows])
 
 
 def _cells(row: RetryingMessage) -> tuple[str, ...]:

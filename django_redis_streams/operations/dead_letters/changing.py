@@ -37,7 +37,7 @@ def replay(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
         entry_ids,
         lambda some: [
             _replayed(config, entry_id, fields, by)
-            for entry_id, fields in zip(some, dead_letters.read(link, config, some), strict=True)
+            for entry_id, fields in zip(some, dead_letters.read(link, config, some), strict=False)
         ],
         lambda letters: dead_letters.replay(link, config, letters),
         gone=_gone(),
@@ -56,7 +56,7 @@ def replay_edited(stream: str, entry_id: str, payload: Any, *, by: str, dry_run:
     link = connections.get(config.connection)
 
     def prepared(some: Sequence[str]) -> list[dead_letters.Replayed | StreamsError]:
-        (fields,) = dead_letters.read(link, config, some)
+        (fields,) = dead_letters.read(link, config, some, bodies=True)
         return [_edited(config, entry_id, fields, payload, by)]
 
     def replayed(letters: Sequence[dead_letters.Replayed]) -> Sequence[Any]:
@@ -76,7 +76,7 @@ def discard(stream: str, entry_ids: Sequence[str], *, by: str) -> Answers[str]:
         entry_ids,
         lambda some: [
             (entry_id, _counted_for(fields)) if fields is not None else StreamsError(_gone())
-            for entry_id, fields in zip(some, dead_letters.read(link, config, some), strict=True)
+            for entry_id, fields in zip(some, dead_letters.read(link, config, some), strict=False)
         ],
         lambda letters: dead_letters.discard(link, config, letters),
         gone=_gone(),

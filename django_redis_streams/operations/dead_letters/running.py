@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from operator import attrgetter
 
 from ...exceptions import ServerUnreachable, StreamsError
 from ...inspection import DeadLetter
+from ...inspection.paging import taken
 from ...store.operate.bulk import Answers
 from .changing import discard, replay
 
@@ -50,7 +51,7 @@ def _each(
 ) -> Iterator[Done]:
     waiting, began, sent = iter(rows), time.monotonic(), 0
     at_once = _MOST_AT_ONCE if rate is None else max(1, min(_MOST_AT_ONCE, int(rate * _STEP)))
-    while part := list(islice(waiting, at_once)):
+    while part := taken(waiting, at_once, attrgetter("held")):
         if rate is not None:
             time.sleep(max(0.0, began + sent / rate - time.monotonic()))
         sent += len(part)

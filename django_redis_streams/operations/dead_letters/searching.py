@@ -14,9 +14,11 @@ from typing import Final
 
 from ... import conf, connections
 from ...conf import StreamConfig
-from ...inspection import DeadLetter, find_dead_letters, wanted
+from ...inspection import DeadLetter, wanted
 from ...inspection.records import dead_letter
+from ...inspection.single import each_dead_letter
 from ...keys import LARGEST_PART, EntryId, is_entry_id
+from ...store.observe.bounded import BODIES, HEADS, Extent
 from ...store.observe.sources import DeadLetters
 from ...store.operate import dead_letters
 
@@ -26,7 +28,6 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # How many entries are read at first, and at most at once; large ones are read in smaller parts.
 _FIRST_COUNT: Final = 50
 _MOST_AT_ONCE: Final = 1_000
-_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +69,16 @@ class Search:
     """One search for the selected dead letters, `newest_first` or oldest first; it can be iterated once.
 
     `total` is how many dead letters there are in these streams, `searched` how many were looked at so far, at most
-    `most`. `finished` is set once all were looked at; then `missing` are the ids for which there was none. Raises
-    `UnknownStream`, `ServerUnreachable`, and redis-py's `ResponseError`, when it is made and while it is iterated.
+    `most`. `finished` is set once all were looked at; then `missing` are the ids for which there was none. Without
+    `bodies` the found ones have all but their fields, and the bodies stay on the server, unless a `text` is searched
+    for in them. Raises `UnknownStream`, `ServerUnreachable`, and redis-py's `ResponseError`, when it is made and while
+    it is iterated.
     """
 
     selection: Selection
     newest_first: bool = False
     most: int | None = None
+    bodies: bool = True
     total: int = field(default=0, init=False)
     searched: int = field(default=0, init=False)
     finished: bool = field(default=False, init=False)
@@ -98,7 +102,7 @@ class Search:
             self.searched += 1
             if wants(row):
                 self._met |= {row.entry_id, row.message_id} & ids
-                yield row
+                yield row if self.bodies else row.without_body()
         self.finished = True
 
     @property
@@ -115,28 +119,29 @@ class Search:
     def _named(self, stream: StreamConfig, ids: list[str], last: str) -> Iterator[DeadLetter]:
         """Yield the dead letters with these ids, which are read directly."""
         first, end = self._bounds(last)
-        found = [row for row in find_dead_letters(stream.name, ids) if row]
-        within = [row for row in found if first <= EntryId.of(row.entry_id) <= end]
-        yield from sorted(within, key=lambda row: EntryId.of(row.entry_id), reverse=self.newest_first)
+        within = [each for each in sorted(map(EntryId.of, ids), reverse=self.newest_first) if first <= each <= end]
+        yield from filter(None, each_dead_letter(stream.name, list(map(str, within)), bodies=self._extent.bodies))
 
     def _walk(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
         """Yield all dead letters within the bounds. They are read in parts, each when the part before is used up."""
         source, link = DeadLetters(stream), connections.get(stream.connection)
-        (first, end), count = self._bounds(last), _FIRST_COUNT
+        (first, end), count, extent = self._bounds(last), _FIRST_COUNT, self._extent.shared(len(self._parts))
         while first <= end:
             bounds = str(first), str(end)
-            found = source.found(dead_letters.between(link, stream, *bounds, count, newest_first=self.newest_first))
-            rows = [dead_letter(source, each) for each in found]
-            yield from rows
-            if len(rows) < count:
+            part = dead_letters.between(link, stream, bounds, count, extent, newest_first=self.newest_first)
+            yield from (dead_letter(source, each) for each in part.found)
+            if not part.left:
                 return
-            seen = EntryId.of(rows[-1].entry_id)
+            seen = EntryId.of(part.found[-1].entry_id)
             if self.newest_first:
                 end = seen.previous
             else:
                 first = seen.next
-            size = 1 + sum(row.size for row in rows)
-            count = max(1, min(_MOST_AT_ONCE, count * 2, _BYTES_AT_ONCE * len(rows) // size))
+            count = min(_MOST_AT_ONCE, count * 2)
+
+    @property
+    def _extent(self) -> Extent:
+        return BODIES if self.bodies or self.selection.text.split() else HEADS
 
     def _bounds(self, last: str) -> tuple[EntryId, EntryId]:
         after, before = self.selection.after, self.selection.before

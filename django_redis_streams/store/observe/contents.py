@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
 from ...conf import StreamConfig
 from ...connections import Link
 from ..scripts import Command, exchange, run, script
+from .bounded import HEADS, entries_of, in_order
 
 __all__ = ["MOST_COUNTED", "LaneContents", "contents", "length", "span"]
 
@@ -33,8 +34,8 @@ def contents(link: Link, stream: StreamConfig, since_ms: int) -> list[LaneConten
         key = stream.keys.lane(lane)
         asked: list[Command] = [
             ["MEMORY", "USAGE", key],
-            ["XRANGE", key, "-", "+", "COUNT", 1],
-            ["XREVRANGE", key, "+", "-", "COUNT", 1],
+            in_order(key, "-", "+", 1, HEADS),
+            in_order(key, "+", "-", 1, HEADS, newest_first=True),
             script("span")([key], since_ms, "+", MOST_COUNTED),
         ]
         memory, first, last, recent = exchange(link, asked)
@@ -57,5 +58,6 @@ def span(link: Link, key: str, first: str, last: str) -> int:
     return int(count)
 
 
-def _id(entries: list[tuple[str, object]]) -> str | None:
-    return entries[0][0] if entries else None
+def _id(reply: Any) -> str | None:
+    entries = entries_of(reply).found
+    return entries[0].entry_id if entries else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from ...conf import StreamConfig
 from ...connections import Link
 from ...keys import DEFAULT_LANE
 from ...wire import Fields
+from ..scripts import run
+from .bounded import HEADS, Entry, entries_of, in_order
 
 __all__ = ["backward", "body", "onward", "starts"]
 
@@ -22,14 +24,14 @@ def body(link: Link, key: str, entry_id: str) -> Fields | None:
     return found[0][1] if found else None
 
 
-def onward(link: Link, key: str, start: str, most: int) -> Iterator[tuple[str, Fields]]:
-    """Yield up to `most` entries from an id on, a part at a time."""
-    yield from _parts(link, ["XRANGE", key, start, "+"], most)
+def onward(link: Link, key: str, start: str, most: int) -> Iterator[Entry]:
+    """Yield up to `most` entries from an id on, a part at a time, without their bodies."""
+    yield from _parts(link, key, start, "+", most, newest_first=False)
 
 
-def backward(link: Link, key: str, start: str, end: str, most: int) -> Iterator[tuple[str, Fields]]:
-    """Yield up to `most` entries from an id back to another, "+" and "-" for the newest and oldest, in parts."""
-    yield from _parts(link, ["XREVRANGE", key, start, end], most)
+def backward(link: Link, key: str, start: str, end: str, most: int) -> Iterator[Entry]:
+    """Yield up to `most` entries from an id back to another, "+" and "-" for the newest and oldest, as `onward`."""
+    yield from _parts(link, key, start, end, most, newest_first=True)
 
 
 def starts(link: Link, stream: StreamConfig, groups: Sequence[str], lane: str) -> list[str | None]:
@@ -43,12 +45,11 @@ def starts(link: Link, stream: StreamConfig, groups: Sequence[str], lane: str) -
     return found
 
 
-def _parts(link: Link, command: Sequence[str], most: int) -> Iterator[tuple[str, Fields]]:
-    name, key, start, end = command
+def _parts(link: Link, key: str, start: str, end: str, most: int, *, newest_first: bool) -> Iterator[Entry]:
     while most > 0:
         count = min(most, _AT_ONCE)
-        found: list[Any] = link.call(name, key, start, end, "COUNT", count)
-        yield from ((entry_id, fields) for entry_id, fields in found)
-        if len(found) < count:
+        part = entries_of(run(link, in_order(key, start, end, count, HEADS, newest_first=newest_first)))
+        yield from part.found
+        if not part.left:
             return
-        start, most = f"({found[-1][0]}", most - count
+        start, most = f"({part.found[-1].entry_id}", most - len(part.found)

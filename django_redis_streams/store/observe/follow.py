@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...connections import Link
-from ...wire import Fields
-from ..scripts import Command
+from ..scripts import Command, exchange
+from .bounded import BODIES, HEADS, Entry, entries_of, in_order
 
-__all__ = ["entries", "follow_command", "last_ids"]
+__all__ = ["await_command", "awaited", "last_ids", "next_entries"]
 
 
 def last_ids(link: Link, keys: Sequence[str]) -> list[str]:
     """Return the id of the last entry of each stream, "0-0" where there is none. Raises `ResponseError`."""
-    replies = link.call_many([["XREVRANGE", key, "+", "-", "COUNT", 1] for key in keys])
+    found = _parts(link, [in_order(key, "+", "-", 1, HEADS, newest_first=True) for key in keys])
+    return [part[0].entry_id if part else "0-0" for part in found]
+
+
+def next_entries(link: Link, positions: Mapping[str, str], count: int) -> list[tuple[str, Entry]]:
+    """Return the entries that are there after an id of each stream, with the stream's key; up to `count` of each.
+
+    Of all streams together about 4 MiB are read, and one entry of each. Raises `ResponseError`.
+    """
+    extent = BODIES.shared(len(positions))
+    found = _parts(link, [in_order(key, f"({last}", "+", count, extent) for key, last in positions.items()])
+    return [(key, entry) for key, part in zip(positions, found, strict=True) for entry in part]
+
+
+def await_command(positions: Mapping[str, str], block_ms: int) -> Command:
+    """Read one entry of each stream after an id, and wait for the first up to `block_ms`."""
+    return ["XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *positions, *positions.values()]
+
+
+def awaited(reply: Any) -> list[tuple[str, Entry]]:
+    """Return the entries that a reply to `await_command` holds, each with its stream's key."""
+    return [(key, Entry(entry_id, 0, fields)) for key, found in reply or () for entry_id, fields in found]
+
+
+def _parts(link: Link, commands: Sequence[Command]) -> list[Sequence[Entry]]:
+    replies = exchange(link, commands)
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
-    return [reply[0][0] if reply else "0-0" for reply in replies]
-
-
-def follow_command(positions: Mapping[str, str], count: int, block_ms: int) -> Command:
-    """Read up to `count` entries of each stream after an id; wait for the first up to `block_ms`, with 0 not at all."""
-    waiting: list[str | int] = ["BLOCK", block_ms] if block_ms else []
-    return ["XREAD", "COUNT", count, *waiting, "STREAMS", *positions, *positions.values()]
-
-
-def entries(reply: Any) -> Iterator[tuple[str, str, Fields]]:
-    """Yield what a reply to `follow_command` holds: key, entry id and fields of each entry."""
-    for key, found in reply or ():
-        for entry_id, fields in found:
-            yield key, entry_id, fields
+    return [entries_of(reply).found for reply in replies]

@@ -15,12 +15,14 @@ from ...keys import DEFAULT_LANE, LARGEST_PART, group_of_field
 from ...wire import Fields
 from ..replies import pairs
 from ..scripts import Command, script
+from .bounded import HEADS, Entry, Extent, Part, entries_of, in_order, named
 
 __all__ = [
     "BEGIN", "MAIN", "REDELIVERY", "DeadLetters", "Delayed", "Found", "Pending", "Position", "Retries", "Source",
-    "bodies", "group_names", "source_kinds",
+    "group_names", "source_kinds",
 ]  # fmt: skip
 
+_LARGEST: Final = f"{LARGEST_PART}-{LARGEST_PART}"
 MAIN: Final = "main"
 REDELIVERY: Final = "redelivery"
 
@@ -43,19 +45,25 @@ BEGIN: Final = Position(float("-inf"))
 class Found(NamedTuple):
     """One thing in a source.
 
-    `fields` are as stored, None where there is no body (any more) or it wasn't read yet. A retry and a delayed
-    message have a `token` and the `lane` that they go to. A pending entry has a `consumer`, its `deliveries`, and
-    `idle_ms`, for how many ms it has been idle.
+    `fields` are as stored, None where there is no body (any more) or it wasn't read yet; `size` is how many bytes they
+    have on the server, though values that weren't asked for are empty. A retry and a delayed message have a `token` and
+    the `lane` that they go to. A pending entry has a `consumer`, its `deliveries`, and `idle_ms`, for how many ms it
+    has been idle.
     """
 
     position: Position
     entry_id: str = ""
     fields: Fields | None = None
+    size: int = 0
     token: str = ""
     lane: str = ""
     consumer: str = ""
     idle_ms: int = 0
     deliveries: int = 0
+
+    def holding(self, entry: Entry | None) -> Found:
+        """Return a pending entry with what its stream has of it, if that is there."""
+        return self._replace(fields=entry.fields, size=entry.size) if entry else self
 
 
 class Source(Protocol):
@@ -74,14 +82,11 @@ class Source(Protocol):
     def size(self, reply: Any) -> int:
         """Return how many there are."""
 
-    def read_command(self, begin: Position, count: int) -> Command:
-        """Ask for the next `count` from a position on, the one at it included."""
+    def read_command(self, begin: Position, count: int, extent: Extent, *, behind: bool = False) -> Command:
+        """Ask for the next `count` from a position on, or from `behind` it; fewer come where they are large."""
 
-    def found(self, reply: Any) -> list[Found]:
-        """Return what was read."""
-
-    def some_command(self, identity: str) -> Command:
-        """Ask for one entry, by its entry id or token."""
+    def part(self, reply: Any, count: int) -> Part[Found]:
+        """Return what was read, of `count` that were asked for."""
 
 
 class DeadLetters:
@@ -101,18 +106,22 @@ class DeadLetters:
         """Return how many dead letters there are."""
         return int(reply)
 
-    def read_command(self, begin: Position, count: int) -> Command:
+    def read_command(self, begin: Position, count: int, extent: Extent, *, behind: bool = False) -> Command:
         """Ask for the next ones, from the newest to the oldest."""
-        last = "+" if begin == BEGIN else _entry_id(-begin.first, -begin.second)
-        return ["XREVRANGE", self.stream.keys.dlq, last, "-", "COUNT", count]
+        last = "+" if begin == BEGIN else _bound(_entry_id(-begin.first, -begin.second), behind)
+        return in_order(self.stream.keys.dlq, last, "-", count, extent, newest_first=True)
 
-    def found(self, reply: Any) -> list[Found]:
-        """Return the entries of an XREVRANGE or XRANGE."""
-        return [Found(_descending(entry_id), entry_id, fields) for entry_id, fields in reply]
+    def part(self, reply: Any, count: int = 0) -> Part[Any]:  # noqa: ARG002  of any source
+        """Return the entries that were read, in whatever order; None for each that was named and isn't there."""
+        part = entries_of(reply)
+        found = [
+            each and Found(_descending(each.entry_id), each.entry_id, each.fields, each.size) for each in part.found
+        ]
+        return Part(part.left, found)
 
-    def some_command(self, identity: str) -> Command:
-        """Ask for one dead letter by its entry id."""
-        return ["XRANGE", self.stream.keys.dlq, identity, identity]
+    def some_command(self, identities: Sequence[str], extent: Extent) -> Command:
+        """Ask for dead letters by their entry ids."""
+        return named(self.stream.keys.dlq, identities, extent)
 
 
 class Retries:
@@ -131,18 +140,19 @@ class Retries:
         """Return how many there are."""
         return int(reply)
 
-    def read_command(self, begin: Position, count: int) -> Command:
+    def read_command(self, begin: Position, count: int, extent: Extent, *, behind: bool = False) -> Command:
         """Ask for the next ones in the order in which they are due."""
         due = "-inf" if begin == BEGIN else repr(begin.first)
-        return script("retries")(self._keys, count, due, begin.token)
+        return script("retries")(self._keys, "due", *extent.words, due, begin.token, int(behind), count)
 
-    def found(self, reply: Any) -> list[Found]:
-        """Return the rows of retries.lua: their fields without the lane."""
-        return [_waiting(*each) for each in reply]
+    def part(self, reply: Any, count: int = 0) -> Part[Any]:  # noqa: ARG002  of any source
+        """Return the rows of retries.lua, their fields without the lane; None for each named one that isn't there."""
+        left, *rows = reply
+        return Part(left, [each and _waiting(*each) for each in rows])
 
-    def some_command(self, identity: str) -> Command:
-        """Ask for one by its token."""
-        return script("retries")(self._keys, 0, identity)
+    def some_command(self, identities: Sequence[str], extent: Extent) -> Command:
+        """Ask for some by their tokens."""
+        return script("retries")(self._keys, "tokens", *extent.words, *identities)
 
     @property
     def _keys(self) -> list[str]:
@@ -192,19 +202,27 @@ class Pending:
         """Return how many entries are pending."""
         return int(reply[0])
 
-    def read_command(self, begin: Position, count: int) -> Command:
-        """Ask for the next ones, from the oldest to the newest."""
-        first = "-" if begin == BEGIN else _entry_id(begin.first, begin.second)
+    def read_command(
+        self,
+        begin: Position,
+        count: int,
+        extent: Extent = HEADS,  # noqa: ARG002  of any source
+        *,
+        behind: bool = False,
+    ) -> Command:
+        """Ask for the next ones, from the oldest to the newest; no bodies are read, whatever the extent."""
+        first = "-" if begin == BEGIN else _bound(_entry_id(begin.first, begin.second), behind)
         return ["XPENDING", self.key, self.group, first, "+", count]
 
-    def found(self, reply: Any) -> list[Found]:
+    def part(self, reply: Any, count: int) -> Part[Found]:
         """Return the rows of an XPENDING."""
-        return [
+        found = [
             Found(_ascending(entry_id), entry_id, consumer=consumer, idle_ms=idle, deliveries=deliveries)
             for entry_id, consumer, idle, deliveries in reply
         ]
+        return Part(int(len(found) == count), found)
 
-    def some_command(self, identity: str) -> Command:
+    def one_command(self, identity: str) -> Command:
         """Ask for one pending entry by its id."""
         return ["XPENDING", self.key, self.group, identity, identity, 1]
 
@@ -213,15 +231,6 @@ def source_kinds(stream: StreamConfig) -> list[str]:
     """Return what a group may have pending entries in: "main", "redelivery"; for other lanes "main:high" and so on."""
     suffixes = ["" if lane == DEFAULT_LANE else f":{lane}" for lane in stream.lane_names]
     return [kind + suffix for suffix in suffixes for kind in (MAIN, REDELIVERY)]
-
-
-def bodies(link: Link, wanted: Sequence[tuple[Pending, str]]) -> list[Fields | None]:
-    """Return the fields of these pending entries; None for one that was deleted or trimmed."""
-    replies = link.call_many([["XRANGE", source.key, entry_id, entry_id] for source, entry_id in wanted])
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return [reply[0][1] if reply else None for reply in replies]
 
 
 def group_names(link: Link, streams: Sequence[StreamConfig]) -> list[list[str]]:
@@ -251,6 +260,11 @@ def _entry_id(milliseconds: float, sequence: int) -> str:
     return "-".join(str(max(0, min(int(number), LARGEST_PART))) for number in (milliseconds, sequence))
 
 
+def _bound(entry_id: str, behind: bool) -> str:
+    """Return an id as a bound of a range. Behind the largest there is nothing, and asking for it is an error."""
+    return f"({entry_id}" if behind and entry_id != _LARGEST else entry_id
+
+
 def _ascending(entry_id: str) -> Position:
     milliseconds, _, sequence = entry_id.partition("-")
     return Position(int(milliseconds), int(sequence))
@@ -261,9 +275,9 @@ def _descending(entry_id: str) -> Position:
     return Position(-int(milliseconds), -int(sequence))
 
 
-def _waiting(token: str, score: str, row: Sequence[str] = ()) -> Found:
+def _waiting(token: str, score: str, size: int, row: Sequence[str] = ()) -> Found:
     lane, *fields = row or [""]
-    return Found(Position(_due(score), 0, token), fields=fields if row else None, token=token, lane=lane)
+    return Found(Position(_due(score), 0, token), fields=fields if row else None, size=size, token=token, lane=lane)
 
 
 def _due(score: str) -> float:

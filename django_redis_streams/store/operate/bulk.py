@@ -41,6 +41,7 @@ def run_in_chunks(
     """Run an operation once for each of these, whatever becomes of the others.
 
     `prepare` returns what `send` needs for each, or why it is refused; it may ask the server, and changes nothing.
+    Where that were too much at once, it returns it for the first of them, and is asked again for the others.
     `send` returns a reply for each: true where it was done, false where the message was gone, which is refused with the
     text `gone`, or an error reply.
     """
@@ -50,9 +51,10 @@ def run_in_chunks(
     while waiting:
         part, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
         try:
-            prepared = dict(zip(part, prepare(part), strict=True))
+            prepared = dict(zip(part, prepare(part), strict=False))
         except ServerUnreachable as error:
             return Answers(tuple(done), {**refused, **dict.fromkeys([*part, *waiting], error)})
+        waiting = [*part[len(prepared) :], *waiting]
         refused.update((each, why) for each, why in prepared.items() if isinstance(why, StreamsError))
         ready = {each: what for each, what in prepared.items() if not isinstance(what, StreamsError)}
         try:

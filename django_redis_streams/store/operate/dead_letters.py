@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from ...conf import StreamConfig
 from ...connections import Link
 from ...keys import is_entry_id
 from ...wire import Fields
-from ..observe.sources import DeadLetters
-from ..scripts import exchange, script
+from ..observe.bounded import BODIES, HEADS, Extent, Part, entries_of, in_order
+from ..observe.sources import DeadLetters, Found
+from ..scripts import exchange, run, script
 
 __all__ = ["Replayed", "between", "discard", "extent", "read", "replay"]
 
@@ -21,32 +23,40 @@ Replayed = tuple[str, str, str, str, Fields]
 def extent(link: Link, stream: StreamConfig) -> tuple[int, str]:
     """Return how many dead letters there are, and the id of the newest, else "". Raises the server's error."""
     key = stream.keys.dlq
-    replies = link.call_many([["XLEN", key], ["XREVRANGE", key, "+", "-", "COUNT", 1]])
+    replies = exchange(link, [["XLEN", key], in_order(key, "+", "-", 1, HEADS, newest_first=True)])
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
     count, newest = replies
-    return int(count), newest[0][0] if newest else ""
+    return int(count), "".join(each.entry_id for each in entries_of(newest).found)
 
 
-def between(link: Link, stream: StreamConfig, first: str, last: str, count: int, *, newest_first: bool) -> Any:
-    """Return the next `count` entries from one id to another, both included. Raises the server's error."""
-    key = stream.keys.dlq
-    if newest_first:
-        return link.call("XREVRANGE", key, last, first, "COUNT", count)
-    return link.call("XRANGE", key, first, last, "COUNT", count)
+def between(
+    link: Link, stream: StreamConfig, bounds: tuple[str, str], count: int, extent: Extent, *, newest_first: bool
+) -> Part[Found]:
+    """Return the next `count` entries between two ids, both included; fewer where they are large.
+
+    Raises the server's error.
+    """
+    begin, end = reversed(bounds) if newest_first else bounds
+    command = in_order(stream.keys.dlq, begin, end, count, extent, newest_first=newest_first)
+    return DeadLetters(stream).part(run(link, command))
 
 
-def read(link: Link, stream: StreamConfig, entry_ids: Sequence[str]) -> list[Fields | None]:
-    """Return the fields of some dead letters, None for each that isn't there. Raises the server's error."""
-    source = DeadLetters(stream)
+def read(link: Link, stream: StreamConfig, entry_ids: Sequence[str], *, bodies: bool = False) -> list[Fields | None]:
+    """Return the fields of the first of these dead letters, None for each that isn't there. Raises the server's error.
+
+    It is as many as one command reads, and one at least. Without `bodies` the values of all fields are empty but those
+    that identify the message; the metadata is whole.
+    """
     known = [each for each in entry_ids if is_entry_id(each)]
-    found = {}
-    for entry_id, reply in zip(known, link.call_many([source.some_command(each) for each in known]), strict=True):
-        if isinstance(reply, Exception):
-            raise reply
-        found[entry_id] = reply[0][1] if reply else None
-    return [found.get(each) for each in entry_ids]
+    part = DeadLetters(stream).part(
+        run(link, DeadLetters(stream).some_command(known, BODIES if bodies else HEADS)) if known else [0]
+    )
+    found = dict(zip(known, part.found, strict=False))
+    unread = frozenset(known[len(part.found) :])
+    read = takewhile(lambda each: each not in unread, entry_ids)
+    return [letter.fields if (letter := found.get(each)) else None for each in read]
 
 
 def replay(link: Link, stream: StreamConfig, letters: Sequence[Replayed]) -> list[Any]:
