@@ -99,7 +99,7 @@ class Process:
     def run(self) -> int:
         """Work until told to stop or done, and return the exit code: 0 if all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
-            # Services are made first: statistics begin at what the counters show before any consumer counts.
+            # Services are made first: consumers look at the clock that maintenance gives them.
             made = list(self._services())
             threads = [self._started(run, membership) for run, membership in self._work()]
             services = [self._started(each.run) for each in made]
@@ -195,12 +195,12 @@ class Process:
             runners = list(group)
             streams = list({each.membership.stream.name: each.membership.stream for each in runners}.values())
             yield Heartbeat(alias, self._services_stop, runners, timing)
+            yield Statistics(alias, self._services_stop, runners, timing)
             if self._quarantine:
                 continue
             yield Maintenance(alias, self._services_stop, runners, streams, timing, scoreboard=self._scoreboard)
             # What comes due after the end of a drain waits for the next worker, where it is counted.
             yield Promoter(alias, self._stop if self._options.drain else self._services_stop, streams, timing)
-            yield Statistics(alias, self._services_stop, runners, timing)
             if self._options.drain:
                 yield Draining(alias, self._stop, self._runners, drain, timing)
 
