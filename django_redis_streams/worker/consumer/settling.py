@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from ... import signals
 from ...connections import Link
@@ -88,11 +89,12 @@ class Settling:
 
     def take_flushed(self) -> None:
         """Handle the replies that the heartbeat got."""
+        settled = 0
         with self.unsettled.booking:
             for commands, replies in self.unsettled.flushed():
-                self._book(commands, replies)
+                settled += self._book(commands, replies)
             self._outages.log_due()
-        self._tell()
+        self._tell(settled)
 
     def end(self, link: Link) -> None:
         """Settle all that is left, at the end, log the outages that were collected, and have told what was settled."""
@@ -105,8 +107,8 @@ class Settling:
     def answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
         """Handle the server's replies to commands that settle."""
         with self.unsettled.booking:
-            self._book(commands, replies)
-        self._tell()
+            settled = self._book(commands, replies)
+        self._tell(settled)
 
     def _tell_flushed(self) -> None:
         databases = Databases()
@@ -120,24 +122,28 @@ class Settling:
         finally:
             databases.close()
 
-    def _tell(self) -> None:
-        """Send the signals that are due; two threads may do so at once, each of them its own."""
-        while self._untold:
-            try:
-                delivery = self._untold.popleft()
-            except IndexError:  # the other thread has taken the last one
-                return
-            send_signals(delivery)
+    def _tell(self, settled: int) -> None:
+        """Send the signals that are due, then tell how many were settled; two threads may do so at once."""
+        with suppress(IndexError):  # the other thread has taken the last one
+            while self._untold:
+                send_signals(self._untold.popleft())
+        if settled:
+            with self.unsettled.booking:
+                self._on_settled(settled)
 
-    def _book(self, commands: SettleCommands, replies: Iterable[object]) -> None:
+    def _book(self, commands: SettleCommands, replies: Iterable[object]) -> int:
+        """Log and count what was settled, keep what receivers are to be told, and return how many were settled."""
+        settled = 0
         refused: dict[str, list[list[Delivery]]] = {}
         for (_, batch), reply in zip(commands, replies, strict=True):
             if isinstance(reply, Exception) and not group_is_gone(reply):
                 refused.setdefault(str(reply), []).append(batch)
             else:
                 self._done(batch, reply)
+                settled += len(batch)
         for error, batches in refused.items():
             self._refused(batches, error)
+        return settled
 
     def _done(self, batch: list[Delivery], reply: object) -> None:
         self.unsettled.settled(batch)
@@ -156,7 +162,6 @@ class Settling:
                     log_outcome(self._membership, delivery, done=done)
         if done:
             self._untold.extend([each for each in batch if each.run is not None])
-        self._on_settled(len(batch))
 
     def _refused(self, batches: list[list[Delivery]], error: str) -> None:
         if not self._patient:  # they stay in flight, and are settled once more when the consumer leaves
