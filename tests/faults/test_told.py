@@ -52,12 +52,13 @@ class Hearing:
         environment = {"TEST_HANDLERS": f"tests.support.hearing_handlers {handlers}", "TEST_HEARD": str(self._file)}
         if receiver_hangs:
             environment["TEST_RECEIVER_HANGS"] = "1"
-        self._worker = self.fleet.start("--metrics-port", str(self._port), **environment)
+        options = ["--metrics-port", str(self._port), "--shutdown-timeout", "0.1"]
+        self._worker = self.fleet.start(*options, **environment)
 
-    def stop(self) -> None:
-        """End the worker; `said` is its log."""
+    def stop(self, code: int = 0) -> None:
+        """End the worker, which ends with this code; `said` is its log."""
         self._worker.terminate()
-        self.said = self.fleet.finish(self._worker)
+        self.said = self.fleet.finish(self._worker, code=code)
 
     @property
     def heard(self) -> list[dict[str, str]]:
@@ -190,6 +191,17 @@ def test_what_is_settled_while_a_handler_runs_is_told_though_its_process_ends(
     assert [hearing.count("failed", do=each, outcome="dead letter") for each in ("reject", "fail")] == [1, 1]
     assert [hearing.count("dead-lettered", do=each) for each in ("reject", "fail")] == [1, 1]
     assert hearing.logged("dead-lettered") == 2 + last
+
+
+def test_what_a_process_had_not_told_the_server_when_it_was_killed_is_in_the_figures(
+    raw: Raw, hearing: Hearing
+) -> None:
+    """At a stop no other process takes its place, to count on. What the stop ended hasn't failed."""
+    hearing.start(raw, "reject", "fail", "sleep:600", MAX_RETRIES=0)
+    wait_until(lambda: hearing.count("dead-lettered") == 2)
+    hearing.stop(code=1)
+    assert minutes(raw) == {"dead-lettered": 2}
+    assert (hearing.count("failed"), hearing.count("failed", do="sleep:600")) == (2, 0)
 
 
 def test_what_is_settled_before_a_batch_that_ends_the_process_is_told(raw: Raw, hearing: Hearing) -> None:
