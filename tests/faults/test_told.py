@@ -157,6 +157,33 @@ def test_each_message_of_a_batch_that_takes_too_long_is_told(raw: Raw, hearing: 
     assert hearing.count("dead-lettered", reason="retries exhausted") == 2
 
 
+@pytest.mark.parametrize(
+    ("do", "error", "settings"),
+    [
+        ("now:die", "The process that ran it was ended by SIGKILL.", {"MAX_CRASHES": 1}),
+        pytest.param(
+            "now:sleep:600",
+            "it ran for longer than its TIMEOUT of 0.3 s",
+            {"TIMEOUT": 0.3, "MAX_RETRIES": 1},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_coroutine_that_fails_with_its_process_is_told_once(
+    raw: Raw, hearing: Hearing, do: str, error: str, settings: dict[str, Any]
+) -> None:
+    """As a function is."""
+    hearing.start(raw, do, fields={"type": "async"}, handlers="tests.faults.stopping", **settings)
+    expected = {"retried": 1, "dead-lettered": 1, "runs": 2}
+    wait_until(lambda: hearing.counted == expected)
+    wait_until(lambda: minutes(raw) == expected)
+    wait_until(lambda: len(hearing.heard) == 3)
+    hearing.stop()
+    assert [hearing.count("failed", outcome=each) for each in ("retry", "dead letter")] == [1, 1]
+    assert all(error in each["error"] for each in hearing.heard if each["signal"] == "failed")
+    assert hearing.logged("dead-lettered") == 1
+
+
 @pytest.mark.parametrize(("decode", "reason"), [("die", "crashed the worker"), ("hang", "invalid")])
 def test_what_ends_its_process_before_it_runs_is_told_as_a_dead_letter(
     raw: Raw, hearing: Hearing, decode: str, reason: str
