@@ -26,6 +26,7 @@ __all__ = [
     "StreamsError",
     "TransactionError",
     "UnknownStream",
+    "WorkerProcessEnded",
 ]
 
 
@@ -86,6 +87,10 @@ class ServerUnreachable(StreamsError):
 
 class ServerRefused(StreamsError):
     """The server refused a command: its memory or disk is full, a key has another type, or an ACL forbids it."""
+
+
+class WorkerProcessEnded(StreamsError):
+    """A worker's process ended while it ran a message: the run has failed. Never raised; signals carry it."""
 
 
 class GroupInUse(StreamsError):

@@ -5,7 +5,7 @@
 | `message_published` | an entry is on the server | |
 | `publish_failed` | what is committed couldn't be published: it is on no stream, or nobody knows | `error` |
 | `message_processed` | a handler returned, and the message is acknowledged | `handler`, `duration` |
-| `message_failed` | a handler raised, or asked for a retry | `handler`, `duration`, `error`, `outcome` |
+| `message_failed` | a run failed | `handler`, `duration`, `error`, `outcome` |
 | `message_dead_lettered` | a message is in the dead letter queue | `handler`, `reason`, `error` |
 
 `message` is the `Message`, its payload as JSON gives it back; only in `publish_failed`, for a model's event that
@@ -18,8 +18,12 @@ Two signals are about a process of a worker, and have no sender and no message:
 
 | signal | when |
 |---|---|
-| `worker_process_started` | a process was forked, and is about to start its consumers |
-| `worker_process_ending` | its consumers have settled and left; what the process has buffered can still be sent |
+| `worker_process_started` | a process was forked, and is about to start its consumers, or to tell of a dead one |
+| `worker_process_ending` | it has settled and told all; what the process has buffered can still be sent |
+
+A run fails if its handler raises, asks for a retry, or runs beyond its TIMEOUT, or if its process ends. In the last two
+cases another process sends the signals. A signal is sent at most once for each run: it is missed if the process is
+killed between settling and sending.
 
 A receiver's error is logged and harms nobody. Receivers run where the event happens, so a slow one slows down
 publishing or handling. Give them `**kwargs`: arguments may be added.

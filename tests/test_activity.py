@@ -10,6 +10,7 @@ from django_redis_streams import inspection
 from django_redis_streams.exceptions import Reject, Retry, UnknownStream
 from django_redis_streams.handlers import handler
 from django_redis_streams.inspection import Activity
+from django_redis_streams.outcomes import Ack
 from django_redis_streams.worker.shared.counters import ConsumerCounters
 
 from .support.servers import Server
@@ -171,6 +172,21 @@ def test_a_stream_that_is_not_declared_is_an_error() -> None:
     """As everywhere."""
     with pytest.raises(UnknownStream):
         inspection.activity("ordres")
+
+
+def test_what_is_unsent_is_taken_once() -> None:
+    """The rescuer of a dead process takes it over, and counts nothing of it again."""
+    dead, rescuers = ConsumerCounters(), ConsumerCounters()
+    dead.settled(Ack(), 3)
+    assert dead.take_unsent() == {"acknowledged": 3}
+    dead.settled(Ack(), 2)
+    dead.ran([0.25, 0.5])
+    rescuers.inherit_unsent(dead)
+    rescuers.retried()
+    assert dead.take_unsent() == {}
+    assert rescuers.take_unsent() == {"acknowledged": 2, "runs": 2, "microseconds": 750_000, "retried": 1}
+    assert (rescuers.take_unsent(), rescuers.take_longest()) == ({}, 0.5)
+    assert sum(rescuers.read().counts) == 1
 
 
 def test_the_longest_run_is_taken_once() -> None:

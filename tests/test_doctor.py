@@ -511,7 +511,7 @@ def test_suspects_are_a_warning(streams: Streams, raw: Raw) -> None:
     states.publish(raw, {"a": "1"})
     (delivery,) = states.deliver()
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "tested")
-    assert suspect(connections.get(), place, delivery, handler="shop.charge", how="signal 9")
+    assert suspect(connections.get(), place, delivery, handler="shop.charge", how="signal 9") == 0
     assert "1 messages" in examined()["suspects"]["message"]
 
 

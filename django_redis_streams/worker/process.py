@@ -90,7 +90,7 @@ def redis_connections(options: Options) -> Mapping[str, int]:
 def _services_of(options: Options, *, quarantine: bool = False) -> Sequence[type[Service]]:
     """Return the services that run in each process, one of each kind for each connection."""
     if quarantine:
-        return [Heartbeat]
+        return [Heartbeat, Statistics]
     return [Heartbeat, Maintenance, Promoter, Statistics, *([Draining] if options.drain else [])]
 
 
@@ -117,7 +117,7 @@ class Process:
     def run(self) -> int:
         """Work until told to stop or done, and return the exit code: 0 if all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
-            # Services are made first: statistics begin at what the counters show before any consumer counts.
+            # Services are made first: consumers look at the clock that maintenance gives them.
             made = list(self._services())
             threads = [self._started(run, membership) for run, membership in self._work()]
             services = [self._started(each.run) for each in made]

@@ -103,6 +103,8 @@ class Timing:
     awake: float = 2.0
     # After the last process has ended, rescuers have this long to hand back what those held.
     rescuers_grace: float = 10.0
+    # When a rescuer has handed back all, receivers of signals have this long to hear of what has failed.
+    telling: float = 60.0
 
     # What all waits between two tries are multiplied by.
     backoff_factor: float = 1.0

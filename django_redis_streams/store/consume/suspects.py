@@ -50,11 +50,15 @@ def suspects(link: Link, membership: Membership) -> list[str]:
     return [each for each in found if split_token(each)[0] in membership.origins]
 
 
-def suspect(link: Link, membership: Membership, delivery: Delivery, handler: str, how: str) -> bool:
-    """Write down that the dead consumer was running this, and `how` it ended; return False if it isn't its own now."""
+def suspect(link: Link, membership: Membership, delivery: Delivery, handler: str, how: str) -> int | None:
+    """Write down that the dead consumer was running this, and `how` it ended.
+
+    Returns how many runs of it were begun in quarantine, or None if it isn't that consumer's now.
+    """
     keys = [delivery.key, membership.keys.suspects(membership.group.name)]
     place = [membership.group.name, membership.consumer, delivery.entry_id]
-    return bool(run(link, script("suspect")(keys, *place, handler, how)))
+    runs = run(link, script("suspect")(keys, *place, handler, how))
+    return None if runs is None else int(runs)
 
 
 def try_suspect(link: Link, membership: Membership, name: str) -> Tried:

@@ -99,6 +99,9 @@ class Consumer:
     def _ask_ahead(self, link: OpenLink, batch: list[Delivery]) -> None:
         """If batches come full and fast, ask for the next before this one runs.
 
+        The answer to what is settled with that comes only after this batch, whose run may end the process. So what is
+        to be logged or signalled is settled before.
+
         If there is something to claim, half of the next batch is claimed; all of it, if the last read brought nothing.
         """
         more = batch and self.runner.batch_size.fast and (self._reader.full or self._claims_ahead)
@@ -111,6 +114,8 @@ class Consumer:
         # An error raised here would lose the batch, which is in hand and looked for no more. The link is closed then:
         # the next step that needs it reports that, connects again, and sends the outcomes again.
         with suppress(ServerUnreachable):
+            if self.runner.settling.tells:
+                self.runner.settling.settle(link, self._unsettled.send())
             self._reader.ask(link, self._unsettled.send(), count, None, claim)
 
     @property

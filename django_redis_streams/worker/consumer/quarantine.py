@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import time
 
+from ... import signals
 from ...connections import OpenLink
 from ...outcomes import DeadLetter, Failure, Reason
+from ...store.consume.delivery import Delivery
 from ...store.consume.ownership import pending_of
 from ...store.consume.suspects import Crashed, suspects, take_back, try_suspect
+from ...wire import Undecodable, decode_entry
+from ..execution.signalling import Run, undecoded
 from ..log import log_vanished
 from .batch_runner import BatchRunner
 
@@ -72,7 +76,7 @@ class Quarantine:
             self.runner.handle([tried.delivery])
             self.runner.in_flight.finish()
         else:
-            tried.delivery.outcome = _crashed(tried.crashed)
+            _give_up(tried.delivery, tried.crashed)
             self.runner.unsettled.add_all([tried.delivery], since)
         self.runner.connection.attempt(self.runner.settle_ready)
 
@@ -84,8 +88,21 @@ class Quarantine:
         self.runner.leave(link)
 
 
-def _crashed(known: Crashed) -> DeadLetter:
+def _give_up(delivery: Delivery, known: Crashed) -> None:
+    """Give a suspect its outcome without another run; what has failed was told by the rescuer after each run."""
     handler = known.handler or "its handler"
     how = known.how or "vanished"
     error = f"It was begun {known.runs} times by {handler}, alone in its process, and never ended. The process {how}."
-    return DeadLetter(Reason.CRASHED, Failure(handler=known.handler, error=error))
+    delivery.outcome = DeadLetter(Reason.CRASHED, Failure(handler=known.handler, error=error))
+    if signals.worker_has_receivers():
+        delivery.run = _unrun(delivery, known)
+
+
+def _unrun(delivery: Delivery, known: Crashed) -> Run:
+    """Return what receivers are told. A message without a known handler isn't decoded: that may have ended it."""
+    if known.handler:
+        try:
+            return Run(decode_entry(delivery), known.handler)
+        except Undecodable:
+            pass
+    return undecoded(delivery)

@@ -4,13 +4,15 @@ An outcome stays here until its command was answered: after a lost connection it
 changes nothing where the first try had arrived. What the server refuses (a wrong type, an ACL, a full disk)
 stays too, and is tried again, alone and ever less often, while the rest goes on.
 
-The consumer's thread alone changes all this, with one exception: while a handler runs, the heartbeat's thread may
-take the ready outcomes and send them, by `flush`, which leaves the replies to the consumer.
+The consumer's thread alone changes all this, with two exceptions. While a handler runs, the heartbeat's thread may take
+the ready outcomes and send them, by `flush`, which keeps the replies. Another thread, or the consumer's, takes those by
+`flushed`. Whoever books a reply, by `settled` or `refuse`, holds the lock `booking`.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -47,7 +49,9 @@ class Unsettled:
         self._backoff = backoff
         # Held by the heartbeat while it flushes. The consumer waits for that, and nobody waits for the consumer.
         self._flushing = threading.Lock()
-        self._flushed: list[tuple[SettleCommands, Replies]] = []
+        self._flushed: deque[tuple[SettleCommands, Replies]] = deque()
+        # Held for as long as it takes to book replies: until then, what was flushed still counts as in flight.
+        self.booking = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.ready) + sum(map(len, list(self.in_flight.values()))) + len(self.refused)
@@ -84,12 +88,13 @@ class Unsettled:
 
     def send_refused(self) -> SettleCommands:
         """Return the commands that settle all refused outcomes, which are in flight again from now on."""
-        refused, self.refused = self.refused, []
-        return self._on_way(refused)
+        with self.booking:
+            refused, self.refused = self.refused, []
+            return self._on_way(refused)
 
     def send_everything(self) -> SettleCommands:
         """Return the commands that settle all outcomes that the server hasn't answered, to be sent again."""
-        with self._flushing:
+        with self.booking, self._flushing:
             answered = {id(batch) for commands, _ in self._flushed for _, batch in commands}
             lost = [self.in_flight.pop(each) for each in list(self.in_flight) if each not in answered]
             refused, self.refused = self.refused, []
@@ -111,7 +116,7 @@ class Unsettled:
 
     def forget(self) -> None:
         """Forget all outcomes, because none can be settled any more."""
-        with self._flushing:
+        with self.booking, self._flushing:
             self.ready.clear()
             self.in_flight.clear()
             self.refused.clear()
@@ -137,10 +142,15 @@ class Unsettled:
         finally:
             self._flushing.release()
 
+    @property
+    def any_flushed(self) -> bool:
+        """Whether the heartbeat has got replies that nobody has taken yet."""
+        return bool(self._flushed)
+
     def flushed(self) -> Iterator[tuple[SettleCommands, Replies]]:
-        """Yield the commands that the heartbeat has sent, with their replies, each once."""
+        """Yield the commands that the heartbeat has sent, with their replies, each once; for a holder of `booking`."""
         while self._flushed:
-            yield self._flushed.pop(0)
+            yield self._flushed.popleft()
 
     def _late(self, now: float) -> bool:
         return bool(self.ready) and (len(self.ready) > _MOST or now - self._since > _LATEST)

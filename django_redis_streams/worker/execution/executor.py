@@ -23,7 +23,7 @@ from ...message import Message, asked_of
 from ...outcomes import HANDLED, Ack, DeadLetter, Failure, Outcome, Reason
 from ...retry import judge
 from ...store.consume.delivery import Delivery
-from ...wire import Undecodable, decode_all, decode_as_foreign, decode_entry
+from ...wire import Undecodable, decode_all, decode_entry
 from ..shared.scoreboard import Slots
 from ..strays import leave_if_stray
 from ..timing import DEFAULT_TIMING, Timing
@@ -32,7 +32,7 @@ from .coroutines.coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
 from .failures import failure_of, unmatched
 from .outages import outage_of_all, seconds_of_outage
-from .signalling import Run
+from .signalling import Run, undecoded
 
 __all__ = ["Executor", "Permission", "Runs"]
 
@@ -265,7 +265,7 @@ class Executor:
 
     def _invalid(self, delivery: Delivery, error: Undecodable) -> Outcome:
         if self._has_receivers:
-            delivery.run = Run(_as_foreign(delivery))
+            delivery.run = undecoded(delivery)
         return DeadLetter(Reason.INVALID, Failure(error=str(error)))
 
     def _unmatched(self, delivery: Delivery, message: Message) -> Outcome:
@@ -382,7 +382,3 @@ def _allowed(part: _Part, batch: Batch) -> Batch | None:
         return batch
     slots = [slot for slot in batch.slots if part.may_run.one(part.deliveries[slot])]
     return part.batch(batch.handler, slots) if slots else None
-
-
-def _as_foreign(delivery: Delivery) -> Message:
-    return decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.metadata)

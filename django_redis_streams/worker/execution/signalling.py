@@ -8,9 +8,10 @@ from ... import signals
 from ...message import Message
 from ...outcomes import Ack, DeadLetter, Outcome, RetryLater
 from ...store.consume.delivery import Delivery
+from ...wire import decode_as_foreign
 from ..strays import leave_if_stray
 
-__all__ = ["Run", "send_signals"]
+__all__ = ["Run", "send_failed", "send_signals", "undecoded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,11 @@ class Run:
     error: BaseException | None = None
 
 
+def undecoded(delivery: Delivery) -> Run:
+    """Return what receivers are told of a delivery that can't be decoded, or mustn't be: its fields as they are."""
+    return Run(decode_as_foreign(delivery.origin, delivery.published_id, delivery.fields, delivery.metadata))
+
+
 def send_signals(delivery: Delivery) -> None:
     """Tell receivers what became of a message, if its run was noted because there were receivers when it ran."""
     if isinstance(delivery.run, Run):
@@ -32,13 +38,23 @@ def send_signals(delivery: Delivery) -> None:
             leave_if_stray()
 
 
+def send_failed(run: Run, *, retried: bool) -> None:
+    """Tell receivers of a run that has failed, and whether its message is run again."""
+    fate = "retry" if retried else "dead letter"
+    try:
+        signals.send(
+            signals.message_failed, run.message,
+            handler=run.handler, duration=run.duration, error=run.error, outcome=fate,
+        )  # fmt: skip
+    finally:
+        leave_if_stray()
+
+
 def _send_signals(run: Run, outcome: Outcome | None) -> None:
-    about_run = {"handler": run.handler, "duration": run.duration}
     if run.error is not None:
-        fate = "retry" if isinstance(outcome, RetryLater) else "dead letter"
-        signals.send(signals.message_failed, run.message, **about_run, error=run.error, outcome=fate)
+        send_failed(run, retried=isinstance(outcome, RetryLater))
     elif isinstance(outcome, Ack):
-        signals.send(signals.message_processed, run.message, **about_run)
+        signals.send(signals.message_processed, run.message, handler=run.handler, duration=run.duration)
     if isinstance(outcome, DeadLetter):
         signals.send(
             signals.message_dead_lettered, run.message,

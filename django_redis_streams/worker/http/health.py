@@ -20,7 +20,7 @@ def not_alive(counters: WorkerCounters) -> list[str]:
     """
     found = [] if counters.silent_for < _LONGEST_TURN else [f"the supervisor is silent for {counters.silent_for:.0f} s"]
     for process in counters.processes:
-        silent = [(each, each.silent_for) for each in process.consumers] if process.used else []
+        silent = [(each, each.silent_for) for each in process.consumers] if process.works else []
         found += [
             f"{each.stream}:{each.group}: a consumer is silent for {seconds:.0f} s"
             for each, seconds in silent
@@ -37,9 +37,9 @@ def not_ready(counters: WorkerCounters) -> list[str]:
 def _missing(counters: WorkerCounters) -> Iterator[str]:
     if counters.stopping:
         yield "the worker stops"
-    used = [process for process in counters.processes if process.used]
-    if len(used) < counters.process_count:
-        yield f"{len(used)} of {counters.process_count} processes run"
-    for each in (consumer for process in used for consumer in process.consumers):
+    working = [process for process in counters.processes if process.works]
+    if len(working) < counters.process_count:
+        yield f"{len(working)} of {counters.process_count} processes run"
+    for each in (consumer for process in working for consumer in process.consumers):
         if not each.well:
             yield f"{each.stream}:{each.group}: a consumer is not connected, or refused"

@@ -32,11 +32,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 def _work(counters: WorkerCounters) -> list[Work]:
     """Return the work of all processes for each group, those included that have ended."""
-    every = [each for process in counters.processes for each in process.consumers]
-    return [
-        _sum(stream, group, [each.read() for each in every if (each.stream, each.group) == (stream, group)])
-        for stream, group in counters.groups
-    ]
+    return [_sum(stream, group, counters.of(stream, group)) for stream, group in counters.groups]
 
 
 def _clocks(counters: WorkerCounters) -> dict[str, float]:

@@ -4,53 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from ...connections import OpenLink
 from ...store.consume.membership import Membership
-from ...store.observe.minutes import MICROSECONDS, RUNS, count_command
+from ...store.observe.minutes import count_command
 from ...store.scripts import Command, exchange
 from ..consumer.batch_runner import BatchRunner
-from ..shared.counters import COUNTED, ConsumerCounters
+from ..shared.counters import ConsumerCounters
 from ..timing import Timing
 from .service import Service
 
-__all__ = ["Statistics"]
+__all__ = ["Statistics", "news"]
 
 
-class _Group:
-    """One group's consumers in this process, and the figures of them that were sent."""
+def news(membership: Membership, counters: Iterable[ConsumerCounters]) -> Command | None:
+    """Return the command that tells the server what a group's consumers did, or None if there is nothing new.
 
-    def __init__(self, membership: Membership, counters: Sequence[ConsumerCounters]) -> None:
-        self._membership = membership
-        self._counters = counters
-        self._sent = self._figures()
-
-    @property
-    def has_news(self) -> bool:
-        """Whether anything was done that wasn't sent."""
-        return self._figures() != self._sent
-
-    def news(self) -> Command | None:
-        """Return the command that tells the server what is new, or None if nothing was done.
-
-        What is in it counts as sent.
-        """
-        now = self._figures()
-        fresh = {name: count - self._sent[name] for name, count in now.items() if count != self._sent[name]}
-        self._sent = now
-        longest = round(max(each.take_longest() for each in self._counters) * 1_000_000)
-        if not fresh:
-            return None
-        membership = self._membership
-        return count_command(membership.keys, membership.group.name, int(time.time() // 60), fresh, longest)
-
-    def _figures(self) -> dict[str, int]:
-        read = [each.read() for each in self._counters]
-        figures = {name: sum(each.counts[number] for each in read) for number, name in enumerate(COUNTED)}
-        figures[RUNS] = sum(each.runs for each in read)
-        figures[MICROSECONDS] = round(sum(each.seconds for each in read) * 1_000_000)
-        return figures
+    What is in it counts as sent.
+    """
+    fresh: Counter[str] = Counter()
+    longest = 0.0
+    for each in counters:
+        fresh.update(each.take_unsent())
+        longest = max(longest, each.take_longest())
+    if not fresh:
+        return None
+    minute, microseconds = int(time.time() // 60), round(longest * 1_000_000)
+    return count_command(membership.keys, membership.group.name, minute, fresh, microseconds)
 
 
 class Statistics(Service):
@@ -58,10 +40,9 @@ class Statistics(Service):
 
     def __init__(self, alias: str, stop: threading.Event, consumers: Sequence[BatchRunner], timing: Timing) -> None:
         super().__init__(alias, stop, timing)
-        by_group: dict[str, list[BatchRunner]] = {}
+        self._groups: dict[str, list[BatchRunner]] = {}
         for each in consumers:
-            by_group.setdefault(each.membership.label, []).append(each)
-        self._groups = [_Group(some[0].membership, [each.counters for each in some]) for some in by_group.values()]
+            self._groups.setdefault(each.membership.label, []).append(each)
 
     @property
     def interval(self) -> float:
@@ -70,10 +51,11 @@ class Statistics(Service):
 
     def step(self, link: OpenLink) -> None:
         """Send what is new, in one round trip, if anything was done."""
-        if not any(each.has_news for each in self._groups):
+        if not any(each.counters.has_unsent for some in self._groups.values() for each in some):
             return
         link.confirm()
-        commands = [command for command in (each.news() for each in self._groups) if command is not None]
+        every = [news(some[0].membership, [each.counters for each in some]) for some in self._groups.values()]
+        commands = [command for command in every if command is not None]
         for reply in exchange(link, commands):
             if isinstance(reply, Exception):
                 raise reply

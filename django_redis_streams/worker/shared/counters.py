@@ -1,8 +1,11 @@
 """What consumers have done, in counts that only ever grow: memory that other processes read.
 
-Each count is written by one thread alone, so there is no lock and no system call; others read it at any moment, at
-most a batch behind. The memory is made before any process is forked, and outlives those that write to it: a process
-that takes the place of another counts on from where that left off.
+Each count is written by one thread at a time, so there is no lock here and no system call; others read it at any
+moment, at most a batch behind. The memory is made before any process is forked, and outlives those that write to it: a
+process that takes the place of another counts on from where that left off.
+
+The server is told, for the figures of the minute, what wasn't sent to it yet. What was sent stands here too, so that
+the rescuer of a dead process sends what that could not.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ from __future__ import annotations
 import mmap
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ...conf import GroupConfig, StreamConfig
 from ...metrics import BOUNDS
 from ...outcomes import Ack, DeadLetter, Outcome
+from ...store.observe.minutes import MICROSECONDS, RUNS
 
 __all__ = ["COUNTED", "ConsumerCounters", "CountersReading", "Histogram", "ProcessCounters", "WorkerCounters"]
 
@@ -25,6 +29,8 @@ _DOUBLE: Final = 8
 # Messages by what became of them, in the words of the group's totals; and those claimed from another consumer.
 COUNTED: Final = ("acknowledged", "skipped", "retried", "dead-lettered", "claimed")
 _ACKNOWLEDGED, _SKIPPED, _RETRIED, _DEAD, _CLAIMED = range(len(COUNTED))
+# What the server is told.
+_FIGURES: Final = (*COUNTED, RUNS, MICROSECONDS)
 _LONGEST, _TURNED, _BUSY, _WELL, _AHEAD, _LOOKED, _DURATIONS = range(len(COUNTED), len(COUNTED) + 7)
 # A look at the server's clock says nothing any more after so many seconds. Each process looks every two seconds or more
 # often, unless looking takes the server long.
@@ -32,7 +38,12 @@ _LATE: Final = 30.0
 # A bucket for each bound, one for what is above, and the sum.
 _HISTOGRAM: Final = len(BOUNDS) + 2
 _LATENCY: Final = _DURATIONS + _HISTOGRAM
-_SIZE: Final = _LATENCY + _HISTOGRAM
+_SENT: Final = _LATENCY + _HISTOGRAM
+_SIZE: Final = _SENT + len(_FIGURES)
+
+
+# By whom the counters of a process are used; 0 by nobody.
+_WORKS, _QUARANTINE = 1.0, 2.0
 
 
 def _shared(size: int) -> memoryview[float]:
@@ -103,7 +114,8 @@ class ConsumerCounters:
         self.stream, self.group = stream, group
         self._numbers = numbers = _shared(_SIZE)
         self._durations = Histogram(numbers[_DURATIONS:_LATENCY])
-        self.latency = Histogram(numbers[_LATENCY:])
+        self.latency = Histogram(numbers[_LATENCY:_SENT])
+        self._sent = numbers[_SENT:]
 
     def settled(self, outcome: Outcome, count: int) -> None:
         """Count messages that the server has settled with outcomes of this kind."""
@@ -122,6 +134,41 @@ class ConsumerCounters:
         Called once a batch.
         """
         self._numbers[_LONGEST] = max(self._numbers[_LONGEST], self._durations.add(durations))
+
+    def retried(self) -> None:
+        """Count a run that ended with its process: its message runs again, in quarantine."""
+        self._numbers[_RETRIED] += 1
+
+    def add(self, other: ConsumerCounters) -> None:
+        """Count all that another consumer's counters show; nobody writes to those any more."""
+        for numbers in (range(len(COUNTED)), range(_DURATIONS, _SENT)):
+            for number in numbers:
+                self._numbers[number] += other._numbers[number]
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the server wasn't told of everything that was done."""
+        return list(self._figures().values()) != list(self._sent)
+
+    def take_unsent(self) -> Mapping[str, int]:
+        """Return the figures that the server wasn't told, without zeros; they count as sent from now on."""
+        unsent = {}
+        for number, (name, count) in enumerate(self._figures().items()):
+            if fresh := count - int(self._sent[number]):
+                unsent[name] = fresh
+                self._sent[number] = count
+        return unsent
+
+    def inherit_unsent(self, dead: ConsumerCounters) -> None:
+        """Take over the figures that a dead process didn't send, for `take_unsent`, without counting them again."""
+        unsent = dead.take_unsent()
+        for number, name in enumerate(_FIGURES):
+            self._sent[number] -= unsent.get(name, 0)
+        self._numbers[_LONGEST] = max(self._numbers[_LONGEST], dead.take_longest())
+
+    def _figures(self) -> Mapping[str, int]:
+        read = self.read()
+        return dict(zip(_FIGURES, (*read.counts, read.runs, round(read.seconds * 1_000_000)), strict=True))
 
     def take_longest(self) -> float:
         """Return the longest run since the last call, in seconds.
@@ -186,18 +233,30 @@ class ProcessCounters:
 
     def __init__(self, targets: Sequence[tuple[StreamConfig, GroupConfig]]) -> None:
         self.consumers = [ConsumerCounters(stream.name, group.name) for stream, group in targets]
+        # Those that the process writes to: a quarantine has one consumer of each group.
+        self.active = self.consumers
         self._used = _shared(1)
 
     @property
     def used(self) -> bool:
         """Whether a process writes here."""
-        return self._used[0] == 1
+        return self._used[0] > 0
 
-    def begin(self) -> None:
+    @property
+    def works(self) -> bool:
+        """Whether a process writes here that is no quarantine, so that it tells how well the worker is."""
+        return self._used[0] == _WORKS
+
+    def begin(self, *, quarantine: bool = False) -> None:
         """Take the counters into use, for a process that is about to begin."""
-        for each in self.consumers:
+        self.active = self._one_a_group if quarantine else self.consumers
+        for each in self.active:
             each.begin()
-        self._used[0] = 1.0
+        self._used[0] = _QUARANTINE if quarantine else _WORKS
+
+    @property
+    def _one_a_group(self) -> list[ConsumerCounters]:
+        return list({(each.stream, each.group): each for each in self.consumers}.values())
 
     def end(self) -> None:
         """Note that the process which used the counters has ended."""
@@ -207,21 +266,32 @@ class ProcessCounters:
 class WorkerCounters:
     """The counters of a worker that is to have so many processes, and what its supervisor says of itself.
 
-    There are more counters than processes: a process that is being replaced may still run beside its replacement.
+    There are more counters than processes: a process that is being replaced may still run beside its replacement, and
+    a quarantine beside all. What rescuers have counted is `rescued`, which the supervisor alone writes to.
     """
 
     def __init__(self, targets: Sequence[tuple[StreamConfig, GroupConfig]], processes: int) -> None:
         self.groups = list(dict.fromkeys((stream.name, group.name) for stream, group in targets))
         self.process_count = processes
-        self.processes = [ProcessCounters(targets) for _ in range(2 * processes + 2)]
+        self.processes = [ProcessCounters(targets) for _ in range(2 * processes + 4)]
+        self.rescued = [ConsumerCounters(*each) for each in self.groups]
         self._spare = targets
         self._supervisor = _shared(2)
 
-    def take(self) -> ProcessCounters:
+    def take(self, *, quarantine: bool = False) -> ProcessCounters:
         """Return counters for a process that is about to be forked; if all are used, new ones that nobody reads."""
         counters = next((each for each in self.processes if not each.used), None) or ProcessCounters(self._spare)
-        counters.begin()
+        counters.begin(quarantine=quarantine)
         return counters
+
+    def add_rescued(self, counted: ConsumerCounters) -> None:
+        """Add what a rescuer has counted of one group."""
+        self.rescued[self.groups.index((counted.stream, counted.group))].add(counted)
+
+    def of(self, stream: str, group: str) -> list[CountersReading]:
+        """Return what all counters of a group show, those of processes included that have ended."""
+        every = [*self.rescued, *(each for process in self.processes for each in process.consumers)]
+        return [each.read() for each in every if (each.stream, each.group) == (stream, group)]
 
     def beat(self, *, stopping: bool) -> None:
         """Note that the supervisor's loop has turned, and whether the worker stops."""

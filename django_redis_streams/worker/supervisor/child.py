@@ -6,11 +6,11 @@ import math
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...store.consume.membership import Membership
-from ..shared.counters import ProcessCounters
+from ..shared.counters import ConsumerCounters, ProcessCounters
 from ..shared.scoreboard import Scoreboard, Slots
 from .overdue import SILENT, Overdue, overdue
 
@@ -40,6 +40,10 @@ class Orphans:
     `suspects` may have ended the process. The process was ended for `overdue`, which ran beyond their TIMEOUT, and for
     `undecodable`, which couldn't be decoded within it, each alone. The runs of `stopped` don't count: they were ended
     for another's sake, or at a stop.
+
+    `deadlines` says by when what it was running should have ended, and `ended` when the process was seen to have ended,
+    both on the monotonic clock. The rescuer writes to `counters`, in shared memory, which begin with what the process
+    had counted and not told the server.
     """
 
     membership: Membership
@@ -48,6 +52,9 @@ class Orphans:
     overdue: Sequence[str] = ()
     undecodable: Sequence[str] = ()
     stopped: Sequence[str] = ()
+    deadlines: Mapping[str, float] = field(default_factory=dict)
+    ended: float = 0.0
+    counters: ConsumerCounters = field(default_factory=ConsumerCounters)
 
 
 @dataclass(slots=True, eq=False)
@@ -134,10 +141,12 @@ class Child:
         nothing = [Overdue() for _ in self.consumers]
         found = self.overdue(self.killed_at or time.monotonic()) if self.timed_out else nothing
         count = sum(len(each.unclear) for each in found)
-        each_of = zip(self.consumers, self.scoreboard.slots, found, strict=True)
-        return [self._orphans_of(*each, how, count) for each in each_of]
+        each_of = zip(self.consumers, self.scoreboard.slots, self.counters.active, found, strict=True)
+        return [self._orphans_of(*each, how=how, count=count) for each in each_of]
 
-    def _orphans_of(self, membership: Membership, slots: Slots, found: Overdue, how: str, count: int) -> Orphans:
+    def _orphans_of(
+        self, membership: Membership, slots: Slots, counters: ConsumerCounters, found: Overdue, *, how: str, count: int
+    ) -> Orphans:
         decoding = slots.decoding[0] if slots.decoding else ()
         held_up = f"was held up, and it can't be told by which of {count}"
         late = [number for number in found.unclear if number in decoding or slots.deadlines[number]]
@@ -149,6 +158,8 @@ class Child:
             return [Suspect(token, how, decoded=number not in decoding) for number, token in named]
 
         alone = self.alone and found.decoding
+        counted = ConsumerCounters(counters.stream, counters.group)
+        counted.inherit_unsent(counters)
         return Orphans(
             membership,
             self.pid,
@@ -156,4 +167,7 @@ class Child:
             overdue=slots.names([number for number in found.guilty if slots.deadlines[number]]),
             undecodable=slots.names(late) if alone else [],
             stopped=slots.names(others) if self.killed_at else [],
+            deadlines=dict(slots.running()),
+            ended=time.monotonic(),
+            counters=counted,
         )

@@ -1,6 +1,7 @@
 """Looks after what a process held that can't do so itself, because it died or its threads can't get on.
 
-It is a process of its own, forked on demand: the supervisor has no connections, ever.
+It is a process of its own, forked on demand: the supervisor has no connections, ever. It logs and counts what has
+failed with a process, and sends the signals that the process can't send any more.
 """
 
 from __future__ import annotations
@@ -8,13 +9,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from math import inf, isfinite
+from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
-from ... import connections, handlers
+from ... import connections, handlers, signals
 from ...connections import Link
-from ...exceptions import ConfigurationError, ServerUnreachable
+from ...exceptions import ConfigurationError, ServerUnreachable, WorkerProcessEnded
 from ...handlers import Handler
+from ...message import Message
 from ...outcomes import DeadLetter, Failure, Outcome, Reason
 from ...retry import judge
 from ...store.consume.delivery import Delivery
@@ -23,9 +29,13 @@ from ...store.consume.ownership import hand_back, renew_all
 from ...store.consume.settle import settle_commands
 from ...store.consume.suspects import body_of, suspect, take_back
 from ...store.replies import group_is_gone
-from ...store.scripts import exchange
+from ...store.scripts import run
 from ...wire import Undecodable, decode_entry
+from .. import strays
+from ..execution.databases import close_pools, forget_inherited
+from ..execution.signalling import Run, send_failed, send_signals, undecoded
 from ..log import about, log_outcome, log_vanished, logger
+from ..services.statistics import news
 from ..timing import Backoff
 from .child import Orphans, Suspect
 
@@ -34,18 +44,30 @@ __all__ = ["renew_for", "rescue_all"]
 _TIMEOUT = 5.0
 
 
-def rescue_all(dead: Iterable[Orphans], supervisor: int) -> int:
+class _Found(NamedTuple):
+    """What a dead process was running: a message, and its handler."""
+
+    message: Message
+    handler: Handler
+
+
+def rescue_all(dead: Iterable[Orphans], supervisor: int, handed_back: Callable[[], object] = lambda: None) -> int:
     """Settle what timed out, write down what is suspect, and hand back all else that a dead process held.
 
     Tries until all is done or the supervisor is gone, and returns the exit code. Each script is fenced on the dead
     consumers' names, which nobody else ever has, so that a step may be done twice.
+
+    `handed_back` is called when all is done. Only then receivers of signals are told, since they may take long.
     """
-    left = list(dead)
+    left = every = [_Rescue(each) for each in dead]
     backoff = Backoff(least=0.1, most=5.0)
     while left and os.getppid() == supervisor:
-        left = [each for each in left if not _attempted(each.membership, lambda link, each=each: _rescue(link, each))]  # type: ignore[misc]
+        left = [each for each in left if not _attempted(each.membership, each.attempt)]
         if left:
             time.sleep(backoff.more())
+    if not left:
+        handed_back()
+    _tell([each for rescue in every for each in rescue.untold])
     return 1 if left else 0
 
 
@@ -77,83 +99,149 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
     return True
 
 
-def _rescue(link: Link, dead: Orphans) -> None:
-    membership = dead.membership
-    for each in dead.suspects:
-        for delivery in body_of(link, membership, [each.token]):
-            _suspect(link, membership, delivery, each)
-    for delivery in body_of(link, membership, dead.undecodable):
-        timeout = f"{membership.group.timeout:g} s"
-        error = f"It couldn't be decoded within the group's TIMEOUT of {timeout}, alone in its process."
-        _settle(link, membership, delivery, DeadLetter(Reason.INVALID, Failure(error=error)))
-    _settle_overdue(link, dead, body_of(link, membership, dead.overdue))
-    for name in dead.stopped:
-        take_back(link, membership, name)
-    count, vanished = hand_back(link, membership)
-    log_vanished(membership, vanished)
-    if count:
-        logger.warning(
-            "%s: %d messages that process %d held were handed back.",
-            membership.label, count, dead.pid, extra=about(membership),
-        )  # fmt: skip
-
-
-def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Suspect) -> None:
-    # A message that wasn't decoded when its process died isn't decoded here: it could end this process, too.
-    handler = _handler_of(membership, delivery) if known.decoded else None
-    name = handler.name if handler else ""
-    if suspect(link, membership, delivery, name, known.how):
-        logger.warning(
-            "%s: message %r was being %s when its worker %s. It runs next in quarantine.",
-            membership.label, delivery.history().id, f"run by {name}" if known.decoded else "decoded", known.how,
-            extra={**about(membership, delivery), "handler": name},
-        )  # fmt: skip
-
-
-def _settle_overdue(link: Link, dead: Orphans, overdue: Sequence[Delivery]) -> None:
-    """Fail the messages that ran for too long, and make suspects of those in a batch.
-
-    Nobody knows which message of a batch did it, so each of them is run alone.
-    """
-    membership = dead.membership
-    in_batches: dict[Handler, list[Delivery]] = {}
-    for delivery in overdue:
-        handler = _handler_of(membership, delivery)
-        if handler is None:
-            continue
-        if handler.batch:
-            in_batches.setdefault(handler, []).append(delivery)
-        else:
-            _fail(link, membership, delivery, handler)
-    for handler, batch in in_batches.items():
-        if len(batch) == 1:
-            _fail(link, membership, batch[0], handler)
-        else:
-            how = f"had run it, with {len(batch) - 1} others, beyond its TIMEOUT"
-            for delivery in batch:
-                _suspect(link, membership, delivery, Suspect(delivery.token, how))
-
-
-def _fail(link: Link, membership: Membership, delivery: Delivery, handler: Handler) -> None:
-    timeout = membership.group.timeout if handler.timeout is None else handler.timeout
-    error = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and its process was ended")
-    failure = Failure(handler=handler.name, error=f"TimeoutError: {error}")
-    _settle(link, membership, delivery, judge(error, delivery.attempt, handler.policy(membership.group), failure))
-
-
-def _settle(link: Link, membership: Membership, delivery: Delivery, outcome: Outcome) -> None:
-    delivery.outcome = outcome
-    ((command, _),) = settle_commands(membership, [delivery])
-    (reply,) = exchange(link, [command])
-    if isinstance(reply, Exception):
-        raise reply
-    log_outcome(membership, delivery, done=bool(reply))
-
-
-def _handler_of(membership: Membership, delivery: Delivery) -> Handler | None:
-    """Return the handler that was running a delivery; None where it can't be told any more."""
+def _tell(untold: Sequence[Callable[[], None]]) -> None:
+    """Send signals that are due, in a process that receivers know for one of the worker's."""
+    if not untold:
+        return
+    signals.send_to_all(signals.worker_process_started)
     try:
-        message = decode_entry(delivery)
-    except Undecodable:
-        return None
-    return handlers.of(membership.stream.name, membership.group.name).find(message.type)
+        with strays.prepared(forget_inherited):
+            for send in untold:
+                send()
+    finally:
+        signals.send_to_all(signals.worker_process_ending)
+        with suppress(Exception):  # the server ends what can't be closed
+            close_pools()
+
+
+class _Rescue:
+    """Rescues what one consumer left, and keeps what receivers of signals are yet to be told.
+
+    An attempt that fails is made again: what an earlier one has done is neither logged, counted nor told once more.
+    """
+
+    def __init__(self, dead: Orphans) -> None:
+        self.membership = dead.membership
+        self.untold: list[Callable[[], None]] = []
+        self._dead = dead
+        self._counters = dead.counters
+        self._suspects: set[str] = set()
+        self._batches: set[Handler] = set()
+
+    def attempt(self, link: Link) -> None:
+        """Do all that is left to do."""
+        dead, membership = self._dead, self.membership
+        for each in dead.suspects:
+            for delivery in body_of(link, membership, [each.token]):
+                self._suspect(link, delivery, each)
+        for delivery in body_of(link, membership, dead.undecodable):
+            timeout = f"{membership.group.timeout:g} s"
+            error = f"It couldn't be decoded within the group's TIMEOUT of {timeout}, alone in its process."
+            self._settle(link, delivery, DeadLetter(Reason.INVALID, Failure(error=error)), undecoded)
+        self._settle_overdue(link, body_of(link, membership, dead.overdue))
+        for name in dead.stopped:
+            take_back(link, membership, name)
+        count, vanished = hand_back(link, membership)
+        log_vanished(membership, vanished)
+        if count:
+            logger.warning(
+                "%s: %d messages that process %d held were handed back.",
+                membership.label, count, dead.pid, extra=about(membership),
+            )  # fmt: skip
+        if figures := news(membership, [self._counters]):
+            run(link, figures)
+
+    def _suspect(self, link: Link, delivery: Delivery, known: Suspect) -> None:
+        # A message that wasn't decoded when its process died isn't decoded here: it could end this process, too.
+        found = self._run_of(delivery) if known.decoded else None
+        name = found.handler.name if found else ""
+        runs = suspect(link, self.membership, delivery, name, known.how)
+        if runs is None or delivery.token in self._suspects:
+            return
+        self._suspects.add(delivery.token)
+        runs_again = runs < self.membership.group.max_crashes
+        logger.warning(
+            "%s: message %r was being %s when its worker %s. It %s.",
+            self.membership.label, delivery.history().id, f"run by {name}" if known.decoded else "decoded", known.how,
+            "runs next in quarantine" if runs_again else "becomes a dead letter",
+            extra={**about(self.membership, delivery), "handler": name},
+        )  # fmt: skip
+        if found:
+            self._ended_with_process(delivery, found, known.how, retried=runs_again)
+
+    def _ended_with_process(self, delivery: Delivery, found: _Found, how: str, *, retried: bool) -> None:
+        """Count a run that ended with its process, as a failure, and keep it to be told."""
+        self._counters.ran([self._counted_seconds(delivery, found)])
+        if retried:  # else the next quarantine dead-letters it, and counts that
+            self._counters.retried()
+        if signals.has_receivers(signals.message_failed):
+            error = WorkerProcessEnded(f"The process that ran it {how}.")
+            self.untold.append(partial(send_failed, self._noted(delivery, found, error), retried=retried))
+
+    def _settle_overdue(self, link: Link, overdue: Sequence[Delivery]) -> None:
+        """Fail the messages that ran for too long, and make suspects of those in a batch.
+
+        Nobody knows which message of a batch did it, so each of them is run alone.
+        """
+        in_batches: dict[Handler, list[tuple[Delivery, _Found]]] = {}
+        for delivery in overdue:
+            if found := self._run_of(delivery):
+                if found.handler.batch:
+                    in_batches.setdefault(found.handler, []).append((delivery, found))
+                else:
+                    self._fail(link, delivery, found)
+        for batch in in_batches.values():
+            if len(batch) == 1:
+                self._fail(link, *batch[0])
+            else:
+                how = f"had run it, with {len(batch) - 1} others, beyond its TIMEOUT"
+                for delivery, _ in batch:
+                    self._suspect(link, delivery, Suspect(delivery.token, how))
+
+    def _fail(self, link: Link, delivery: Delivery, found: _Found) -> None:
+        group, handler = self.membership.group, found.handler
+        timeout = handler.deadline(group, 0.0)
+        error = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and its process was ended")
+        failure = Failure(handler=handler.name, error=f"TimeoutError: {error}")
+        outcome = judge(error, delivery.attempt, handler.policy(group), failure)
+        if self._settle(link, delivery, outcome, lambda each: self._noted(each, found, error)):
+            self._counters.ran([self._counted_seconds(delivery, found)])
+
+    def _settle(self, link: Link, delivery: Delivery, outcome: Outcome, noted: Callable[[Delivery], Run]) -> bool:
+        """Settle, log and count an outcome, and keep what is `noted` of its run to be told; return if it was ours."""
+        delivery.outcome = outcome
+        ((command, _),) = settle_commands(self.membership, [delivery])
+        done = bool(run(link, command))
+        log_outcome(self.membership, delivery, done=done)
+        if done:
+            self._counters.settled(outcome, 1)
+            if signals.worker_has_receivers():
+                delivery.run = noted(delivery)
+                self.untold.append(partial(send_signals, delivery))
+        return done
+
+    def _run_of(self, delivery: Delivery) -> _Found | None:
+        """Return what was run of a delivery; None where it can't be told any more."""
+        try:
+            message = decode_entry(delivery)
+        except Undecodable:
+            return None
+        handler = handlers.of(self.membership.stream.name, self.membership.group.name).find(message.type)
+        return None if handler is None else _Found(message, handler)
+
+    def _noted(self, delivery: Delivery, found: _Found, error: Exception) -> Run:
+        return Run(found.message, found.handler.name, self._seconds(delivery, found), error)
+
+    def _seconds(self, delivery: Delivery, found: _Found) -> float:
+        """Return for how many seconds a delivery had run; 0 if its handler has no TIMEOUT: nobody knows its begin."""
+        timeout = found.handler.deadline(self.membership.group, 0.0)
+        began = self._dead.deadlines.get(delivery.token, inf) - timeout
+        return max(0.0, self._dead.ended - began) if isfinite(began) else 0.0
+
+    def _counted_seconds(self, delivery: Delivery, found: _Found) -> float:
+        """Return the seconds of a call, for the first message that it was for, and 0 for the others."""
+        if found.handler in self._batches:
+            return 0.0
+        if found.handler.batch:
+            self._batches.add(found.handler)
+        return self._seconds(delivery, found)

@@ -1,15 +1,23 @@
-"""What a supervisor has rescuers do: they are processes of their own, and reach the server in its stead."""
+"""What a supervisor has rescuers do: they are processes of their own, and reach the server in its stead.
+
+They also run receivers of signals, which may hang: what waits for a rescue waits no longer than until the rescuer has
+handed back all.
+"""
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from ...store.consume.membership import Membership
+from ..log import logger
+from ..shared.counters import ConsumerCounters
 from ..system.forking import forked
-from ..timing import Backoff
+from ..timing import DEFAULT_TIMING, Backoff, Timing
 from .child import Orphans
 from .rescuer import renew_for, rescue_all
 
@@ -18,9 +26,26 @@ __all__ = ["Rescues"]
 
 @dataclass(slots=True, eq=False)
 class _Rescue:
-    """What one dead process left."""
+    """What one dead process left. `done_at` is when the supervisor saw that the rescuer has handed back all."""
 
     orphans: Sequence[Orphans]
+    done_at: float | None = None
+    killed: bool = False
+    # Memory that is shared with the rescuer.
+    _done: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1))
+
+    @property
+    def done(self) -> bool:
+        """Whether the rescuer has handed back all."""
+        return self._done[0] == 1
+
+    def finish(self) -> None:
+        """Note that all was handed back; for the rescuer."""
+        self._done[0] = 1
+
+    def run(self, supervisor: int) -> int:
+        """Rescue, in a process of its own, and return the exit code."""
+        return rescue_all(self.orphans, supervisor, self.finish)
 
     @property
     def suspicious(self) -> bool:
@@ -31,10 +56,15 @@ class _Rescue:
 class Rescues:
     """The rescuers at work, and the rescues that are still owed.
 
-    `found_suspects` says that a rescuer has ended that may have written suspects down.
+    `found_suspects` says that a rescuer has handed back all that may have written suspects down. `add_counted` is
+    called with what it has counted then.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, add_counted: Callable[[ConsumerCounters], None] = lambda _: None, *, timing: Timing = DEFAULT_TIMING
+    ) -> None:
+        self._add_counted = add_counted
+        self._timing = timing
         self.owed: list[_Rescue] = []
         self.found_suspects = False
         self._at_work: dict[int, _Rescue] = {}
@@ -46,6 +76,11 @@ class Rescues:
     def any(self) -> bool:
         """Whether a rescue is owed or under way."""
         return bool(self.owed or self._at_work)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether messages wait for a rescue."""
+        return bool(self.owed) or any(each.done_at is None for each in self._at_work.values())
 
     def add(self, orphans: Sequence[Orphans]) -> None:
         """Have settled, written down and handed back what a dead process held."""
@@ -61,10 +96,35 @@ class Rescues:
         supervisor = os.getpid()
         while self.owed and self._backoff.over:
             rescue = self.owed.pop(0)
-            pid = forked(lambda rescue=rescue: rescue_all(rescue.orphans, supervisor), deaf=True)  # type: ignore[misc]
+            pid = forked(lambda rescue=rescue: rescue.run(supervisor), deaf=True)  # type: ignore[misc]
             self._at_work[pid] = rescue
 
-    def ended(self, pid: int, code: int, *, retry: bool) -> bool:
+    def look(self) -> None:
+        """See which rescuers have handed back all, and end those whose receivers of signals don't return."""
+        now = time.monotonic()
+        for pid, rescue in self._at_work.items():
+            self._look_at(rescue, now)
+            if rescue.done_at is not None and now - rescue.done_at > self._timing.telling:
+                self._kill(pid, rescue)
+
+    def _look_at(self, rescue: _Rescue, now: float) -> None:
+        if rescue.done and rescue.done_at is None:
+            rescue.done_at = now
+            self._backoff.reset()
+            self.found_suspects = self.found_suspects or rescue.suspicious
+            for each in rescue.orphans:
+                self._add_counted(each.counters)
+
+    def _kill(self, pid: int, rescue: _Rescue) -> None:
+        if rescue.done and not rescue.killed:
+            logger.error(
+                "Receivers of signals didn't return in process %d, which told them what a process that has ended was "
+                "running. It is killed, and what they weren't told is lost. Give them time-outs.", pid,
+            )  # fmt: skip
+        rescue.killed = True
+        os.kill(pid, signal.SIGKILL)
+
+    def ended(self, pid: int, *, retry: bool) -> bool:
         """Note that a process ended; return whether it was a rescuer. With `retry`, a failed rescue is owed again."""
         if pid in self._renewing:
             self._renewing.remove(pid)
@@ -72,10 +132,8 @@ class Rescues:
         rescue = self._at_work.pop(pid, None)
         if rescue is None:
             return False
-        if code == 0:
-            self._backoff.reset()
-            self.found_suspects = self.found_suspects or rescue.suspicious
-        elif retry:
+        self._look_at(rescue, time.monotonic())
+        if retry and not rescue.done:
             self._backoff.more()
             self.owed.append(rescue)
         return True
@@ -86,5 +144,5 @@ class Rescues:
         Other consumers claim it once it has been idle for CLAIM_IDLE.
         """
         self.owed.clear()
-        for pid in self._at_work:
-            os.kill(pid, signal.SIGKILL)
+        for pid, rescue in self._at_work.items():
+            self._kill(pid, rescue)

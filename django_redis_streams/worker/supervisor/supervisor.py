@@ -16,7 +16,7 @@ from ..http.exporter import Exporter
 from ..log import logger
 from ..options import Options, memberships, new_random_part
 from ..process import Assignment, work
-from ..shared.counters import ProcessCounters, WorkerCounters
+from ..shared.counters import WorkerCounters
 from ..shared.joined import Joined
 from ..shared.scoreboard import Scoreboard
 from ..system.forking import NOTED, ended_how, forked, own, waited
@@ -55,7 +55,7 @@ class Supervisor:
         # Processes that were replaced for a handler's TIMEOUT and haven't ended yet.
         self._replaced: list[Child] = []
         self._autoreload = Autoreload() if options.reload else None
-        self._rescues = Rescues()
+        self._rescues = Rescues(self._counters.add_rescued, timing=options.timing)
         self._leftovers = Leftovers()
         self._deadline: float | None = None
         self._killed = False
@@ -89,6 +89,7 @@ class Supervisor:
                 self._reap()
                 self._enforce_timeouts()
                 self._enforce_deadlines()
+                self._rescues.look()
                 self._leftovers.end_late()
         if self._exporter:
             self._exporter.end()
@@ -116,8 +117,8 @@ class Supervisor:
         return not (self._children() or waiting or self._rescues.any)
 
     def _pause(self) -> float:
-        # A restart or a rescuer that is due shouldn't wait for the tick.
-        hurry = bool(self._stopping or self._replaced or self._rescues.owed or self._leftovers.any)
+        # A restart or a rescuer that is due shouldn't wait for the tick, nor a quarantine for what a rescuer finds.
+        hurry = bool(self._stopping or self._replaced or self._rescues.urgent or self._leftovers.any)
         hurry = hurry or any(self._may_start(each) for each in self._process_slots)
         return self._timing.supervise_closely if hurry else self._timing.supervise
 
@@ -171,14 +172,13 @@ class Supervisor:
             child.scoreboard.forget_suspects()
 
     def _start(self, process_slot: _ProcessSlot, options: Options) -> None:
-        # A quarantine does little, and is no measure of how well the worker is: nobody reads its counters.
-        counters = ProcessCounters(options.targets) if process_slot.quarantine else self._counters.take()
+        counters = self._counters.take(quarantine=process_slot.quarantine)
         assignment = Assignment(
             options=options,
             supervisor=os.getpid(),
             random_part=new_random_part(),
             scoreboard=Scoreboard(options.targets),
-            counters=counters.consumers,
+            counters=counters.active,
             joined=self._joined,
             quarantine=process_slot.quarantine,
         )
@@ -285,7 +285,7 @@ class Supervisor:
             return
         if self._autoreload and self._autoreload.ended(pid, code):
             return
-        if self._rescues.ended(pid, code, retry=self._rescuers_deadline is None):
+        if self._rescues.ended(pid, retry=self._rescuers_deadline is None):
             return
         for child in self._replaced:
             if child.pid == pid:
