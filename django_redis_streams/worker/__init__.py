@@ -10,5 +10,5 @@ From the top; a floor imports from those below it:
 - `http/` answers probes and scrapes.
 - `shared/` is memory that a process and the supervisor share, with one writer each.
 - `system/` forks, notes signals and measures memory.
-- `options`, `timing`, `stop`, `log`, `unreachable` and `strays` are used on every floor.
+- `options`, `timing`, `stop`, `log`, `recurring`, `unreachable` and `strays` are used on every floor.
 """

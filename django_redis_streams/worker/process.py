@@ -28,6 +28,7 @@ from .execution.databases import close_pools
 from .execution.executor import Executor
 from .log import about, logger
 from .options import Options, memberships
+from .recurring import refusals
 from .services.draining import Drain, Draining
 from .services.heartbeat import Heartbeat
 from .services.maintenance import Maintenance
@@ -137,6 +138,7 @@ class Process:
         timing = self._options.timing
         while any(thread.is_alive() for thread in threads):
             self._scoreboard.tick()
+            refusals.log_due()
             for runner in self._runners:
                 runner.note_holder()
             stopping = self._stop.is_set()

@@ -19,6 +19,7 @@ from ...store.consume.groups import Deletion, make_group
 from ...store.consume.membership import Membership
 from ...store.replies import group_is_gone
 from ..log import about, log_made_anew, logger
+from ..recurring import refusals
 from ..shared.joined import Joined
 from ..strays import leave_if_stray
 from ..timing import Timing
@@ -158,11 +159,16 @@ class ConsumerConnection:
 
     def _refused(self, error: ResponseError) -> None:
         self._raise_if_impatient(error)
-        wait = self._backoff.more()
-        logger.error(
-            "%s was refused by the server. The next try is in %.1f s: %r",
-            self._membership.label, wait, str(error), extra=about(self._membership),
-        )  # fmt: skip
+        wait, label, text = self._backoff.more(), self._membership.label, str(error)
+
+        def log(count: int) -> None:
+            logger.error(
+                "%s was refused by the server. The next try is in %.1f s: %r (%d times)",
+                label, wait, text, count, extra=about(self._membership),
+            )  # fmt: skip
+
+        refusals.add((label,), text, 1, log)
+        refusals.log_due()
         self._pause(wait)
 
     def _raise_if_impatient(self, error: Exception) -> None:

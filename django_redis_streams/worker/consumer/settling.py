@@ -17,6 +17,7 @@ from ...store.scripts import exchange
 from ..execution.outages import OutageLog
 from ..execution.signalling import send_signals
 from ..log import about, log_outcome, logger
+from ..recurring import refusals
 from ..shared.counters import ConsumerCounters
 from ..timing import Timing
 from .unacked import Unacked
@@ -66,11 +67,13 @@ class Settling:
         for commands, replies in self.unsettled.flushed():
             self.answered(commands, replies)
         self._outages.log_due()
+        refusals.log_due()
 
     def end(self, link: Link) -> None:
         """Settle all that is left, at the end, and log the outages that were collected."""
         self.settle(link, self.unsettled.send_everything())
         self._outages.log_due(now=True)
+        refusals.log_due(now=True)
 
     def answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
         """Handle the server's replies to commands that settle."""
@@ -107,8 +110,13 @@ class Settling:
     def _refused(self, batches: list[list[Delivery]], error: str) -> None:
         if not self._patient:  # they stay in flight, and are settled once more when the consumer leaves
             raise ServerRefused(f"{self._membership.label} couldn't settle a message: {error}")
-        wait = self.unsettled.refuse(batches)
-        logger.error(
-            "%s couldn't settle %d messages. They stay pending, and the next try is in %.1f s: %r",
-            self._membership.label, sum(map(len, batches)), wait, error, extra=about(self._membership),
-        )  # fmt: skip
+        wait, label = self.unsettled.refuse(batches), self._membership.label
+
+        def log(count: int) -> None:
+            logger.error(
+                "%s couldn't settle %d messages. They stay pending, and the next try is in %.1f s: %r",
+                label, count, wait, error, extra=about(self._membership),
+            )  # fmt: skip
+
+        refusals.add(("settle", label), error, sum(map(len, batches)), log)
+        refusals.log_due()

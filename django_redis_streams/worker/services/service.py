@@ -15,6 +15,7 @@ from ...connections import Link
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
 from ..log import logger
+from ..recurring import refusals
 from ..timing import Timing
 from ..unreachable import log_reached, log_unreachable
 
@@ -70,15 +71,24 @@ class Service(ABC):
             log_unreachable(self._alias, error)
             return self._backoff.more()
         except ResponseError as error:
-            wait = self._backoff.more()
-            logger.error(
-                "%s on connection %r failed. The next try is in %.1f s: %r",
-                type(self).__name__, self._alias, wait, str(error), extra={"connection": self._alias},
-            )  # fmt: skip
-            return wait
+            return self._refused(str(error))
         log_reached(self._alias)
         self._backoff.reset()
         return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
+
+    def _refused(self, error: str) -> float:
+        """Log what the server has refused, and return how many seconds to wait for the next try."""
+        wait, name = self._backoff.more(), type(self).__name__
+
+        def log(count: int) -> None:
+            logger.error(
+                "%s on connection %r failed. The next try is in %.1f s: %r (%d times)",
+                name, self._alias, wait, error, count, extra={"connection": self._alias},
+            )  # fmt: skip
+
+        refusals.add((name, self._alias), error, 1, log)
+        refusals.log_due()
+        return wait
 
     def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:
         """Do something for each item; a refusal is raised after all are done.
