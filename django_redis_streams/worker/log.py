@@ -18,6 +18,7 @@ from ..store.consume.groups import Deletion
 from ..store.consume.membership import Membership
 
 __all__ = [
+    "NAMED",
     "about",
     "log_deleted",
     "log_done_by_others",
@@ -31,7 +32,7 @@ __all__ = [
 logger = logging.getLogger("django_redis_streams.worker")
 
 # How many entries or messages one line names.
-_NAMED: Final = 5
+NAMED: Final = 5
 
 
 def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[str, object]:
@@ -79,13 +80,13 @@ def log_vanished(membership: Membership, tokens: Sequence[str]) -> None:
     """Log the entries that can't be handled by anybody any more, all in one line that names the first of them."""
     if not tokens:
         return
-    named = ", ".join(map(repr, tokens[:_NAMED]))
+    named = ", ".join(map(repr, tokens[:NAMED]))
     if len(tokens) == 1:
         text = "%s: entry %s was deleted while it was pending. Nobody can handle it any more."
         logger.error(text, membership.label, named, extra=about(membership))
     else:
         text = "%s: %d entries were deleted while they were pending. Nobody can handle them any more: %s%s"
-        more = ", …" if len(tokens) > _NAMED else ""
+        more = ", …" if len(tokens) > NAMED else ""
         logger.error(text, membership.label, len(tokens), named, more, extra=about(membership))
 
 

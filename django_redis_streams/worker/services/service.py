@@ -38,6 +38,16 @@ class Service(ABC):
         self._backoff = timing.backoff(least=min(0.1, longest_wait), most=longest_wait)
 
     @property
+    def waits_since(self) -> float | None:
+        """Since when it waits for a reply, on the monotonic clock; None where none is owed. For any thread."""
+        return None if self._link is None else self._link.waits_since
+
+    def cut(self) -> None:
+        """Count a reply that is owed as lost; for any other thread."""
+        if self._link is not None:
+            self._link.cut()
+
+    @property
     @abstractmethod
     def interval(self) -> float:
         """Seconds from one step to the next."""
@@ -72,7 +82,7 @@ class Service(ABC):
             return self._backoff.more()
         except ResponseError as error:
             return self._refused(str(error))
-        log_reached(self._alias)
+        log_reached(self._alias, 0.0 if self._link is None else self._link.answered)
         self._backoff.reset()
         return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
 

@@ -5,13 +5,16 @@ It is a process of its own, forked on demand: the supervisor has no connections,
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from redis.exceptions import ResponseError
 
-from ... import connections, handlers
+from ... import connections
 from ...connections import Link
 from ...exceptions import ConfigurationError, ServerUnreachable
 from ...handlers import Handler
@@ -24,34 +27,51 @@ from ...store.consume.settle import settle_commands
 from ...store.consume.suspects import body_of, suspect, take_back
 from ...store.replies import group_is_gone
 from ...store.scripts import exchange
-from ...wire import Undecodable, decode_entry
+from ..execution.matching import handler_of
 from ..log import about, log_outcome, log_vanished, logger
+from ..recurring import refusals
+from ..system.os_signals import Signals
 from ..timing import Backoff
+from ..unreachable import log_reached, log_unreachable, note_stop
 from .child import Orphans, Suspect
 
-__all__ = ["renew_for", "rescue_all"]
+__all__ = ["GAVE_UP", "renew_for", "rescue_all"]
 
 _TIMEOUT = 5.0
+# In seconds: for so long after a SIGTERM it tries what has failed.
+_LAST_TRIES = 1.0
+# The exit code of a rescuer that has given up.
+GAVE_UP = 3
 
 
-def rescue_all(dead: Iterable[Orphans], supervisor: int) -> int:
+def rescue_all(dead: Iterable[Orphans], supervisor: int, tries: float | None) -> int:
     """Settle what timed out, write down what is suspect, and hand back all else that a dead process held.
 
-    Tries until all is done or the supervisor is gone, and returns the exit code. Each script is fenced on the dead
-    consumers' names, which nobody else ever has, so that a step may be done twice.
+    Tries until all is done or the supervisor is gone, at most for `tries` seconds, and for a moment only after a
+    SIGTERM. Returns the exit code, 0 if all is done. Each script is fenced on the dead consumers' names, which nobody
+    else ever has, so that a step may be done twice.
     """
     left = list(dead)
     backoff = Backoff(least=0.1, most=5.0)
-    while left and os.getppid() == supervisor:
-        left = [each for each in left if not _attempted(each.membership, lambda link, each=each: _rescue(link, each))]  # type: ignore[misc]
-        if left:
-            time.sleep(backoff.more())
-    return 1 if left else 0
+    until = math.inf if tries is None else time.monotonic() + tries
+    if tries is not None:
+        note_stop()
+    with Signals(signal.SIGTERM) as signals:
+        while left and os.getppid() == supervisor:
+            left = [each for each in left if not _attempted(each.membership, partial(_rescue, dead=each))]
+            now = time.monotonic()
+            if left and now >= until:
+                break
+            if left and signals.wait(min(backoff.more(), until - now)):
+                note_stop()
+                until = min(until, time.monotonic() + _LAST_TRIES)
+    refusals.log_due(now=True)
+    return GAVE_UP if left else 0
 
 
 def renew_for(silent: Iterable[Membership]) -> int:
     """Renew once what the consumers of a living process hold, and return the exit code."""
-    done = [_attempted(each, lambda link, each=each: renew_all(link, each)) for each in silent]  # type: ignore[misc]
+    done = [_attempted(each, partial(renew_all, membership=each)) for each in silent]
     return 0 if all(done) else 1
 
 
@@ -61,13 +81,17 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
         link = connections.open(membership.stream.connection, timeout=_TIMEOUT)
         try:
             work(link)
+            log_reached(membership.stream.connection)
         finally:
             link.close()
-    except (ServerUnreachable, ResponseError) as error:
-        if group_is_gone(error):  # and with it all that was pending
-            return True
-        logger.error("Couldn't look after the messages of another process yet: %r", str(error), extra=about(membership))
+    except ServerUnreachable as error:
+        log_unreachable(membership.stream.connection, error)
         return False
+    except ResponseError as error:
+        if not group_is_gone(error):
+            _note_refused(membership, str(error))
+            return False
+        # With the group went all that was pending.
     except ConfigurationError as error:
         logger.error(
             "Couldn't look after the messages of another process. Correct the connection's settings: %r",
@@ -75,6 +99,17 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
             extra=about(membership),
         )
     return True
+
+
+def _note_refused(membership: Membership, error: str) -> None:
+    def log(count: int) -> None:
+        logger.error(
+            "Couldn't look after the messages of another process yet: %r (%d times)",
+            error, count, extra=about(membership),
+        )  # fmt: skip
+
+    refusals.add(("rescue", membership.label), error, 1, log)
+    refusals.log_due()
 
 
 def _rescue(link: Link, dead: Orphans) -> None:
@@ -100,7 +135,7 @@ def _rescue(link: Link, dead: Orphans) -> None:
 
 def _suspect(link: Link, membership: Membership, delivery: Delivery, known: Suspect) -> None:
     # A message that wasn't decoded when its process died isn't decoded here: it could end this process, too.
-    handler = _handler_of(membership, delivery) if known.decoded else None
+    handler = handler_of(membership, delivery) if known.decoded else None
     name = handler.name if handler else ""
     if suspect(link, membership, delivery, name, known.how):
         logger.warning(
@@ -118,7 +153,7 @@ def _settle_overdue(link: Link, dead: Orphans, overdue: Sequence[Delivery]) -> N
     membership = dead.membership
     in_batches: dict[Handler, list[Delivery]] = {}
     for delivery in overdue:
-        handler = _handler_of(membership, delivery)
+        handler = handler_of(membership, delivery)
         if handler is None:
             continue
         if handler.batch:
@@ -148,12 +183,3 @@ def _settle(link: Link, membership: Membership, delivery: Delivery, outcome: Out
     if isinstance(reply, Exception):
         raise reply
     log_outcome(membership, delivery, done=bool(reply))
-
-
-def _handler_of(membership: Membership, delivery: Delivery) -> Handler | None:
-    """Return the handler that was running a delivery; None where it can't be told any more."""
-    try:
-        message = decode_entry(delivery)
-    except Undecodable:
-        return None
-    return handlers.of(membership.stream.name, membership.group.name).find(message.type)

@@ -6,12 +6,13 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ...store.consume.membership import Membership
 from ..system.forking import forked
 from ..timing import Backoff
 from .child import Orphans
-from .rescuer import renew_for, rescue_all
+from .rescuer import GAVE_UP, renew_for, rescue_all
 
 __all__ = ["Rescues"]
 
@@ -31,12 +32,16 @@ class _Rescue:
 class Rescues:
     """The rescuers at work, and the rescues that are still owed.
 
-    `found_suspects` says that a rescuer has ended that may have written suspects down.
+    `found_suspects` says that a rescuer has ended that may have written suspects down. `given_up` has the pids of dead
+    processes whose messages couldn't be handed back before the worker's end.
     """
 
     def __init__(self) -> None:
         self.owed: list[_Rescue] = []
         self.found_suspects = False
+        self.given_up: set[int] = set()
+        # For how many seconds rescuers may try at the stop; None before it.
+        self._tries: float | None = None
         self._at_work: dict[int, _Rescue] = {}
         self._renewing: set[int] = set()
         # A rescuer tries by itself until it is done; this is for one that fails in an unforeseen way.
@@ -61,8 +66,14 @@ class Rescues:
         supervisor = os.getpid()
         while self.owed and self._backoff.over:
             rescue = self.owed.pop(0)
-            pid = forked(lambda rescue=rescue: rescue_all(rescue.orphans, supervisor), deaf=True)  # type: ignore[misc]
+            pid = forked(partial(rescue_all, rescue.orphans, supervisor, self._tries))
             self._at_work[pid] = rescue
+
+    def stop(self, tries: float) -> None:
+        """Have rescuers that begin from now on try for so many seconds only; those at work, for a moment."""
+        self._tries = tries
+        for pid in self._at_work:
+            os.kill(pid, signal.SIGTERM)
 
     def ended(self, pid: int, code: int, *, retry: bool) -> bool:
         """Note that a process ended; return whether it was a rescuer. With `retry`, a failed rescue is owed again."""
@@ -75,16 +86,25 @@ class Rescues:
         if code == 0:
             self._backoff.reset()
             self.found_suspects = self.found_suspects or rescue.suspicious
+        elif code == GAVE_UP:
+            self._note_given_up(rescue)
         elif retry:
             self._backoff.more()
             self.owed.append(rescue)
+        else:
+            self._note_given_up(rescue)
         return True
+
+    def _note_given_up(self, rescue: _Rescue) -> None:
+        self.given_up.update(each.pid for each in rescue.orphans)
 
     def give_up(self) -> None:
         """Drop what is owed, and kill the rescuers at work, because the server is away.
 
         Other consumers claim it once it has been idle for CLAIM_IDLE.
         """
+        for rescue in self.owed:
+            self._note_given_up(rescue)
         self.owed.clear()
         for pid in self._at_work:
             os.kill(pid, signal.SIGKILL)
