@@ -195,7 +195,8 @@ class Process:
         timing = self._options.timing
         if self._stopping is None:
             note_stop()
-            self._stopping = Stopping(self._runners, self._scoreboard.slots, self._made, timing)
+            heartbeats = [each for each in self._made if isinstance(each, Heartbeat)]
+            self._stopping = Stopping(self._runners, self._scoreboard.slots, heartbeats, timing)
             for alias, runners in self._by_connection():
                 self._started(partial(end_blocked_reads, alias, runners, self._services_stop, timing))
         self._stopping.look(self._until)

@@ -15,7 +15,7 @@ from ..exceptions import ServerUnreachable
 from .consumer.batch_runner import BatchRunner
 from .execution.matching import handler_of
 from .log import NAMED, logger
-from .services.service import Service
+from .services.heartbeat import Heartbeat
 from .shared.scoreboard import Slots
 from .timing import Timing
 
@@ -84,9 +84,9 @@ class Stopping:
     """For the main thread of a process, from when it is to stop."""
 
     def __init__(
-        self, runners: Sequence[BatchRunner], slots: Sequence[Slots], services: Sequence[Service], timing: Timing
+        self, runners: Sequence[BatchRunner], slots: Sequence[Slots], heartbeats: Sequence[Heartbeat], timing: Timing
     ) -> None:
-        self._services = services
+        self._heartbeats = heartbeats
         self._began = time.monotonic()
         self._timing = timing
         self._consumers = [_Leaving(*each, self._began) for each in zip(runners, slots, strict=True)]
@@ -100,11 +100,8 @@ class Stopping:
         now = time.monotonic()
         for each in self._consumers:
             each.look(now, self._timing)
-        for service in self._services:
-            # The heartbeat may be settling: until it has its answer, the consumer can't.
-            waits = service.waits_since
-            if waits is not None and now > max(waits, self._began) + self._timing.last_tries:
-                service.cut()
+        if not any(each.slots.runs for each in self._consumers):
+            self._cut_heartbeats(now)
         if not self._told:
             self._log_waiting([each.runner for each in self._consumers if each.waits_late(now, self._timing)])
         if not self._named and now - self._began >= self._timing.name_running:
@@ -114,6 +111,13 @@ class Stopping:
     def can_only_wait(self, number: int) -> bool:
         """Return whether the thread of this consumer does nothing but wait for a server that was given up."""
         return self._consumers[number].can_only_wait
+
+    def _cut_heartbeats(self, now: float) -> None:
+        """Cut heartbeats whose replies take long: they may be settling, and until they have ended no consumer can."""
+        for each in self._heartbeats:
+            waits = each.waits_since
+            if waits is not None and now > max(waits, self._began) + self._timing.last_tries:
+                each.cut()
 
     def _log_waiting(self, late: Sequence[BatchRunner]) -> None:
         if not late:

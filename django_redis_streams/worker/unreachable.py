@@ -89,7 +89,7 @@ def log_unreachable(alias: str, error: ServerUnreachable) -> None:
         what = "The server of connection %r refuses it, probably for its user or password: %r."
     else:
         what = "The server of connection %r can't be reached: %r. Is it running?"
-    tries = "It is tried for a moment more, as the worker stops." if _stops.is_set() else _TRIES
+    tries = "It is tried for a moment more, as the process stops." if _stops.is_set() else _TRIES
     logger.error(
         f"{what} {tries}",
         alias, text, extra={"connection": alias},

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from django_redis_streams.worker.recurring import refusals as refusals_log
 from ..support.books import books, letters, totals
 from ..support.servers import Server
 from ..support.waiting import wait_until
-from ..support.workers import working
+from ..support.workers import Fleet, working
 from . import row
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
@@ -287,3 +288,28 @@ def test_a_flush_of_the_scripts_is_no_error(
         wait_until(lambda: books(raw).unread == books(raw).pending == books(raw).retrying == 0)
     assert set(runs.values()) == {2 if do == "fail once" else 1}
     assert lines(caplog, "couldn't") == lines(caplog, "failed. The next") == lines(caplog, "refused") == []
+
+
+def test_a_refusal_beyond_claim_idle_makes_a_message_come_twice(
+    server: Server, limit: Callable[[str], None], runs: Counter[str], streams: Any, tmp_path: Path
+) -> None:
+    """A worker that may neither settle nor renew can't keep what it has handled: another claims it, and runs it."""
+    raw = server.raw()
+    declared = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}}
+    streams(declared, URL=server.user("worker", "secret", "+@all", "~*", "&*"))
+    other = Fleet(tmp_path, server.url, declared)
+    try:
+        with working() as worker:
+            wait_until(lambda: worker.runner.connection.has_read)
+            limit("-evalsha")
+            name = raw.xadd("orders", {"do": "ok"})
+            wait_until(lambda: runs)
+            other.start()
+            wait_until(lambda: [message for _, message, *_ in other.noted("ended")] == [f"orders/{name}"])
+            wait_until(lambda: totals(raw) == {"acknowledged": 1})
+            limit("+evalsha")
+            wait_until(lambda: not len(worker.runner.unsettled))
+    finally:
+        other.end()
+    assert runs == {f"orders/{name}": 1}
+    assert totals(raw) == {"acknowledged": 1}, "it is counted once"

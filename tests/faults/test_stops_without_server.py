@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -161,6 +162,28 @@ def test_an_idle_worker_waits_for_no_server_that_stands_still(site: Site, met: b
     said = site.stop(worker, 0)
     assert "Stopped." in said
     assert LEFT not in said
+
+
+def test_a_stop_waits_for_no_connection_that_is_being_made(tmp_path: Path) -> None:
+    """Nobody answers at the address, which takes as long as the settings allow."""
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for each in (first, second):  # they wait to be accepted: there is no room for more
+            each.setblocking(False)
+            each.connect_ex(deaf.getsockname())
+        port = deaf.getsockname()[1]
+        fleet = Fleet(tmp_path, f"redis://127.0.0.1:{port}/0?socket_connect_timeout=30")
+        try:
+            worker = fleet.start()
+            wait_until(lambda: fleet.children(worker))
+            time.sleep(0.7)  # its threads connect
+            began = time.monotonic()
+            os.killpg(worker.pid, signal.SIGTERM)
+            said = fleet.finish(worker)
+        finally:
+            fleet.end()
+    assert time.monotonic() - began < 4, said
 
 
 def test_a_reply_that_comes_byte_by_byte_is_lost_when_it_takes_too_long(site: Site, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Rescues:
         if code == 0:
             self._backoff.reset()
             self.found_suspects = self.found_suspects or rescue.suspicious
-        elif code == GAVE_UP:
+        elif code == GAVE_UP and self._tries is not None:
             self._note_given_up(rescue)
         elif retry:
             self._backoff.more()
