@@ -12,7 +12,7 @@ import redis
 from django.db import connections
 
 from django_redis_streams import Message, handlers, signals
-from django_redis_streams.worker import unreachable
+from django_redis_streams.worker import recurring, unreachable
 
 from .support import workers
 from .support.postgresql import NEEDS, Postgresql, forget_connections, programs
@@ -123,8 +123,9 @@ def fleet(server: Server, tmp_path: Path) -> Iterator[Fleet]:
 
 @pytest.fixture(autouse=True)
 def _no_outage() -> None:
-    """Forget which servers a worker of another test couldn't reach: each worker's process begins without any."""
+    """Forget what servers did to a worker of another test: each worker's process begins without that."""
     unreachable._outages.clear()
+    recurring.refusals.forget()
 
 
 @pytest.fixture
@@ -188,3 +189,4 @@ def failed() -> Iterator[list[dict[str, Any]]]:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers in the test's own process are hasty, unless they are told otherwise."""
     monkeypatch.setattr(workers, "default_timing", workers.HASTY)
+    monkeypatch.setattr(recurring.refusals, "each", recurring.refusals.each / 20)

@@ -157,7 +157,7 @@ def test_what_a_dead_process_held_is_handed_back_at_once(raw: Raw, fleet: Fleet,
     wait_until(lambda: consuming(raw))
     worker.terminate()
     said = fleet.finish(worker)
-    (dead,) = re.findall(r"Process (\d+) .*Its messages are handed back", said)
+    (dead,) = re.findall(r"Process (\d+) .*Its messages are to be handed back", said)
     line = rf"^\S+ \S+ WARNING orders:billing: \d+ messages that process {dead} held were handed back\.$"
     assert re.search(line, said, re.MULTILINE), said
 

@@ -9,7 +9,8 @@ import pytest
 from django_redis_streams.handlers import handler
 
 from .support.books import totals
-from .support.workers import drain
+from .support.waiting import wait_until
+from .support.workers import drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
 
@@ -61,3 +62,20 @@ def test_what_comes_in_a_message_forges_no_line(raw: Raw, streams: Any, caplog: 
     assert totals(raw) == {"dead-lettered": 5}
     for record in caplog.records:
         assert not set("\n\r\x1b\u2028") & set(record.getMessage()), record.getMessage()
+
+
+def test_entries_that_are_gone_are_logged_in_one_line(raw: Raw, streams: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """It counts them, and names the first of them."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}})
+    handler("orders", group="billing")(lambda _: None)
+    raw.xgroup_create("orders", "billing", "0", mkstream=True)
+    entries = [raw.xadd("orders", {"do": "ok"}) for _ in range(12)]
+    raw.xreadgroup("billing", "dead", {"orders": ">"})
+    raw.xclaim("orders", "billing", "returned", 0, entries, justid=True)
+    raw.xdel("orders", *entries)
+    with working():
+        wait_until(lambda: raw.xpending("orders", "billing")["pending"] == 0)
+    found = [each for each in caplog.records if "were deleted while they were pending" in each.getMessage()]
+    assert sum(each.args[1] for each in found) == 12
+    assert len(found) < 4
+    assert found[0].getMessage().endswith(f"'orders/{entries[4]}', …")

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ..exceptions import ServerUnreachable
 from .endpoint import Endpoint
 from .refusals import cannot_serve
-from .transport import Transport, fileno
+from .transport import Transport, cut, fileno
 
 __all__ = ["Command", "Link", "OpenLink"]
 
@@ -73,6 +73,9 @@ class OpenLink(Link):
         self._owed = 0
         self._used = 0.0
         self._was_idle = False
+        self._cut = False
+        # When the last replies were received, on the monotonic clock.
+        self.answered = 0.0
         _links.add(self)
 
     def __repr__(self) -> str:
@@ -147,7 +150,7 @@ class OpenLink(Link):
         except BaseException as error:  # noqa: BLE001  whatever it is, the rest of the exchange is lost
             self._lost(error)
         self._owed -= count
-        self._used = time.monotonic()
+        self._used = self.answered = time.monotonic()
         for reply in replies:
             if isinstance(reply, ResponseError) and cannot_serve(reply):
                 self.close()
@@ -160,6 +163,18 @@ class OpenLink(Link):
         It is for callers that wait for replies in their own way.
         """
         return -1 if self._connection is None else fileno(self._connection)
+
+    @property
+    def waits_since(self) -> float | None:
+        """When that was sent to which a reply is owed, on the monotonic clock; None where none is. For any thread."""
+        return self._used if self._owed else None
+
+    def cut(self) -> None:
+        """Have the thread that waits on this link find the connection lost, at once. For any other thread."""
+        connection = self._connection
+        if connection is not None:
+            self._cut = True
+            cut(connection)
 
     def connect(self, pauses: Iterable[float] = ()) -> None:
         """Connect, if not connected; try once more after each pause, in seconds, where the server may be restarting.
@@ -216,11 +231,11 @@ class OpenLink(Link):
             raise error
         if isinstance(error, BusyLoadingError | AuthenticationError):
             raise self._endpoint.unreachable(f"refuses: {error}") from error
+        what = "It sent no whole reply in time" if self._cut else str(error).rstrip(".")
         unreachable = self._endpoint.unreachable(
-            f"{str(error).rstrip('.')}. The connection was lost before a reply came: the command may or may "
-            "not have been carried out."
+            f"{what}. The connection was lost before a reply came: the command may or may not have been carried out."
         )
-        unreachable.was_idle = self._was_idle and isinstance(error, RedisConnectionError)
+        unreachable.was_idle = self._was_idle and not self._cut and isinstance(error, RedisConnectionError)
         raise unreachable from error
 
     def _closed(self) -> ServerUnreachable:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
-__all__ = ["CLASSES", "Transport", "fileno"]
+__all__ = ["CLASSES", "Transport", "cut", "fileno"]
 
 
 class Transport(Protocol):
@@ -30,6 +31,13 @@ class Transport(Protocol):
 def fileno(connection: Any) -> int:
     """Return the file descriptor of a connection's socket; -1 if closed. redis-py has no other name for it."""
     return -1 if connection._sock is None else int(connection._sock.fileno())  # noqa: SLF001
+
+
+def cut(connection: Any) -> None:
+    """Shut a connection's socket down. The thread that waits on it finds that it was lost, and closes it."""
+    if connection._sock is not None:  # noqa: SLF001  as above
+        with suppress(OSError):  # it was closed meanwhile
+            socket.socket.shutdown(connection._sock, socket.SHUT_RDWR)  # noqa: SLF001  as above; TLS has its own
 
 
 class _UnixConnection(UnixDomainSocketConnection):

@@ -7,8 +7,9 @@ into `extra`, not into the text.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from ..inspection.books import DONE_BY_OTHERS
 from ..outcomes import Ack, RetryLater
@@ -17,6 +18,7 @@ from ..store.consume.groups import Deletion
 from ..store.consume.membership import Membership
 
 __all__ = [
+    "NAMED",
     "about",
     "log_deleted",
     "log_done_by_others",
@@ -28,6 +30,9 @@ __all__ = [
 ]  # fmt: skip
 
 logger = logging.getLogger("django_redis_streams.worker")
+
+# How many entries or messages one line names.
+NAMED: Final = 5
 
 
 def about(membership: Membership, delivery: Delivery | None = None) -> Mapping[str, object]:
@@ -71,13 +76,18 @@ def log_outcome(membership: Membership, delivery: Delivery, *, done: bool) -> No
         )  # fmt: skip
 
 
-def log_vanished(membership: Membership, tokens: Iterable[str]) -> None:
-    """Log each entry that can't be handled by anybody any more."""
-    for token in tokens:
-        logger.error(
-            "%s: entry %r was deleted while it was pending. Nobody can handle it any more.",
-            membership.label, token, extra=about(membership),
-        )  # fmt: skip
+def log_vanished(membership: Membership, tokens: Sequence[str]) -> None:
+    """Log the entries that can't be handled by anybody any more, all in one line that names the first of them."""
+    if not tokens:
+        return
+    named = ", ".join(map(repr, tokens[:NAMED]))
+    if len(tokens) == 1:
+        text = "%s: entry %s was deleted while it was pending. Nobody can handle it any more."
+        logger.error(text, membership.label, named, extra=about(membership))
+    else:
+        text = "%s: %d entries were deleted while they were pending. Nobody can handle them any more: %s%s"
+        more = ", …" if len(tokens) > NAMED else ""
+        logger.error(text, membership.label, len(tokens), named, more, extra=about(membership))
 
 
 def log_paused(membership: Membership, *, paused: bool) -> None:

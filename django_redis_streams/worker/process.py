@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from .execution.databases import close_pools
 from .execution.executor import Executor
 from .log import about, logger
 from .options import Options, memberships
+from .recurring import refusals
 from .services.draining import Drain, Draining
 from .services.heartbeat import Heartbeat
 from .services.maintenance import Maintenance
@@ -39,8 +41,10 @@ from .shared.counters import ConsumerCounters
 from .shared.joined import Joined
 from .shared.scoreboard import Scoreboard, Slots
 from .stop import Quota, Stop
+from .stopping import Stopping, end_blocked_reads
 from .system.memory import readable_size, resident
 from .system.os_signals import Signals
+from .unreachable import log_unreachable, note_stop
 
 __all__ = ["Assignment", "Process", "redis_connections", "work"]
 
@@ -106,7 +110,14 @@ class Process:
         self._full = False
         self._stop = Stop()
         self._services_stop = threading.Event()
+        self._made: Sequence[Service] = ()
+        self._stopping: Stopping | None = None
+        # When the supervisor kills this process, on the monotonic clock; None where it doesn't.
+        self._until: float | None = None
+        # Since when the quarantine's thread asks whether there are suspects; None where it doesn't.
+        self._asks_since: float | None = None
         self._unclean = False
+        self._unreached = False
         self._failed = False
         self._failing = threading.Lock()
         self._quota = None if options.max_messages is None else Quota(options.max_messages, self._stop)
@@ -118,19 +129,24 @@ class Process:
         """Work until told to stop or done, and return the exit code: 0 if all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
             # Services are made first: consumers look at the clock that maintenance gives them.
-            made = list(self._services())
+            self._made = list(self._services())
             threads = [self._started(run, membership) for run, membership in self._work()]
-            services = [self._started(each.run) for each in made]
+            services = [self._started(each.run) for each in self._made]
             self._wait(signals, threads)
             self._services_stop.set()
+            self._unreached = self._unreached or any(each.unreached for each in self._runners)
+            until = time.monotonic() + (0.0 if self._unreached else 1.0)
             for thread in services:
-                thread.join(timeout=1)
+                thread.join(timeout=max(0.0, until - time.monotonic()))
+        refusals.log_due(now=True)
         with suppress(Exception):  # the server ends what can't be closed
             close_pools()
         if self._full and not self._unclean:
             self._scoreboard.leave_full()
         if not self._quarantine and all(each.connection.deleted for each in self._runners):
             self._scoreboard.leave_deleted()
+        if self._unreached:
+            self._note_left_behind()
         if self._unclean:
             return 1
         self._scoreboard.end_well()
@@ -147,23 +163,36 @@ class Process:
     def _run_one_after_another(self) -> None:
         """Run the groups' quarantines in turn: nothing runs beside a suspect. Groups without any cost a look."""
         for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
-            membership = runner.membership
-            if not self._stop.is_set() and count_suspects(connections.get(membership.stream.connection), membership):
+            if not self._stop.is_set() and self._has_suspects(runner.membership):
                 _run_and_leave(Quarantine(runner), slots)
+
+    def _has_suspects(self, membership: Membership) -> bool:
+        self._asks_since = time.monotonic()
+        try:
+            return bool(count_suspects(connections.get(membership.stream.connection), membership))
+        except ServerUnreachable as error:
+            log_unreachable(membership.stream.connection, error)
+            raise
+        finally:
+            self._asks_since = None
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
         timing = self._options.timing
-        while any(thread.is_alive() for thread in threads):
+        while any(self._awaits(number, thread) for number, thread in enumerate(threads)):
             self._scoreboard.tick()
+            refusals.log_due()
             for runner in self._runners:
                 runner.note_holder()
-            stopping = self._stop.is_set()
-            if signals.wait(timing.tick_stopping if stopping else timing.tick) or os.getppid() != self._supervisor:
+            if signals.wait(timing.tick_stopping if self._stopping else timing.tick):
+                self._until = self._until or time.monotonic() + self._options.shutdown_timeout
+                self._stop.set()
+            if os.getppid() != self._supervisor:
+                self._until = None
                 self._stop.set()
             if not self._stop.is_set():
                 self._look_at_memory()
             if self._stop.is_set():
-                self._end_blocked_reads()
+                self._look_at_stop()
 
     def _look_at_memory(self) -> None:
         """Stop this process if it uses more than --max-memory, unless it has settled nothing.
@@ -180,12 +209,36 @@ class Process:
         self._full = True
         self._stop.set()
 
-    def _end_blocked_reads(self) -> None:
-        for runner in self._runners:
-            try:
-                runner.connection.wake(connections.get(runner.membership.stream.connection))
-            except ServerUnreachable:
-                continue  # then no read is blocked on it for long either
+    def _look_at_stop(self) -> None:
+        timing = self._options.timing
+        if self._stopping is None:
+            note_stop()
+            heartbeats = [each for each in self._made if isinstance(each, Heartbeat)]
+            self._stopping = Stopping(self._runners, self._scoreboard.slots, heartbeats, timing)
+            for alias, runners in self._by_connection():
+                self._started(partial(end_blocked_reads, alias, runners, self._services_stop, timing))
+        self._stopping.look(self._until)
+
+    def _awaits(self, number: int, thread: threading.Thread) -> bool:
+        """Return whether to wait for this thread: it isn't awaited if it can only wait for a server that is away."""
+        if not thread.is_alive() or self._stopping is None:
+            return thread.is_alive()
+        if self._quarantine:
+            since, most = self._asks_since, self._options.timing.last_tries
+            asks = since is not None and time.monotonic() - since > most
+            given_up = asks or any(self._stopping.can_only_wait(each) for each, _ in enumerate(self._runners))
+        else:
+            given_up = self._stopping.can_only_wait(number)
+        self._unreached = self._unreached or given_up
+        return not given_up
+
+    def _note_left_behind(self) -> None:
+        """Write on the scoreboard what this process couldn't settle or hand back."""
+        self._scoreboard.leave_unreached()
+        for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
+            if runner.holds_anything and (runner.unreached or runner.connection.given_up):
+                self._unclean = True
+                slots.leave_behind(len(runner.unacked), len(runner.unsettled))
 
     def _runner(self, membership: Membership, slots: Slots, counters: ConsumerCounters) -> BatchRunner:
         def settled(count: int) -> None:
@@ -209,8 +262,8 @@ class Process:
     def _services(self) -> Iterable[Service]:
         kinds = _services_of(self._options, quarantine=self._quarantine)
         drain = Drain({_connection(each) for each in self._runners}, self._stop.set)
-        for alias, runners in itertools.groupby(sorted(self._runners, key=_connection), key=_connection):
-            make = self._makers(alias, list(runners), drain)
+        for alias, runners in self._by_connection():
+            make = self._makers(alias, runners, drain)
             yield from (make[kind]() for kind in kinds)
 
     def _makers(
@@ -229,6 +282,10 @@ class Process:
             Draining: lambda: Draining(alias, self._stop, self._runners, drain, timing),
         }
 
+    def _by_connection(self) -> Iterator[tuple[str, list[BatchRunner]]]:
+        for alias, runners in itertools.groupby(sorted(self._runners, key=_connection), key=_connection):
+            yield alias, list(runners)
+
     def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
         """Start and return a thread. An unforeseen error in it ends the process.
 
@@ -238,13 +295,11 @@ class Process:
         def guarded() -> None:
             try:
                 run()
-            except (ServerUnreachable, ResponseError) as error:
+            except ServerUnreachable:  # logged: it was tried again and again
+                self._unclean = self._unreached = True
+            except ResponseError as error:
                 self._unclean = True
-                logger.error(
-                    "A consumer couldn't settle and hand back all its messages. A rescuer tries again: %r",
-                    str(error),
-                    extra=about(membership) if membership else None,
-                )
+                _note_refused(str(error), membership)
             except _UNWORKABLE as error:
                 self._fail()
                 self._scoreboard.give_up(str(error))
@@ -267,6 +322,16 @@ class Process:
         self._unclean = True
         self._stop.set()
         return first
+
+
+def _note_refused(error: str, membership: Membership | None) -> None:
+    def log(count: int) -> None:
+        logger.error(
+            "A consumer couldn't settle and hand back all its messages. A rescuer tries again: %r (%d consumers)",
+            error, count, extra=about(membership) if membership else None,
+        )  # fmt: skip
+
+    refusals.add(("leave",), error, 1, log)
 
 
 def _run_and_leave(consumer: Consumer | Quarantine, slots: Slots) -> None:

@@ -96,13 +96,18 @@ class Timing:
     # may just have begun one.
     tick: float = 0.2
     tick_stopping: float = 0.05
+    # At a stop: for how long a server that is away is tried; and after how long what still runs is named in the log.
+    last_tries: float = 1.0
+    name_running: float = 0.3
     # The supervisor: how often it looks; and how often while something is about to end or to start.
     supervise: float = 0.5
     supervise_closely: float = 0.05
     # If the supervisor itself stood still for longer than this, its processes get as long to show that they get on.
     awake: float = 2.0
-    # After the last process has ended, rescuers have this long to hand back what those held.
+    # After the last process has ended, rescuers have this long to hand back what those held; and as long as the second
+    # time after a second signal.
     rescuers_grace: float = 10.0
+    rescuers_haste: float = 2.0
     # When a rescuer has handed back all, receivers of signals have this long to hear of what has failed.
     telling: float = 60.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from math import inf
 from typing import Final
 
 from ..exceptions import ServerUnreachable
@@ -20,6 +21,13 @@ _LATE: Final = 10.0
 _CREDENTIALS: Final = re.compile(
     r"WRONGPASS|NOAUTH|\bAUTH\b|invalid (username|password)|authentication required", re.IGNORECASE
 )
+# How redis-py says that a connection couldn't be made, was lost, or brought no answer.
+_NO_ANSWER: Final = re.compile(
+    r"Error (-?\d+ )?(connecting|while)|Timeout |Connection (closed|reset)|Broken pipe|no whole reply"
+)
+_AWAY: Final = "away"
+_FATE: Final = re.compile(r" The connection was lost before a reply came: [^.]*\.")
+_TRIES: Final = "The worker tries again until it succeeds. Run `manage.py streams doctor` to find out more."
 
 
 class _Outage:
@@ -27,6 +35,7 @@ class _Outage:
 
     def __init__(self) -> None:
         self.away = False
+        self.began = 0.0
         self.back = 0.0
         self.logged: dict[str, float] = {}
 
@@ -37,6 +46,8 @@ class _Outage:
             return False
         if not (self.away or late):
             self.logged.clear()
+        if not self.away:
+            self.began = now
         self.away = True
         if now - self.logged.get(error, -_AGAIN) < _AGAIN:
             return False
@@ -52,29 +63,46 @@ class _Outage:
 
 _outages: dict[str, _Outage] = {}
 _lock = threading.Lock()
+# Set once this process is to stop.
+_stops = threading.Event()
+
+
+def note_stop() -> None:
+    """Note that this process is to stop: it tries again for a moment only."""
+    _stops.set()
+
+
+def _cause(error: str) -> str:
+    """Return what errors have in common that threads meet in the same outage, each at its own step."""
+    return _AWAY if _NO_ANSWER.search(error) else error
 
 
 def log_unreachable(alias: str, error: ServerUnreachable) -> None:
     """Log an error that a thread has met, once an outage; another error of the same outage is logged, too."""
-    text = str(error)
+    # Whether a command was carried out is the worker's affair: it sees to that when the server is back.
+    text = _FATE.sub("", str(error))
     with _lock:
-        is_news = _outages.setdefault(alias, _Outage()).is_news(text, time.monotonic())
+        is_news = _outages.setdefault(alias, _Outage()).is_news(_cause(text), time.monotonic())
     if not is_news:
         return
     if _CREDENTIALS.search(text):
         what = "The server of connection %r refuses it, probably for its user or password: %r."
     else:
         what = "The server of connection %r can't be reached: %r. Is it running?"
+    tries = "It is tried for a moment more, as the process stops." if _stops.is_set() else _TRIES
     logger.error(
-        f"{what} The worker tries again until it succeeds. Run `manage.py streams doctor` to find out more.",
+        f"{what} {tries}",
         alias, text, extra={"connection": alias},
     )  # fmt: skip
 
 
-def log_reached(alias: str) -> None:
-    """Log that a server is back, in the first thread that has reached it; else this costs nothing."""
+def log_reached(alias: str, answered: float = inf) -> None:
+    """Log that a server is back, in the first thread that has reached it; else this costs nothing.
+
+    `answered` is when the server has sent that thread its last reply, on the monotonic clock.
+    """
     outage = _outages.get(alias)
-    if outage is None or not outage.away:
+    if outage is None or not outage.away or answered < outage.began:
         return
     with _lock:
         first = outage.ends(time.monotonic())

@@ -3,6 +3,8 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +12,12 @@ import pytest
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.worker.recurring import refusals as refusals_log
 
 from ..support.books import books, letters, totals
 from ..support.servers import Server
 from ..support.waiting import wait_until
-from ..support.workers import working
+from ..support.workers import Fleet, working
 from . import row
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
@@ -231,3 +234,82 @@ def test_what_a_worker_cannot_settle_at_its_stop_is_handed_back(
     limit("+hincrby")
     with working(name="next"):
         wait_until(lambda: totals(raw) == {"acknowledged": 1})
+
+
+def lines(caplog: pytest.LogCaptureFixture, text: str) -> list[logging.LogRecord]:
+    """Return the records of the log with this text."""
+    return [each for each in caplog.records if text in each.getMessage()]
+
+
+def handle_all(raw: Raw, count: int) -> Counter[str]:
+    """Return the counts of each message's runs, of so many; most are read one by one, so each is settled alone."""
+    counted: Counter[str] = Counter()
+
+    @handler("orders", group="billing")
+    def run(message: Message) -> None:
+        counted[message.id] += 1
+        if len(counted) < count:
+            raw.xadd("orders", {"do": "ok"})
+
+    raw.xadd("orders", {"do": "ok"})
+    return counted
+
+
+def test_what_is_refused_with_each_message_is_logged_once_a_second(
+    raw: Raw, limit: Callable[[str], None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line is of one cause, and counts the messages."""
+    monkeypatch.setattr(refusals_log, "each", 1.0)
+    limit("-hincrby")
+    runs = handle_all(raw, 300)
+    with working():
+        wait_until(lambda: len(runs) == 300)
+        wait_until(lambda: len(lines(caplog, "couldn't settle")) > 1)
+        found = lines(caplog, "couldn't settle")
+        limit("+hincrby")
+        wait_until(lambda: totals(raw) == {"acknowledged": 300})
+    assert [each.created for each in found] == sorted(each.created for each in found)
+    assert all(later.created - each.created > 0.9 for each, later in pairwise(found))
+    assert sum(each.args[1] for each in found) >= 100, "the lines count what they stand for"
+
+
+@pytest.mark.parametrize("do", ["ok", "reject", "fail once"])
+def test_a_flush_of_the_scripts_is_no_error(
+    raw: Raw, streams: Any, runs: Counter[str], caplog: pytest.LogCaptureFixture, do: str
+) -> None:
+    """What was sent while the server knew no script is sent again at once, with its source."""
+    streams(SETTINGS)
+    with working() as worker:
+        for n in range(1, 31):
+            wait_until(lambda: not (worker.runner.unacked or len(worker.runner.unsettled)))
+            raw.script_flush()
+            raw.xadd("orders", {"do": do})
+            wait_until(lambda n=n: sum(runs.values()) >= n)
+        wait_until(lambda: books(raw).unread == books(raw).pending == books(raw).retrying == 0)
+    assert set(runs.values()) == {2 if do == "fail once" else 1}
+    assert lines(caplog, "couldn't") == lines(caplog, "failed. The next") == lines(caplog, "refused") == []
+
+
+def test_a_refusal_beyond_claim_idle_makes_a_message_come_twice(
+    server: Server, limit: Callable[[str], None], runs: Counter[str], streams: Any, tmp_path: Path
+) -> None:
+    """A worker that may neither settle nor renew can't keep what it has handled: another claims it, and runs it."""
+    raw = server.raw()
+    declared = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 1}}}}
+    streams(declared, URL=server.user("worker", "secret", "+@all", "~*", "&*"))
+    other = Fleet(tmp_path, server.url, declared)
+    try:
+        with working() as worker:
+            wait_until(lambda: worker.runner.connection.has_read)
+            limit("-evalsha")
+            name = raw.xadd("orders", {"do": "ok"})
+            wait_until(lambda: runs)
+            other.start()
+            wait_until(lambda: [message for _, message, *_ in other.noted("ended")] == [f"orders/{name}"])
+            wait_until(lambda: totals(raw) == {"acknowledged": 1})
+            limit("+evalsha")
+            wait_until(lambda: not len(worker.runner.unsettled))
+    finally:
+        other.end()
+    assert runs == {f"orders/{name}": 1}
+    assert totals(raw) == {"acknowledged": 1}, "it is counted once"

@@ -122,6 +122,10 @@ promote.LEASE_MS = 200
 object.__setattr__(DEFAULT_TIMING, "look_for_lease", 0.1)
 # With a longer time than usual, a test shows that a stop ends a blocked read.
 object.__setattr__(DEFAULT_TIMING, "block", float(os.environ.get("TEST_BLOCK", DEFAULT_TIMING.block)))
+# With a shorter one, a test sees sooner what becomes of a reply that doesn't come.
+object.__setattr__(
+    DEFAULT_TIMING, "reply_timeout", float(os.environ.get("TEST_REPLY_TIMEOUT", DEFAULT_TIMING.reply_timeout))
+)
 
 # Each group gets one handler, except groups called `nobody`.
 for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():

@@ -5,6 +5,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,13 +13,17 @@ from .servers import Server
 
 
 class Proxy:
-    """Passes everything on. After `lose_reply_to` it drops one reply, and that connection."""
+    """Passes everything on. After `lose_reply_to` it drops one reply, and that connection.
+
+    Once `trickles` is set, replies go on byte by byte, so slowly that none has come whole within a test.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.directory = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))
         self.socket = self.directory / "proxy.sock"
         self.requests: list[bytes] = []
+        self.trickles = threading.Event()
         self._lose: bytes | None = None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.socket))
@@ -41,6 +46,14 @@ class Proxy:
         self._listener.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def _reply(self, near: socket.socket, data: bytes) -> None:
+        if self.trickles.is_set():
+            for each in data:
+                near.sendall(bytes([each]))
+                time.sleep(0.5)  # this is the fault
+        else:
+            near.sendall(data)
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -57,7 +70,7 @@ class Proxy:
                     if not data:
                         return
                     if source is far:
-                        near.sendall(data)
+                        self._reply(near, data)
                         continue
                     self.requests.append(data)
                     far.sendall(data)

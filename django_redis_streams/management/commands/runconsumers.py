@@ -96,7 +96,8 @@ class Command(BaseCommand):
             raise CommandError(supervisor.given_up)
         if supervisor.begins_anew:
             begin_anew()
-        for line in _closing(worker_options):
+        unreached = ["Stopped. What waits isn't counted, because a server can't be reached."]
+        for line in unreached if supervisor.unreached else _closing(worker_options):
             self.stdout.write(line)
         if code:
             raise CommandError("A process didn't end well; the log says which, and why.", returncode=code)

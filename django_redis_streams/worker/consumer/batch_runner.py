@@ -32,6 +32,7 @@ from ..shared.joined import Joined
 from ..shared.latency import note_latency, note_latency_at_once
 from ..stop import Stop
 from ..timing import DEFAULT_TIMING, Timing
+from ..unreachable import log_unreachable
 from .batch_size import BatchSize
 from .claiming import Claiming
 from .connection import ConsumerConnection
@@ -84,6 +85,8 @@ class BatchRunner:
         self.unsettled = self.settling.unsettled
         self.reader = Reader(membership, self.settling.answered, self.claiming, self.take)
         self.batch_size = BatchSize(membership.group.batch_size, seconds=timing.batch)
+        # Whether it has left without its server, which it couldn't reach.
+        self.unreached = False
         self._stop = stop
         self._begin = begin
         self._patient = patient
@@ -98,6 +101,11 @@ class BatchRunner:
     def rests(self) -> bool:
         """Whether it is connected and has nothing in hand; for any thread."""
         return self.connection.since is not None and not (self.unacked or self.in_flight.busy)
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether it has a message in hand, or an outcome to tell; for any thread."""
+        return bool(self.unacked or len(self.unsettled))
 
     @property
     def stopping(self) -> bool:
@@ -129,17 +137,35 @@ class BatchRunner:
         finally:
             self.counters.left(well=self.connection.deleted is not None)
             try:
+                self._leave(leave)
+            finally:
+                self.executor.close()
+
+    def _leave(self, leave: Callable[[OpenLink], None]) -> None:
+        """Leave, or forsake a group that was deleted; try again for a moment if the server can't be reached."""
+        backoff = self.timing.backoff(least=0.05, most=0.2)
+        until = time.monotonic() + self.timing.last_tries
+        while True:
+            try:
                 link = self.connection.link()
                 if self.connection.deleted is None:
                     leave(link)
                 else:
                     self._forsake(self.connection.deleted)
-            except ServerUnreachable:
+            except ServerUnreachable as error:
                 self.connection.close()
-                if not self._patient or self.unacked or len(self.unsettled):
+                if not self._patient:
                     raise
-            finally:
-                self.executor.close()
+                if not self.connection.given_up:
+                    log_unreachable(self.membership.stream.connection, error)
+                self.unreached = not self.holds_anything or self.connection.given_up or time.monotonic() > until
+                if self.unreached and self.holds_anything:
+                    raise
+                if self.unreached:
+                    return
+                time.sleep(backoff.more())
+            else:
+                return
 
     def _disown(self) -> None:
         """In a forked child: begin no other message, and let what runs get no further than its end."""

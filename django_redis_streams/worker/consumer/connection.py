@@ -19,6 +19,7 @@ from ...store.consume.groups import Deletion, make_group
 from ...store.consume.membership import Membership
 from ...store.replies import group_is_gone
 from ..log import about, log_made_anew, logger
+from ..recurring import refusals
 from ..shared.joined import Joined
 from ..strays import leave_if_stray
 from ..timing import Timing
@@ -32,6 +33,8 @@ class ConsumerConnection:
 
     `wait` waits for some seconds, or until the consumer is to stop. `resume` is called with each new link before
     anybody else has it: it settles again and renews. If the connection isn't `patient`, it raises what goes wrong.
+
+    At a stop another thread may `cut` it, where a reply is late, and `give_up`: then no other is made.
 
     `deleted` says that the group was deleted on purpose while this worker, which has `joined` it, was running: it is
     not made again, and there is nothing more to do for it.
@@ -60,6 +63,10 @@ class ConsumerConnection:
         self._patient = patient
         self._resume = resume
         self._link: OpenLink | None = None
+        # The link that is being made, and since when it is being opened.
+        self._new: OpenLink | None = None
+        self._opens_since: float | None = None
+        self.given_up = False
         self._client: Client | None = None
         self._backoff = timing.backoff(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
 
@@ -78,6 +85,28 @@ class ConsumerConnection:
         client = self._client
         if client is not None and client.id is not None and self.connected:
             unblock(link, client.id)
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when it waits for a reply, on the monotonic clock; None where none is owed. For any thread."""
+        link = self._new or self._link
+        return None if link is None else link.waits_since
+
+    @property
+    def opens_since(self) -> float | None:
+        """Since when a connection is being opened, which nobody can cut; None where none is. For any thread."""
+        return self._opens_since
+
+    def cut(self) -> None:
+        """Count a reply that is owed as lost; for any other thread."""
+        link = self._new or self._link
+        if link is not None:
+            link.cut()
+
+    def give_up(self) -> None:
+        """Count the server as away for good; for any other thread."""
+        self.given_up = True
+        self.cut()
 
     def link(self) -> OpenLink:
         """Return the link; connect now if there is none, or if the server has closed it as idle.
@@ -116,13 +145,22 @@ class ConsumerConnection:
             else:
                 self._refused(error)
         else:
-            log_reached(self._membership.stream.connection)
+            log_reached(self._membership.stream.connection, 0.0 if self._link is None else self._link.answered)
             self._backoff.reset()
             self.well = True
 
+    def _open(self) -> OpenLink:
+        self._opens_since = time.monotonic()
+        try:
+            if not self.given_up:
+                return connections.open(self._membership.stream.connection, timeout=self._timeout)
+        finally:
+            self._opens_since = None
+        raise ServerUnreachable(f"{self._membership.label} was given up, because its server didn't answer in time.")
+
     def _connect(self) -> OpenLink:
         leave_if_stray()
-        link = connections.open(self._membership.stream.connection, timeout=self._timeout)
+        link = self._new = self._open()
         try:
             self._client = begin_session(link, self._client)
             self.make_group(link)
@@ -131,6 +169,8 @@ class ConsumerConnection:
         except BaseException:
             link.close()
             raise
+        finally:
+            self._new = None
         self.since = time.monotonic()
         return link
 
@@ -161,11 +201,16 @@ class ConsumerConnection:
 
     def _refused(self, error: ResponseError) -> None:
         self._raise_if_impatient(error)
-        wait = self._backoff.more()
-        logger.error(
-            "%s was refused by the server. The next try is in %.1f s: %r",
-            self._membership.label, wait, str(error), extra=about(self._membership),
-        )  # fmt: skip
+        wait, label, text = self._backoff.more(), self._membership.label, str(error)
+
+        def log(count: int) -> None:
+            logger.error(
+                "%s was refused by the server. The next try is in %.1f s: %r (%d times)",
+                label, wait, text, count, extra=about(self._membership),
+            )  # fmt: skip
+
+        refusals.add((label,), text, 1, log)
+        refusals.log_due()
         self._pause(wait)
 
     def _raise_if_impatient(self, error: Exception) -> None:

@@ -9,7 +9,7 @@ whose bodies are read while the next batch is run. Code that needs the link in b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,11 +147,11 @@ class Reader:
     def _receive(self, link: OpenLink) -> None:
         """Receive all replies on their way. Entries may have been claimed then whose bodies weren't asked for yet."""
         named, asked, error = self._named, self._asked, None
-        bodies = None
+        bodies, unknown = None, []
         if named is not None and named.sent:
             bodies, self._named = link.receive(len(named.commands)), None
         if asked is not None:
-            self._answered(asked.commands, link.receive(len(asked.commands)))
+            unknown = self._settled(asked.commands, link.receive(len(asked.commands)))
             claim = None if asked.claim is None else link.receive(1)[0]
             reply, paused = link.receive(2)
             self._asked = None
@@ -162,11 +162,21 @@ class Reader:
         if named is not None and bodies is not None:
             # Claimed entries come first, as they were published first.
             self._early[:0] = self._claiming.answered(link, named.reply, bodies, named.since)
-        if asked is not None and isinstance(error, NoScriptError):  # the scripts were flushed: it has read nothing
+        # The scripts were flushed: those that were sent have done nothing.
+        if unknown:
+            self._answered(unknown, exchange(link, [command for command, _ in unknown]))
+        if asked is not None and isinstance(error, NoScriptError):
             (reply,) = exchange(link, [asked.read])
             error = self._read(asked, reply)
         if error is not None:
             raise error
+
+    def _settled(self, commands: SettleCommands, replies: Sequence[object]) -> SettleCommands:
+        """Hand on the replies to commands that settle, and return the commands whose scripts the server didn't know."""
+        pairs = list(zip(commands, replies, strict=True))
+        known = [(each, reply) for each, reply in pairs if not isinstance(reply, NoScriptError)]
+        self._answered([each for each, _ in known], [reply for _, reply in known])
+        return [each for each, reply in pairs if isinstance(reply, NoScriptError)]
 
     def _read(self, asked: _Asked, reply: Any) -> Exception | None:
         """Take what a read brought, and return its error, or that of a lane that couldn't be read."""

@@ -26,6 +26,7 @@ from ..execution.databases import Databases
 from ..execution.outages import OutageLog
 from ..execution.signalling import send_signals
 from ..log import about, log_outcome, logger
+from ..recurring import refusals
 from ..shared.counters import ConsumerCounters
 from ..timing import Timing
 from .unacked import Unacked
@@ -95,12 +96,14 @@ class Settling:
                 settled += self._book(commands, replies)
             self._outages.log_due()
         self._tell(settled)
+        refusals.log_due()
 
     def end(self, link: Link) -> None:
         """Settle all that is left, at the end, log the outages that were collected, and have told what was settled."""
         self.settle(link, self.unsettled.send_everything())
         with self.unsettled.booking:
             self._outages.log_due(now=True)
+        refusals.log_due(now=True)
         if self._teller is not None:
             self._teller.join()
 
@@ -166,8 +169,13 @@ class Settling:
     def _refused(self, batches: list[list[Delivery]], error: str) -> None:
         if not self._patient:  # they stay in flight, and are settled once more when the consumer leaves
             raise ServerRefused(f"{self._membership.label} couldn't settle a message: {error}")
-        wait = self.unsettled.refuse(batches)
-        logger.error(
-            "%s couldn't settle %d messages. They stay pending, and the next try is in %.1f s: %r",
-            self._membership.label, sum(map(len, batches)), wait, error, extra=about(self._membership),
-        )  # fmt: skip
+        wait, label = self.unsettled.refuse(batches), self._membership.label
+
+        def log(count: int) -> None:
+            logger.error(
+                "%s couldn't settle %d messages. They stay pending, and the next try is in %.1f s: %r",
+                label, count, wait, error, extra=about(self._membership),
+            )  # fmt: skip
+
+        refusals.add(("settle", label), error, sum(map(len, batches)), log)
+        refusals.log_due()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import Error, InterfaceError, OperationalError
@@ -21,6 +20,7 @@ from ...retry import LONGEST_OUTAGE, RetryPolicy
 from ...store.consume.delivery import Delivery
 from ...store.consume.membership import Membership
 from ..log import about, logger
+from ..recurring import Recurring
 
 __all__ = ["OutageLog", "outage_of_all", "seconds_of_outage", "unavailable_database"]
 
@@ -43,8 +43,6 @@ _ORACLE: Final = re.compile(
     "ORA-000(54|60)|ORA-08177|ORA-010(33|34|89|90|92)|ORA-0311[34]|ORA-03135|ORA-125(14|28|37|41|47)|ORA-12170"
     "|DPY-(1001|4011|4024|6000|6005)"
 )
-# In seconds: of each cause at most one line.
-_EACH: Final = 1.0
 
 
 def unavailable_database(error: BaseException) -> bool:
@@ -95,45 +93,31 @@ def outage_of_all(error: BaseException, deliveries: Sequence[Delivery], policy: 
     return all((seconds_of_outage(error, each) or 0.0) < LONGEST_OUTAGE for each in deliveries)
 
 
-@dataclass(slots=True)
-class _Cause:
-    """What is logged of one cause: how many runs it failed, and the last of them."""
-
-    runs: int
-    last: Delivery
-    outcome: RetryLater
-
-
 class OutageLog:
     """Logs runs that failed since a database was unavailable: of each cause one line a second, with their number."""
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
-        self._causes: dict[tuple[str, str], _Cause] = {}
-        self._next = 0.0
+        self._runs = Recurring()
 
     def takes(self, delivery: Delivery, outcome: Outcome | None) -> bool:
         """Return whether this is such a run; if so, keep it for `log_due`."""
         if not isinstance(outcome, RetryLater) or outcome.counted or not outcome.unavailable:
             return False
-        # Errors that differ only in numbers, such as those of processes and transactions, have one cause.
-        text = re.sub(r"\d+", "", outcome.failure.error.partition("\n")[0])
-        cause = self._causes.setdefault((outcome.failure.handler, text), _Cause(0, delivery, outcome))
-        cause.runs, cause.last, cause.outcome = cause.runs + 1, delivery, outcome
+        failure, delay = outcome.failure, outcome.delay
+
+        def log(runs: int) -> None:
+            extra = {"handler": failure.handler, "traceback": failure.traceback, "runs": runs}
+            logger.warning(
+                "%s: %d runs of %s failed because a database was unavailable. They use up no retry. The last, %r, runs "
+                "again in %.1f s: %r",
+                self._membership.label, runs, failure.handler, delivery.history().id, delay, failure.error,
+                extra={**about(self._membership, delivery), **extra},
+            )  # fmt: skip
+
+        self._runs.add((failure.handler,), failure.error, 1, log)
         return True
 
     def log_due(self, *, now: bool = False) -> None:
         """Log the runs so far, unless the last lines are younger than a second; with `now`, in any case."""
-        if not self._causes or not (now or time.monotonic() >= self._next):
-            return
-        causes, self._causes = self._causes.values(), {}
-        self._next = time.monotonic() + _EACH
-        for cause in causes:
-            failure = cause.outcome.failure
-            extra = {"handler": failure.handler, "traceback": failure.traceback, "runs": cause.runs}
-            logger.warning(
-                "%s: %d runs of %s failed because a database was unavailable. They use up no retry. The last, %r, runs "
-                "again in %.1f s: %r",
-                self._membership.label, cause.runs, failure.handler, cause.last.history().id, cause.outcome.delay,
-                failure.error, extra={**about(self._membership, cause.last), **extra},
-            )  # fmt: skip
+        self._runs.log_due(now=now)

@@ -15,6 +15,7 @@ from ...connections import OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
 from ..log import logger
+from ..recurring import refusals
 from ..timing import Timing
 from ..unreachable import log_reached, log_unreachable
 
@@ -35,6 +36,16 @@ class Service(ABC):
         self._stop = stop
         self._link: OpenLink | None = None
         self._backoff = timing.backoff(least=min(0.1, longest_wait), most=longest_wait)
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when it waits for a reply, on the monotonic clock; None where none is owed. For any thread."""
+        return None if self._link is None else self._link.waits_since
+
+    def cut(self) -> None:
+        """Count a reply that is owed as lost; for any other thread."""
+        if self._link is not None:
+            self._link.cut()
 
     @property
     @abstractmethod
@@ -70,15 +81,24 @@ class Service(ABC):
             log_unreachable(self._alias, error)
             return self._backoff.more()
         except ResponseError as error:
-            wait = self._backoff.more()
-            logger.error(
-                "%s on connection %r failed. The next try is in %.1f s: %r",
-                type(self).__name__, self._alias, wait, str(error), extra={"connection": self._alias},
-            )  # fmt: skip
-            return wait
-        log_reached(self._alias)
+            return self._refused(str(error))
+        log_reached(self._alias, 0.0 if self._link is None else self._link.answered)
         self._backoff.reset()
         return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
+
+    def _refused(self, error: str) -> float:
+        """Log what the server has refused, and return how many seconds to wait for the next try."""
+        wait, name = self._backoff.more(), type(self).__name__
+
+        def log(count: int) -> None:
+            logger.error(
+                "%s on connection %r failed. The next try is in %.1f s: %r (%d times)",
+                name, self._alias, wait, error, count, extra={"connection": self._alias},
+            )  # fmt: skip
+
+        refusals.add((name, self._alias), error, 1, log)
+        refusals.log_due()
+        return wait
 
     def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:
         """Do something for each item; a refusal is raised after all are done.

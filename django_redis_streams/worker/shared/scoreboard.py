@@ -27,8 +27,8 @@ _ENTRY_ID = 43
 _STOOD = 2.0
 
 # The marks beside the slots, a double each.
-_SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _DECODED_BY, _HELD_UP = range(8)
-_MARKS = 8
+_SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _DECODED_BY, _HELD_UP, _HELD, _UNTOLD = range(10)
+_MARKS = 10
 
 
 class Slots:
@@ -127,6 +127,11 @@ class Slots:
         return [(slot, deadline) for slot, deadline in enumerate(self.deadlines.tolist()) if deadline]
 
     @property
+    def runs(self) -> bool:
+        """Whether anything runs, or is being decoded."""
+        return bool(self._marks[_DECODED_BY]) or any(self.deadlines.tolist())
+
+    @property
     def in_thread(self) -> bool:
         """Whether the consumer's thread runs a handler's function, or decodes."""
         return bool(self._marks[_DECODED_BY]) or any(self.deadlines[: self.thread_slots].tolist())
@@ -168,6 +173,15 @@ class Slots:
         """Note that the consumer has ended: it has settled what it ran and handed back the rest, or never will."""
         self._marks[_LEFT] = 1
 
+    def leave_behind(self, held: int, untold: int) -> None:
+        """Note how many messages stay pending for the consumer, and the outcomes of how many couldn't be told."""
+        self._marks[_HELD], self._marks[_UNTOLD] = held, untold
+
+    @property
+    def left_behind(self) -> tuple[int, int]:
+        """How many messages stay pending for the consumer, and the outcomes of how many couldn't be told."""
+        return int(self._marks[_HELD]), int(self._marks[_UNTOLD])
+
     @property
     def left(self) -> bool:
         """Whether the consumer has ended."""
@@ -196,7 +210,7 @@ class Scoreboard:
 
     def __init__(self, targets: Iterable[tuple[StreamConfig, GroupConfig]]) -> None:
         self.slots = [Slots(*each) for each in targets]
-        self._marks = mmap.mmap(-1, 4)
+        self._marks = mmap.mmap(-1, 5)
         self._sentence = mmap.mmap(-1, _SENTENCE)
         self._memory = mmap.mmap(-1, 2 * _DOUBLE)
         self._times = memoryview(self._memory).cast("d")
@@ -272,6 +286,21 @@ class Scoreboard:
     def left_deleted(self) -> bool:
         """Whether the process has ended because all of its groups were deleted."""
         return self._marks[3] == 1
+
+    def leave_unreached(self) -> None:
+        """Note that the process has ended without a server that it couldn't reach."""
+        self._marks[4] = 1
+
+    @property
+    def left_unreached(self) -> bool:
+        """Whether the process has ended without a server that it couldn't reach."""
+        return self._marks[4] == 1
+
+    @property
+    def left_behind(self) -> tuple[int, int]:
+        """How many messages stay pending for its consumers, and the outcomes of how many couldn't be told."""
+        each = [slots.left_behind for slots in self.slots]
+        return sum(held for held, _ in each), sum(untold for _, untold in each)
 
     @property
     def settled(self) -> int:

@@ -7,20 +7,19 @@ failed with a process, and sends the signals that the process can't send any mor
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf, isfinite
-from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
-from ... import connections, handlers, signals
+from ... import connections, signals
 from ...connections import Link
 from ...exceptions import ConfigurationError, ServerUnreachable, WorkerProcessEnded
 from ...handlers import Handler
-from ...message import Message
 from ...outcomes import DeadLetter, Failure, Outcome, Reason
 from ...retry import judge
 from ...store.consume.delivery import Delivery
@@ -30,50 +29,65 @@ from ...store.consume.settle import settle_commands
 from ...store.consume.suspects import body_of, suspect, take_back
 from ...store.replies import group_is_gone
 from ...store.scripts import run
-from ...wire import Undecodable, decode_entry
 from .. import strays
 from ..execution.databases import close_pools, forget_inherited
+from ..execution.matching import MatchedRun, matched_run
 from ..execution.signalling import Run, send_failed, send_signals, undecoded
 from ..log import about, log_outcome, log_vanished, logger
+from ..recurring import refusals
 from ..services.statistics import news
+from ..system.os_signals import Signals
 from ..timing import Backoff
+from ..unreachable import log_reached, log_unreachable, note_stop
 from .child import Orphans, Suspect
 
-__all__ = ["renew_for", "rescue_all"]
+__all__ = ["GAVE_UP", "renew_for", "rescue_all"]
 
 _TIMEOUT = 5.0
+# In seconds: for so long after a SIGTERM it tries what has failed.
+_LAST_TRIES = 1.0
+# The exit code of a rescuer that has given up.
+GAVE_UP = 3
 
 
-class _Found(NamedTuple):
-    """What a dead process was running: a message, and its handler."""
-
-    message: Message
-    handler: Handler
-
-
-def rescue_all(dead: Iterable[Orphans], supervisor: int, handed_back: Callable[[], object] = lambda: None) -> int:
+def rescue_all(
+    dead: Iterable[Orphans],
+    supervisor: int,
+    tries: float | None = None,
+    handed_back: Callable[[], object] = lambda: None,
+) -> int:
     """Settle what timed out, write down what is suspect, and hand back all else that a dead process held.
 
-    Tries until all is done or the supervisor is gone, and returns the exit code. Each script is fenced on the dead
-    consumers' names, which nobody else ever has, so that a step may be done twice.
+    Tries until all is done or the supervisor is gone, at most for `tries` seconds, and for a moment only after a
+    SIGTERM. Returns the exit code, 0 if all is done. Each script is fenced on the dead consumers' names, which nobody
+    else ever has, so that a step may be done twice.
 
     `handed_back` is called when all is done. Only then receivers of signals are told, since they may take long.
     """
     left = every = [_Rescue(each) for each in dead]
     backoff = Backoff(least=0.1, most=5.0)
-    while left and os.getppid() == supervisor:
-        left = [each for each in left if not _attempted(each.membership, each.attempt)]
-        if left:
-            time.sleep(backoff.more())
+    until = inf if tries is None else time.monotonic() + tries
+    if tries is not None:
+        note_stop()
+    with Signals(signal.SIGTERM) as came:
+        while left and os.getppid() == supervisor:
+            left = [each for each in left if not _attempted(each.membership, each.attempt)]
+            now = time.monotonic()
+            if left and now >= until:
+                break
+            if left and came.wait(min(backoff.more(), until - now)):
+                note_stop()
+                until = min(until, time.monotonic() + _LAST_TRIES)
+    refusals.log_due(now=True)
     if not left:
         handed_back()
     _tell([each for rescue in every for each in rescue.untold])
-    return 1 if left else 0
+    return GAVE_UP if left else 0
 
 
 def renew_for(silent: Iterable[Membership]) -> int:
     """Renew once what the consumers of a living process hold, and return the exit code."""
-    done = [_attempted(each, lambda link, each=each: renew_all(link, each)) for each in silent]  # type: ignore[misc]
+    done = [_attempted(each, partial(renew_all, membership=each)) for each in silent]
     return 0 if all(done) else 1
 
 
@@ -83,13 +97,17 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
         link = connections.open(membership.stream.connection, timeout=_TIMEOUT)
         try:
             work(link)
+            log_reached(membership.stream.connection)
         finally:
             link.close()
-    except (ServerUnreachable, ResponseError) as error:
-        if group_is_gone(error):  # and with it all that was pending
-            return True
-        logger.error("Couldn't look after the messages of another process yet: %r", str(error), extra=about(membership))
+    except ServerUnreachable as error:
+        log_unreachable(membership.stream.connection, error)
         return False
+    except ResponseError as error:
+        if not group_is_gone(error):
+            _note_refused(membership, str(error))
+            return False
+        # With the group went all that was pending.
     except ConfigurationError as error:
         logger.error(
             "Couldn't look after the messages of another process. Correct the connection's settings: %r",
@@ -97,6 +115,17 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
             extra=about(membership),
         )
     return True
+
+
+def _note_refused(membership: Membership, error: str) -> None:
+    def log(count: int) -> None:
+        logger.error(
+            "Couldn't look after the messages of another process yet: %r (%d times)",
+            error, count, extra=about(membership),
+        )  # fmt: skip
+
+    refusals.add(("rescue", membership.label), error, 1, log)
+    refusals.log_due()
 
 
 def _tell(untold: Sequence[Callable[[], None]]) -> None:
@@ -153,7 +182,7 @@ class _Rescue:
 
     def _suspect(self, link: Link, delivery: Delivery, known: Suspect) -> None:
         # A message that wasn't decoded when its process died isn't decoded here: it could end this process, too.
-        found = self._run_of(delivery) if known.decoded else None
+        found = matched_run(self.membership, delivery) if known.decoded else None
         name = found.handler.name if found else ""
         runs = suspect(link, self.membership, delivery, name, known.how)
         if runs is None or delivery.token in self._suspects:
@@ -169,7 +198,7 @@ class _Rescue:
         if found:
             self._ended_with_process(delivery, found, known.how, retried=runs_again)
 
-    def _ended_with_process(self, delivery: Delivery, found: _Found, how: str, *, retried: bool) -> None:
+    def _ended_with_process(self, delivery: Delivery, found: MatchedRun, how: str, *, retried: bool) -> None:
         """Count a run that ended with its process, as a failure, and keep it to be told."""
         self._counters.ran([self._counted_seconds(delivery, found)])
         if retried:  # else the next quarantine dead-letters it, and counts that
@@ -183,9 +212,9 @@ class _Rescue:
 
         Nobody knows which message of a batch did it, so each of them is run alone.
         """
-        in_batches: dict[Handler, list[tuple[Delivery, _Found]]] = {}
+        in_batches: dict[Handler, list[tuple[Delivery, MatchedRun]]] = {}
         for delivery in overdue:
-            if found := self._run_of(delivery):
+            if found := matched_run(self.membership, delivery):
                 if found.handler.batch:
                     in_batches.setdefault(found.handler, []).append((delivery, found))
                 else:
@@ -198,7 +227,7 @@ class _Rescue:
                 for delivery, _ in batch:
                     self._suspect(link, delivery, Suspect(delivery.token, how))
 
-    def _fail(self, link: Link, delivery: Delivery, found: _Found) -> None:
+    def _fail(self, link: Link, delivery: Delivery, found: MatchedRun) -> None:
         group, handler = self.membership.group, found.handler
         timeout = handler.deadline(group, 0.0)
         error = TimeoutError(f"it ran for longer than its TIMEOUT of {timeout:g} s, and its process was ended")
@@ -220,25 +249,16 @@ class _Rescue:
                 self.untold.append(partial(send_signals, delivery))
         return done
 
-    def _run_of(self, delivery: Delivery) -> _Found | None:
-        """Return what was run of a delivery; None where it can't be told any more."""
-        try:
-            message = decode_entry(delivery)
-        except Undecodable:
-            return None
-        handler = handlers.of(self.membership.stream.name, self.membership.group.name).find(message.type)
-        return None if handler is None else _Found(message, handler)
-
-    def _noted(self, delivery: Delivery, found: _Found, error: Exception) -> Run:
+    def _noted(self, delivery: Delivery, found: MatchedRun, error: Exception) -> Run:
         return Run(found.message, found.handler.name, self._seconds(delivery, found), error)
 
-    def _seconds(self, delivery: Delivery, found: _Found) -> float:
+    def _seconds(self, delivery: Delivery, found: MatchedRun) -> float:
         """Return for how many seconds a delivery had run; 0 if its handler has no TIMEOUT: nobody knows its begin."""
         timeout = found.handler.deadline(self.membership.group, 0.0)
         began = self._dead.deadlines.get(delivery.token, inf) - timeout
         return max(0.0, self._dead.ended - began) if isfinite(began) else 0.0
 
-    def _counted_seconds(self, delivery: Delivery, found: _Found) -> float:
+    def _counted_seconds(self, delivery: Delivery, found: MatchedRun) -> float:
         """Return the seconds of a call, for the first message that it was for, and 0 for the others."""
         if found.handler in self._batches:
             return 0.0

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ...store.consume.membership import Membership
 from ..log import logger
@@ -19,7 +20,7 @@ from ..shared.counters import ConsumerCounters
 from ..system.forking import forked
 from ..timing import DEFAULT_TIMING, Backoff, Timing
 from .child import Orphans
-from .rescuer import renew_for, rescue_all
+from .rescuer import GAVE_UP, renew_for, rescue_all
 
 __all__ = ["Rescues"]
 
@@ -43,9 +44,9 @@ class _Rescue:
         """Note that all was handed back; for the rescuer."""
         self._done[0] = 1
 
-    def run(self, supervisor: int) -> int:
+    def run(self, supervisor: int, tries: float | None) -> int:
         """Rescue, in a process of its own, and return the exit code."""
-        return rescue_all(self.orphans, supervisor, self.finish)
+        return rescue_all(self.orphans, supervisor, tries, self.finish)
 
     @property
     def suspicious(self) -> bool:
@@ -57,7 +58,8 @@ class Rescues:
     """The rescuers at work, and the rescues that are still owed.
 
     `found_suspects` says that a rescuer has handed back all that may have written suspects down. `add_counted` is
-    called with what it has counted then.
+    called with what it has counted then. `given_up` has the pids of dead processes whose messages couldn't be handed
+    back before the worker's end.
     """
 
     def __init__(
@@ -67,6 +69,9 @@ class Rescues:
         self._timing = timing
         self.owed: list[_Rescue] = []
         self.found_suspects = False
+        self.given_up: set[int] = set()
+        # For how many seconds rescuers may try at the stop; None before it.
+        self._tries: float | None = None
         self._at_work: dict[int, _Rescue] = {}
         self._renewing: set[int] = set()
         # A rescuer tries by itself until it is done; this is for one that fails in an unforeseen way.
@@ -96,8 +101,14 @@ class Rescues:
         supervisor = os.getpid()
         while self.owed and self._backoff.over:
             rescue = self.owed.pop(0)
-            pid = forked(lambda rescue=rescue: rescue.run(supervisor), deaf=True)  # type: ignore[misc]
+            pid = forked(partial(rescue.run, supervisor, self._tries))
             self._at_work[pid] = rescue
+
+    def stop(self, tries: float) -> None:
+        """Have rescuers that begin from now on try for so many seconds only; those at work, for a moment."""
+        self._tries = tries
+        for pid in self._at_work:
+            os.kill(pid, signal.SIGTERM)
 
     def look(self) -> None:
         """See which rescuers have handed back all, and end those whose receivers of signals don't return."""
@@ -124,7 +135,7 @@ class Rescues:
         rescue.killed = True
         os.kill(pid, signal.SIGKILL)
 
-    def ended(self, pid: int, *, retry: bool) -> bool:
+    def ended(self, pid: int, code: int, *, retry: bool) -> bool:
         """Note that a process ended; return whether it was a rescuer. With `retry`, a failed rescue is owed again."""
         if pid in self._renewing:
             self._renewing.remove(pid)
@@ -133,16 +144,27 @@ class Rescues:
         if rescue is None:
             return False
         self._look_at(rescue, time.monotonic())
-        if retry and not rescue.done:
+        if rescue.done:
+            return True
+        if code == GAVE_UP and self._tries is not None:
+            self._note_given_up(rescue)
+        elif retry:
             self._backoff.more()
             self.owed.append(rescue)
+        else:
+            self._note_given_up(rescue)
         return True
+
+    def _note_given_up(self, rescue: _Rescue) -> None:
+        self.given_up.update(each.pid for each in rescue.orphans)
 
     def give_up(self) -> None:
         """Drop what is owed, and kill the rescuers at work, because the server is away.
 
         Other consumers claim it once it has been idle for CLAIM_IDLE.
         """
+        for rescue in self.owed:
+            self._note_given_up(rescue)
         self.owed.clear()
         for pid, rescue in self._at_work.items():
             self._kill(pid, rescue)

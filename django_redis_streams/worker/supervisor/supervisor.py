@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..http.exporter import Exporter
@@ -26,6 +26,7 @@ from ..timing import Backoff
 from .autoreload import Autoreload
 from .before_forking import close_what_is_open, warn_of_what_stays_open
 from .child import Child
+from .left_behind import LeftBehind
 from .rescues import Rescues
 
 __all__ = ["Supervisor"]
@@ -56,6 +57,9 @@ class Supervisor:
         self._replaced: list[Child] = []
         self._autoreload = Autoreload() if options.reload else None
         self._rescues = Rescues(self._counters.add_rescued, timing=options.timing)
+        self._left_behind = LeftBehind()
+        # Whether a second signal has come.
+        self._hurries = False
         self._leftovers = Leftovers()
         self._deadline: float | None = None
         self._killed = False
@@ -96,6 +100,7 @@ class Supervisor:
         if self._autoreload:
             self._autoreload.end()
         self._leftovers.end_all(own())
+        self._log_left_behind()
         return 0 if self._clean else 1
 
     @property
@@ -194,8 +199,13 @@ class Supervisor:
             self._deadline = time.monotonic() + self._options.shutdown_timeout
             for child in self._children():
                 os.kill(child.pid, signal.SIGTERM)
-        else:
-            self._deadline = time.monotonic()
+            self._rescues.stop(self._timing.last_tries)
+            return
+        self._rescues.stop(0.0)
+        if not self._children() or self._hurries:
+            self._rescues.give_up()
+        self._hurries = True
+        self._deadline = time.monotonic()
 
     def _give_up(self, why: str) -> None:
         """End the worker, because what ended a process would end the next one too.
@@ -244,15 +254,12 @@ class Supervisor:
         children = self._children()
         if self._deadline is not None and now >= self._deadline and not self._killed:
             self._killed = True
-            if children:
-                logger.error(
-                    "Handlers didn't finish within --shutdown-timeout. Their processes are killed, and their messages "
-                    "handed back."
-                )
+            self._log_kill(children)
             for child in children:
                 child.kill()
         if self._stopping and not children:
-            self._rescuers_deadline = self._rescuers_deadline or now + self._timing.rescuers_grace
+            grace = self._timing.rescuers_haste if self._hurries else self._timing.rescuers_grace
+            self._rescuers_deadline = self._rescuers_deadline or now + grace
             if now >= self._rescuers_deadline:
                 self._rescues.give_up()
         elif (
@@ -263,6 +270,28 @@ class Supervisor:
             # A drained process has seen that no suspect is left. Where --max-messages ended them, the next worker's
             # quarantine runs the suspects that are left.
             self._stop()
+
+    def _log_kill(self, children: Sequence[Child]) -> None:
+        if not children:
+            return
+        pids = ", ".join(str(each.pid) for each in children)
+        if self._hurries:
+            what = f"A second signal came. Processes that still run are killed: {pids}."
+        elif any(each.was_running() for each in children):
+            what = f"Handlers didn't finish within --shutdown-timeout. Their processes are killed: {pids}."
+        else:
+            what = f"Processes didn't end within --shutdown-timeout, though no handler runs. They are killed: {pids}."
+        logger.error(what)
+
+    def _log_left_behind(self) -> None:
+        self._left_behind.add_unrescued(self._rescues.given_up)
+        self._left_behind.log()
+        self._clean = self._clean and not self._left_behind.any
+
+    @property
+    def unreached(self) -> bool:
+        """Whether the worker has ended without a server that it couldn't reach."""
+        return self._left_behind.unreached
 
     # ------------------------------------------------------------ those that ended
 
@@ -285,26 +314,29 @@ class Supervisor:
             return
         if self._autoreload and self._autoreload.ended(pid, code):
             return
-        if self._rescues.ended(pid, retry=self._rescuers_deadline is None):
+        if self._rescues.ended(pid, code, retry=self._rescuers_deadline is None):
             return
         for child in self._replaced:
             if child.pid == pid:
                 self._replaced.remove(child)
-                child.counters.end()
-                if why := child.scoreboard.given_up:
-                    self._give_up(why)
+                self._note_end(child)
                 if not child.ended_well(code):
-                    self._left_behind(child, code, "")
+                    self._rescue(child, code, "")
                 return
         for process_slot in self._all_process_slots:
             if process_slot.child is not None and process_slot.child.pid == pid:
                 self._process_ended(process_slot, process_slot.child, code)
 
-    def _process_ended(self, process_slot: _ProcessSlot, child: Child, code: int) -> None:
-        process_slot.child = None
+    def _note_end(self, child: Child) -> None:
         child.counters.end()
+        if self._stopping:
+            self._left_behind.add(child.scoreboard)
         if why := child.scoreboard.given_up:
             self._give_up(why)
+
+    def _process_ended(self, process_slot: _ProcessSlot, child: Child, code: int) -> None:
+        process_slot.child = None
+        self._note_end(child)
         progress = child.scoreboard.settled > 0 or child.was_running()
         if progress:
             # What it was running runs again only in quarantine, so the next process gets further.
@@ -323,8 +355,11 @@ class Supervisor:
             self._clean = self._clean and not self._stopping
             wait = process_slot.backoff.more()
             again = "" if self._stopping or process_slot.quarantine else f" Another starts in {wait:.1f} s."
-            self._left_behind(child, code, again)
+            self._rescue(child, code, again)
 
-    def _left_behind(self, child: Child, code: int, again: str) -> None:
+    def _rescue(self, child: Child, code: int, again: str) -> None:
+        """Have handed back what a process held, unless it has just found at the stop that its server is away."""
+        if self._stopping and child.scoreboard.left_unreached:
+            return
         self._rescues.add(child.orphans(ended_how(code)))
-        logger.error("Process %d %s.%s Its messages are handed back.", child.pid, ended_how(code), again)
+        logger.error("Process %d %s.%s Its messages are to be handed back.", child.pid, ended_how(code), again)
