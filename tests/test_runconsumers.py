@@ -172,7 +172,6 @@ def test_drain_waits_for_what_another_process_is_running(raw: Raw, fleet: Fleet,
     fleet.finish(other)
 
 
-@pytest.mark.slow  # its rescuers try again for ten seconds
 def test_a_stop_while_the_server_refuses_to_write_says_so(raw: Raw, fleet: Fleet) -> None:
     """It ends, with an error of one line: what it held is claimed from it later, as from one that was killed."""
     publish(raw, "ok")
