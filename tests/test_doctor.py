@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import conf, connections, inspection, publish
+from django_redis_streams import conf, connections, inspection, publish, publish_many
 from django_redis_streams.diagnosis import Code, Level, gathering
 from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.handlers import handler, registry
@@ -364,6 +364,21 @@ def test_a_hard_bound_is_one(streams: Streams, raw: Raw) -> None:
     assert not {"no-limit", "never-trimmed"} & set(examined())
 
 
+def test_a_hard_bound_that_large_nodes_exceed_is_a_warning(
+    streams: Streams, make_server: Callable[..., Server]
+) -> None:
+    """Publishing removes whole nodes, unless it is told to be exact."""
+    own = make_server(stream_node_max_entries="20000", stream_node_max_bytes="0")
+    streams({"orders": {"HARD_MAXLEN": 100}}, URL=own.url)
+    for _ in range(12):
+        publish_many("orders", [1] * 100)
+    assert "It holds 1,200 entries" in examined(0)["longer-than-hard-maxlen"]["evidence"]
+    streams({"orders": {"HARD_MAXLEN": 100, "EXACT_TRIM": True}}, URL=own.url)
+    publish("orders", 1)
+    assert own.raw().xlen("orders") == 100
+    assert "longer-than-hard-maxlen" not in examined(0)
+
+
 def test_what_others_did_to_a_group_is_information(streams: Streams, raw: Raw) -> None:
     """What the books have left over, with its number and what does such a thing."""
     if "entries-added" not in raw.xinfo_stream(states.publish(raw, {"a": "1"}) and "orders"):
@@ -441,8 +456,52 @@ def test_a_clock_that_jumped_is_a_warning(streams: Streams, raw: Raw) -> None:
     assert "It jumped ahead by 3,600.0 s" in examined()["clock-jumped"]["evidence"]
     raw.hset(keys.clock, "jumped", now - 86_400_001)
     assert "clock-jumped" not in examined()
-    raw.xadd("orders", {"a": "1"}, id=f"{now + 3_600_000}-0")
-    assert "the newest entry's id is 3," in examined()["clock-jumped"]["evidence"].lower()
+
+
+def test_ids_in_the_future_are_a_warning_with_a_mend_that_loses_nothing(streams: Streams, raw: Raw) -> None:
+    """The commands of the finding are run as printed, while others publish; then all is as it was before."""
+    streams({"orders": {"MAX_AGE": 60, "LANES": ["high", "default"], "GROUPS": {"billing": {}}}})
+    runs: list[str] = []
+    handler("orders", group="billing")(lambda message: runs.append(message.payload["n"]))
+    states.publish(raw, {"n": "1"})
+    raw.xgroup_create("orders", "other", "0")
+    last = raw.xadd("orders", {"n": "2"}, id="9999999999999-0")
+    read = raw.xreadgroup("other", "program", {"orders": ">"})
+    raw.xack("orders", "other", *(entry_id for entry_id, _ in read[0][1]))
+    found = examined()["ids-in-future"]
+    assert found["subject"] == "orders"
+    assert f"The last id is {last} in orders." in found["evidence"]
+    assert "MAX_AGE doesn't trim them" in found["message"]
+    assert "clock-jumped" not in examined()
+    drain()
+    trim, setid, *resets = re.findall(r"(?:manage\.py streams (?:trim|groups)|XSETID) [^;,]+(?<!\.)", found["fix"])
+    call_command(*trim.removeprefix("manage.py ").split())
+    raw.execute_command(*setid.split())
+    states.publish(raw, {"n": "3"})
+    assert len(resets) == 2
+    for each in resets:
+        call_command(*each.removeprefix("manage.py ").split(), "--no-input")
+    states.publish(raw, {"n": "4"})
+    drain()
+    assert runs == ["1", "2", "3", "4"]
+    assert "ids-in-future" not in examined()
+    assert "done-by-others" not in examined()
+    assert inspection.books("orders")[0].missing in (0, None)
+
+
+def test_a_backlog_whose_age_nobody_knows_is_found(streams: Streams, raw: Raw) -> None:
+    """By its number; that it is of an unknown age is said."""
+    streams(BILLING)
+    handled()
+    raw.xadd("orders", {"a": "1"}, id="9999999999999-0")
+    assert "unknown age" in examined(1)["no-consumer"]["evidence"]
+
+
+def test_ids_a_little_ahead_are_right_again_by_waiting(streams: Streams, raw: Raw) -> None:
+    """As after a clock that went back."""
+    streams(BILLING)
+    raw.xadd("orders", {"a": "1"}, id=f"{server_time(connections.get()) + 3_600_000}-0")
+    assert "Wait for 3,600 s" in examined()["ids-in-future"]["fix"]
 
 
 @pytest.mark.parametrize(("ahead", "told"), [(3_600, "3,600 s more"), (-120, "120 s less")])

@@ -16,7 +16,7 @@ from typing import Final
 from redis.exceptions import NoPermissionError
 
 from .. import conf
-from .clocks import difference, jumps
+from .clocks import difference, future_ids, jumps
 from .consuming import consuming_findings
 from .findings import Code, Finding, Level
 from .gathering import Observed, gather
@@ -47,6 +47,7 @@ def _findings(observed: Observed) -> Iterator[Finding]:
     for stream in observed.streams:
         yield from stream_findings(stream)
         yield from jumps(stream)
+        yield from future_ids(stream)
         for group in stream.groups:
             yield from consuming_findings(group)
             yield from pace_findings(group)

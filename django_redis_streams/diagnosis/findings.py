@@ -49,7 +49,9 @@ class Code(StrEnum):
     UNREADABLE = "unreadable", Level.FAULT
     OVERDUE = "overdue", Level.FAULT
     CLOCK_JUMPED = "clock-jumped", Level.WARNING
+    IDS_IN_FUTURE = "ids-in-future", Level.WARNING
     LONGER_THAN_MAXLEN = "longer-than-maxlen", Level.WARNING
+    LONGER_THAN_HARD_MAXLEN = "longer-than-hard-maxlen", Level.WARNING
     NEVER_TRIMMED = "never-trimmed", Level.WARNING
     UNDECLARED_GROUP = "undeclared-group", Level.WARNING
     STRANDED_RETRIES = "stranded-retries", Level.WARNING

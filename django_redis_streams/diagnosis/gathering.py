@@ -98,7 +98,13 @@ class GroupFacts:
     @property
     def waits(self) -> bool:
         """Whether any message still has to be run."""
-        return self.waiting != 0 if self.waiting is not None else self.state.oldest_unread > 0
+        return self.waiting != 0 if self.waiting is not None else self.state.oldest_unread != 0
+
+    @property
+    def oldest_unread(self) -> str:
+        """How old its oldest unread message is, in words."""
+        age = self.state.oldest_unread
+        return "of an unknown age, as its id lies in the future" if age is None else f"{age:,.0f} s old"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

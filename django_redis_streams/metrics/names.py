@@ -31,24 +31,28 @@ UNDECLARED_GROUPS: Final = Metric(
     "redis_streams_undeclared_groups", "Groups on the server that the settings don't declare.", _STREAM
 )
 DELAYED: Final = Metric("redis_streams_delayed", "Messages that are to be published later.", _STREAM)
+IDS_AHEAD: Final = Metric(
+    "redis_streams_ids_ahead_seconds", "How far the stream's last id is ahead of the server's clock, else 0.", _STREAM
+)
 LAG: Final = Metric(
     "redis_streams_lag", "Messages not yet delivered to the group; missing where the server can't tell how many."
 )
 OLDEST_UNREAD: Final = Metric(
     "redis_streams_oldest_unread_age_seconds",
-    "Age of the oldest message not yet delivered to the group, 0 without one.",
+    "Age of the oldest message not yet delivered to the group, 0 without one; missing where its id is in the future.",
 )
 PENDING: Final = Metric("redis_streams_pending", "Messages that were delivered and aren't settled.")
 OLDEST_PENDING: Final = Metric(
-    "redis_streams_oldest_pending_age_seconds", "Age of the oldest message that isn't settled, 0 without one."
+    "redis_streams_oldest_pending_age_seconds",
+    "Age of the oldest message that isn't settled, 0 without one; missing where its id is in the future.",
 )
 RETRYING: Final = Metric("redis_streams_retrying", "Messages that failed and wait for their next run.")
 CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that the server heard of within CLAIM_IDLE.")
 PAUSED: Final = Metric("redis_streams_paused", "1 while the group is paused, else 0.")
 
 GAUGES: Final = (
-    UP, LENGTH, DEAD, UNDECLARED_GROUPS, DELAYED, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING, CONSUMERS,
-    PAUSED,
+    UP, LENGTH, DEAD, UNDECLARED_GROUPS, DELAYED, IDS_AHEAD, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING, RETRYING,
+    CONSUMERS, PAUSED,
 )  # fmt: skip
 
 PROCESSED: Final = Metric("redis_streams_processed_total", "Messages that were handled and acknowledged.")

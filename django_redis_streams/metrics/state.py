@@ -63,15 +63,18 @@ def _of_stream(stream: StreamState) -> dict[names.Metric, float]:
         names.DEAD: stream.dead_letters,
         names.UNDECLARED_GROUPS: stream.undeclared_groups,
         names.DELAYED: stream.delayed,
+        names.IDS_AHEAD: stream.clock.ids_ahead,
     }
 
 
 def _of_group(group: GroupState) -> dict[names.Metric, float]:
-    known: dict[names.Metric, float] = {} if group.unread is None else {names.LAG: group.unread}
-    return known | {
+    may_be_unknown = {
+        names.LAG: group.unread,
         names.OLDEST_UNREAD: group.oldest_unread,
-        names.PENDING: group.pending,
         names.OLDEST_PENDING: group.oldest_pending,
+    }
+    return {metric: value for metric, value in may_be_unknown.items() if value is not None} | {
+        names.PENDING: group.pending,
         names.RETRYING: group.retrying,
         names.CONSUMERS: group.consumers,
         names.PAUSED: float(group.paused is not None),

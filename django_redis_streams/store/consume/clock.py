@@ -34,6 +34,12 @@ class ClockRecord:
     jumped: int = 0
     newest: int = 0
 
+    @property
+    def ids_ahead(self) -> float:
+        """By how many seconds the last id is ahead of the clock; 0 if it isn't."""
+        ahead = self.newest - self.now
+        return ahead / 1000 if ahead > TOLERATED_MS else 0.0
+
 
 def server_time(link: Link) -> int:
     """Return what the server's clock shows, in ms since 1970."""
