@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from django_redis_streams.outcomes import Ack, Failure
 from django_redis_streams.store.consume.clock import note_jump, server_time
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.suspects import suspect
+from django_redis_streams.store.observe import streams as streams_module
 from django_redis_streams.store.observe.minutes import count_command
 from django_redis_streams.store.observe.server import Facts
 from django_redis_streams.store.scripts import run
@@ -54,6 +56,20 @@ def examined(code: int | None = None, *words: str) -> dict[str, Mapping[str, str
         assert all(each.values())
         assert Code(each["code"]).level == each["level"]
     return {each["code"]: each for each in told["findings"]}
+
+
+def examined_all() -> list[Mapping[str, str]]:
+    """All findings, also several of one code."""
+    out = io.StringIO()
+    with suppress(SystemExit):
+        call_command("streams", "doctor", "--json", stdout=out)
+    return json.loads(out.getvalue())["findings"]
+
+
+def hand_back_all(raw: Raw) -> None:
+    """What is pending may be claimed at once."""
+    ids = [each["message_id"] for each in raw.xpending_range("orders", "billing", "-", "+", 100)]
+    raw.xclaim("orders", "billing", "returned", 0, ids, idle=3_600_000, justid=True)
 
 
 def handled(group: str = "billing") -> None:
@@ -346,6 +362,110 @@ def test_retries_of_a_group_that_is_gone_are_found(streams: Streams, raw: Raw) -
     streams(BILLING)
     found = examined()
     assert found["stranded-retries"]["subject"] == "orders:loyalty"
+
+
+def test_a_renamed_group_is_found_and_its_mend_runs_each_message_once(streams: Streams, raw: Raw) -> None:
+    """The doctor's commands are run as printed: first what the old group still has, then the position."""
+    runs: list[tuple[str, str]] = []
+    for group in ("billing", "invoicing"):
+        handler("orders", group=group)(lambda message: runs.append((message.group, message.payload["n"])))
+    old = {"orders": {"MAXLEN": 100, "GROUPS": {"billing": {}}}}
+    streams(old)
+    states.publish(raw, {"n": "1"})
+    drain()
+    states.publish(raw, {"n": "2"})
+    states.deliver(consumer="dead")
+    hand_back_all(raw)
+    states.forget_consumers(raw)
+    states.publish(raw, {"n": "3"})
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"invoicing": {}}}})
+    found = examined()["group-renamed"]
+    assert found["subject"] == "orders:invoicing"
+    assert "pending: 1;" in found["evidence"]
+    assert "manage.py runconsumers orders:billing --drain" in found["fix"]
+    assert "groups delete" not in found["fix"]
+    streams(old)
+    drain()
+    states.publish(raw, {"n": "4"})
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"invoicing": {}}}})
+    states.forget_consumers(raw)
+    create, delete = re.findall(r"manage\.py ([^;.]+)", examined()["group-renamed"]["fix"])
+    assert create.startswith("streams groups create orders:invoicing --start ")
+    call_command(*create.split())
+    call_command(*delete.split(), "--no-input")
+    assert "group-renamed" not in examined()
+    drain("orders", "invoicing")
+    assert sorted(runs) == [("billing", "1"), ("billing", "2"), ("billing", "3"), ("invoicing", "4")]
+
+
+def test_a_group_that_somebody_serves_or_never_served_was_not_renamed(streams: Streams, raw: Raw) -> None:
+    """Another client's group is none; a group that was given something is on its way; one with workers is stopped."""
+    streams(BILLING)
+    states.publish(raw, {"n": "1"})
+    raw.xgroup_create("orders", "of another client", "$")
+    assert "group-renamed" not in examined()
+    states.acknowledge()
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"invoicing": {}}}})
+    assert "stop the consumers of orders:billing (tested)" in examined()["group-renamed"]["fix"]
+    raw.xgroup_create("orders", "invoicing", "0")
+    assert "begins at the beginning" in examined()["group-renamed"]["message"]
+    states.acknowledge("orders", "invoicing")
+    assert "group-renamed" not in examined()
+
+
+def test_a_stream_that_was_renamed_or_moved_is_found(
+    streams: Streams, raw: Raw, server: Server, make_server: Callable[..., Server], settings: Any
+) -> None:
+    """With what waits in it, as long as nobody reads it."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})
+    states.publish(raw, {"n": "1"}, {"n": "2"})
+    states.bury()
+    states.publish(raw, {"n": "3"})
+    states.delay("4")
+    streams({"purchases": {"MAXLEN": 100, "GROUPS": {"billing": {}}}})
+    assert "stream-renamed" not in examined()  # a consumer was just there
+    states.forget_consumers(raw)
+    found = examined()["stream-renamed"]
+    assert found["subject"] == "orders"
+    assert "3 entries, 1 delayed messages and 2 dead letters. 1 messages wait for group billing." in found["evidence"]
+    other = make_server()
+    settings.REDIS_STREAMS = {
+        "CONNECTIONS": {"default": {"URL": other.url}, "old": {"URL": server.url}},
+        "STREAMS": {"orders": {"GROUPS": {"billing": {}}}},
+    }
+    assert "On connection 'old'" in examined()["stream-renamed"]["evidence"]
+    settings.REDIS_STREAMS["CONNECTIONS"]["old"]["KEY_PREFIX"] = "staging"
+    streams({"orders": {"GROUPS": {"billing": {}}}})
+    assert "stream-renamed" not in examined()
+
+
+def test_a_stream_is_told_by_its_name_without_the_prefix(streams: Streams, raw: Raw) -> None:
+    """Streams of other prefixes are other projects'; one that holds nothing needs no mend."""
+    streams({"orders": {"GROUPS": {"billing": {}}}}, KEY_PREFIX="st*ging")
+    states.publish(raw, {"n": "1"}, stream="st*ging:orders")
+    states.publish(raw, {"n": "1"}, stream="st-ging:orders")
+    raw.hset("{st-ging:orders}:groups", "billing", "0")
+    raw.hset("{st*ging:orders}:groups", "billing", "0")
+    raw.hset("{st*ging:empty}:groups", "billing", "0")
+    streams({"purchases": {"GROUPS": {"billing": {}}}}, KEY_PREFIX="st*ging")
+    assert [each["subject"] for each in examined_all() if each["code"] == "stream-renamed"] == ["orders"]
+
+
+def test_what_was_not_searched_for_streams_is_information(
+    streams: Streams, raw: Raw, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an ACL, for a key of another kind, or for a server with too many keys."""
+    streams(BILLING)
+    raw.set("{other}:delayed", "of another kind")
+    assert "WRONGTYPE" in examined()["not-searched"]["evidence"]
+    raw.delete("{other}:delayed")
+    assert "not-searched" not in examined()
+    streams(BILLING, URL=server.user("no-scan", "secret", "~*", "+@all", "-scan"))
+    assert "scan" in examined()["not-searched"]["evidence"].lower()
+    streams(BILLING)
+    raw.mset({f"cache:{n}": "" for n in range(5_000)})
+    monkeypatch.setattr(streams_module, "_STEPS", 1)
+    assert "too many keys" in examined()["not-searched"]["evidence"]
 
 
 def test_what_is_left_in_a_lane_is_found(streams: Streams, raw: Raw) -> None:
