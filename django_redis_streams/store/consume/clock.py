@@ -13,7 +13,7 @@ from ...connections import Link
 from ...keys import StreamKeys
 from ..scripts import run, script
 
-__all__ = ["TOLERATED_MS", "ClockRecord", "note_jump", "server_time", "shorten"]
+__all__ = ["TOLERATED_MS", "ClockRecord", "note_jump", "reset_idle", "server_time", "shorten"]
 
 # Less than this is no jump: neither the latest time seen nor the time a reply takes is known more exactly.
 TOLERATED_MS = 1_000
@@ -59,6 +59,17 @@ def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int
             yield sooner
             if cursor == "0":
                 break
+
+
+def reset_idle(link: Link, key: str, group: str, returned_ms: int) -> Iterator[int]:
+    """Count from now for how long what is pending in a stream has been idle; yield for how many entries, in each step.
+
+    What was handed back counts as idle for `returned_ms`, so it may be claimed at once.
+    """
+    begin = "-"
+    while begin:
+        begin, anew = run(link, script("reset_idle")([key], group, begin, _AT_ONCE, returned_ms))
+        yield anew
 
 
 def note_jump(link: Link, keys: StreamKeys, by_ms: int, *, shortened_since: int | None = None) -> int | None:
