@@ -427,7 +427,8 @@ def test_a_stream_that_was_renamed_or_moved_is_found(
     states.forget_consumers(raw)
     found = examined()["stream-renamed"]
     assert found["subject"] == "orders"
-    assert "3 entries, 1 delayed messages and 2 dead letters. 1 messages wait for group billing." in found["evidence"]
+    assert "3 entries, 1 delayed messages and 2 dead letters." in found["evidence"]
+    assert re.search(r"(1|An unknown number of) messages wait for group billing", found["evidence"])  # Redis 6.2
     other = make_server()
     settings.REDIS_STREAMS = {
         "CONNECTIONS": {"default": {"URL": other.url}, "old": {"URL": server.url}},

@@ -21,8 +21,7 @@ from ..inspection.undeclared import UndeclaredStreams, undeclared_streams
 from ..keys import EntryId
 from ..operations.groups import Waiting, waiting
 from ..store.consume.clock import server_time
-from ..store.consume.groups import delivered_to
-from ..store.consume.promote import recorded_groups
+from ..store.consume.groups import abandoned_groups, delivered_to
 from ..store.observe.server import Facts, facts
 from .asking import Refusal, ask_all
 
@@ -253,11 +252,7 @@ def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
         books=inspection.books(stream.name),
         left=left_in_lanes(link, stream),
         positions=_positions(link, state),
-        abandoned={
-            group: waiting(stream.name, group)
-            for group in recorded_groups(link, stream.keys)
-            if group in state.group_names and group not in stream.groups
-        },
+        abandoned={group: waiting(stream.name, group) for group in abandoned_groups(link, stream)},
         groups=[_group(members, stream, each, done) for each in state.groups],
     )
 
