@@ -18,7 +18,10 @@ __all__ = [
     "deleted_field",
     "group_of_field",
     "is_entry_id",
+    "literal",
+    "main_of_side",
     "paused_field",
+    "sides_pattern",
     "split_label",
     "split_token",
     "token",
@@ -28,6 +31,10 @@ DEFAULT_LANE = "default"
 # The largest number in an entry id: the server keeps each of its two numbers in 64 bits.
 LARGEST_PART: Final = 2**64 - 1
 # As the server writes ids: no other text names the same entry.
+# What stands beside each stream that a worker or `publish(delay=…)` has used.
+_SIDE: Final = re.compile("{([^{}]+)}:(groups|clock|delayed|dlq)")
+# Characters with a meaning in a pattern of SCAN.
+_SPECIAL: Final = re.compile(r"[*?\[\]\\^-]")
 _ENTRY_ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
 
@@ -169,6 +176,22 @@ def deleted_field(group: str) -> str:
 def group_of_field(field: str) -> str | None:
     """Return the group that a field of the hash of groups records; None for a field that says something else."""
     return None if ":" in field else field
+
+
+def sides_pattern(prefix: str) -> str:
+    """Return the pattern of SCAN for what stands beside the streams of a connection with this KEY_PREFIX."""
+    return "{" + (literal(prefix) + ":" if prefix else "") + "*}:*"
+
+
+def main_of_side(key: str) -> str | None:
+    """Return the key of the stream that a key stands beside, for those that nearly each stream has; else None."""
+    found = _SIDE.fullmatch(key)
+    return found and found[1]
+
+
+def literal(text: str) -> str:
+    """Return the pattern of SCAN that this text alone matches."""
+    return _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def token(key: str, entry_id: str) -> str:

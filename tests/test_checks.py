@@ -19,6 +19,7 @@ from django_redis_streams.diagnosis import asking
 from django_redis_streams.worker.execution.sqlite import hasty_databases
 
 from .catalogue.models import Author, Book
+from .support import states
 
 TAG = "django_redis_streams"
 
@@ -399,6 +400,23 @@ def test_sound_server_has_no_findings(streams):
     """The server of the tests keeps an append-only file and evicts nothing."""
     streams({})
     assert found(deploy=True) == []
+
+
+def test_what_was_renamed_is_told_before_it_is_deployed(streams, raw):
+    """Whoever deploys would otherwise have a group's history run again, and a stream's messages wait for ever."""
+    streams({"orders": {"MAXLEN": 1, "GROUPS": {"billing": {}}}})
+    states.publish(raw, {"n": "1"})
+    states.acknowledge()
+    states.publish(raw, {"n": "2"})
+    streams({"orders": {"MAXLEN": 1, "GROUPS": {"invoicing": {}}}})
+    (told,) = checks.check_renaming()
+    assert told.id == f"{TAG}.W035"
+    assert told.msg.startswith("Orders:invoicing: Was group 'billing' renamed to 'invoicing'?")
+    states.forget_consumers(raw)
+    streams({"purchases": {"MAXLEN": 1, "GROUPS": {"billing": {}}}})
+    (told,) = checks.check_renaming()
+    assert told.id == f"{TAG}.W036"
+    assert "Declare 'orders' again" in told.hint
 
 
 def test_embedded_server_is_for_development(declare, tmp_path, monkeypatch):

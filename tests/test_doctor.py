@@ -7,13 +7,14 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_redis_streams import conf, connections, inspection, publish
+from django_redis_streams import conf, connections, inspection, publish, publish_many
 from django_redis_streams.diagnosis import Code, Level, gathering
 from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.handlers import handler, registry
@@ -22,6 +23,7 @@ from django_redis_streams.outcomes import Ack, Failure
 from django_redis_streams.store.consume.clock import note_jump, server_time
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.suspects import suspect
+from django_redis_streams.store.observe import streams as streams_module
 from django_redis_streams.store.observe.minutes import count_command
 from django_redis_streams.store.observe.server import Facts
 from django_redis_streams.store.scripts import run
@@ -54,6 +56,20 @@ def examined(code: int | None = None, *words: str) -> dict[str, Mapping[str, str
         assert all(each.values())
         assert Code(each["code"]).level == each["level"]
     return {each["code"]: each for each in told["findings"]}
+
+
+def examined_all() -> list[Mapping[str, str]]:
+    """All findings, also several of one code."""
+    out = io.StringIO()
+    with suppress(SystemExit):
+        call_command("streams", "doctor", "--json", stdout=out)
+    return json.loads(out.getvalue())["findings"]
+
+
+def hand_back_all(raw: Raw) -> None:
+    """What is pending may be claimed at once."""
+    ids = [each["message_id"] for each in raw.xpending_range("orders", "billing", "-", "+", 100)]
+    raw.xclaim("orders", "billing", "returned", 0, ids, idle=3_600_000, justid=True)
 
 
 def handled(group: str = "billing") -> None:
@@ -348,6 +364,111 @@ def test_retries_of_a_group_that_is_gone_are_found(streams: Streams, raw: Raw) -
     assert found["stranded-retries"]["subject"] == "orders:loyalty"
 
 
+def test_a_renamed_group_is_found_and_its_mend_runs_each_message_once(streams: Streams, raw: Raw) -> None:
+    """The doctor's commands are run as printed: first what the old group still has, then the position."""
+    runs: list[tuple[str, str]] = []
+    for group in ("billing", "invoicing"):
+        handler("orders", group=group)(lambda message: runs.append((message.group, message.payload["n"])))
+    old = {"orders": {"MAXLEN": 100, "GROUPS": {"billing": {}}}}
+    streams(old)
+    states.publish(raw, {"n": "1"})
+    drain()
+    states.publish(raw, {"n": "2"})
+    states.deliver(consumer="dead")
+    hand_back_all(raw)
+    states.forget_consumers(raw)
+    states.publish(raw, {"n": "3"})
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"invoicing": {}}}})
+    found = examined()["group-renamed"]
+    assert found["subject"] == "orders:invoicing"
+    assert "pending: 1;" in found["evidence"]
+    assert "manage.py runconsumers orders:billing --drain" in found["fix"]
+    assert "groups delete" not in found["fix"]
+    streams(old)
+    drain()
+    states.publish(raw, {"n": "4"})
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"invoicing": {}}}})
+    states.forget_consumers(raw)
+    create, delete = re.findall(r"manage\.py ([^;.]+)", examined()["group-renamed"]["fix"])
+    assert create.startswith("streams groups create orders:invoicing --start ")
+    call_command(*create.split())
+    call_command(*delete.split(), "--no-input")
+    assert "group-renamed" not in examined()
+    drain("orders", "invoicing")
+    assert sorted(runs) == [("billing", "1"), ("billing", "2"), ("billing", "3"), ("invoicing", "4")]
+
+
+def test_a_group_that_somebody_serves_or_never_served_was_not_renamed(streams: Streams, raw: Raw) -> None:
+    """Another client's group is none; a group that was given something is on its way; one with workers is stopped."""
+    streams(BILLING)
+    states.publish(raw, {"n": "1"})
+    raw.xgroup_create("orders", "of another client", "$")
+    assert "group-renamed" not in examined()
+    states.acknowledge()
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"invoicing": {}}}})
+    assert "stop the consumers of orders:billing (tested)" in examined()["group-renamed"]["fix"]
+    raw.xgroup_create("orders", "invoicing", "0")
+    assert "begins at the beginning" in examined()["group-renamed"]["message"]
+    states.acknowledge("orders", "invoicing")
+    assert "group-renamed" not in examined()
+
+
+def test_a_stream_that_was_renamed_or_moved_is_found(
+    streams: Streams, raw: Raw, server: Server, make_server: Callable[..., Server], settings: Any
+) -> None:
+    """With what waits in it, as long as nobody reads it."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}}})
+    states.publish(raw, {"n": "1"}, {"n": "2"})
+    states.bury()
+    states.publish(raw, {"n": "3"})
+    states.delay("4")
+    streams({"purchases": {"MAXLEN": 100, "GROUPS": {"billing": {}}}})
+    assert "stream-renamed" not in examined()  # a consumer was just there
+    states.forget_consumers(raw)
+    found = examined()["stream-renamed"]
+    assert found["subject"] == "orders"
+    assert "3 entries, 1 delayed messages and 2 dead letters." in found["evidence"]
+    assert re.search(r"(1|An unknown number of) messages wait for group billing", found["evidence"])  # Redis 6.2
+    other = make_server()
+    settings.REDIS_STREAMS = {
+        "CONNECTIONS": {"default": {"URL": other.url}, "old": {"URL": server.url}},
+        "STREAMS": {"orders": {"GROUPS": {"billing": {}}}},
+    }
+    assert "On connection 'old'" in examined()["stream-renamed"]["evidence"]
+    settings.REDIS_STREAMS["CONNECTIONS"]["old"]["KEY_PREFIX"] = "staging"
+    streams({"orders": {"GROUPS": {"billing": {}}}})
+    assert "stream-renamed" not in examined()
+
+
+def test_a_stream_is_told_by_its_name_without_the_prefix(streams: Streams, raw: Raw) -> None:
+    """Streams of other prefixes are other projects'; one that holds nothing needs no mend."""
+    streams({"orders": {"GROUPS": {"billing": {}}}}, KEY_PREFIX="st*ging")
+    states.publish(raw, {"n": "1"}, stream="st*ging:orders")
+    states.publish(raw, {"n": "1"}, stream="st-ging:orders")
+    raw.hset("{st-ging:orders}:groups", "billing", "0")
+    raw.hset("{st*ging:orders}:groups", "billing", "0")
+    raw.hset("{st*ging:empty}:groups", "billing", "0")
+    streams({"purchases": {"GROUPS": {"billing": {}}}}, KEY_PREFIX="st*ging")
+    assert [each["subject"] for each in examined_all() if each["code"] == "stream-renamed"] == ["orders"]
+
+
+def test_what_was_not_searched_for_streams_is_information(
+    streams: Streams, raw: Raw, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an ACL, for a key of another kind, or for a server with too many keys."""
+    streams(BILLING)
+    raw.set("{other}:delayed", "of another kind")
+    assert "WRONGTYPE" in examined()["not-searched"]["evidence"]
+    raw.delete("{other}:delayed")
+    assert "not-searched" not in examined()
+    streams(BILLING, URL=server.user("no-scan", "secret", "~*", "+@all", "-scan"))
+    assert "scan" in examined()["not-searched"]["evidence"].lower()
+    streams(BILLING)
+    raw.mset({f"cache:{n}": "" for n in range(5_000)})
+    monkeypatch.setattr(streams_module, "_STEPS", 1)
+    assert "too many keys" in examined()["not-searched"]["evidence"]
+
+
 def test_what_is_left_in_a_lane_is_found(streams: Streams, raw: Raw) -> None:
     """LANES names it no more, and it isn't empty."""
     streams({"orders": {"LANES": ["high", "default"], "GROUPS": {"billing": {}}}})
@@ -362,6 +483,21 @@ def test_a_hard_bound_is_one(streams: Streams, raw: Raw) -> None:
     streams({"orders": {"HARD_MAXLEN": 100}})
     states.publish(raw, {"a": "1"})
     assert not {"no-limit", "never-trimmed"} & set(examined())
+
+
+def test_a_hard_bound_that_large_nodes_exceed_is_a_warning(
+    streams: Streams, make_server: Callable[..., Server]
+) -> None:
+    """Publishing removes whole nodes, unless it is told to be exact."""
+    own = make_server(stream_node_max_entries="20000", stream_node_max_bytes="0")
+    streams({"orders": {"HARD_MAXLEN": 100}}, URL=own.url)
+    for _ in range(12):
+        publish_many("orders", [1] * 100)
+    assert "It holds 1,200 entries" in examined(0)["longer-than-hard-maxlen"]["evidence"]
+    streams({"orders": {"HARD_MAXLEN": 100, "EXACT_TRIM": True}}, URL=own.url)
+    publish("orders", 1)
+    assert own.raw().xlen("orders") == 100
+    assert "longer-than-hard-maxlen" not in examined(0)
 
 
 def test_what_others_did_to_a_group_is_information(streams: Streams, raw: Raw) -> None:
@@ -441,8 +577,52 @@ def test_a_clock_that_jumped_is_a_warning(streams: Streams, raw: Raw) -> None:
     assert "It jumped ahead by 3,600.0 s" in examined()["clock-jumped"]["evidence"]
     raw.hset(keys.clock, "jumped", now - 86_400_001)
     assert "clock-jumped" not in examined()
-    raw.xadd("orders", {"a": "1"}, id=f"{now + 3_600_000}-0")
-    assert "the newest entry's id is 3," in examined()["clock-jumped"]["evidence"].lower()
+
+
+def test_ids_in_the_future_are_a_warning_with_a_mend_that_loses_nothing(streams: Streams, raw: Raw) -> None:
+    """The commands of the finding are run as printed, while others publish; then all is as it was before."""
+    streams({"orders": {"MAX_AGE": 60, "LANES": ["high", "default"], "GROUPS": {"billing": {}}}})
+    runs: list[str] = []
+    handler("orders", group="billing")(lambda message: runs.append(message.payload["n"]))
+    states.publish(raw, {"n": "1"})
+    raw.xgroup_create("orders", "other", "0")
+    last = raw.xadd("orders", {"n": "2"}, id="9999999999999-0")
+    read = raw.xreadgroup("other", "program", {"orders": ">"})
+    raw.xack("orders", "other", *(entry_id for entry_id, _ in read[0][1]))
+    found = examined()["ids-in-future"]
+    assert found["subject"] == "orders"
+    assert f"The last id is {last} in orders." in found["evidence"]
+    assert "MAX_AGE doesn't trim them" in found["message"]
+    assert "clock-jumped" not in examined()
+    drain()
+    trim, setid, *resets = re.findall(r"(?:manage\.py streams (?:trim|groups)|XSETID) [^;,]+(?<!\.)", found["fix"])
+    call_command(*trim.removeprefix("manage.py ").split())
+    raw.execute_command(*setid.split())
+    states.publish(raw, {"n": "3"})
+    assert len(resets) == 2
+    for each in resets:
+        call_command(*each.removeprefix("manage.py ").split(), "--no-input")
+    states.publish(raw, {"n": "4"})
+    drain()
+    assert runs == ["1", "2", "3", "4"]
+    assert "ids-in-future" not in examined()
+    assert "done-by-others" not in examined()
+    assert inspection.books("orders")[0].missing in (0, None)
+
+
+def test_a_backlog_whose_age_nobody_knows_is_found(streams: Streams, raw: Raw) -> None:
+    """By its number; that it is of an unknown age is said."""
+    streams(BILLING)
+    handled()
+    raw.xadd("orders", {"a": "1"}, id="9999999999999-0")
+    assert "unknown age" in examined(1)["no-consumer"]["evidence"]
+
+
+def test_ids_a_little_ahead_are_right_again_by_waiting(streams: Streams, raw: Raw) -> None:
+    """As after a clock that went back."""
+    streams(BILLING)
+    raw.xadd("orders", {"a": "1"}, id=f"{server_time(connections.get()) + 3_600_000}-0")
+    assert "Wait for 3,600 s" in examined()["ids-in-future"]["fix"]
 
 
 @pytest.mark.parametrize(("ahead", "told"), [(3_600, "3,600 s more"), (-120, "120 s less")])

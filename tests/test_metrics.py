@@ -68,6 +68,7 @@ def test_the_state_of_each_stream_and_group_is_told(raw: Raw, accept: str) -> No
     assert found["redis_streams_undeclared_groups", "orders"] == 1
     assert found["redis_streams_delayed", "orders"] == 1
     assert found["redis_streams_delayed_overdue", "orders"] == 0
+    assert found["redis_streams_ids_ahead_seconds", "orders"] == 0
     of_billing = {name: value for (name, *labels), value in found.items() if labels == ["billing", "orders"]}
     assert 0 <= of_billing.pop("redis_streams_oldest_unread_age_seconds") < 10
     assert 0 <= of_billing.pop("redis_streams_oldest_pending_age_seconds") < 10
@@ -209,6 +210,17 @@ def test_what_the_server_cannot_know_is_missing(raw: Raw) -> None:
     found = scraped()
     assert ("redis_streams_lag", "billing", "orders") not in found
     assert found["redis_streams_pending", "billing", "orders"] == 2
+
+
+def test_an_age_that_nobody_knows_is_missing(raw: Raw) -> None:
+    """How far the ids are ahead is told instead."""
+    raw.xadd("orders", {"a": "1"}, id="9999999999999-0")
+    states.deliver(count=1)
+    raw.xadd("orders", {"a": "2"})
+    found = scraped()
+    assert ("redis_streams_oldest_unread_age_seconds", "billing", "orders") not in found
+    assert ("redis_streams_oldest_pending_age_seconds", "billing", "orders") not in found
+    assert found["redis_streams_ids_ahead_seconds", "orders"] > 1e9
 
 
 def test_a_server_that_is_down_hides_no_other(

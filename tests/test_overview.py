@@ -80,10 +80,22 @@ def test_ages_are_those_of_the_oldest(raw: Raw) -> None:
     assert loyalty.oldest_pending == 0
 
 
-def test_an_id_in_the_future_is_of_no_age(raw: Raw) -> None:
-    """A client may have made it up."""
+def test_an_id_in_the_future_is_of_an_unknown_age(raw: Raw) -> None:
+    """A client may have made it up. An older entry's age is known."""
     published(raw, -100)
+    assert the_group().oldest_unread is None
+    assert 99 < the_stream().clock.ids_ahead <= 101
+    states.deliver()
+    assert (the_group().oldest_unread, the_group().oldest_pending) == (0, None)
+    published(raw, 70, key="{orders}:redelivery:billing")
+    assert 70 <= the_group().oldest_unread < 80
+
+
+def test_an_id_a_little_ahead_is_new(raw: Raw) -> None:
+    """Clocks differ by less than a second all the time."""
+    published(raw, -0.5)
     assert the_group().oldest_unread == 0
+    assert the_stream().clock.ids_ahead == 0
 
 
 def test_what_is_redelivered_waits_too(raw: Raw) -> None:

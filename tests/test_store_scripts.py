@@ -14,7 +14,7 @@ from django_redis_streams import conf, connections
 from django_redis_streams.connections import Link
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
 from django_redis_streams.store.consume.books import watch
-from django_redis_streams.store.consume.clock import note_jump, server_time, shorten
+from django_redis_streams.store.consume.clock import note_jump, reset_idle, server_time, shorten
 from django_redis_streams.store.consume.consumers import retire_dead
 from django_redis_streams.store.consume.groups import make_group, serve
 from django_redis_streams.store.consume.membership import Membership
@@ -123,6 +123,12 @@ def a_retry_that_cannot_be_moved(raw: Raw, link: Link) -> Act:
     (token,) = raw.zrange(RETRY, 0, -1)
     raw.hset(ENTRIES, token, "garbage")
     return _promote
+
+
+def a_pending_entry_to_count_anew(raw: Raw, link: Link) -> Act:
+    """Count from now for how long an entry has been idle."""
+    deliver(raw, link)
+    return lambda link: list(reset_idle(link, MAIN, "billing", 1_000))
 
 
 def a_retry_that_waits_for_too_long(raw: Raw, link: Link) -> Act:
@@ -277,6 +283,7 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "promote what vanished": a_retry_without_a_row,
     "promote what cannot be moved": a_retry_that_cannot_be_moved,
     "shorten": a_retry_that_waits_for_too_long,
+    "reset_idle": a_pending_entry_to_count_anew,
     "note_jump": a_clock_that_went_back,
     "renew": a_pending_entry_to_renew,
     "hand_back": a_pending_entry_to_hand_back,

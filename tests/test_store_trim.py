@@ -17,6 +17,7 @@ Keep = Callable[..., int]
 
 # Small nodes, so that a few entries are many of them.
 NODE = 10
+LARGE = 20_000
 
 
 @pytest.fixture
@@ -58,6 +59,28 @@ def test_about_maxlen_are_kept_of_what_was_settled(raw: Raw, keep: Keep) -> None
     raw.xgroup_create("orders", "billing", "$")
     keep(maxlen=100)
     assert 100 <= raw.xlen("orders") < 100 + NODE
+
+
+@pytest.mark.parametrize("limit", [{"maxlen": 1_000}, {"max_age": 50.0}], ids=["maxlen", "max_age"])
+def test_nodes_that_are_larger_than_the_excess_keep_at_most_a_hundred_entries(
+    raw: Raw, keep: Keep, limit: dict[str, Any]
+) -> None:
+    """A server may be set to nodes of so many entries that whole nodes never go."""
+    before = raw.config_get("stream-node-max-bytes")
+    raw.config_set("stream-node-max-entries", LARGE)
+    raw.config_set("stream-node-max-bytes", 0)
+    try:
+        now = int(time.time() * 1_000)
+        pipeline = raw.pipeline(transaction=False)
+        for n in range(5_000):
+            pipeline.xadd("orders", {"n": n}, id=f"{now - (100_000 if n < 4_000 else 0)}-{n + 1}")
+        pipeline.execute()
+        raw.xgroup_create("orders", "billing", "$")
+        keep(**limit)
+        assert 1_000 <= raw.xlen("orders") <= 1_100
+        assert raw.xinfo_stream("orders")["radix-tree-keys"] == 1
+    finally:
+        raw.config_set("stream-node-max-bytes", before["stream-node-max-bytes"])
 
 
 def test_exactly_maxlen_are_kept_with_exact_trim(raw: Raw, keep: Keep) -> None:

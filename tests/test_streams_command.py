@@ -82,6 +82,21 @@ def test_status_tells_every_stream_and_group(raw: Raw) -> None:
     assert "orders:billing" in said("status")
 
 
+def test_status_tells_no_age_of_ids_in_the_future(raw: Raw) -> None:
+    """Nor a rate: nobody knows when such an entry came. What is known is told."""
+    publish(raw, 1)
+    raw.xadd("orders", {"a": "1"}, id="9999999999999-0")
+    states.deliver()
+    raw.xadd("orders", {"a": "2"})
+    (stream,) = told("status")["streams"]
+    assert (stream["last_age"], stream["rate"]) == (None, None)
+    assert 0 <= stream["first_age"] < 10
+    billing = next(each for each in stream["groups"] if each["group"] == "billing")
+    assert billing["oldest_unread"] is None
+    assert 0 <= billing["oldest_pending"] < 10
+    assert "unknown" in said("status")
+
+
 def test_status_counts_what_failed(raw: Raw) -> None:
     """Dead letters of the group, without those that were replayed."""
     publish(raw, 2)
@@ -368,12 +383,23 @@ def test_trim_by_age(raw: Raw) -> None:
     assert told("trim", "orders", "--max-age", "1h", "--exact", "--force", "--no-input")["removed"] == 0
 
 
+def test_trim_by_age_tells_that_ids_lie_in_the_future(raw: Raw) -> None:
+    """Such entries are of no known age: they stay, and a limit by length removes them."""
+    raw.xadd("orders", {"a": "1"}, id="9999999999999-0")
+    for group in ("billing", "loyalty", "analytics"):
+        states.acknowledge("orders", group)
+    assert "ahead of the server's clock" in said("trim", "orders", "--max-age", "0s", "--exact")
+    assert raw.xlen("orders") == 1
+    assert "ahead" not in said("trim", "orders", "--maxlen", "0", "--exact")
+    assert raw.xlen("orders") == 0
+
+
 def test_trim_without_a_limit_asks_for_one() -> None:
     """There is nothing to trim by."""
     assert refused("trim", "orders").returncode == 2
 
 
-@pytest.mark.parametrize("words", [["--maxlen", "0"], ["--max-age", "old"]])
+@pytest.mark.parametrize("words", [["--maxlen", "-1"], ["--maxlen", "all"], ["--max-age", "old"]])
 def test_a_limit_that_is_none_is_refused(words: list[str]) -> None:
     """With what was expected."""
     assert "expected" in str(refused("trim", "orders", *words))

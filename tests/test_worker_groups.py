@@ -185,6 +185,29 @@ def test_a_group_that_is_taken_away_is_made_again(  # noqa: PLR0917  fixtures, b
     assert seen[-1] == "2"
 
 
+def test_a_new_group_beside_one_that_is_not_declared_any_more_is_told(
+    raw: Raw, streams: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have been renamed, and would run the whole history again. A group beside declared ones is no such one."""
+    for name in ("billing", "loyalty", "invoicing"):
+        handler("orders", group=name)(lambda _: None)
+    streams({"orders": {"GROUPS": {"billing": {}, "loyalty": {}}}})
+    publish(raw, 1)
+    drain("orders", "billing")
+    drain("orders", "loyalty")
+    assert not caplog.records
+    given = raw.xinfo_groups("orders")[0]["last-delivered-id"]
+    streams({"orders": {"GROUPS": {"invoicing": {}, "loyalty": {}}}})
+    with caplog.at_level(logging.WARNING):
+        drain("orders", "invoicing")
+    (told,) = [each.getMessage() for each in caplog.records if "any more" in each.getMessage()]
+    assert told.startswith("orders:invoicing was created on the server, and begins after 0-0. ")
+    assert f"don't declare 'billing', which is at {given} any more" in told
+    caplog.clear()
+    drain("orders", "invoicing")
+    assert not caplog.records
+
+
 def test_a_group_made_again_begins_where_it_once_began(raw: Raw, seen: list[str], group: Callable[..., None]) -> None:
     """What is still in the stream is delivered again, and nothing from before its START."""
     publish(raw, 0)

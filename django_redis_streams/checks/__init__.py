@@ -30,9 +30,11 @@
 | W032 | a server older than 6.2 |
 | W033 | a server that may evict streams |
 | W034 | a server without an append-only file |
+| W035 | a new group beside one that is no longer declared: was it renamed? (this and the following: `check --deploy`) |
+| W036 | a stream on a server that isn't declared any more, and that holds something |
 
 While there are problems of the settings (E001 to E007) only these are reported: what follows from them would
-only hide them. All but the last five checks talk to no server, and none of them to a database.
+only hide them. All but the last seven checks talk to no server, and none of them to a database.
 """
 
 from django.core.checks import register
@@ -42,13 +44,14 @@ from .handling import check_handlers
 from .producing import check_models
 from .servers import check_servers
 from .settings import TAG, check_settings
-from .streams import check_streams
+from .streams import check_renaming, check_streams
 
 __all__ = [
-    "check_databases", "check_handlers", "check_models", "check_servers", "check_settings", "check_streams",
+    "check_databases", "check_handlers", "check_models", "check_renaming", "check_servers", "check_settings",
+    "check_streams",
 ]  # fmt: skip
 
 for check in (check_settings, check_handlers, check_models):
     register(check, TAG)
-for check in (check_databases, check_streams, check_servers):
+for check in (check_databases, check_streams, check_servers, check_renaming):
     register(check, TAG, deploy=True)

@@ -16,7 +16,7 @@ from ..diagnosis.servers import development, server_findings
 from ..store.observe.server import Facts, facts
 from .settings import TAG, when_settings_are_sound
 
-__all__ = ["check_servers"]
+__all__ = ["check_servers", "text_of"]
 
 # The findings that are also checks; the doctor has more.
 _WARNINGS: Final[Mapping[Code, str]] = {
@@ -38,17 +38,18 @@ def check_servers() -> Iterator[checks.CheckMessage]:
         if is_embedded(connection):
             # Asking it would start it.
             for finding in development(connection):
-                yield checks.Error(_text(finding), hint=finding.fix, id=f"{TAG}.E030")
+                yield checks.Error(text_of(finding), hint=finding.fix, id=f"{TAG}.E030")
             continue
         for finding in server_findings(ServerFacts(connection=connection, told=answers[alias])):
             if finding.code in _WARNINGS:
-                yield checks.Warning(_text(finding), hint=finding.fix, id=f"{TAG}.{_WARNINGS[finding.code]}")
+                yield checks.Warning(text_of(finding), hint=finding.fix, id=f"{TAG}.{_WARNINGS[finding.code]}")
 
 
 def _facts(_: str, link: Link) -> Facts:
     return facts(link)
 
 
-def _text(finding: Finding) -> str:
+def text_of(finding: Finding) -> str:
+    """Return a finding as the text of a check."""
     subject = finding.subject
     return f"{subject[:1].upper()}{subject[1:]}: {finding.message} {finding.evidence}"

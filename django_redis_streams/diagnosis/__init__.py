@@ -1,7 +1,7 @@
 """What is wrong with streams, and what fixes it: "messages aren't consumed", "messages pile up", "memory grows".
 
-`gathering` asks the servers and the settings once. Each theme (`servers`, `clocks`, `growth`, `consuming`, `pace`)
-makes findings of these facts, by small checks that ask nothing. `asking` asks the servers with a time limit,
+`gathering` asks the servers and the settings once. Each theme (`servers`, `clocks`, `renaming`, `growth`, `consuming`,
+`pace`) makes findings of these facts, by small checks that ask nothing. `asking` asks the servers with a time limit,
 `findings` says what a finding is. Nothing here changes anything.
 
 Two programs with one consumer name aren't found: the server keeps one consumer of that name, and no command tells
@@ -16,12 +16,13 @@ from typing import Final
 from redis.exceptions import NoPermissionError
 
 from .. import conf
-from .clocks import difference, jumps
+from .clocks import difference, future_ids, jumps
 from .consuming import consuming_findings
 from .findings import Code, Finding, Level
 from .gathering import Observed, gather
 from .growth import stream_findings
 from .pace import pace_findings
+from .renaming import renamed_groups, renamed_streams
 from .servers import server_findings
 
 __all__ = ["Code", "Finding", "Level", "diagnose"]
@@ -42,11 +43,14 @@ def _findings(observed: Observed) -> Iterator[Finding]:
     for server in observed.servers:
         yield from server_findings(server)
         yield from difference(server)
+        yield from renamed_streams(server)
     for name, error in observed.unreadable.items():
         yield _unreadable(name, error)
     for stream in observed.streams:
+        yield from renamed_groups(stream)
         yield from stream_findings(stream)
         yield from jumps(stream)
+        yield from future_ids(stream)
         for group in stream.groups:
             yield from consuming_findings(group)
             yield from pace_findings(group)

@@ -77,7 +77,7 @@ def life(group: GroupFacts) -> Iterator[Finding]:
             code=Code.NO_CONSUMER,
             subject=group.label,
             message=f"Messages wait and nobody consumes them: {_waiting(group)}.",
-            evidence=f"{evidence}; the oldest unread is {group.state.oldest_unread:,.0f} s old.",
+            evidence=f"{evidence}; the oldest unread is {group.oldest_unread}.",
             fix=start_worker(group),
         )
     else:

@@ -49,12 +49,17 @@ class Code(StrEnum):
     UNREADABLE = "unreadable", Level.FAULT
     OVERDUE = "overdue", Level.FAULT
     CLOCK_JUMPED = "clock-jumped", Level.WARNING
+    IDS_IN_FUTURE = "ids-in-future", Level.WARNING
     LONGER_THAN_MAXLEN = "longer-than-maxlen", Level.WARNING
+    LONGER_THAN_HARD_MAXLEN = "longer-than-hard-maxlen", Level.WARNING
     NEVER_TRIMMED = "never-trimmed", Level.WARNING
+    GROUP_RENAMED = "group-renamed", Level.WARNING
+    STREAM_RENAMED = "stream-renamed", Level.WARNING
     UNDECLARED_GROUP = "undeclared-group", Level.WARNING
     STRANDED_RETRIES = "stranded-retries", Level.WARNING
     LEFT_IN_LANE = "left-in-lane", Level.WARNING
     NO_LIMIT = "no-limit", Level.INFORMATION
+    NOT_SEARCHED = "not-searched", Level.INFORMATION
     DONE_BY_OTHERS = "done-by-others", Level.INFORMATION
     VANISHED = "vanished", Level.INFORMATION
     DEAD_LETTERS = "dead-letters", Level.INFORMATION

@@ -17,7 +17,11 @@ from ..exceptions import StreamsError
 from ..handlers import HandlerSet
 from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
 from ..inspection.books import left_in_lanes
+from ..inspection.undeclared import UndeclaredStreams, undeclared_streams
+from ..keys import EntryId
+from ..operations.groups import Waiting, waiting
 from ..store.consume.clock import seconds_ahead, server_time
+from ..store.consume.groups import abandoned_groups, delivered_to
 from ..store.observe.server import Facts, facts
 from .asking import Refusal, ask_all
 
@@ -46,11 +50,14 @@ class ServerFacts:
     """One connection; `told` is what its server says of itself, or the error of asking it.
 
     Its clock shows at least `clock_ahead` seconds more than this host's (negative: less); None where it is unknown.
+    `undeclared` are the streams there that no setting declares, or the error of looking for them; None where nobody
+    looked.
     """
 
     connection: ConnectionConfig
     told: Facts | Refusal
     clock_ahead: float | None = None
+    undeclared: UndeclaredStreams | Exception | None = None
 
     @property
     def subject(self) -> str:
@@ -98,7 +105,13 @@ class GroupFacts:
     @property
     def waits(self) -> bool:
         """Whether any message still has to be run."""
-        return self.waiting != 0 if self.waiting is not None else self.state.oldest_unread > 0
+        return self.waiting != 0 if self.waiting is not None else self.state.oldest_unread != 0
+
+    @property
+    def oldest_unread(self) -> str:
+        """How old its oldest unread message is, in words."""
+        age = self.state.oldest_unread
+        return "of an unknown age, as its id lies in the future" if age is None else f"{age:,.0f} s old"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +119,17 @@ class StreamFacts:
     """One stream, with the `books` of all groups, declared or not.
 
     `left` counts the messages left in lanes that aren't declared any more: (lane, group, how many at most).
+    `positions` has for each group on the server the id up to which it was given all messages, in all lanes.
+    `abandoned` are groups there that workers or commands of this package once served, and that aren't declared: with
+    what waits for each.
     """
 
     config: StreamConfig
     state: StreamState
     books: Sequence[Books]
     left: Sequence[tuple[str, str, int]]
+    positions: Mapping[str, EntryId]
+    abandoned: Mapping[str, Waiting]
     groups: Sequence[GroupFacts]
 
     @property
@@ -136,25 +154,33 @@ Members = Mapping[tuple[str, str], HandlerSet | Exception]
 class _Answer:
     told: Facts | Refusal
     clock_ahead: float | None
+    undeclared: UndeclaredStreams | Exception
     streams: Mapping[str, StreamFacts | Exception]
 
 
-def gather() -> Observed:
+def gather(*, embedded: bool = True) -> Observed:
     """Ask all servers at the same time, for ten seconds at most. Raises `ConfigurationError`.
 
-    Of a server that can't be reached nothing else is known.
+    Servers for development are left out unless `embedded` asks for them: asking starts them. Of a server that can't be
+    reached nothing else is known.
     """
     config = conf.get()
     members = {
         (each.name, group): _members(each.name, group) for each in config.streams.values() for group in each.groups
     }
-    answers = ask_all(config.connections, partial(_answer, members), within=_WITHIN)
+    asked = [alias for alias, each in config.connections.items() if embedded or not is_embedded(each)]
+    answers = ask_all(asked, partial(_answer, members), within=_WITHIN)
     servers: list[ServerFacts] = []
     found: dict[str, StreamFacts | Exception] = {}
     for alias, answer in answers.items():
         if isinstance(answer, _Answer):
             servers.append(
-                ServerFacts(connection=config.connections[alias], told=answer.told, clock_ahead=answer.clock_ahead)
+                ServerFacts(
+                    connection=config.connections[alias],
+                    told=answer.told,
+                    clock_ahead=answer.clock_ahead,
+                    undeclared=answer.undeclared,
+                )
             )
             found |= answer.streams
         else:
@@ -182,7 +208,19 @@ def _answer(members: Members, alias: str, link: Link) -> _Answer:
     except ResponseError as error:
         told = error
     streams = [each for each in conf.get().streams.values() if each.connection == alias]
-    return _Answer(told, _clock_ahead(link), {each.name: _stream_or_error(members, each, link) for each in streams})
+    return _Answer(
+        told,
+        _clock_ahead(link),
+        _undeclared(alias, link),
+        {each.name: _stream_or_error(members, each, link) for each in streams},
+    )
+
+
+def _undeclared(alias: str, link: Link) -> UndeclaredStreams | Exception:
+    try:
+        return undeclared_streams(link, conf.get().connections[alias])
+    except ResponseError as error:
+        return error
 
 
 def _clock_ahead(link: Link) -> float | None:
@@ -212,8 +250,16 @@ def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
         state=state,
         books=inspection.books(stream.name),
         left=left_in_lanes(link, stream),
+        positions=_positions(link, state),
+        abandoned={group: waiting(stream.name, group) for group in abandoned_groups(link, stream)},
         groups=[_group(members, stream, each, done) for each in state.groups],
     )
+
+
+def _positions(link: Link, state: StreamState) -> dict[str, EntryId]:
+    """Return the id up to which each group has got all; "0-0" where it isn't on a lane that has had entries."""
+    lanes = [delivered_to(link, key) for key, last in state.last_ids.items() if last != "0-0"]
+    return {group: min(EntryId.of(lane.get(group, "0-0")) for lane in lanes) for group in set().union(*lanes)}
 
 
 def _group(members: Members, stream: StreamConfig, state: GroupState, done: Activities) -> GroupFacts:

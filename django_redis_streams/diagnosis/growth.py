@@ -66,6 +66,24 @@ def length(stream: StreamFacts) -> Iterator[Finding]:
         )
 
 
+def hard_length(stream: StreamFacts) -> Iterator[Finding]:
+    """Find a stream longer than HARD_MAXLEN: publishing removes whole nodes, which may be larger than the excess."""
+    hard = stream.config.hard_maxlen
+    if hard is None or stream.config.exact_trim:
+        return
+    most = hard * len(stream.config.lane_names)
+    if stream.state.length > most + max(_SLACK, most // 10):
+        yield Finding(
+            code=Code.LONGER_THAN_HARD_MAXLEN,
+            subject=stream.config.name,
+            message=f"Publishing doesn't cut the stream to its HARD_MAXLEN, {hard:,}: the server's nodes are too "
+            "large, or who publishes doesn't know HARD_MAXLEN.",
+            evidence=f"It holds {stream.state.length:,} entries.",
+            fix="Set EXACT_TRIM, or have the server make smaller nodes: CONFIG SET stream-node-max-entries 100. Deploy "
+            "HARD_MAXLEN to all who publish.",
+        )
+
+
 def undeclared_groups(stream: StreamFacts) -> Iterator[Finding]:
     """Find groups that aren't declared: another program reads them, or nobody does since they were renamed."""
     for each in stream.undeclared_groups:
@@ -193,6 +211,7 @@ def _unread(each: Books) -> str:
 _CHECKS: Final[tuple[Check, ...]] = (
     bounds,
     length,
+    hard_length,
     undeclared_groups,
     lanes,
     vanished,

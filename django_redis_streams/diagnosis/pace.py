@@ -45,13 +45,13 @@ def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Fin
     served = not isinstance(group.handlers, Exception) and len(group.handlers)
     if not (served and group.alive and group.state.paused is None) or lately.runs or lately.settled:
         return
-    if group.state.oldest_unread >= _STANDSTILL:
+    if (group.state.oldest_unread or 0) >= _STANDSTILL:
         yield Finding(
             code=Code.STANDSTILL,
             subject=group.label,
             message="Consumers are there, but run nothing, and messages wait.",
             evidence=f"{group.state.consumers} consumers, no run in the last {lately.seconds / 60:.0f} minutes; the "
-            f"oldest unread message is {group.state.oldest_unread:,.0f} s old.",
+            f"oldest unread message is {group.oldest_unread}.",
             fix=f"manage.py streams pending {group.label} shows what they hold: a handler may hang, or "
             "GROUP_CONCURRENCY or RATE be too low. Set TIMEOUT, so that what hangs is ended.",
         )
@@ -59,18 +59,18 @@ def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Fin
 
 def behind(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
     """Find a backlog, by the time to catch up if no more messages came; else by the age of the oldest unread one."""
-    unread, oldest = group.state.unread, group.state.oldest_unread
+    unread = group.state.unread
     if not (group.alive and lately.settled):
         return
-    needs = oldest if unread is None else unread / lately.rate
+    needs = (group.state.oldest_unread or 0) if unread is None else unread / lately.rate
     if needs > _FAR_BEHIND:
         waits = "The server can't tell how many (before Redis 7.0)" if unread is None else f"{unread:,} are unread"
         yield Finding(
             code=Code.BEHIND,
             subject=group.label,
             message=f"Messages pile up: workers are about {needs / 60:,.0f} minutes behind.",
-            evidence=f"{waits}, the oldest for {oldest:,.0f} s; {lately.rate:,.2f} a second were settled in the last "
-            f"{lately.seconds / 60:.0f} minutes.",
+            evidence=f"{waits}, the oldest is {group.oldest_unread}; {lately.rate:,.2f} a second were settled "
+            f"in the last {lately.seconds / 60:.0f} minutes.",
             fix=f"Run more: manage.py runconsumers {group.label} --processes N, on further hosts too; or speed up the "
             "handlers, with batch=True for one.",
         )

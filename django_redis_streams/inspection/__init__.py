@@ -2,9 +2,10 @@
 
 For the admin, for commands and for metrics. Nothing here changes anything. `records` are the rows, `lists` and
 `paging` list, search and page them, `single` finds rows by their ids, `books` are the sums, `overview` is the state of
-everything, `activity` the last minutes, `story` where one message stands; `visible` makes text fit to be shown. A
-listing notes a server that can't be asked as a `Problem` of the page, beside the rows of the other servers. A setting
-that can't work raises `ConfigurationError`, an undeclared stream `UnknownStream`.
+everything, `undeclared` finds streams that no setting names, `activity` is the last minutes, `story` where one message
+stands; `visible` makes text fit to be shown. A listing notes a server that can't be asked as a `Problem` of the page,
+beside the rows of the other servers. A setting that can't work raises `ConfigurationError`, an undeclared stream
+`UnknownStream`.
 """
 
 from .activity import Activities, Activity, GroupActivity, activity

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from redis.exceptions import ResponseError
 
@@ -13,9 +11,10 @@ from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
 from ..keys import EntryId
+from ..store.consume.clock import server_time
 from ..store.observe.contents import MOST_COUNTED, contents
 from .paging import Problem
-from .records import moment
+from .records import age
 
 __all__ = ["StreamContents", "stream_contents"]
 
@@ -27,18 +26,19 @@ class StreamContents:
     """One stream, all its lanes together.
 
     `memory` is in bytes, None where an ACL forbids to ask. `first` and `last` are the ids of the oldest and the newest
-    entry, None for an empty stream; `first_at` and `last_at` are when these were published. `rate` is how many messages
-    a second came in the last hour, counting those that are still there; if more than 10,000 came, the rate of the
-    newest of these.
+    entry, None for an empty stream; `first_age` and `last_age` are their ages in seconds, None also where an id lies in
+    the future. `rate` is how many messages a second came in the last hour, counting those that are still there; if more
+    than 10,000 came, the rate of the newest of these; None where ids lie in the future, as nobody knows when these
+    entries came.
     """
 
     name: str
     memory: int | None
     first: str | None
     last: str | None
-    first_at: datetime | None
-    last_at: datetime | None
-    rate: float
+    first_age: float | None
+    last_age: float | None
+    rate: float | None
 
 
 def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Problem]]:
@@ -56,19 +56,21 @@ def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Pro
 
 
 def _contents(stream: StreamConfig) -> StreamContents:
-    now = time.time_ns() // 1_000_000
-    lanes = contents(connections.get(stream.connection), stream, now - _HOUR_MS)
+    link = connections.get(stream.connection)
+    now = server_time(link)
+    lanes = contents(link, stream, now - _HOUR_MS)
     firsts = sorted((each.first for each in lanes if each.first), key=EntryId.of)
     lasts = sorted((each.last for each in lanes if each.last), key=EntryId.of)
+    last_age = age(now, lasts[-1]) if lasts else None
     memories = [each.memory for each in lanes]
     return StreamContents(
         name=stream.name,
         memory=None if None in memories else sum(filter(None, memories)),
         first=firsts[0] if firsts else None,
         last=lasts[-1] if lasts else None,
-        first_at=moment(EntryId.of(firsts[0]).milliseconds) if firsts else None,
-        last_at=moment(EntryId.of(lasts[-1]).milliseconds) if lasts else None,
-        rate=sum(_rate(now, each.recent, each.oldest_recent) for each in lanes),
+        first_age=age(now, firsts[0]) if firsts else None,
+        last_age=last_age,
+        rate=None if lasts and last_age is None else sum(_rate(now, each.recent, each.oldest_recent) for each in lanes),
     )
 
 

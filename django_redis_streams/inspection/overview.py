@@ -18,7 +18,6 @@ from redis.exceptions import ResponseError
 from .. import conf, connections
 from ..conf import StreamConfig
 from ..exceptions import StreamsError
-from ..keys import EntryId
 from ..store.consume.clock import ClockRecord, seconds_ahead
 from ..store.consume.groups import Deletion
 from ..store.observe.overview import GroupFigures, StreamFigures, overview_command, overview_of
@@ -26,7 +25,7 @@ from ..store.observe.server import Facts, facts_command, facts_of
 from ..store.scripts import Command, exchange
 from .grouping import by_server
 from .paging import Problem
-from .records import moment
+from .records import age, moment
 
 __all__ = ["GroupState", "Overview", "ServerState", "StreamState", "overview"]
 
@@ -39,20 +38,20 @@ class GroupState:
     """One group of a stream that declares it.
 
     `unread` messages aren't delivered yet, redelivery included; None where the server can't tell, as after deletions.
-    `pending` ones are delivered and not settled. The oldest of each are so many seconds old, 0 where there are none;
-    the age of a redelivered one counts from when it was due. `longest_idle` is how many seconds ago the message that a
-    consumer holds for longest was delivered to it or renewed by it, 0 where none is held. `retrying` ones wait for a
-    later run; `overdue` of them were due half a minute ago or more. `suspects` may have ended a worker. `consumers`
-    counts those that the server has heard of within CLAIM_IDLE. `paused` is since when, `deletion` when and by whom the
-    group was deleted on purpose. `missing`: a stream of its lanes exists without the group. `totals` are the counts of
-    outcomes since ever.
+    `pending` ones are delivered and not settled. The oldest of each are so many seconds old, 0 where there are none,
+    None where that can't be told, as their ids lie in the future; the age of a redelivered one counts from when it was
+    due. `longest_idle` is how many seconds ago the message that a consumer holds for longest was delivered to it or
+    renewed by it, 0 where none is held. `retrying` ones wait for a later run; `overdue` of them were due half a minute
+    ago or more. `suspects` may have ended a worker. `consumers` counts those that the server has heard of within
+    CLAIM_IDLE. `paused` is since when, `deletion` when and by whom the group was deleted on purpose. `missing`: a
+    stream of its lanes exists without the group. `totals` are the counts of outcomes since ever.
     """
 
     name: str
     unread: int | None
-    oldest_unread: float
+    oldest_unread: float | None
     pending: int
-    oldest_pending: float
+    oldest_pending: float | None
     longest_idle: float
     retrying: int
     overdue: int
@@ -70,7 +69,8 @@ class StreamState:
 
     `undeclared_groups` is how many groups are on the server that the settings don't declare, `group_names` has all
     groups on the server. `delayed` is how many messages wait to be published; `overdue` of them were due half a minute
-    ago or more. `clock` is what is known of the server's clock.
+    ago or more. `last_ids` has the last id ever of each lane, by its key; "0-0" where there is none. `clock` is what is
+    known of the server's clock.
     """
 
     name: str
@@ -80,6 +80,7 @@ class StreamState:
     group_names: AbstractSet[str]
     delayed: int
     overdue: int
+    last_ids: Mapping[str, str]
     clock: ClockRecord
     groups: Sequence[GroupState]
 
@@ -183,6 +184,7 @@ def _stream(stream: StreamConfig, figures: StreamFigures) -> StreamState:
         group_names=names,
         delayed=figures.delayed,
         overdue=figures.overdue,
+        last_ids={stream.keys.lane(lane.name): lane.last_generated for lane in figures.lanes},
         clock=figures.clock,
         groups=[_group(figures, group) for group in figures.groups],
     )
@@ -193,9 +195,9 @@ def _group(stream: StreamFigures, group: GroupFigures) -> GroupState:
     return GroupState(
         name=group.name,
         unread=group.unread,
-        oldest_unread=_age(now, group.oldest_unread),
+        oldest_unread=0.0 if group.oldest_unread is None else age(now, group.oldest_unread),
         pending=group.pending,
-        oldest_pending=_age(now, group.oldest_pending),
+        oldest_pending=0.0 if group.oldest_pending is None else age(now, group.oldest_pending),
         longest_idle=group.longest_idle / 1000,
         retrying=group.retrying,
         overdue=group.overdue,
@@ -206,8 +208,3 @@ def _group(stream: StreamFigures, group: GroupFigures) -> GroupState:
         missing=any(each.groups is not None and group.name not in each.groups for each in stream.lanes),
         totals=group.totals,
     )
-
-
-def _age(now: int, entry_id: str | None) -> float:
-    """Return the seconds since an entry was added, 0 for None. An id that a client chose may lie in the future."""
-    return 0.0 if entry_id is None else max(0.0, (now - EntryId.of(entry_id).milliseconds) / 1000)

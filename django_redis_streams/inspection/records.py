@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from .. import wire
-from ..keys import DEFAULT_LANE
+from ..keys import DEFAULT_LANE, EntryId
+from ..store.consume.clock import TOLERATED_MS
 from ..store.consume.membership import RETURNED
 from ..store.observe.sources import DeadLetters, Delayed, Found, Pending, Retries
 from ..wire import Fields, Origin, RedeliveryMetadata
@@ -23,6 +24,7 @@ __all__ = [
     "MessageRecord",
     "PendingMessage",
     "RetryingMessage",
+    "age",
     "dead_letter",
     "delayed",
     "moment",
@@ -43,6 +45,15 @@ _LATEST_MS: Final = (_LATEST - _FIRST) // timedelta(milliseconds=1)
 def moment(milliseconds: float) -> datetime:
     """Return an aware time in UTC from ms since 1970, within what a datetime holds in every time zone."""
     return _FIRST + timedelta(milliseconds=max(0, min(int(milliseconds), _LATEST_MS)))
+
+
+def age(now: int, entry_id: str) -> float | None:
+    """Return for how many seconds an entry has been there, at `now` in ms; None for an id in the future: nobody knows.
+
+    An id that is less than a second ahead counts as new.
+    """
+    passed = now - EntryId.of(entry_id).milliseconds
+    return None if passed < -TOLERATED_MS else max(0.0, passed / 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..conf import values
 
-__all__ = ["count", "port", "position", "rate", "seconds"]
+__all__ = ["count", "length", "port", "position", "rate", "seconds"]
 
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)", re.ASCII)
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -19,6 +19,13 @@ def count(text: str) -> int:
     """Parse a whole number above 0."""
     if not (text.isascii() and text.isdecimal() and int(text)):
         raise ArgumentTypeError(f"{text!r}: expected a whole number above 0")
+    return int(text)
+
+
+def length(text: str) -> int:
+    """Parse a whole number, 0 or more."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
     return int(text)
 
 

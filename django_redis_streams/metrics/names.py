@@ -37,16 +37,20 @@ DELAYED: Final = Metric("redis_streams_delayed", "Messages that are to be publis
 DELAYED_OVERDUE: Final = Metric(
     "redis_streams_delayed_overdue", "Delayed messages that are due for 30 s and not yet published.", _STREAM
 )
+IDS_AHEAD: Final = Metric(
+    "redis_streams_ids_ahead_seconds", "How far the stream's last id is ahead of the server's clock, else 0.", _STREAM
+)
 LAG: Final = Metric(
     "redis_streams_lag", "Messages not yet delivered to the group; missing where the server can't tell how many."
 )
 OLDEST_UNREAD: Final = Metric(
     "redis_streams_oldest_unread_age_seconds",
-    "Age of the oldest message not yet delivered to the group, 0 without one.",
+    "Age of the oldest message not yet delivered to the group, 0 without one; missing where its id is in the future.",
 )
 PENDING: Final = Metric("redis_streams_pending", "Messages that were delivered and aren't settled.")
 OLDEST_PENDING: Final = Metric(
-    "redis_streams_oldest_pending_age_seconds", "Age of the oldest message that isn't settled, 0 without one."
+    "redis_streams_oldest_pending_age_seconds",
+    "Age of the oldest message that isn't settled, 0 without one; missing where its id is in the future.",
 )
 LONGEST_IDLE: Final = Metric(
     "redis_streams_longest_pending_idle_seconds",
@@ -86,9 +90,9 @@ CLOCK_JUMP: Final = Metric(
 )
 
 GAUGES: Final = (
-    UP, LENGTH, DEAD, UNDECLARED_GROUPS, DELAYED, DELAYED_OVERDUE, LAG, OLDEST_UNREAD, PENDING, OLDEST_PENDING,
-    LONGEST_IDLE, RETRYING, RETRYING_OVERDUE, CONSUMERS, PAUSED, SERVER_UP, MEMORY, MAXMEMORY, EVICTS_STREAMS,
-    CLOCK_AHEAD, CLOCK_JUMP,
+    UP, LENGTH, DEAD, UNDECLARED_GROUPS, DELAYED, DELAYED_OVERDUE, IDS_AHEAD, LAG, OLDEST_UNREAD, PENDING,
+    OLDEST_PENDING, LONGEST_IDLE, RETRYING, RETRYING_OVERDUE, CONSUMERS, PAUSED, SERVER_UP, MEMORY, MAXMEMORY,
+    EVICTS_STREAMS, CLOCK_AHEAD, CLOCK_JUMP,
 )  # fmt: skip
 # Counted by the servers, not by workers.
 TOTALS: Final = (DEAD_LETTER_ARRIVALS, EVICTED_KEYS)

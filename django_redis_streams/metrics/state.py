@@ -81,6 +81,7 @@ def _of_stream(stream: StreamState) -> Values:
         names.UNDECLARED_GROUPS: stream.undeclared_groups,
         names.DELAYED: stream.delayed,
         names.DELAYED_OVERDUE: stream.overdue,
+        names.IDS_AHEAD: stream.clock.ids_ahead,
     }
 
 
@@ -88,8 +89,8 @@ def _of_group(group: GroupState) -> Values:
     return {
         names.LAG: group.unread,
         names.OLDEST_UNREAD: group.oldest_unread,
-        names.PENDING: group.pending,
         names.OLDEST_PENDING: group.oldest_pending,
+        names.PENDING: group.pending,
         names.LONGEST_IDLE: group.longest_idle,
         names.RETRYING: group.retrying,
         names.RETRYING_OVERDUE: group.overdue,

@@ -25,6 +25,7 @@ __all__ = [
     "log_made_anew",
     "log_outcome",
     "log_paused",
+    "log_perhaps_renamed",
     "log_vanished",
     "logger",
 ]  # fmt: skip
@@ -113,6 +114,16 @@ def log_made_anew(membership: Membership, deleted: Deletion) -> None:
     logger.warning(
         "%s was deleted by %r at %s. This worker creates it again, and it begins at its START, %r.",
         membership.label, deleted.by, _time(deleted), membership.group.start, extra=about(membership),
+    )  # fmt: skip
+
+
+def log_perhaps_renamed(membership: Membership, position: str, others: Mapping[str, str]) -> None:
+    """Log that a group is new beside others that were served and aren't declared now: it may be one of them."""
+    logger.warning(
+        "%s was created on the server, and begins after %s. The settings don't declare %s any more. If that was "
+        "renamed, its messages are handled again or left out: stop this worker, and ask manage.py streams doctor.",
+        membership.label, position, " and ".join(f"{name!r}, which is at {last}" for name, last in others.items()),
+        extra=about(membership),
     )  # fmt: skip
 
 

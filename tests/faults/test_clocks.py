@@ -15,8 +15,9 @@ from django_redis_streams import conf, connections, inspection, publish
 from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.operations import groups
 from django_redis_streams.store.consume.clock import ClockRecord, server_time
-from django_redis_streams.store.consume.groups import make_group
+from django_redis_streams.store.consume.groups import make_group, serve
 from django_redis_streams.store.consume.limits import limit_keys
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import claim, hand_back
@@ -148,7 +149,7 @@ def test_who_is_killed_half_way_leaves_it_to_the_next(raw: Raw, link: Link) -> N
     step = promote(link, stream, [], "killed")
     assert step is not None
     assert BACK - 1_000 < step.behind <= BACK
-    begun = Shortening(link, stream.keys, [], now=step.now, behind=step.behind)
+    begun = Shortening(link, stream, [], now=step.now, behind=step.behind)
     assert not begun.step()
     assert 0 < begun.sooner < 500
     raw.delete("{orders}:promoter")
@@ -163,7 +164,7 @@ def test_a_clock_that_goes_back_again_meanwhile_is_found(raw: Raw, link: Link) -
     went_back(raw)
     stream = conf.stream("orders")
     later = server_time(link) + 60_000  # the clock showed this at the beginning
-    begun = Shortening(link, stream.keys, [], now=later, behind=BACK)
+    begun = Shortening(link, stream, [], now=later, behind=BACK)
     assert [begun.step() for _ in range(4)] == [False, False, False, True]
     assert abs(int(raw.hget(CLOCK, "jump")) + BACK + 60_000) < 10_000
 
@@ -204,6 +205,58 @@ def test_a_pace_and_slots_from_before_the_clock_went_back_stop_nobody(raw: Raw, 
     assert told is None or told.wait_ms <= 300
     wait_until(lambda: held_back(run(link, read_command(place, 1, None))) is None, deadline=5)
     assert raw.zscore(slots, "orders/1-1") <= server_time(link) + 5_000
+
+
+@pytest.mark.parametrize(("rate", "longest"), [("100/s", 10), ("2/s", 500), ("30/m", 2_000), ("1/h", 3_600_000)])
+def test_a_pace_from_an_hour_ahead_waits_for_one_interval_at_most(
+    raw: Raw, streams: Streams, link: Link, rate: str, longest: int
+) -> None:
+    """A full limiter never explains more."""
+    streams({"orders": {"GROUPS": {"billing": {"RATE": rate}}}})
+    place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "c")
+    make_group(link, place, "0")
+    states.publish(raw, {"n": "1"})
+    raw.set(limit_keys(place)[0], (server_time(link) + 2 * 3_600_000) * 1_000)
+    told = held_back(run(link, read_command(place, 1, None)))
+    assert told is None or told.wait_ms <= longest
+
+
+def test_what_a_lost_host_held_is_claimed_though_the_clock_went_back(
+    wrong: Server, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It counts as idle from then on; what was handed back is taken at once."""
+    wrong.set_clock(3_600)
+    for n in range(3):
+        publish("orders", n)
+    for count, consumer in enumerate(("lost", "leaving"), 1):
+        place = Membership(conf.stream("orders"), conf.group("orders", "billing"), consumer)
+        make_group(link, place, "0")
+        run(link, read_command(place, 2 * count, None))
+    hand_back(link, place)
+    promote(link, place.stream, ["billing"], "before")
+    wrong.set_clock(0)
+    wait_until(lambda: abs(server_time(link) / 1_000 - time.time()) < 10)
+    runs: list[int] = []
+    handler("orders", group="billing")(lambda message: runs.append(message.payload))
+    with caplog.at_level(logging.WARNING), working():
+        wait_until(lambda: sorted(runs) == [0, 1, 2], deadline=15)
+    assert "3 pending messages count as idle from now on" in caplog.text
+
+
+def test_a_worker_from_before_the_clock_went_back_does_not_live_on(raw: Raw, streams: Streams, link: Link) -> None:
+    """A group that it served may be deleted half a minute later, not when the clock has caught up."""
+    streams({"orders": {"GROUPS": {"billing": {}}}})
+    states.publish(raw, {"n": "1"})
+    states.acknowledge()
+    for group_key in ("orders", "{orders}:redelivery:billing"):
+        raw.xgroup_delconsumer(group_key, "billing", "tested")
+    raw.zadd("{orders}:workers:billing", {"tested": server_time(link) + BACK})
+    assert groups.waiting("orders", "billing").consumers == ["tested"]
+    assert raw.zscore("{orders}:workers:billing", "tested") <= server_time(link)
+    place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "another")
+    raw.zadd("{orders}:workers:billing", {"tested": server_time(link) + BACK})
+    serve(link, place)
+    assert raw.zscore("{orders}:workers:billing", "tested") <= server_time(link)
 
 
 # ---------------------------------------------------------------- it jumps ahead

@@ -76,3 +76,12 @@ def delay(
     due = Due(round(seconds * 1000), absolute=False)
     store.delay(connections.get(config.connection), config.keys, lane, due, [fields])
     return identity
+
+
+def forget_consumers(raw: Any) -> None:
+    """Make it as if no consumer of orders:billing had been there lately; who holds something stays."""
+    for key in ("orders", "{orders}:redelivery:billing"):
+        for each in raw.xinfo_consumers(key, "billing"):
+            if not each["pending"]:
+                raw.xgroup_delconsumer(key, "billing", each["name"])
+    raw.delete("{orders}:workers:billing")

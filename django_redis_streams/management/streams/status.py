@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -64,15 +64,14 @@ def _seen(options: Mapping[str, Any]) -> Result:
 
 
 def _as_json(state: StreamState, held: StreamContents, done: Activities) -> Mapping[str, Any]:
-    now = datetime.now(UTC)
     return {
         "stream": state.name,
         "length": state.length,
         "memory": held.memory,
         "first": held.first,
-        "first_age": _age(now, held.first_at),
+        "first_age": held.first_age,
         "last": held.last,
-        "last_age": _age(now, held.last_at),
+        "last_age": held.last_age,
         "rate": held.rate,
         "delayed": state.delayed,
         "dead_letters": state.dead_letters,
@@ -100,10 +99,6 @@ def _group(group: GroupState, activity: GroupActivity | None) -> Mapping[str, An
     }
 
 
-def _age(now: datetime, then: datetime | None) -> float | None:
-    return None if then is None else max(0.0, (now - then).total_seconds())
-
-
 def _lines(streams: Sequence[Mapping[str, Any]], problems: Mapping[str, str]) -> Iterator[str]:
     yield from table(_STREAM, (_stream_cells(each) for each in streams))
     yield ""
@@ -113,20 +108,25 @@ def _lines(streams: Sequence[Mapping[str, Any]], problems: Mapping[str, str]) ->
 
 def _stream_cells(stream: Mapping[str, Any]) -> Sequence[str]:
     return (
-        stream["stream"], amount(stream["length"]), size(stream["memory"]), ago(stream["first_age"]),
-        ago(stream["last_age"]), amount(round(stream["rate"], 2)), amount(stream["delayed"]),
-        amount(stream["dead_letters"]),
-        amount(stream["undeclared_groups"]),
+        stream["stream"], amount(stream["length"]), size(stream["memory"]),
+        _ago(stream["first_age"]) if stream["first"] else "-", _ago(stream["last_age"]) if stream["last"] else "-",
+        amount(stream["rate"] if stream["rate"] is None else round(stream["rate"], 2)), amount(stream["delayed"]),
+        amount(stream["dead_letters"]), amount(stream["undeclared_groups"]),
     )  # fmt: skip
 
 
 def _group_cells(stream: str, group: Mapping[str, Any]) -> Sequence[str]:
     return (
-        f"{stream}:{group['group']}", amount(group["lag"]), ago(group["oldest_unread"]), amount(group["pending"]),
-        ago(group["oldest_pending"]), amount(group["retrying"]), amount(group["dead_letters"]),
+        f"{stream}:{group['group']}", amount(group["lag"]), _ago(group["oldest_unread"]), amount(group["pending"]),
+        _ago(group["oldest_pending"]), amount(group["retrying"]), amount(group["dead_letters"]),
         amount(group["consumers"]),
         amount(round(group["rate"] or 0, 2)), amount(group["failures"] or 0), group["paused"] or "-",
     )  # fmt: skip
+
+
+def _ago(age: float | None) -> str:
+    """Return the age of an entry as people read it; that of an id in the future is unknown."""
+    return "unknown" if age is None else ago(age)
 
 
 STATUS: Final = Subcommand(

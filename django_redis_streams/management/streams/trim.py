@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import conf
+from ... import conf, inspection
 from ...operations import trimming
-from ..arguments import count, seconds
+from ..arguments import length, seconds
 from ..options import add_by, add_dry_run, add_no_input, by, confirmed
 from ..subcommands import Result, Subcommand
 from ..tables import amount
@@ -19,7 +19,7 @@ __all__ = ["TRIM"]
 
 def _add_arguments(parser: CommandParser) -> None:
     parser.add_argument("stream", help="Which stream.")
-    parser.add_argument("--maxlen", type=count, default=None, metavar="N", help="Keep so many (default: its MAXLEN).")
+    parser.add_argument("--maxlen", type=length, default=None, metavar="N", help="Keep so many (default: its MAXLEN).")
     age = "Keep what is younger: 90s, 5m, 1h, 7d (default: its MAX_AGE)."
     parser.add_argument("--max-age", type=seconds, default=None, metavar="AGE", help=age)
     parser.add_argument("--exact", action="store_true", help="Trim to the exact entry, not by whole blocks of memory.")
@@ -38,7 +38,7 @@ def _run(options: Mapping[str, Any]) -> Result:
     what = f"{stream}: {amount(free)} entries beyond the limit can go; some group still needs {amount(needed)} more."
     loses = options["force"] and needed
     if options["dry_run"] or (loses and not confirmed(f"{what} These would be lost.", options)):
-        return Result(as_json=as_json, lines=[what])
+        return Result(as_json=as_json, lines=[what, *_blind(stream, limits)])
     act = trimming.drop if options["force"] else trimming.trim
     removed = act(stream, **limits, exact=options["exact"], by=by(options))
     lines = [f"{stream}: {amount(removed)} entries removed."]
@@ -46,7 +46,19 @@ def _run(options: Mapping[str, Any]) -> Result:
         lines.append(
             f"{amount(needed)} more are beyond the limit but stay, because some group hasn't finished with them."
         )
-    return Result(as_json={**as_json, "removed": removed}, lines=lines)
+    return Result(as_json={**as_json, "removed": removed}, lines=lines + _blind(stream, limits))
+
+
+def _blind(stream: str, limits: Mapping[str, Any]) -> list[str]:
+    """Return what a limit by age can't see: entries whose ids lie in the future, as nobody knows when they came."""
+    if limits["max_age"] is None:
+        return []
+    ahead = [each.clock.ids_ahead for each in inspection.overview(stream).streams if each.clock.ids_ahead]
+    return [
+        f"The newest ids are {seconds:,.0f} s ahead of the server's clock: a limit by age doesn't remove such entries, "
+        "--maxlen does. See: manage.py streams doctor"
+        for seconds in ahead
+    ]
 
 
 def _limits(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

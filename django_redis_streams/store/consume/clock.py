@@ -13,7 +13,7 @@ from ...connections import Link
 from ...keys import StreamKeys
 from ..scripts import run, script
 
-__all__ = ["TOLERATED_MS", "ClockRecord", "note_jump", "seconds_ahead", "server_time", "shorten"]
+__all__ = ["TOLERATED_MS", "ClockRecord", "note_jump", "reset_idle", "seconds_ahead", "server_time", "shorten"]
 
 # Less than this is no jump: neither the latest time seen nor the time a reply takes is known more exactly.
 TOLERATED_MS = 1_000
@@ -43,6 +43,12 @@ class ClockRecord:
             return self.now - self.seen
         return self.jump if self.now - self.jumped < ms else 0
 
+    @property
+    def ids_ahead(self) -> float:
+        """By how many seconds the last id is ahead of the clock; 0 if it isn't."""
+        ahead = self.newest - self.now
+        return ahead / 1000 if ahead > TOLERATED_MS else 0.0
+
 
 def server_time(link: Link) -> int:
     """Return what the server's clock shows, in ms since 1970."""
@@ -70,6 +76,17 @@ def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int
             yield sooner
             if cursor == "0":
                 break
+
+
+def reset_idle(link: Link, key: str, group: str, returned_ms: int) -> Iterator[int]:
+    """Count from now for how long what is pending in a stream has been idle; yield for how many entries, in each step.
+
+    What was handed back counts as idle for `returned_ms`, so it may be claimed at once.
+    """
+    begin = "-"
+    while begin:
+        begin, anew = run(link, script("reset_idle")([key], group, begin, _AT_ONCE, returned_ms))
+        yield anew
 
 
 def note_jump(link: Link, keys: StreamKeys, by_ms: int, *, shortened_since: int | None = None) -> int | None:

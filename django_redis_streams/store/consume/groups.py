@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
+from ...conf import StreamConfig
 from ...connections import Link
-from ...keys import DEFAULT_LANE, StreamKeys, deleted_field, paused_field
+from ...keys import DEFAULT_LANE, StreamKeys, deleted_field, group_of_field, paused_field
 from ..replies import pairs
 from ..scripts import Command, run, script
 from .membership import Membership
@@ -16,6 +17,7 @@ __all__ = [
     "Deleted",
     "Deletion",
     "Made",
+    "abandoned_groups",
     "consumer_counts",
     "delete_group",
     "deletion",
@@ -109,6 +111,16 @@ def delete_group(
 def delivered_to(link: Link, key: str) -> dict[str, str]:
     """Return each group of a stream with the id that was last delivered to it; none where there is no stream."""
     return {group["name"]: group["last-delivered-id"] for group in _groups_on(link, key)}
+
+
+def abandoned_groups(link: Link, stream: StreamConfig) -> dict[str, str]:
+    """Return the groups that were served here and aren't declared now, each with the id that it was given last.
+
+    Groups that other clients made, and groups that were never given anything, are left out.
+    """
+    recorded = {group_of_field(field) for field in link.call("HKEYS", stream.keys.groups)} - {*stream.groups}
+    given = delivered_to(link, stream.keys.main)
+    return {group: last for group, last in given.items() if group in recorded and last != "0-0"}
 
 
 def consumer_counts(link: Link, key: str) -> dict[str, int]:

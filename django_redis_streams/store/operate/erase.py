@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 from ...connections import Link
+from ...keys import literal
 
 __all__ = ["erase"]
 
 _AT_ONCE = 1_000
-# Characters with a meaning in a pattern of SCAN.
-_SPECIAL = re.compile(r"[*?\[\]\\^-]")
 
 
 def erase(link: Link, prefix: str) -> None:
     """Delete every key of the streams whose connection has this KEY_PREFIX."""
-    prefix = _SPECIAL.sub(r"\\\g<0>", prefix)
+    prefix = literal(prefix)
     for pattern in (f"{prefix}:*", f"{{{prefix}:*"):
         cursor = "0"
         while True:

@@ -16,6 +16,7 @@ open_door(KEYS[1], ARGV[1])
 local lanes, within = tonumber(ARGV[7]), tonumber(ARGV[5])
 local now = now_in_ms()
 local living, there = {}, 0
+hold_to(KEYS[4], digits(now))
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], digits(now - within), '+inf')) do
   living[name] = true
 end

@@ -9,4 +9,5 @@ if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
 local now = now_in_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', digits(now - ARGV[3]))
 redis.call('ZADD', KEYS[3], digits(now), ARGV[2])
+hold_to(KEYS[3], digits(now))
 return 1

@@ -1,6 +1,6 @@
 -- Trim a stream to a length or an age, never past what a group on it still needs.
 -- KEYS 1 stream
--- ARGV 1 length to keep, or ""   2 age to keep in ms, or ""   3 "1": exactly, "0": by whole nodes
+-- ARGV 1 length to keep, or ""   2 age to keep in ms, or ""   3 "1": exactly, "0": with up to 100 entries more
 --   4 most to remove; 0: only look
 -- Returns how many entries were removed; where it only looks, the low-water mark, or false where there is no group.
 -- The low-water mark is the least, over all groups on the server, of the smallest pending id, or the id after the last
@@ -36,12 +36,16 @@ end
 if most == 0 then return low or false end
 if not low then return 0 end
 
--- Whole nodes first; what is left of an exact trim is less than one of them, unless its entries are large.
+-- Whole nodes first: that costs the server least. A node holds 100 entries, but on a server with a larger
+-- stream-node-max-entries it may hold more than there are to remove. What is left is removed by an exact trim, also
+-- where it is more than TOLERATED. All of that is in the first node, so the entries that are read are within its size.
+local TOLERATED, MOST_READ = 100, 1000
 local function trim(below, count)
   local removed = redis.call('XTRIM', KEYS[1], 'MINID', '~', below, 'LIMIT', count)
-  if ARGV[3] == '0' or removed >= count then return removed end
-  local rest = redis.call('XRANGE', KEYS[1], '-', '(' .. below, 'COUNT', math.min(count - removed, 100))
-  if #rest == 0 then return removed end
+  local tolerated = ARGV[3] == '0' and TOLERATED or 0
+  if count - removed <= tolerated then return removed end
+  local rest = redis.call('XRANGE', KEYS[1], '-', '(' .. below, 'COUNT', math.min(count - removed, MOST_READ))
+  if #rest <= tolerated then return removed end
   return removed + redis.call('XTRIM', KEYS[1], 'MINID', after(rest[#rest][1]))
 end
 

@@ -15,10 +15,10 @@ from ... import connections
 from ...connections import Link, OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.consume.connection import Client, begin_session, unblock
-from ...store.consume.groups import Deletion, make_group
+from ...store.consume.groups import Deletion, abandoned_groups, delivered_to, make_group
 from ...store.consume.membership import Membership
 from ...store.replies import group_is_gone
-from ..log import about, log_made_anew, logger
+from ..log import about, log_made_anew, log_perhaps_renamed, logger
 from ..recurring import refusals
 from ..shared.joined import Joined
 from ..strays import leave_if_stray
@@ -198,6 +198,9 @@ class ConsumerConnection:
                 "%s was missing on the server and was created again. Messages may be delivered twice.",
                 label, extra=about(self._membership),
             )  # fmt: skip
+        elif made and (others := abandoned_groups(link, self._membership.stream)):
+            begins_at = delivered_to(link, self._membership.main).get(self._membership.group.name, "0-0")
+            log_perhaps_renamed(self._membership, begins_at, others)
 
     def _refused(self, error: ResponseError) -> None:
         self._raise_if_impatient(error)

@@ -87,7 +87,7 @@ class Promoter(Service):
         if going is None:
             if promotion.behind <= TOLERATED_MS:
                 return
-            going = Shortening(link, stream.keys, groups, now=promotion.now, behind=promotion.behind)
+            going = Shortening(link, stream, groups, now=promotion.now, behind=promotion.behind)
         try:
             done = going.step()
         except ResponseError as error:
@@ -101,8 +101,8 @@ class Promoter(Service):
             return
         logger.warning(
             "%s: the server's clock went back by %.1f s. %d retries and delayed messages would have waited for as much "
-            "longer. Their waits were shortened by that.",
-            stream.name, going.behind / 1000, going.sooner, extra={"stream": stream.name},
+            "longer. Their waits were shortened by that. %d pending messages count as idle from now on.",
+            stream.name, going.behind / 1000, going.sooner, going.claimable, extra={"stream": stream.name},
         )  # fmt: skip
 
     def _log_promotion(self, stream: StreamConfig, promotion: Promotion, *, refused_before: bool) -> None:

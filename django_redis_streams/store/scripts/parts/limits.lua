@@ -22,7 +22,7 @@ local function limits_of(rate, slots, given)
     due = math.max(now, tonumber(redis.call('GET', rate) or '0') or 0)
     local at_once = interval * given[2]
     -- `due` is never put further ahead. If it is, it dates from before the clock went back, or from a slower pace.
-    due = math.min(due, now + at_once + interval)
+    due = math.min(due, now + at_once)
     keep(due)
     limits.pace = math.floor((now + at_once - due) / interval)
     if limits.pace < 1 then limits.wait = math.max(1, math.ceil((due + interval - at_once - now) / 1000)) end
@@ -30,11 +30,7 @@ local function limits_of(rate, slots, given)
   if slots_in_all then
     redis.call('ZREMRANGEBYSCORE', slots, '-inf', digits(now_ms))
     redis.call('ZADD', slots, 'XX', 0, '')
-    -- No lease is given for longer: these date from before the clock went back, and end as if they were given now.
-    local longest = digits(now_ms + lease)
-    for _, token in ipairs(redis.call('ZRANGEBYSCORE', slots, '(' .. longest, '+inf', 'LIMIT', 0, 100)) do
-      redis.call('ZADD', slots, 'XX', longest, token)
-    end
+    hold_to(slots, digits(now_ms + lease))
     limits.free = slots_in_all - redis.call('ZCARD', slots)
     -- Nobody says when a slot becomes free. The worker that freed it takes it at once; the others `wait` so long.
     if limits.free < 1 then limits.wait = math.max(limits.wait, 50) end

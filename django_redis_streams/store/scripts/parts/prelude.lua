@@ -13,6 +13,13 @@ local function now_in_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Lower scores beyond the latest that is ever given, a hundred at most: they date from before the clock went back.
+local function hold_to(set, latest)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', set, '(' .. latest, '+inf', 'LIMIT', 0, 100)) do
+    redis.call('ZADD', set, 'XX', latest, member)
+  end
+end
+
 -- A whole number as text: Lua would write a large one as 1.7e+12.
 local function digits(number)
   return string.format('%.0f', number)

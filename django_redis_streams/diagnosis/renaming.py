@@ -1,0 +1,111 @@
+"""Whether a group or a stream was renamed: the server knows it by its old name alone, and what waits there with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..inspection.undeclared import UndeclaredStream
+from ..keys import EntryId
+from ..operations.groups import Waiting
+from .findings import Code, Finding
+from .gathering import GroupFacts, ServerFacts, StreamFacts
+
+__all__ = ["renamed_groups", "renamed_streams"]
+
+_BEGINNING = EntryId(0, 0)
+
+
+def renamed_groups(stream: StreamFacts) -> Iterator[Finding]:
+    """Find declared groups that are about to begin anew beside an undeclared one that workers once served."""
+    for old, waits in stream.abandoned.items():
+        position = stream.positions.get(old, _BEGINNING)
+        for new in stream.groups if position > _BEGINNING else ():
+            if _is_new(stream, new):
+                yield _renamed(stream, old, new, waits, position)
+
+
+def renamed_streams(server: ServerFacts) -> Iterator[Finding]:
+    """Find streams that no setting declares, that nobody reads, and that aren't empty."""
+    if isinstance(server.undeclared, Exception):
+        yield _not_searched(server, f"SCAN was answered by: {server.undeclared}")
+    elif server.undeclared is not None:
+        for stream in server.undeclared.streams:
+            if not stream.consumed and _holds_anything(stream):
+                yield _stranded(server, stream)
+        if server.undeclared.left_out:
+            yield _not_searched(server, " ".join(server.undeclared.left_out))
+
+
+def _is_new(stream: StreamFacts, group: GroupFacts) -> bool:
+    """Return whether the group was never given anything: the server doesn't know it, or has it at the beginning."""
+    if group.config.name not in stream.state.group_names:
+        return not group.state.totals and group.state.deletion is None
+    return stream.positions.get(group.config.name) == _BEGINNING and not group.state.totals
+
+
+def _renamed(stream: StreamFacts, old: str, new: GroupFacts, waits: Waiting, position: EntryId) -> Finding:
+    missing = new.config.name not in stream.state.group_names
+    begins = f"at START {new.config.start!r}" if missing else "at the beginning"
+    return Finding(
+        code=Code.GROUP_RENAMED,
+        subject=new.label,
+        message=f"Was group {old!r} renamed to {new.config.name!r}? The new group begins {begins}, not where the old "
+        "one is: it would run again what was handled, or skip what wasn't.",
+        evidence=f"Workers once served {old}, which the settings don't declare. It was given all up to {position}; "
+        f"pending: {waits.pending:,}; waiting for a retry: {waits.retrying:,}; to be redelivered: "
+        f"{waits.redelivered:,}. {new.config.name} was given nothing yet.",
+        fix=_move(f"{stream.config.name}:{old}", new.label, waits, position, make=missing),
+    )
+
+
+def _move(old: str, new: str, waits: Waiting, position: EntryId, *, make: bool) -> str:
+    """Return how the new group goes on where the old one is; first, the old one must have settled what it was given."""
+    if waits.consumers:
+        return (
+            f"If so, stop the consumers of {old} ({', '.join(waits.consumers)}), and ask the doctor again half a "
+            "minute later. Start no worker of the new group before."
+        )
+    if waits.pending or waits.retrying or waits.redelivered:
+        return (
+            f"If so, let {old} settle what it was given, with the release that declares it: manage.py runconsumers "
+            f"{old} --drain. Then ask the doctor again. Start no worker of the new group before."
+        )
+    verb = "create" if make else "reset"
+    return (
+        f"If so, before a worker of the new group starts: manage.py streams groups {verb} {new} --start {position}; "
+        f"then manage.py streams groups delete {old}. If not: only the second, if nothing serves it. Docs: Renaming."
+    )
+
+
+def _holds_anything(stream: UndeclaredStream) -> bool:
+    return bool(stream.length or stream.delayed or stream.dead_letters or any(stream.groups.values()))
+
+
+def _stranded(server: ServerFacts, stream: UndeclaredStream) -> Finding:
+    groups = "".join(
+        f" {'An unknown number of' if count is None else f'{count:,}'} messages wait for group {name}."
+        for name, count in stream.groups.items()
+        if count != 0
+    )
+    return Finding(
+        code=Code.STREAM_RENAMED,
+        subject=stream.name,
+        message="No setting declares this stream, and nobody reads it. Was it renamed, or moved to another connection? "
+        "What it holds waits there.",
+        evidence=f"On {server.subject} it holds {stream.length:,} entries, {stream.delayed:,} delayed messages and "
+        f"{stream.dead_letters:,} dead letters.{groups}",
+        fix=f"Declare {stream.name!r} again beside the new stream, with its groups and handlers, until nothing waits: "
+        f"manage.py runconsumers {stream.name}; manage.py deadletters list --stream {stream.name}. Where it is another "
+        "project's, give each project a KEY_PREFIX. Docs: Renaming.",
+    )
+
+
+def _not_searched(server: ServerFacts, evidence: str) -> Finding:
+    return Finding(
+        code=Code.NOT_SEARCHED,
+        subject=server.subject,
+        message="Not all of the server was searched for streams that no setting declares, as after a renaming.",
+        evidence=evidence,
+        fix="Allow the user of the connection SCAN and what the error names; or look yourself: redis-cli --scan "
+        "--pattern '{*}:groups'.",
+    )
