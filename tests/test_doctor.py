@@ -499,6 +499,7 @@ def test_messages_of_dead_consumers_are_found(streams: Streams, raw: Raw) -> Non
     streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.01}}}})
     states.publish(raw, {"a": "1"}, {"a": "2"})
     states.deliver(consumer="deceased")
+    raw.zadd("{orders}:workers:billing", {"deceased": 0})  # when its process last said that it is there
     wait_until(lambda: "held-by-dead" in examined(), "the silence")
     found = examined(1)
     assert "1 dead consumers hold 2 messages: deceased" in found["held-by-dead"]["message"]

@@ -34,9 +34,10 @@ class GroupState:
     `unread` messages aren't delivered yet, redelivery included; None where the server can't tell, as after deletions.
     `pending` ones are delivered and not settled. The oldest of each are so many seconds old, 0 where there are none;
     the age of a redelivered one counts from when it was due. `retrying` ones wait for a later run; `overdue` of them
-    were due half a minute ago or more. `suspects` may have ended a worker. `consumers` counts those that the server has
-    heard of within CLAIM_IDLE. `paused` is since when, `deletion` when and by whom the group was deleted on purpose.
-    `missing`: a stream of its lanes exists without the group. `totals` are the counts of outcomes since ever.
+    were due half a minute ago or more. `suspects` may have ended a worker. `consumers` counts those that are alive: a
+    worker's as long as its process says so, another client's within CLAIM_IDLE of its last read. `paused` is since
+    when, `deletion` when and by whom the group was deleted on purpose. `missing`: a stream of its lanes exists without
+    the group. `totals` are the counts of outcomes since ever.
     """
 
     name: str

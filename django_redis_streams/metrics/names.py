@@ -43,7 +43,7 @@ OLDEST_PENDING: Final = Metric(
     "redis_streams_oldest_pending_age_seconds", "Age of the oldest message that isn't settled, 0 without one."
 )
 RETRYING: Final = Metric("redis_streams_retrying", "Messages that failed and wait for their next run.")
-CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that the server heard of within CLAIM_IDLE.")
+CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that are alive.")
 PAUSED: Final = Metric("redis_streams_paused", "1 while the group is paused, else 0.")
 
 GAUGES: Final = (

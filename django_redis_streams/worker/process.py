@@ -27,10 +27,11 @@ from .consumer.quarantine import Quarantine
 from .execution.databases import close_pools
 from .execution.executor import Executor
 from .log import about, logger
-from .options import Options, memberships
+from .options import Options, memberships, process_name
 from .services.draining import Drain, Draining
 from .services.heartbeat import Heartbeat
 from .services.maintenance import Maintenance
+from .services.presence import Presence
 from .services.promoter import Promoter
 from .services.service import Service
 from .services.statistics import Statistics
@@ -92,6 +93,7 @@ class Process:
         self._failed = False
         self._failing = threading.Lock()
         self._quota = None if options.max_messages is None else Quota(options.max_messages, self._stop)
+        self._name = process_name(options, os.getpid(), assignment.random_part)
         members = memberships(options, os.getpid(), assignment.random_part)
         parts = zip(members, assignment.scoreboard.slots, assignment.counters, strict=True)
         self._runners = [self._runner(*each) for each in parts]
@@ -195,6 +197,7 @@ class Process:
             runners = list(group)
             streams = list({each.membership.stream.name: each.membership.stream for each in runners}.values())
             yield Heartbeat(alias, self._services_stop, runners, timing)
+            yield Presence(alias, self._services_stop, runners, timing, process=self._name, quarantine=self._quarantine)
             if self._quarantine:
                 continue
             yield Maintenance(alias, self._services_stop, runners, streams, timing, scoreboard=self._scoreboard)

@@ -10,9 +10,10 @@ from ...keys import DEFAULT_LANE, StreamKeys, deleted_field, paused_field
 from ..replies import pairs
 from ..scripts import Command, run, script
 from .membership import Membership
+from .presence import LIVING_MS
 
 __all__ = [
-    "LIVING",
+    "HEARD_WITHIN",
     "Deleted",
     "Deletion",
     "Made",
@@ -25,12 +26,11 @@ __all__ = [
     "paused_command",
     "paused_since",
     "resume",
-    "serve",
     "set_group",
 ]
 
-# A consumer lives if it was seen within so many seconds. Workers say every five seconds that they serve a group.
-LIVING: Final = 30.0
+# In seconds: another client's consumer that the server has heard of within this time keeps its group from deletion.
+HEARD_WITHIN: Final = 30.0
 
 
 class Deletion(NamedTuple):
@@ -82,13 +82,6 @@ def deletion(record: str | None) -> Deletion | None:
     return Deletion(int(at) if at.isascii() and at.isdecimal() else 0, by)
 
 
-def serve(link: Link, membership: Membership) -> None:
-    """Note down that a worker serves the group now, by the name of one of its consumers."""
-    keys, group = membership.keys, membership.group.name
-    names = [keys.main, keys.groups, keys.workers(group)]
-    run(link, script("serve")(names, group, membership.consumer, round(LIVING * 1000)))
-
-
 def delete_group(
     link: Link, membership: Membership, lanes: Sequence[str], how: Literal["look", "safe", "force"], *, by: str = ""
 ) -> Deleted:
@@ -101,8 +94,16 @@ def delete_group(
     names += [key for lane in lanes for key in (keys.lane(lane), keys.redelivery(group, lane))]
     names += [keys.retry(group), keys.retry_entries(group), keys.suspects(group), keys.rate(group)]
     names += [keys.slots(group), keys.totals(group), keys.books(group)]
-    fields, living = (paused_field(group), deleted_field(group)), round(LIVING * 1000)
-    there, *consumers = run(link, script("delete_group")(names, group, *fields, by, living, how, len(lanes), *lanes))
+    words: list[str | float] = [
+        group,
+        paused_field(group),
+        deleted_field(group),
+        by,
+        LIVING_MS,
+        round(HEARD_WITHIN * 1000),
+        how,
+    ]
+    there, *consumers = run(link, script("delete_group")(names, *words, len(lanes), *lanes))
     return Deleted(bool(there), how != "look" and there >= 0, sorted(consumers))
 
 

@@ -18,7 +18,7 @@ from ...inspection.books import left_in_lanes
 from ...store.consume.books import watch
 from ...store.consume.clock import TOLERATED_MS, note_jump, server_time
 from ...store.consume.consumers import retire_dead
-from ...store.consume.groups import consumer_counts, make_group, serve
+from ...store.consume.groups import consumer_counts, make_group
 from ...store.consume.membership import Membership
 from ...store.consume.ownership import has_stale
 from ...store.consume.suspects import count_suspects
@@ -66,7 +66,7 @@ class Maintenance(Service):
         self._took = 0.0
         self._usual = timing.look_stale
         self._counted = -timing.count_others
-        self._served = time.monotonic()
+        self._watched = time.monotonic()
         self._left = -timing.look_at_unread_lanes
         self._trimmed = 0.0
         self._retired = time.monotonic()
@@ -94,9 +94,8 @@ class Maintenance(Service):
         yield self._look_at_clock
         yield self._look_for_stale
         now, timing = time.monotonic(), self._timing
-        if now - self._served > timing.serve:
-            self._served = now
-            yield lambda link: self.each(self._groups_left, lambda consumer: serve(link, consumer.membership))
+        if now - self._watched > timing.watch:
+            self._watched = now
             yield lambda link: self.each(self._groups_left, lambda consumer: self._watch(link, consumer.membership))
         if now - self._counted > timing.count_others:
             self._counted = now
