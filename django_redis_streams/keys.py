@@ -161,9 +161,12 @@ class StreamKeys:
         """Hash: how much of each lane's stream was there before the group, and what was seen of the group last."""
         return self._side("books", group)
 
-    def stats(self, group: str, minute: int) -> str:
-        """Hash: what the group's workers did in one minute, counted since 1970; expires."""
-        return self._side("stats", group, str(minute))
+    def stats(self, group: str) -> str:
+        """Begin the name of a hash: what the group's workers did in one minute; expires.
+
+        A script adds a colon and the minute, counted since 1970 by the server's clock.
+        """
+        return self._side("stats", group)
 
 
 def paused_field(group: str) -> str:

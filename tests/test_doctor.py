@@ -22,9 +22,7 @@ from django_redis_streams.outcomes import Ack, Failure
 from django_redis_streams.store.consume.clock import note_jump, server_time
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.suspects import suspect
-from django_redis_streams.store.observe.minutes import count_command
 from django_redis_streams.store.observe.server import Facts
-from django_redis_streams.store.scripts import run
 
 from .support import states
 from .support.servers import Server
@@ -73,10 +71,11 @@ def old(raw: Raw, *seconds_ago: float, key: str = "orders") -> None:
 
 def worked(minutes_ago: int = 0, *, longest: float = 0.01, **figures: int) -> None:
     """Workers of billing counted these figures in one minute."""
-    stream = conf.stream("orders")
-    minute = int(time.time() // 60) - minutes_ago
+    link = connections.get()
+    minute = server_time(link) // 60_000 - minutes_ago
     counts = {name.replace("_", "-"): count for name, count in figures.items()}
-    run(connections.get(), count_command(stream.keys, "billing", minute, counts, round(longest * 1_000_000)))
+    for name, count in {**counts, "longest": round(longest * 1_000_000)}.items():
+        link.call("HINCRBY", f"{{orders}}:stats:billing:{minute}", name, count)
 
 
 # ---------------------------------------------------------------- what is in order

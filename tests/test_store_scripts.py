@@ -460,6 +460,7 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
         "serving",
         "left",
         "count",
+        "minutes",
         "delay",
         "span",
         "delete_group",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 
 from ...connections import Link
@@ -38,7 +37,7 @@ class _Group:
         if not fresh:
             return None
         membership = self._membership
-        return count_command(membership.keys, membership.group.name, int(time.time() // 60), fresh, longest)
+        return count_command(membership.keys, membership.group.name, fresh, longest)
 
     def _figures(self) -> dict[str, int]:
         read = [each.read() for each in self._counters]
