@@ -15,7 +15,16 @@ from ..conf import ConnectionConfig, GroupConfig, StreamConfig
 from ..connections import Link
 from ..exceptions import StreamsError
 from ..handlers import HandlerSet
-from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
+from ..inspection import (
+    Activities,
+    Books,
+    ConsumerState,
+    GroupActivity,
+    GroupState,
+    RunningHandler,
+    StreamState,
+    WorkerProcess,
+)  # fmt: skip
 from ..inspection.books import left_in_lanes
 from ..store.consume.clock import server_time
 from ..store.observe.server import Facts, facts
@@ -46,11 +55,13 @@ class ServerFacts:
     """One connection; `told` is what its server says of itself, or the error of asking it.
 
     Its clock shows at least `clock_ahead` seconds more than this host's (negative: less); None where it is unknown.
+    `workers` are the processes that serve its streams.
     """
 
     connection: ConnectionConfig
     told: Facts | Refusal
     clock_ahead: float | None = None
+    workers: Sequence[WorkerProcess] = ()
 
     @property
     def subject(self) -> str:
@@ -67,7 +78,8 @@ class ServerFacts:
 class GroupFacts:
     """One declared group of a stream.
 
-    `last_error` is the error of its newest dead letter, or else of a waiting retry; "" where it has neither.
+    `last_error` is the error of its newest dead letter, or else of a waiting retry; "" where it has neither. `workers`
+    are the processes that serve it, `runs` what workers run of it, the longest first.
     """
 
     stream: StreamConfig
@@ -76,6 +88,8 @@ class GroupFacts:
     activity: GroupActivity | None
     consumers: Sequence[ConsumerState]
     handlers: HandlerSet | Exception
+    workers: Sequence[WorkerProcess] = ()
+    runs: Sequence[RunningHandler] = ()
     last_error: str = ""
 
     @property
@@ -85,7 +99,7 @@ class GroupFacts:
 
     @property
     def alive(self) -> bool:
-        """Whether the server has heard of a consumer of the group lately."""
+        """Whether a consumer of the group is alive."""
         return self.state.consumers > 0
 
     @property
@@ -105,7 +119,8 @@ class GroupFacts:
 class StreamFacts:
     """One stream, with the `books` of all groups, declared or not.
 
-    `left` counts the messages left in lanes that aren't declared any more: (lane, group, how many at most).
+    `left` counts the messages left in lanes that aren't declared any more: (lane, group, how many at most). `workers`
+    are the processes that serve it.
     """
 
     config: StreamConfig
@@ -113,6 +128,7 @@ class StreamFacts:
     books: Sequence[Books]
     left: Sequence[tuple[str, str, int]]
     groups: Sequence[GroupFacts]
+    workers: Sequence[WorkerProcess]
 
     @property
     def undeclared_groups(self) -> Sequence[Books]:
@@ -153,8 +169,15 @@ def gather() -> Observed:
     found: dict[str, StreamFacts | Exception] = {}
     for alias, answer in answers.items():
         if isinstance(answer, _Answer):
+            known_streams = [each for each in answer.streams.values() if isinstance(each, StreamFacts)]
+            by_name = {each.name: each for stream in known_streams for each in stream.workers}
             servers.append(
-                ServerFacts(connection=config.connections[alias], told=answer.told, clock_ahead=answer.clock_ahead)
+                ServerFacts(
+                    connection=config.connections[alias],
+                    told=answer.told,
+                    clock_ahead=answer.clock_ahead,
+                    workers=list(by_name.values()),
+                )
             )
             found |= answer.streams
         else:
@@ -205,7 +228,8 @@ def _stream_or_error(members: Members, stream: StreamConfig, link: Link) -> Stre
 def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
     seen = inspection.overview(stream.name)
     done = inspection.activity(stream.name, minutes=MINUTES)
-    for problem in (*seen.problems, *done.problems):
+    there = inspection.workers(stream.name)
+    for problem in (*seen.problems, *done.problems, *there.problems):
         raise problem.error
     (state,) = seen.streams
     return StreamFacts(
@@ -213,11 +237,15 @@ def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
         state=state,
         books=inspection.books(stream.name),
         left=left_in_lanes(link, stream),
-        groups=[_group(members, stream, each, done) for each in state.groups],
+        groups=[_group(members, stream, each, done, there.processes) for each in state.groups],
+        workers=there.processes,
     )
 
 
-def _group(members: Members, stream: StreamConfig, state: GroupState, done: Activities) -> GroupFacts:
+def _group(
+    members: Members, stream: StreamConfig, state: GroupState, done: Activities, there: Sequence[WorkerProcess]
+) -> GroupFacts:
+    runs = [run for process in there for run in process.runs if run.group == state.name]
     return GroupFacts(
         stream=stream,
         config=stream.groups[state.name],
@@ -225,6 +253,8 @@ def _group(members: Members, stream: StreamConfig, state: GroupState, done: Acti
         activity=done.of(stream.name, state.name),
         consumers=inspection.consumers(stream.name, state.name),
         handlers=members[stream.name, state.name],
+        workers=[each for each in there if any(served.group == state.name for served in each.serves)],
+        runs=sorted(runs, key=lambda each: -each.seconds),
         last_error=_last_error(stream, state),
     )
 
