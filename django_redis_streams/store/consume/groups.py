@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from ...connections import Link
 from ...keys import DEFAULT_LANE, StreamKeys, deleted_field, paused_field
@@ -17,7 +17,6 @@ __all__ = [
     "Deleted",
     "Deletion",
     "Made",
-    "consumer_counts",
     "delete_group",
     "deletion",
     "delivered_to",
@@ -109,21 +108,12 @@ def delete_group(
 
 def delivered_to(link: Link, key: str) -> dict[str, str]:
     """Return each group of a stream with the id that was last delivered to it; none where there is no stream."""
-    return {group["name"]: group["last-delivered-id"] for group in _groups_on(link, key)}
-
-
-def consumer_counts(link: Link, key: str) -> dict[str, int]:
-    """Return each group of a stream with how many consumers the server knows in it; none where there is no stream."""
-    return {group["name"]: group["consumers"] for group in _groups_on(link, key)}
-
-
-def _groups_on(link: Link, key: str) -> list[dict[str, Any]]:
     (reply,) = link.call_many([["XINFO", "GROUPS", key]])
     if isinstance(reply, Exception):
         if "no such key" in str(reply):
-            return []
+            return {}
         raise reply
-    return [pairs(group) for group in reply]
+    return {group["name"]: group["last-delivered-id"] for group in map(pairs, reply)}
 
 
 def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: str) -> str:

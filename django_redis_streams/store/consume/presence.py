@@ -16,7 +16,10 @@ from ...connections import Link
 from ...keys import StreamKeys
 from ..scripts import Command, run, script
 
-__all__ = ["LIVING_MS", "ProcessRecord", "RunRecord", "Serving", "absent_command", "present_command", "serving"]
+__all__ = [
+    "LIVING_MS", "ProcessRecord", "RunRecord", "Serving", "absent_command", "known_consumers", "present_command",
+    "serving",
+]  # fmt: skip
 
 # A process that has said nothing for so long is dead. It may miss two of three times.
 _LIVING_SECONDS: Final = 15
@@ -112,6 +115,11 @@ def serving(link: Link, keys: StreamKeys, group: str) -> Mapping[str, Serving]:
     reply = run(link, script("serving")([keys.workers(group)], LIVING_MS))
     rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
     return {name: Serving(bool(alive), ms) for name, alive, ms in rows}
+
+
+def known_consumers(link: Link, keys: StreamKeys, group: str) -> int:
+    """Return how many consumers workers have in a group; those that died within the last hour count, too."""
+    return int(link.call("ZCARD", keys.workers(group)))
 
 
 def _words(consumers: Mapping[str, Sequence[str]]) -> list[str | int]:
