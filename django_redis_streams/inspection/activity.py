@@ -10,13 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from redis.exceptions import ResponseError
-
-from .. import conf, connections
-from ..exceptions import StreamsError
 from ..store.observe.minutes import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, Minutes, minutes_command, minutes_of
-from ..store.scripts import exchange
-from .grouping import by_server
+from .grouping import ask_each
 from .paging import Problem
 from .records import moment
 
@@ -109,23 +104,10 @@ def activity(*streams: str, minutes: int = 60) -> Activities:
     """
     if not 1 <= minutes <= KEPT_MINUTES:
         raise ValueError(f"minutes={minutes!r}: expected 1 to {KEPT_MINUTES}, for so long they are kept.")
-    declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
-    found: dict[str, list[GroupActivity]] = {}
-    problems: list[Problem] = []
-    for theirs in by_server(declared):
-        try:
-            replies = exchange(
-                connections.get(theirs[0].connection), [minutes_command(each, minutes) for each in theirs]
-            )
-        except (StreamsError, ResponseError) as error:
-            problems += [Problem(each.name, error) for each in theirs]
-            continue
-        for stream, reply in zip(theirs, replies, strict=True):
-            if isinstance(reply, Exception):
-                problems.append(Problem(stream.name, reply))
-            else:
-                found[stream.name] = list(_groups(stream.name, minutes_of(stream, reply)))
-    return Activities([each for stream in declared for each in found.get(stream.name, ())], problems)
+    found, problems = ask_each(streams, lambda stream: minutes_command(stream, minutes))
+    return Activities(
+        [each for stream, reply in found for each in _groups(stream.name, minutes_of(stream, reply))], problems
+    )
 
 
 def _groups(stream: str, figures: Minutes) -> Iterator[GroupActivity]:

@@ -10,17 +10,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
-from redis.exceptions import ResponseError
-
-from .. import conf, connections
 from ..conf import StreamConfig
-from ..exceptions import StreamsError
 from ..keys import EntryId
 from ..store.consume.clock import ClockRecord
 from ..store.consume.groups import Deletion
 from ..store.observe.overview import GroupFigures, StreamFigures, overview_command, overview_of
-from ..store.scripts import exchange
-from .grouping import by_server
+from .grouping import ask_each
 from .paging import Problem
 from .records import moment
 
@@ -88,26 +83,8 @@ def overview(*streams: str) -> Overview:
 
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
-    declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
-    found: dict[str, StreamState | Exception] = {}
-    for theirs in by_server(declared):
-        found.update(_of_one_server(theirs))
-    states = [found[each.name] for each in declared]
-    return Overview(
-        [each for each in states if isinstance(each, StreamState)],
-        [Problem(name, each) for name, each in found.items() if isinstance(each, Exception)],
-    )
-
-
-def _of_one_server(streams: Sequence[StreamConfig]) -> dict[str, StreamState | Exception]:
-    try:
-        replies = exchange(connections.get(streams[0].connection), [overview_command(each) for each in streams])
-    except (StreamsError, ResponseError) as error:
-        return dict.fromkeys((each.name for each in streams), error)
-    return {
-        stream.name: reply if isinstance(reply, Exception) else _stream(stream, overview_of(reply))
-        for stream, reply in zip(streams, replies, strict=True)
-    }
+    found, problems = ask_each(streams, overview_command)
+    return Overview([_stream(stream, overview_of(reply)) for stream, reply in found], problems)
 
 
 def _stream(stream: StreamConfig, figures: StreamFigures) -> StreamState:

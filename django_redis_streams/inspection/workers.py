@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from redis.exceptions import ResponseError
-
-from .. import conf, connections
 from ..conf import StreamConfig
-from ..exceptions import StreamsError
 from ..store.observe.processes import ProcessFigures, processes_command, processes_of
-from ..store.scripts import exchange
-from .grouping import by_server
+from .grouping import ask_each
 from .paging import Problem
 from .records import moment
 
@@ -93,21 +88,11 @@ def workers(*streams: str) -> Workers:
 
     One round trip for each server. Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
-    declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
+    replies, problems = ask_each(streams, processes_command)
     found: dict[str, WorkerProcess] = {}
-    problems: list[Problem] = []
-    for theirs in by_server(declared):
-        try:
-            replies = exchange(connections.get(theirs[0].connection), [processes_command(each) for each in theirs])
-        except (StreamsError, ResponseError) as error:
-            problems += [Problem(each.name, error) for each in theirs]
-            continue
-        for stream, reply in zip(theirs, replies, strict=True):
-            if isinstance(reply, Exception):
-                problems.append(Problem(stream.name, reply))
-                continue
-            for figures in processes_of(reply):
-                found[figures.process] = _joined(found.get(figures.process), _process(stream, figures))
+    for stream, reply in replies:
+        for figures in processes_of(reply):
+            found[figures.process] = _joined(found.get(figures.process), _process(stream, figures))
     return Workers(sorted(found.values(), key=lambda each: (each.host, each.pid, each.name)), problems)
 
 
