@@ -150,17 +150,30 @@ class StreamKeys:
         """Hash: counts of what has become of the group's messages, since the group began."""
         return self._side("totals", group)
 
+    @property
+    def processes(self) -> str:
+        """ZSET: each worker process that serves groups of the stream, to when it last said so, in ms; expires."""
+        return self._side("processes")
+
+    @property
+    def process_records(self) -> str:
+        """Hash: each worker process to how far its clock is ahead, in ms, and what it says of itself; expires."""
+        return self._side("processes", "records")
+
     def workers(self, group: str) -> str:
-        """ZSET: a consumer of each worker process that serves the group, to when it last said so, in ms."""
+        """ZSET: each consumer of a worker that serves the group, to when it was last said to do so, in ms."""
         return self._side("workers", group)
 
     def books(self, group: str) -> str:
         """Hash: how much of each lane's stream was there before the group, and what was seen of the group last."""
         return self._side("books", group)
 
-    def stats(self, group: str, minute: int) -> str:
-        """Hash: what the group's workers did in one minute, counted since 1970; expires."""
-        return self._side("stats", group, str(minute))
+    def stats(self, group: str) -> str:
+        """Begin the name of a hash: what the group's workers did in one minute; expires.
+
+        A script adds a colon and the minute, counted since 1970 by the server's clock.
+        """
+        return self._side("stats", group)
 
 
 def paused_field(group: str) -> str:

@@ -143,6 +143,26 @@ def test_figures_are_told_at_full_memory(raw: Raw) -> None:
             raw.config_set("maxmemory", "0")
 
 
+@pytest.mark.parametrize("ahead", [600, -600])
+def test_minutes_are_those_of_the_server_s_clock(
+    make_server: Callable[..., Server], streams: Callable[..., None], ahead: int
+) -> None:
+    """Ten minutes off from the clock of the worker, and of who looks, nothing is in another minute."""
+    server = make_server("valkey", own_clock=True)
+    server.set_clock(ahead)
+    streams(URL=server.url)
+    handler("orders", group="billing")(lambda _: None)
+    server.raw().xadd("orders", {"n": 1})
+    drain()
+    assert lately().acknowledged == 1
+    now = server.raw().time()[0]
+    (key,) = server.raw().keys("{orders}:stats:billing:*")
+    assert now // 60 - int(key.rpartition(":")[2]) in {0, 1}
+    (stream,) = {each.stream for each in inspection.activity().groups}
+    last = inspection.activity().of(stream, "billing").minutes[-1]  # type: ignore[union-attr]
+    assert 0 <= now - last.since.timestamp() < 62
+
+
 def test_one_round_trip_tells_all(raw: Raw) -> None:
     """Sixty minutes of three groups: each a hash, asked for together."""
     raw.config_resetstat()

@@ -187,7 +187,7 @@ def test_a_worker_watches_and_tells(raw: Raw, caplog: pytest.LogCaptureFixture) 
         seen.append(message.payload["n"])
 
     publish(raw, 10)
-    with working(timing=Timing(serve=0.05, look_stale=0.05)):
+    with working(timing=Timing(watch=0.05, look_stale=0.05)):
         wait_until(lambda: raw.hget("{orders}:totals:billing", "acknowledged") == "10")
         raw.xgroup_setid("orders", "billing", "0")
         wait_until(lambda: raw.hget("{orders}:totals:billing", "moved-back") == "10")

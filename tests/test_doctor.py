@@ -21,18 +21,19 @@ from django_redis_streams.handlers import handler, registry
 from django_redis_streams.operations import groups
 from django_redis_streams.outcomes import Ack, Failure
 from django_redis_streams.store.consume.clock import note_jump, server_time
+from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.store.consume.presence import ProcessRecord, RunRecord, present_command
 from django_redis_streams.store.consume.suspects import suspect
 from django_redis_streams.store.observe import streams as streams_module
-from django_redis_streams.store.observe.minutes import count_command
 from django_redis_streams.store.observe.server import Facts
 from django_redis_streams.store.scripts import run
 
 from .support import states
-from .support.servers import Server
+from .support.servers import Server, ServerMissing, faketime
 from .support.snippets import parser_of
 from .support.waiting import wait_until
-from .support.workers import drain, working
+from .support.workers import Fleet, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
@@ -89,10 +90,11 @@ def old(raw: Raw, *seconds_ago: float, key: str = "orders") -> None:
 
 def worked(minutes_ago: int = 0, *, longest: float = 0.01, **figures: int) -> None:
     """Workers of billing counted these figures in one minute."""
-    stream = conf.stream("orders")
-    minute = int(time.time() // 60) - minutes_ago
+    link = connections.get()
+    minute = server_time(link) // 60_000 - minutes_ago
     counts = {name.replace("_", "-"): count for name, count in figures.items()}
-    run(connections.get(), count_command(stream.keys, "billing", minute, counts, round(longest * 1_000_000)))
+    for name, count in {**counts, "longest": round(longest * 1_000_000)}.items():
+        link.call("HINCRBY", f"{{orders}}:stats:billing:{minute}", name, count)
 
 
 # ---------------------------------------------------------------- what is in order
@@ -638,7 +640,102 @@ def test_a_server_with_another_time_is_a_warning(
     assert told in examined()["clock-differs"]["evidence"]
 
 
+@pytest.mark.parametrize(("off", "told"), [("-600", "600 s less"), ("+600", "600 s more")])
+def test_a_worker_whose_clock_is_wrong_is_a_warning(
+    streams: Streams, raw: Raw, fleet: Fleet, off: str, told: str
+) -> None:
+    """It is named; what it did is in the minute in which it was done nevertheless."""
+    streams(BILLING)
+    fleet.streams = BILLING
+    try:
+        library = faketime("any")
+    except ServerMissing as error:
+        pytest.skip(str(error))
+    own_clock = {"LD_PRELOAD": str(library), "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    worker = fleet.start(**own_clock)
+    found = wait_until(lambda: examined().get("worker-clock-differs"))
+    (pid,) = fleet.children(worker)
+    assert f"{socket.gethostname()}, pid {pid}: {told}." in found["evidence"]
+    states.publish(raw, {"do": "nothing"})
+    wait_until(lambda: inspection.activity().of("orders", "billing").last(2).acknowledged == 1)  # type: ignore[union-attr]
+    assert "clock-differs" not in examined()
+    worker.terminate()
+    fleet.finish(worker)
+    assert "worker-clock-differs" not in examined()
+
+
+def test_a_worker_whose_clock_is_right_is_in_order(streams: Streams) -> None:
+    """However long a command was under way."""
+    streams(BILLING)
+    handled()
+    with working():
+        wait_until(lambda: inspection.workers().processes)
+        assert "worker-clock-differs" not in examined()
+
+
 # ---------------------------------------------------------------- groups
+
+
+def test_a_lane_that_no_worker_reads_is_a_fault(streams: Streams, raw: Raw) -> None:
+    """A worker that was started before the lane was declared goes on, and what is published there waits for good."""
+    streams(BILLING)
+    handled()
+    with working() as worker:
+        wait_until(lambda: inspection.workers().processes and worker.runner.connection.has_read)
+        assert "unserved-lane" not in examined(0)
+        streams({"orders": {"MAXLEN": 100, "LANES": ["high", "default", "low"], "GROUPS": {"billing": {}}}})
+        raw.xadd("{orders}:lane:high", {"a": "1"})
+        wait_until(lambda: inspection.workers().processes)
+        found = examined(1)["unserved-lane"]
+        assert "No worker reads lanes high, low" in found["message"]
+        assert "say that they read default" in found["evidence"]
+        with working(name="restarted") as restarted:
+            wait_until(lambda: len(inspection.workers().processes) == 2 and restarted.runner.connection.has_read)
+            assert "unserved-lane" not in examined()
+
+
+def test_a_lane_that_another_client_may_read_is_no_fault(streams: Streams, raw: Raw) -> None:
+    """Nobody knows which lanes that reads."""
+    streams(BILLING)
+    handled()
+    with working() as worker:
+        wait_until(lambda: inspection.workers().processes and worker.runner.connection.has_read)
+        streams({"orders": {"MAXLEN": 100, "LANES": ["high", "default"], "GROUPS": {"billing": {}}}})
+        wait_until(lambda: inspection.workers().processes)
+        raw.xadd("{orders}:lane:high", {"a": "1"})
+        raw.xgroup_create("{orders}:lane:high", "billing", "0")
+        raw.xreadgroup("billing", "node-1", {"{orders}:lane:high": ">"})
+        assert "unserved-lane" not in examined()
+
+
+def ran(seconds: float, *, timeout: float | None = 600) -> None:
+    """A worker says that its handler runs for so long."""
+    stream = conf.stream("orders")
+    run_ = RunRecord("billing", "web-7-0", "m-1", "shop.charge", round(seconds * 1000), timeout, 1)
+    record = ProcessRecord(
+        "web", 7, 900_000, 1, quarantine=False, lanes=stream.lane_names, groups={"billing": 1}, runs=[run_]
+    )
+    link = connections.get()
+    make_group(link, Membership(stream, stream.groups["billing"], ""), "0")
+    run(link, present_command(stream, "web-7", server_time(link), record, {"billing": ["web-7-0"]}))
+
+
+def test_a_long_run_is_told_as_what_it_is(streams: Streams, raw: Raw) -> None:
+    """Its message, its handler, for how long of how much: the consumer isn't silent, and holds nothing up."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.01}}}})
+    handled()
+    old(raw, 400, 399, 398)
+    states.deliver(count=1, consumer="web-7-0")
+    ran(29)
+    assert "long-runs" not in examined(0)
+    ran(75)
+    wait_until(lambda: raw.xinfo_consumers("orders", "billing")[0]["idle"] > 100)
+    found = examined(0)
+    assert "shop.charge runs m-1 for 75 s of TIMEOUT 600" in found["long-runs"]["message"]
+    assert "web-7-0" in found["long-runs"]["evidence"]
+    assert not {"standstill", "held-by-dead", "no-consumer"} & {*found}
+    ran(301, timeout=None)
+    assert "shop.charge runs m-1 for 301 s without a TIMEOUT" in examined(1)["standstill"]["evidence"]
 
 
 def test_a_module_of_handlers_that_fails_is_a_fault(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -679,6 +776,7 @@ def test_messages_of_dead_consumers_are_found(streams: Streams, raw: Raw) -> Non
     streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {"CLAIM_IDLE": 0.01}}}})
     states.publish(raw, {"a": "1"}, {"a": "2"})
     states.deliver(consumer="deceased")
+    raw.zadd("{orders}:workers:billing", {"deceased": 0})  # when its process last said that it is there
     wait_until(lambda: "held-by-dead" in examined(), "the silence")
     found = examined(1)
     assert "1 dead consumers hold 2 messages: deceased" in found["held-by-dead"]["message"]

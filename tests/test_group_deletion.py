@@ -106,7 +106,7 @@ def test_a_group_that_another_client_reads_is_not_deleted(raw: Raw, elsewhere: A
     with pytest.raises(GroupInUse, match="'node-1'"):
         groups.delete("orders", "billing", by="ann")
     assert raw.xpending("orders", "billing")["pending"] == 1
-    monkeypatch.setattr(store, "LIVING", 0.0)
+    monkeypatch.setattr(store, "HEARD_WITHIN", 0.0)
     wait_until(lambda: raw.xinfo_consumers("orders", "billing")[0]["idle"])
     assert groups.delete("orders", "billing", by="ann")
     assert on_server(raw) == set()
@@ -156,7 +156,7 @@ def test_a_worker_that_is_killed_holds_up_nobody_for_long(raw: Raw, elsewhere: A
     states.deliver(consumer="killed", count=0)
     elsewhere()
     assert groups.waiting("orders", "billing").consumers == ["killed"]
-    monkeypatch.setattr(store, "LIVING", 0.0)
+    monkeypatch.setattr(store, "LIVING_MS", 0)
     wait_until(lambda: groups.waiting("orders", "billing").consumers == [])
 
 

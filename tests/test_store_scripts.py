@@ -16,9 +16,10 @@ from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Rea
 from django_redis_streams.store.consume.books import watch
 from django_redis_streams.store.consume.clock import note_jump, reset_idle, server_time, shorten
 from django_redis_streams.store.consume.consumers import retire_dead
-from django_redis_streams.store.consume.groups import make_group, serve
+from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import claim, hand_back, pending_of, renew
+from django_redis_streams.store.consume.presence import ProcessRecord, absent_command, present_command
 from django_redis_streams.store.consume.promote import Promotion, promote
 from django_redis_streams.store.consume.settle import settle_commands
 from django_redis_streams.store.consume.suspects import suspect, take_back, try_suspect
@@ -45,6 +46,8 @@ CLOCK = "{orders}:clock"
 RATE = "{orders}:limits:billing:rate"
 SLOTS = "{orders}:limits:billing:slots"
 WORKERS = "{orders}:workers:billing"
+PROCESSES = "{orders}:processes"
+RECORDS = "{orders}:processes:records"
 BOOKS = "{orders}:books:billing"
 UNLIMITED = ("", "", "", 1000)
 STREAMS = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}, "MAXLEN": 1, "EXACT_TRIM": True}}
@@ -258,10 +261,20 @@ def a_silent_consumer(raw: Raw, link: Link) -> Act:
     return lambda link: retire_dead(link, member("d"), 1)
 
 
+RECORD = ProcessRecord("host", 1, 0, 0, quarantine=False, lanes=["default"], groups={"billing": 1}, runs=[])
+CONSUMERS = {"billing": ["c"]}
+
+
 def a_group_that_is_served(raw: Raw, link: Link) -> Act:
     """Say that a worker serves a group."""
     make_group(link, member("d"), "0")
-    return lambda link: serve(link, member())
+    return lambda link: run(link, present_command(member().stream, "p", server_time(link), RECORD, CONSUMERS))
+
+
+def a_worker_that_leaves(raw: Raw, link: Link) -> Act:
+    """Say that a worker has ended."""
+    a_group_that_is_served(raw, link)(link)
+    return lambda link: run(link, absent_command(member().stream, "p", CONSUMERS))
 
 
 def a_group_that_others_set_back(raw: Raw, link: Link) -> Act:
@@ -300,7 +313,8 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "renew by limits": a_pending_entry_of_a_limited_group,
     "trim": a_long_stream,
     "retire": a_silent_consumer,
-    "serve": a_group_that_is_served,
+    "present": a_group_that_is_served,
+    "absent": a_worker_that_leaves,
     "watch": a_group_that_others_set_back,
 }
 
@@ -327,6 +341,8 @@ def state(raw: Raw) -> dict[str, Any]:
         "slots": raw.zrange(SLOTS, 0, -1),
         "books": raw.hgetall(BOOKS),
         "workers": sorted(raw.zrange(WORKERS, 0, -1)),
+        "processes": raw.zrange(PROCESSES, 0, -1),
+        "records": raw.hkeys(RECORDS),
     }
 
 
@@ -448,8 +464,11 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
         "discard_retry",
         "pause",
         "overview",
+        "processes",
+        "serving",
         "left",
         "count",
+        "minutes",
         "delay",
         "span",
         "delete_group",

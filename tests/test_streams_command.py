@@ -4,8 +4,10 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,12 +20,13 @@ from django_redis_streams.management import tables
 from django_redis_streams.outcomes import Ack, Failure
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
+from django_redis_streams.worker.timing import Timing
 
 from .support import states
 from .support.books import books
 from .support.servers import Server
 from .support.waiting import wait_until
-from .support.workers import ROOT, drain
+from .support.workers import ROOT, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
@@ -189,7 +192,47 @@ def test_a_name_that_is_not_declared_ends_with_2_and_the_nearest(words: list[str
     assert "Did you mean" in str(error)
 
 
-# ---------------------------------------------------------------- consumers, pending, release
+# ---------------------------------------------------------------- workers, consumers, pending, release
+
+
+def test_workers_are_shown_with_what_they_serve_and_run(raw: Raw, streams: Callable[..., None]) -> None:
+    """For people in two tables, for programs all that is known."""
+    streams(LANES)
+    goes_on = threading.Event()
+
+    @handler("orders", group="billing", timeout=600)
+    def wait(message: Any) -> None:
+        goes_on.wait(30)
+
+    assert said("workers") == "No worker is running.\n"
+    assert told("workers") == {"workers": [], "problems": {}}
+    with working(name="web-7", timing=Timing(serve=0.05)):
+        wait_until(lambda: told("workers")["workers"])
+        publish(raw, 1)
+        (found,) = wait_until(lambda: [each for each in told("workers", "orders")["workers"] if each["runs"]])
+        assert (found["name"], found["pid"], found["host"]) == ("web-7", os.getpid(), socket.gethostname())
+        assert found["serves"] == [
+            {"stream": "orders", "group": "billing", "lanes": ["high", "default"], "consumers": 1}
+        ]
+        (run,) = found["runs"]
+        assert (run["group"], run["consumer"], run["timeout"], run["messages"]) == ("billing", "web-7", 600, 1)
+        processes, runs = said("workers").split("\n\n")
+        assert re.search(
+            rf"\n{socket.gethostname()} +{os.getpid()} .* orders:billing \(high/default\) by 1 ", processes
+        )
+        assert re.search(rf"\n{os.getpid()} +orders:billing .*orders/\S+ +1 +\d+s +10m", runs)
+        goes_on.set()
+    assert told("workers")["workers"] == []
+
+
+def test_workers_of_a_server_that_is_away_are_a_problem(streams: Callable[..., None]) -> None:
+    """It isn't said that there are none."""
+    streams(URL="unix:///nowhere/at.all")
+    assert [*told("workers", code=1)["problems"]] == ["orders"]
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("streams", "workers", stdout=out)
+    assert "No worker is running" not in out.getvalue()
 
 
 def test_consumers_are_shown_with_what_they_hold(raw: Raw) -> None:

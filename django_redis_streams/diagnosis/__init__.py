@@ -16,7 +16,7 @@ from typing import Final
 from redis.exceptions import NoPermissionError
 
 from .. import conf
-from .clocks import difference, future_ids, jumps
+from .clocks import difference, future_ids, jumps, workers_differ
 from .consuming import consuming_findings
 from .findings import Code, Finding, Level
 from .gathering import Observed, gather
@@ -44,6 +44,7 @@ def _findings(observed: Observed) -> Iterator[Finding]:
         yield from server_findings(server)
         yield from difference(server)
         yield from renamed_streams(server)
+        yield from workers_differ(server)
     for name, error in observed.unreadable.items():
         yield _unreadable(name, error)
     for stream in observed.streams:

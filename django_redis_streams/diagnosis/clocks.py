@@ -1,4 +1,4 @@
-"""Whether a server's clock is right and runs evenly: due times, idle times and ids depend on it."""
+"""Whether clocks are right: the server's, on which due times, idle times and ids depend, and those of workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..store.consume.clock import TOLERATED_MS, ClockRecord
 from .findings import Code, Finding
 from .gathering import ServerFacts, StreamFacts
 
-__all__ = ["difference", "future_ids", "jumps"]
+__all__ = ["difference", "future_ids", "jumps", "workers_differ"]
 
 # In seconds. A smaller difference shows in no message's age.
 _DIFFERENT: Final = 5.0
@@ -18,6 +18,8 @@ _DAY: Final = 86_400
 _DAY_MS: Final = 1000 * _DAY
 # In seconds: ids that are further ahead are none to wait for.
 _WAITED_FOR: Final = 2 * _DAY
+# This many processes are enough to find their hosts.
+_NAMED: Final = 5
 
 
 def difference(server: ServerFacts) -> Iterator[Finding]:
@@ -30,6 +32,24 @@ def difference(server: ServerFacts) -> Iterator[Finding]:
             evidence=f"The server's shows {abs(server.clock_ahead):,.0f} s "
             f"{'more' if server.clock_ahead > 0 else 'less'} than this host's.",
             fix="Have both hosts keep time by NTP.",
+        )
+
+
+def workers_differ(server: ServerFacts) -> Iterator[Finding]:
+    """Compare the workers' clocks with the server's, as each was when the worker last said that it is there."""
+    wrong = [each for each in server.workers if abs(each.clock_ahead) > _DIFFERENT]
+    if wrong:
+        some = "; ".join(
+            f"{each.host}, pid {each.pid}: {abs(each.clock_ahead):,.0f} s {'more' if each.clock_ahead > 0 else 'less'}"
+            for each in wrong[:_NAMED]
+        ) + ("; …" if len(wrong) > _NAMED else "")
+        yield Finding(
+            code=Code.WORKER_CLOCK_DIFFERS,
+            subject=server.subject,
+            message=f"The clocks of {len(wrong):,} worker processes are wrong: so are the times that they log, the "
+            "waits of messages in their metrics, and what they publish with at=.",
+            evidence=f"They show, compared with the server's: {some}.",
+            fix="Have the workers' hosts keep time by NTP.",
         )
 
 

@@ -12,6 +12,8 @@ __all__ = ["consuming_findings", "start_worker"]
 
 # This many names are enough to find the consumers in a log.
 _NAMED: Final = 3
+# In seconds: shorter runs need no mention.
+_LONG: Final = 30
 
 Check = Callable[[GroupFacts], Iterator[Finding]]
 
@@ -47,7 +49,8 @@ def handling(group: GroupFacts) -> Iterator[Finding]:
             code=Code.NO_HANDLER,
             subject=group.label,
             message="No handler takes its messages, and no other program's consumer is there.",
-            evidence="No module of handlers declares one, and the server heard of no consumer lately.",
+            evidence="No module of handlers declares one, no worker says that it serves the group, and the server "
+            "heard of no other client's consumer lately.",
             fix="Write one in a module stream_handlers of an app, or start the program that consumes it.",
         )
 
@@ -71,7 +74,10 @@ def life(group: GroupFacts) -> Iterator[Finding]:
     """Find a group without consumers. It is a fault only while messages wait and the group isn't paused."""
     if group.alive or group.state.paused is not None:
         return
-    evidence = f"The server heard of none of its consumers within CLAIM_IDLE, {group.config.claim_idle:g} s"
+    evidence = (
+        "No worker says that it serves the group, and the server heard of no other client's consumer within "
+        f"CLAIM_IDLE, {group.config.claim_idle:g} s"
+    )
     if group.waits:
         yield Finding(
             code=Code.NO_CONSUMER,
@@ -87,6 +93,39 @@ def life(group: GroupFacts) -> Iterator[Finding]:
             message="No worker is running; nothing waits for one.",
             evidence=f"{evidence}; nothing is unread, pending or waiting for a retry.",
             fix=f"When messages are to be consumed: manage.py runconsumers {group.label}.",
+        )
+
+
+def lanes(group: GroupFacts) -> Iterator[Finding]:
+    """Find declared lanes that no worker of the group reads. Of other clients nobody knows what they read."""
+    if not group.workers or any(each.alive and not each.of_worker for each in group.consumers):
+        return
+    name = group.config.name
+    read = {lane for each in group.workers for served in each.serves if served.group == name for lane in served.lanes}
+    if unread := [lane for lane in group.stream.lane_names if lane not in read]:
+        yield Finding(
+            code=Code.UNSERVED_LANE,
+            subject=group.label,
+            message=f"No worker reads {'lanes' if len(unread) > 1 else 'lane'} {', '.join(unread)}: what is published "
+            "there waits for good.",
+            evidence=f"LANES declares {', '.join(group.stream.lane_names)}; the group's {len(group.workers):,} worker "
+            f"processes say that they read {', '.join(sorted(read))}.",
+            fix="Restart the group's workers with these settings.",
+        )
+
+
+def long_runs(group: GroupFacts) -> Iterator[Finding]:
+    """Find runs that go on for long: mostly that is right, and the consumer isn't silent but busy."""
+    if long := [each for each in group.runs if each.seconds >= _LONG]:
+        more = f"; and {len(long) - _NAMED:,} more" if len(long) > _NAMED else ""
+        yield Finding(
+            code=Code.LONG_RUNS,
+            subject=group.label,
+            message=f"Handlers are at work for long: {'; '.join(map(str, long[:_NAMED]))}{more}.",
+            evidence="Their processes say so: "
+            + ", ".join(dict.fromkeys(each.consumer for each in long[:_NAMED]))
+            + ".",
+            fix="Nothing, where long runs are right. Else give what a handler waits for a time-out, or lower TIMEOUT.",
         )
 
 
@@ -107,7 +146,7 @@ def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
     dead = [
         each
         for each in group.consumers
-        if each.pending and not each.returned and each.idle > 2 * group.config.claim_idle
+        if each.pending and not (each.returned or each.alive) and each.idle > 2 * group.config.claim_idle
     ]
     if dead:
         held, some = sum(each.pending for each in dead), ", ".join(each.name for each in dead[:_NAMED])
@@ -116,7 +155,8 @@ def dead_consumers(group: GroupFacts) -> Iterator[Finding]:
             code=Code.HELD_BY_DEAD,
             subject=group.label,
             message=f"{len(dead):,} dead consumers hold {held:,} messages: {some}.",
-            evidence=f"XINFO CONSUMERS: silent for more than twice CLAIM_IDLE, {group.config.claim_idle:g} s.",
+            evidence="No worker says that they are its own, and XINFO CONSUMERS that they are silent for more than "
+            f"twice CLAIM_IDLE, {group.config.claim_idle:g} s.",
             fix=f"{start_worker(group)} It claims them. A worker that runs already can be given them: "
             f"manage.py streams release {group.label}.",
         )
@@ -141,4 +181,6 @@ def _waiting(group: GroupFacts) -> str:
     return f"{unread} unread, {state.pending:,} pending, {state.retrying:,} waiting for a retry"
 
 
-_CHECKS: Final[tuple[Check, ...]] = (handling, existence, life, pause, dead_consumers, suspects)
+_CHECKS: Final[tuple[Check, ...]] = (
+    handling, existence, life, lanes, pause, dead_consumers, suspects, long_runs,
+)  # fmt: skip

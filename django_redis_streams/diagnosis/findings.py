@@ -44,6 +44,7 @@ class Code(StrEnum):
     NO_MAXMEMORY = "no-maxmemory", Level.INFORMATION
     NO_REPLICA = "no-replica", Level.INFORMATION
     CLOCK_DIFFERS = "clock-differs", Level.WARNING
+    WORKER_CLOCK_DIFFERS = "worker-clock-differs", Level.WARNING
     EMBEDDED = "embedded", Level.INFORMATION
 
     UNREADABLE = "unreadable", Level.FAULT
@@ -66,6 +67,7 @@ class Code(StrEnum):
 
     HANDLERS_FAIL = "handlers-fail", Level.FAULT
     NO_CONSUMER = "no-consumer", Level.FAULT
+    UNSERVED_LANE = "unserved-lane", Level.FAULT
     STANDSTILL = "standstill", Level.FAULT
     ALL_FAIL = "all-fail", Level.FAULT
     GROUP_MISSING = "group-missing", Level.WARNING
@@ -77,6 +79,7 @@ class Code(StrEnum):
     SLOW_HANDLERS = "slow-handlers", Level.WARNING
     FAILING = "failing", Level.WARNING
     DEAD_LETTERS_GROW = "dead-letters-grow", Level.WARNING
+    LONG_RUNS = "long-runs", Level.INFORMATION
     IDLE = "idle", Level.INFORMATION
 
 

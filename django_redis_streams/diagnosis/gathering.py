@@ -15,7 +15,16 @@ from ..conf import ConnectionConfig, GroupConfig, StreamConfig
 from ..connections import Link
 from ..exceptions import StreamsError
 from ..handlers import HandlerSet
-from ..inspection import Activities, Books, ConsumerState, GroupActivity, GroupState, StreamState
+from ..inspection import (
+    Activities,
+    Books,
+    ConsumerState,
+    GroupActivity,
+    GroupState,
+    RunningHandler,
+    StreamState,
+    WorkerProcess,
+)  # fmt: skip
 from ..inspection.books import left_in_lanes
 from ..inspection.undeclared import UndeclaredStreams, undeclared_streams
 from ..keys import EntryId
@@ -51,13 +60,14 @@ class ServerFacts:
 
     Its clock shows at least `clock_ahead` seconds more than this host's (negative: less); None where it is unknown.
     `undeclared` are the streams there that no setting declares, or the error of looking for them; None where nobody
-    looked.
+    looked. `workers` are the processes that serve its streams.
     """
 
     connection: ConnectionConfig
     told: Facts | Refusal
     clock_ahead: float | None = None
     undeclared: UndeclaredStreams | Exception | None = None
+    workers: Sequence[WorkerProcess] = ()
 
     @property
     def subject(self) -> str:
@@ -74,7 +84,8 @@ class ServerFacts:
 class GroupFacts:
     """One declared group of a stream.
 
-    `last_error` is the error of its newest dead letter, or else of a waiting retry; "" where it has neither.
+    `last_error` is the error of its newest dead letter, or else of a waiting retry; "" where it has neither. `workers`
+    are the processes that serve it, `runs` what workers run of it, the longest first.
     """
 
     stream: StreamConfig
@@ -83,6 +94,8 @@ class GroupFacts:
     activity: GroupActivity | None
     consumers: Sequence[ConsumerState]
     handlers: HandlerSet | Exception
+    workers: Sequence[WorkerProcess] = ()
+    runs: Sequence[RunningHandler] = ()
     last_error: str = ""
 
     @property
@@ -92,7 +105,7 @@ class GroupFacts:
 
     @property
     def alive(self) -> bool:
-        """Whether the server has heard of a consumer of the group lately."""
+        """Whether a consumer of the group is alive."""
         return self.state.consumers > 0
 
     @property
@@ -121,7 +134,7 @@ class StreamFacts:
     `left` counts the messages left in lanes that aren't declared any more: (lane, group, how many at most).
     `positions` has for each group on the server the id up to which it was given all messages, in all lanes.
     `abandoned` are groups there that workers or commands of this package once served, and that aren't declared: with
-    what waits for each.
+    what waits for each. `workers` are the processes that serve it.
     """
 
     config: StreamConfig
@@ -131,6 +144,7 @@ class StreamFacts:
     positions: Mapping[str, EntryId]
     abandoned: Mapping[str, Waiting]
     groups: Sequence[GroupFacts]
+    workers: Sequence[WorkerProcess]
 
     @property
     def undeclared_groups(self) -> Sequence[Books]:
@@ -174,12 +188,15 @@ def gather(*, embedded: bool = True) -> Observed:
     found: dict[str, StreamFacts | Exception] = {}
     for alias, answer in answers.items():
         if isinstance(answer, _Answer):
+            known_streams = [each for each in answer.streams.values() if isinstance(each, StreamFacts)]
+            by_name = {each.name: each for stream in known_streams for each in stream.workers}
             servers.append(
                 ServerFacts(
                     connection=config.connections[alias],
                     told=answer.told,
                     clock_ahead=answer.clock_ahead,
                     undeclared=answer.undeclared,
+                    workers=list(by_name.values()),
                 )
             )
             found |= answer.streams
@@ -242,7 +259,8 @@ def _stream_or_error(members: Members, stream: StreamConfig, link: Link) -> Stre
 def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
     seen = inspection.overview(stream.name)
     done = inspection.activity(stream.name, minutes=MINUTES)
-    for problem in (*seen.problems, *done.problems):
+    there = inspection.workers(stream.name)
+    for problem in (*seen.problems, *done.problems, *there.problems):
         raise problem.error
     (state,) = seen.streams
     return StreamFacts(
@@ -252,7 +270,8 @@ def _stream(members: Members, stream: StreamConfig, link: Link) -> StreamFacts:
         left=left_in_lanes(link, stream),
         positions=_positions(link, state),
         abandoned={group: waiting(stream.name, group) for group in abandoned_groups(link, stream)},
-        groups=[_group(members, stream, each, done) for each in state.groups],
+        groups=[_group(members, stream, each, done, there.processes) for each in state.groups],
+        workers=there.processes,
     )
 
 
@@ -262,7 +281,10 @@ def _positions(link: Link, state: StreamState) -> dict[str, EntryId]:
     return {group: min(EntryId.of(lane.get(group, "0-0")) for lane in lanes) for group in set().union(*lanes)}
 
 
-def _group(members: Members, stream: StreamConfig, state: GroupState, done: Activities) -> GroupFacts:
+def _group(
+    members: Members, stream: StreamConfig, state: GroupState, done: Activities, there: Sequence[WorkerProcess]
+) -> GroupFacts:
+    runs = [run for process in there for run in process.runs if run.group == state.name]
     return GroupFacts(
         stream=stream,
         config=stream.groups[state.name],
@@ -270,6 +292,8 @@ def _group(members: Members, stream: StreamConfig, state: GroupState, done: Acti
         activity=done.of(stream.name, state.name),
         consumers=inspection.consumers(stream.name, state.name),
         handlers=members[stream.name, state.name],
+        workers=[each for each in there if any(served.group == state.name for served in each.serves)],
+        runs=sorted(runs, key=lambda each: -each.seconds),
         last_error=_last_error(stream, state),
     )
 

@@ -41,17 +41,21 @@ def pace_findings(group: GroupFacts) -> Iterator[Finding]:
 
 
 def standstill(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Finding]:
-    """Find a standstill: consumers are alive and messages wait, but none is run."""
+    """Find a standstill: consumers are alive and messages wait, but no run ends."""
     served = not isinstance(group.handlers, Exception) and len(group.handlers)
     if not (served and group.alive and group.state.paused is None) or lately.runs or lately.settled:
         return
+    if group.runs and group.runs[0].seconds < _STANDSTILL:
+        return
     if (group.state.oldest_unread or 0) >= _STANDSTILL:
+        ended = " ended" if group.runs else ""
+        runs = f" {group.runs[0].consumer}: {group.runs[0]}." if group.runs else ""
         yield Finding(
             code=Code.STANDSTILL,
             subject=group.label,
-            message="Consumers are there, but run nothing, and messages wait.",
-            evidence=f"{group.state.consumers} consumers, no run in the last {lately.seconds / 60:.0f} minutes; the "
-            f"oldest unread message is {group.oldest_unread}.",
+            message=f"Consumers are there, but {'no run ends' if group.runs else 'run nothing'}, and messages wait.",
+            evidence=f"{group.state.consumers} consumers, no run{ended} in the last {lately.seconds / 60:.0f} minutes; "
+            f"the oldest unread message is {group.oldest_unread}.{runs}",
             fix=f"manage.py streams pending {group.label} shows what they hold: a handler may hang, or "
             "GROUP_CONCURRENCY or RATE be too low. Set TIMEOUT, so that what hangs is ended.",
         )

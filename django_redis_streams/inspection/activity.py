@@ -1,22 +1,17 @@
 """What the workers of each group did lately, minute by minute: how many messages, how fast, how many failures.
 
-Each worker process adds its figures about once a second. They are for charts and rates; the books are exact.
+Each worker process adds its figures about once a second, to the minute that the server's clock shows. They are for
+charts and rates; the books are exact.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from redis.exceptions import ResponseError
-
-from .. import conf, connections
-from ..conf import StreamConfig
-from ..exceptions import StreamsError
-from ..store.observe.minutes import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, counted, minute_commands
-from .grouping import by_server
+from ..store.observe.minutes import KEPT_MINUTES, LONGEST, MICROSECONDS, RUNS, Minutes, minutes_command, minutes_of
+from .grouping import ask_each
 from .paging import Problem
 from .records import moment
 
@@ -109,38 +104,17 @@ def activity(*streams: str, minutes: int = 60) -> Activities:
     """
     if not 1 <= minutes <= KEPT_MINUTES:
         raise ValueError(f"minutes={minutes!r}: expected 1 to {KEPT_MINUTES}, for so long they are kept.")
-    declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
-    now = time.time()
-    asked = range(int(now // 60) - minutes + 1, int(now // 60) + 1)
-    found: dict[str, list[GroupActivity]] = {}
-    problems: list[Problem] = []
-    for theirs in by_server(declared):
-        try:
-            found.update(_of_one_server(theirs, asked, now))
-        except (StreamsError, ResponseError) as error:
-            problems += [Problem(each.name, error) for each in theirs]
-    return Activities([each for stream in declared for each in found.get(stream.name, ())], problems)
+    found, problems = ask_each(streams, lambda stream: minutes_command(stream, minutes))
+    return Activities(
+        [each for stream, reply in found for each in _groups(stream.name, minutes_of(stream, reply))], problems
+    )
 
 
-def _of_one_server(streams: Iterable[StreamConfig], asked: range, now: float) -> dict[str, list[GroupActivity]]:
-    targets = [(stream, group) for stream in streams for group in stream.groups]
-    commands = [command for stream, group in targets for command in minute_commands(stream, group, asked)]
-    if not commands:
-        return {}
-    replies = iter(connections.get(targets[0][0].connection).call_many(commands))
-    found: dict[str, list[GroupActivity]] = {}
-    for stream, group in targets:
-        of_group = GroupActivity(stream.name, group, list(_minutes(asked, replies, now)))
-        found.setdefault(stream.name, []).append(of_group)
-    return found
-
-
-def _minutes(asked: range, replies: Iterator[object], now: float) -> Iterator[Activity]:
-    for minute in asked:
-        reply = next(replies)
-        if isinstance(reply, Exception):
-            raise reply
-        yield _minute(minute * 60, counted(reply), now)
+def _groups(stream: str, figures: Minutes) -> Iterator[GroupActivity]:
+    now = figures.now / 1000
+    for group, minutes in figures.groups.items():
+        first = int(now // 60) - len(minutes) + 1
+        yield GroupActivity(stream, group, [_minute((first + at) * 60, each, now) for at, each in enumerate(minutes)])
 
 
 def _minute(begun: int, figures: Mapping[str, int], now: float) -> Activity:

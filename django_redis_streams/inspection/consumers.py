@@ -10,6 +10,7 @@ from .. import conf, connections
 from ..connections import Link
 from ..store.consume.consumers import consumers_on
 from ..store.consume.membership import RETURNED
+from ..store.consume.presence import serving
 from ..store.observe.sources import BEGIN, Pending
 from ..store.replies import group_is_gone
 from . import records
@@ -24,9 +25,9 @@ _AT_ONCE = 1_000
 class ConsumerState:
     """One consumer of a group, over all streams that the group reads.
 
-    `pending` is how many entries it holds, `idle` how many seconds ago the server heard of it; `alive` is true within
-    CLAIM_IDLE. With `returned` it is no consumer: messages that were handed back are pending under this name until
-    claimed.
+    `pending` is how many entries it holds, `idle` how many seconds ago the server heard of it. One `of_worker` is
+    `alive` as long as its process says so, another client's within CLAIM_IDLE. With `returned` it is no consumer:
+    messages that were handed back are pending under this name until claimed.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ConsumerState:
     idle: float
     alive: bool
     returned: bool
+    of_worker: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +54,24 @@ def consumers(stream: str, group: str) -> list[ConsumerState]:
     """
     config, declared = conf.stream(stream), conf.group(stream, group)
     link = connections.get(config.connection)
-    found: dict[str, tuple[int, float]] = {}
+    workers = serving(link, config.keys, group)
+    # The server may know nothing of a worker's consumer that was given nothing yet.
+    found = {name: (0, each.ms / 1000) for name, each in workers.items() if each.alive}
     for source in Pending.of(config, group):
         for row in consumers_on(link, source.key, group):
             pending, idle = found.get(row["name"], (0, float("inf")))
             found[row["name"]] = pending + row["pending"], min(idle, row["idle"] / 1000)
     states = [
         ConsumerState(
-            name=name, pending=pending, idle=idle,
-            alive=name != RETURNED and idle <= declared.claim_idle, returned=name == RETURNED,
+            name=name,
+            pending=pending,
+            idle=idle,
+            alive=workers[name].alive if name in workers else name != RETURNED and idle <= declared.claim_idle,
+            returned=name == RETURNED,
+            of_worker=name in workers,
         )
         for name, (pending, idle) in found.items()
-    ]  # fmt: skip
+    ]
     return sorted(states, key=lambda each: (-each.pending, each.name))
 
 

@@ -2,16 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
+from time import time
+from typing import Any, NamedTuple
 
+from redis.exceptions import ResponseError
+
+from .. import conf, connections
 from ..conf import StreamConfig
+from ..exceptions import StreamsError
+from ..store.scripts import Command, exchange
+from .paging import Problem
 
-__all__ = ["by_server"]
+__all__ = ["Answer", "ask_each", "ask_servers", "by_server", "in_order"]
 
 
 def by_server(streams: Iterable[StreamConfig]) -> list[list[StreamConfig]]:
     """Return these streams, grouped by connection, in their order."""
     alias = attrgetter("connection")
     return [list(theirs) for _, theirs in groupby(sorted(streams, key=alias), alias)]
+
+
+class Answer(NamedTuple):
+    """What one server replied: to the command of each of these streams, and to further ones.
+
+    An error stands in a reply's place. The replies were made between two times by this host's clock, in seconds since
+    1970.
+    """
+
+    streams: Sequence[StreamConfig]
+    replies: Sequence[Any]
+    further: Sequence[Any]
+    asked: float
+    answered: float
+
+
+def ask_servers(
+    names: Sequence[str], command: Callable[[StreamConfig], Command], further: Sequence[Command] = ()
+) -> list[Answer]:
+    """Send each server a command for each of these streams (default: all declared ones), and some further ones.
+
+    Each server costs one round trip. Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
+    """
+    return [_ask(theirs, command, further) for theirs in by_server(_declared(names))]
+
+
+def in_order(names: Sequence[str], answers: Iterable[Answer]) -> tuple[list[tuple[StreamConfig, Any]], list[Problem]]:
+    """Return the streams that could be asked, in the given order, each with its reply; and the others' problems."""
+    found = {stream.name: reply for each in answers for stream, reply in zip(each.streams, each.replies, strict=True)}
+    return (
+        [(each, found[each.name]) for each in _declared(names) if not isinstance(found[each.name], Exception)],
+        [Problem(name, each) for name, each in found.items() if isinstance(each, Exception)],
+    )
+
+
+def ask_each(
+    names: Sequence[str], command: Callable[[StreamConfig], Command]
+) -> tuple[list[tuple[StreamConfig, Any]], list[Problem]]:
+    """Do as `ask_servers`, and return the replies as `in_order` does."""
+    return in_order(names, ask_servers(names, command))
+
+
+def _declared(names: Sequence[str]) -> list[StreamConfig]:
+    return [conf.stream(name) for name in names] or list(conf.get().streams.values())
+
+
+def _ask(
+    streams: Sequence[StreamConfig], command: Callable[[StreamConfig], Command], further: Sequence[Command]
+) -> Answer:
+    asked = time()
+    try:
+        replies = exchange(connections.get(streams[0].connection), [*map(command, streams), *further])
+    except (StreamsError, ResponseError) as error:
+        replies = [error] * (len(streams) + len(further))
+    return Answer(streams, replies[: len(streams)], replies[len(streams) :], asked, time())

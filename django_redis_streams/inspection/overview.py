@@ -10,20 +10,14 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from time import time
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from redis.exceptions import ResponseError
-
-from .. import conf, connections
 from ..conf import StreamConfig
-from ..exceptions import StreamsError
 from ..store.consume.clock import ClockRecord, seconds_ahead
 from ..store.consume.groups import Deletion
 from ..store.observe.overview import GroupFigures, StreamFigures, overview_command, overview_of
 from ..store.observe.server import Facts, facts_command, facts_of
-from ..store.scripts import Command, exchange
-from .grouping import by_server
+from .grouping import Answer, ask_servers, in_order
 from .paging import Problem
 from .records import age, moment
 
@@ -42,9 +36,10 @@ class GroupState:
     None where that can't be told, as their ids lie in the future; the age of a redelivered one counts from when it was
     due. `longest_idle` is how many seconds ago the message that a consumer holds for longest was delivered to it or
     renewed by it, 0 where none is held. `retrying` ones wait for a later run; `overdue` of them were due half a minute
-    ago or more. `suspects` may have ended a worker. `consumers` counts those that the server has heard of within
-    CLAIM_IDLE. `paused` is since when, `deletion` when and by whom the group was deleted on purpose. `missing`: a
-    stream of its lanes exists without the group. `totals` are the counts of outcomes since ever.
+    ago or more. `suspects` may have ended a worker. `consumers` counts those that are alive: a worker's as long as its
+    process says so, another client's within CLAIM_IDLE of its last read. `paused` is since when, `deletion` when and by
+    whom the group was deleted on purpose. `missing`: a stream of its lanes exists without the group. `totals` are the
+    counts of outcomes since ever.
     """
 
     name: str
@@ -117,57 +112,17 @@ def overview(*streams: str, with_servers: bool = False) -> Overview:
 
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
-    declared = [conf.stream(name) for name in streams] or list(conf.get().streams.values())
-    found: dict[str, StreamState | Exception] = {}
-    servers: list[ServerState] = []
-    for theirs in by_server(declared):
-        answer = _ask(theirs, [facts_command()] if with_servers else [])
-        of_server = _states(theirs, answer)
-        found |= of_server
-        if with_servers:
-            clocks = [each.clock for each in of_server.values() if isinstance(each, StreamState)]
-            servers.append(_server(theirs[0].connection, answer, clocks))
-    states = [found[each.name] for each in declared]
-    return Overview(
-        [each for each in states if isinstance(each, StreamState)],
-        [Problem(name, each) for name, each in found.items() if isinstance(each, Exception)],
-        servers,
-    )
+    answers = ask_servers(streams, overview_command, [facts_command()] if with_servers else [])
+    found, problems = in_order(streams, answers)
+    states = [_stream(stream, overview_of(reply)) for stream, reply in found]
+    return Overview(states, problems, [_server(each, states) for each in answers] if with_servers else [])
 
 
-class _Answer(NamedTuple):
-    """A server's replies, and between which times by this host's clock they were made."""
-
-    replies: Sequence[Any]
-    asked: float
-    answered: float
-
-
-def _ask(streams: Sequence[StreamConfig], further: Sequence[Command]) -> _Answer | Exception:
-    """Send one server the commands for its streams and some further ones; return the replies in that order."""
-    asked = time()
-    try:
-        commands = [*map(overview_command, streams), *further]
-        return _Answer(exchange(connections.get(streams[0].connection), commands), asked, time())
-    except (StreamsError, ResponseError) as error:
-        return error
-
-
-def _states(streams: Sequence[StreamConfig], answer: _Answer | Exception) -> dict[str, StreamState | Exception]:
-    if isinstance(answer, Exception):
-        return dict.fromkeys((each.name for each in streams), answer)
-    return {
-        stream.name: reply if isinstance(reply, Exception) else _stream(stream, overview_of(reply))
-        for stream, reply in zip(streams, answer.replies, strict=False)
-    }
-
-
-def _server(alias: str, answer: _Answer | Exception, clocks: Sequence[ClockRecord]) -> ServerState:
-    if isinstance(answer, Exception):
-        return ServerState(connection=alias, facts=answer)
-    told = answer.replies[-1]
+def _server(answer: Answer, states: Sequence[StreamState]) -> ServerState:
+    (told,) = answer.further
+    clocks = [each.clock for each in states if each.name in {stream.name for stream in answer.streams}]
     return ServerState(
-        connection=alias,
+        connection=answer.streams[0].connection,
         facts=told if isinstance(told, Exception) else facts_of(told),
         clock_ahead=seconds_ahead(clocks[0].now, answer.asked, answer.answered) if clocks else None,
         clock_jump=max((each.jump_within(_JUMP_SHOWN_MS) / 1000 for each in clocks), key=abs, default=None),

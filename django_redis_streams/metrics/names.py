@@ -60,7 +60,7 @@ RETRYING: Final = Metric("redis_streams_retrying", "Messages that failed and wai
 RETRYING_OVERDUE: Final = Metric(
     "redis_streams_retrying_overdue", "Messages whose next run is due for 30 s and which can't be read yet."
 )
-CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that the server heard of within CLAIM_IDLE.")
+CONSUMERS: Final = Metric("redis_streams_consumers", "Consumers that are alive.")
 PAUSED: Final = Metric("redis_streams_paused", "1 while the group is paused, else 0.")
 
 DEAD_LETTER_ARRIVALS: Final = Metric(

@@ -131,7 +131,7 @@ def delete(stream: str, group: str, *, by: str, force: bool = False) -> bool:
     """Delete a group, the messages that wait for it, its record and its books; return whether it was there.
 
     Without `force`, raises `GroupInUse` where the settings declare the group, since the next worker would make it
-    again, or where somebody consumes it: a worker that reported within half a minute, or another client's consumer that
+    again, or where somebody consumes it: a worker that is alive, or another client's consumer that
     read within it. Workers that run meanwhile stop reading it, and drop what they have in hand. Raises as `create`.
     """
     member, link = _member(stream, group)
@@ -158,8 +158,8 @@ def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
     """Return the error for a group that these consumers read."""
     named = ", ".join(map(repr, consumers[:_NAMED])) + (", …" if len(consumers) > _NAMED else "")
     return GroupInUse(
-        f"{stream}:{group} is consumed: in the last {store.LIVING:g} s the server heard of {named}. Stop its "
-        f"consumers, and try again {store.LIVING:g} s later. Or add --force: then workers stop "
+        f"{stream}:{group} is consumed: the server heard lately of {named}. Stop its "
+        f"consumers, and try again {store.HEARD_WITHIN:g} s later. Or add --force: then workers stop "
         "reading it, and drop what they have in hand."
     )
 

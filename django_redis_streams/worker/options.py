@@ -11,7 +11,7 @@ from ..conf import GroupConfig, StreamConfig
 from ..store.consume.membership import Membership
 from .timing import DEFAULT_TIMING, Timing
 
-__all__ = ["Options", "memberships", "new_random_part"]
+__all__ = ["Options", "memberships", "new_random_part", "process_name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +58,16 @@ def new_random_part() -> str:
     return secrets.token_hex(4)
 
 
+def process_name(options: Options, pid: int, random_part: str) -> str:
+    """Return the name of one process, unique for ever; its consumers' names are this one and a number."""
+    prefix = f"{options.name}-" if options.name else ""
+    return f"{prefix}{socket.gethostname()}-{pid}-{random_part}"
+
+
 def memberships(options: Options, pid: int, random_part: str) -> list[Membership]:
     """Return the consumers of one process.
 
     The supervisor asks for them too, to rescue what they held when the process died.
     """
-    prefix = f"{options.name}-" if options.name else ""
-    first = f"{prefix}{socket.gethostname()}-{pid}-{random_part}"
-    return [Membership(stream, group, f"{first}-{number}") for number, (stream, group) in enumerate(options.targets)]
+    name = process_name(options, pid, random_part)
+    return [Membership(stream, group, f"{name}-{number}") for number, (stream, group) in enumerate(options.targets)]

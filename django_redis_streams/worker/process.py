@@ -29,11 +29,12 @@ from .consumer.quarantine import Quarantine
 from .execution.databases import close_pools
 from .execution.executor import Executor
 from .log import about, logger
-from .options import Options, memberships
+from .options import Options, memberships, process_name
 from .recurring import refusals
 from .services.draining import Drain, Draining
 from .services.heartbeat import Heartbeat
 from .services.maintenance import Maintenance
+from .services.presence import Presence
 from .services.promoter import Promoter
 from .services.service import Service
 from .services.statistics import Statistics
@@ -94,8 +95,8 @@ def redis_connections(options: Options) -> Mapping[str, int]:
 def _services_of(options: Options, *, quarantine: bool = False) -> Sequence[type[Service]]:
     """Return the services that run in each process, one of each kind for each connection."""
     if quarantine:
-        return [Heartbeat, Statistics]
-    return [Heartbeat, Maintenance, Promoter, Statistics, *([Draining] if options.drain else [])]
+        return [Heartbeat, Presence, Statistics]
+    return [Heartbeat, Presence, Maintenance, Promoter, Statistics, *([Draining] if options.drain else [])]
 
 
 class Process:
@@ -121,6 +122,7 @@ class Process:
         self._failed = False
         self._failing = threading.Lock()
         self._quota = None if options.max_messages is None else Quota(options.max_messages, self._stop)
+        self._name = process_name(options, os.getpid(), assignment.random_part)
         members = memberships(options, os.getpid(), assignment.random_part)
         parts = zip(members, assignment.scoreboard.slots, assignment.counters, strict=True)
         self._runners = [self._runner(*each) for each in parts]
@@ -276,6 +278,7 @@ class Process:
         until = self._stop if self._options.drain else stop
         return {
             Heartbeat: lambda: Heartbeat(alias, stop, runners, timing),
+            Presence: lambda: Presence(alias, stop, runners, timing, process=self._name, quarantine=self._quarantine),
             Maintenance: lambda: Maintenance(alias, stop, runners, streams, timing, scoreboard=self._scoreboard),
             Promoter: lambda: Promoter(alias, until, streams, timing),
             Statistics: lambda: Statistics(alias, stop, runners, timing),

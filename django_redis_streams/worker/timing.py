@@ -76,15 +76,17 @@ class Timing:
     # Statistics: how often the server is told what was done. A drain: how often it looks whether anything is left.
     count: float = 1.0
     look_drained: float = 0.05
+    # Presence: how often a process says that it is there, and what it serves and runs.
+    serve: float = 5.0
     # Maintenance: how often it looks for what may be claimed; how often at least, however many processes look; and
     # the shortest time between two looks.
     look_stale: float = 0.5
     look_stale_at_least: float = 2.0
     between_looks: float = 0.05
-    # How often it counts others that look, says that it serves a group, trims, looks at lanes that nobody reads, and
-    # removes the names of consumers that were silent for `retire_after`.
+    # How often it counts others that look, enters into the books what others did, trims, looks at lanes that nobody
+    # reads, and removes the names of consumers that were silent for `retire_after`.
     count_others: float = 10.0
-    serve: float = 5.0
+    watch: float = 5.0
     trim: float = 1.0
     look_at_unread_lanes: float = 60.0
     retire: float = 60.0

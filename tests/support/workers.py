@@ -26,6 +26,7 @@ from django_redis_streams.worker.process import Assignment
 from django_redis_streams.worker.services.draining import Drain, Draining
 from django_redis_streams.worker.services.heartbeat import Heartbeat
 from django_redis_streams.worker.services.maintenance import Maintenance
+from django_redis_streams.worker.services.presence import Presence
 from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.services.statistics import Statistics
 from django_redis_streams.worker.shared.counters import ConsumerCounters
@@ -60,7 +61,7 @@ def assigned(options: Options) -> Assignment:
 
 
 class Worker:
-    """One consumer with a heartbeat, maintenance, a promoter and statistics, in threads of this process.
+    """One consumer with all services of a process, in threads of this process.
 
     With `drain` it ends when its group has nothing left to do.
     """
@@ -89,6 +90,7 @@ class Worker:
         self.services = [
             Heartbeat(alias, self.services_stop, [self.runner], timing),
             Maintenance(alias, self.services_stop, [self.runner], [place.stream], timing),
+            Presence(alias, self.services_stop, [self.runner], timing, process=name),
             Promoter(alias, self.services_stop, [place.stream], timing),
             Statistics(alias, self.services_stop, [self.runner], timing),
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from ...conf import StreamConfig
 from ...connections import Link
@@ -11,14 +11,14 @@ from ...keys import DEFAULT_LANE, StreamKeys, deleted_field, group_of_field, pau
 from ..replies import pairs
 from ..scripts import Command, run, script
 from .membership import Membership
+from .presence import LIVING_MS
 
 __all__ = [
-    "LIVING",
+    "HEARD_WITHIN",
     "Deleted",
     "Deletion",
     "Made",
     "abandoned_groups",
-    "consumer_counts",
     "delete_group",
     "deletion",
     "delivered_to",
@@ -27,12 +27,11 @@ __all__ = [
     "paused_command",
     "paused_since",
     "resume",
-    "serve",
     "set_group",
 ]
 
-# A consumer lives if it was seen within so many seconds. Workers say every five seconds that they serve a group.
-LIVING: Final = 30.0
+# In seconds: another client's consumer that the server has heard of within this time keeps its group from deletion.
+HEARD_WITHIN: Final = 30.0
 
 
 class Deletion(NamedTuple):
@@ -84,13 +83,6 @@ def deletion(record: str | None) -> Deletion | None:
     return Deletion(int(at) if at.isascii() and at.isdecimal() else 0, by)
 
 
-def serve(link: Link, membership: Membership) -> None:
-    """Note down that a worker serves the group now, by the name of one of its consumers."""
-    keys, group = membership.keys, membership.group.name
-    names = [keys.main, keys.groups, keys.workers(group)]
-    run(link, script("serve")(names, group, membership.consumer, round(LIVING * 1000)))
-
-
 def delete_group(
     link: Link, membership: Membership, lanes: Sequence[str], how: Literal["look", "safe", "force"], *, by: str = ""
 ) -> Deleted:
@@ -103,14 +95,27 @@ def delete_group(
     names += [key for lane in lanes for key in (keys.lane(lane), keys.redelivery(group, lane))]
     names += [keys.retry(group), keys.retry_entries(group), keys.suspects(group), keys.rate(group)]
     names += [keys.slots(group), keys.totals(group), keys.books(group)]
-    fields, living = (paused_field(group), deleted_field(group)), round(LIVING * 1000)
-    there, *consumers = run(link, script("delete_group")(names, group, *fields, by, living, how, len(lanes), *lanes))
+    words: list[str | float] = [
+        group,
+        paused_field(group),
+        deleted_field(group),
+        by,
+        LIVING_MS,
+        round(HEARD_WITHIN * 1000),
+        how,
+    ]
+    there, *consumers = run(link, script("delete_group")(names, *words, len(lanes), *lanes))
     return Deleted(bool(there), how != "look" and there >= 0, sorted(consumers))
 
 
 def delivered_to(link: Link, key: str) -> dict[str, str]:
     """Return each group of a stream with the id that was last delivered to it; none where there is no stream."""
-    return {group["name"]: group["last-delivered-id"] for group in _groups_on(link, key)}
+    (reply,) = link.call_many([["XINFO", "GROUPS", key]])
+    if isinstance(reply, Exception):
+        if "no such key" in str(reply):
+            return {}
+        raise reply
+    return {group["name"]: group["last-delivered-id"] for group in map(pairs, reply)}
 
 
 def abandoned_groups(link: Link, stream: StreamConfig) -> dict[str, str]:
@@ -121,20 +126,6 @@ def abandoned_groups(link: Link, stream: StreamConfig) -> dict[str, str]:
     recorded = {group_of_field(field) for field in link.call("HKEYS", stream.keys.groups)} - {*stream.groups}
     given = delivered_to(link, stream.keys.main)
     return {group: last for group, last in given.items() if group in recorded and last != "0-0"}
-
-
-def consumer_counts(link: Link, key: str) -> dict[str, int]:
-    """Return each group of a stream with how many consumers the server knows in it; none where there is no stream."""
-    return {group["name"]: group["consumers"] for group in _groups_on(link, key)}
-
-
-def _groups_on(link: Link, key: str) -> list[dict[str, Any]]:
-    (reply,) = link.call_many([["XINFO", "GROUPS", key]])
-    if isinstance(reply, Exception):
-        if "no such key" in str(reply):
-            return []
-        raise reply
-    return [pairs(group) for group in reply]
 
 
 def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: str) -> str:

@@ -1,19 +1,28 @@
 """What the workers of a group did, minute by minute: a hash for each minute, which expires by itself.
 
-Minutes are counted since 1970 by the clock of the host that writes or reads.
+Minutes are counted since 1970 by the server's clock, for who writes and for who reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from ...conf import StreamConfig
 from ...keys import StreamKeys
 from ..replies import pairs
 from ..scripts import Command, script
 
-__all__ = ["KEPT_MINUTES", "LONGEST", "MICROSECONDS", "RUNS", "count_command", "counted", "minute_commands"]
+__all__ = [
+    "KEPT_MINUTES",
+    "LONGEST",
+    "MICROSECONDS",
+    "RUNS",
+    "Minutes",
+    "count_command",
+    "minutes_command",
+    "minutes_of",
+]
 
 KEPT_MINUTES: Final = 120
 
@@ -23,17 +32,33 @@ MICROSECONDS: Final = "microseconds"
 LONGEST: Final = "longest"
 
 
-def count_command(keys: StreamKeys, group: str, minute: int, figures: Mapping[str, int], longest: int) -> Command:
-    """Add figures to those of a minute; `longest` is the longest run among them, in microseconds."""
+class Minutes(NamedTuple):
+    """The figures of the last minutes at `now`, the server's time in ms since 1970: for each group, the oldest first.
+
+    A name that isn't among the figures of a minute counts 0.
+    """
+
+    now: int
+    groups: Mapping[str, Sequence[Mapping[str, int]]]
+
+
+def count_command(keys: StreamKeys, group: str, figures: Mapping[str, int], longest: int) -> Command:
+    """Add figures to those of this minute; `longest` is the longest run among them, in microseconds."""
     words = [word for figure in figures.items() for word in figure]
-    return script("count")([keys.main, keys.stats(group, minute)], group, KEPT_MINUTES * 60, longest, *words)
+    return script("count")([keys.main, keys.stats(group)], group, KEPT_MINUTES * 60, longest, *words)
 
 
-def minute_commands(stream: StreamConfig, group: str, minutes: Iterable[int]) -> list[Command]:
-    """Ask for the figures of some minutes, for `counted`."""
-    return [["HGETALL", stream.keys.stats(group, minute)] for minute in minutes]
+def minutes_command(stream: StreamConfig, minutes: int) -> Command:
+    """Ask for the figures of a stream's declared groups in the last minutes, for `minutes_of`."""
+    return script("minutes")([stream.keys.stats(group) for group in stream.groups], minutes)
 
 
-def counted(reply: Any) -> Mapping[str, int]:
-    """Return the figures that the server replied with; a name that isn't there counts 0."""
+def minutes_of(stream: StreamConfig, reply: Any) -> Minutes:
+    """Return the figures that the server replied with."""
+    now, *groups = reply
+    rows = zip(stream.groups, groups, strict=True)
+    return Minutes(now, {group: [_counted(each) for each in minutes] for group, minutes in rows})
+
+
+def _counted(reply: Any) -> Mapping[str, int]:
     return {name: int(count) for name, count in pairs(reply).items()}

@@ -11,6 +11,7 @@ from ...keys import deleted_field, paused_field
 from ..consume.books import lanes_ever, lost_by
 from ..consume.clock import ClockRecord
 from ..consume.groups import Deletion, deletion, paused_since
+from ..consume.presence import LIVING_MS
 from ..replies import pairs
 from ..scripts import Command, exchange, script
 
@@ -52,10 +53,10 @@ class GroupFigures(NamedTuple):
 
     `published` is how many messages were published to it, None where that can't be told or wasn't asked. `retrying`
     are the retries that wait, `overdue` those of them that should have been run for a while, `suspects` the entries
-    that may have ended a worker. `paused` is since when, in ms since 1970. `consumers` are those that were seen within
-    CLAIM_IDLE. The ids of the oldest entries are None where there is none. `longest_idle` is how many ms ago the
-    longest held entry was delivered to its consumer or renewed by it, 0 where no consumer holds any. `totals` is what
-    became of its messages since ever; `lanes` has the figures of each lane by its name.
+    that may have ended a worker. `paused` is since when, in ms since 1970. `consumers` are those that are alive. The
+    ids of the oldest entries are None where there is none. `longest_idle` is how many ms ago the longest held entry was
+    delivered to its consumer or renewed by it, 0 where no consumer holds any. `totals` is what became of its messages
+    since ever; `lanes` has the figures of each lane by its name.
     """
 
     name: str
@@ -109,9 +110,9 @@ def overview_command(
     keys = stream.keys
     groups, lanes = (list(stream.groups) if groups is None else groups), (lanes or stream.lane_names)
     names = [keys.dlq, keys.groups, keys.lanes, keys.delayed, keys.clock, *map(keys.lane, lanes)]
-    words: list[str | float] = [OVERDUE * 1000, int(with_books), lost_by(stream), len(lanes), *lanes]
+    words: list[str | float] = [OVERDUE * 1000, int(with_books), lost_by(stream), LIVING_MS, len(lanes), *lanes]
     for group in groups:
-        names += [keys.totals(group), keys.retry(group), keys.books(group), keys.suspects(group)]
+        names += [keys.totals(group), keys.retry(group), keys.books(group), keys.suspects(group), keys.workers(group)]
         names += [keys.redelivery(group, lane) for lane in lanes]
         seen_within = stream.groups[group].claim_idle if group in stream.groups else 0
         words += [group, paused_field(group), deleted_field(group), round(seen_within * 1000)]

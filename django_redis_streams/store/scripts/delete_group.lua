@@ -3,8 +3,9 @@
 --   5… for each lane: its stream, its redelivery stream of the group; then retry set, retry entries, and whatever
 --   else is the group's alone
 -- ARGV 1 group   2 its field in KEYS 2 for a pause   3 its field for a deletion   4 who deletes it
---   5 within how many ms a living consumer was seen   6 "look": delete nothing, "safe": unless somebody consumes it,
---   "force": in any case   7 how many lanes   8… their names
+--   5 for how many ms counts what a worker says   6 within how many ms a living consumer of another client was seen
+--   7 "look": delete nothing, "safe": unless somebody consumes it, "force": in any case
+--   8 how many lanes   9… their names
 -- Returns {1 if the group was there, else 0; -1 if it was left alone because somebody consumes it; living consumers…}.
 -- Looking and deleting are one step: nobody can begin to consume in between. Workers are known by what they write down
 -- in KEYS 4: a server before 7.2 doesn't know a consumer that was given nothing, and a paused group's worker doesn't
@@ -12,28 +13,28 @@
 -- The record of where the group began is deleted before the group: workers make a recorded group again if it is gone.
 --! prelude
 --! groups
+--! presence
 open_door(KEYS[1], ARGV[1])
-local lanes, within = tonumber(ARGV[7]), tonumber(ARGV[5])
+local lanes, within = tonumber(ARGV[8]), tonumber(ARGV[6])
 local now = now_in_ms()
-local living, there = {}, 0
-hold_to(KEYS[4], digits(now))
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], digits(now - within), '+inf')) do
-  living[name] = true
-end
+local living, there = consumers_of_workers(KEYS[4], now, tonumber(ARGV[5])), 0
 for at = 5, 4 + 2 * lanes do
   if group_at(KEYS[at], ARGV[1]) then
     if at % 2 == 1 then there = 1 end
     for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[at], ARGV[1])) do
       local consumer = named(row)
       -- Entries that were handed back are pending for `returned`: nobody reads under that name.
-      if consumer['name'] ~= 'returned' and consumer['idle'] <= within then living[consumer['name']] = true end
+      local name = consumer['name']
+      if name ~= 'returned' and living[name] == nil and consumer['idle'] <= within then living[name] = true end
     end
   end
 end
 local result = {there}
-for name in pairs(living) do result[#result + 1] = name end
-if ARGV[6] == 'look' then return result end
-if ARGV[6] == 'safe' and #result > 1 then
+for name, alive in pairs(living) do
+  if alive then result[#result + 1] = name end
+end
+if ARGV[7] == 'look' then return result end
+if ARGV[7] == 'safe' and #result > 1 then
   result[1] = -1
   return result
 end
@@ -44,7 +45,7 @@ end
 redis.call('DEL', KEYS[4])
 redis.call('HSET', KEYS[2], ARGV[3], digits(now) .. ' ' .. ARGV[4])
 redis.call('HDEL', KEYS[2], ARGV[1], ARGV[2])
-for i = 1, lanes do redis.call('HDEL', KEYS[3], ARGV[1] .. ':' .. ARGV[7 + i]) end
+for i = 1, lanes do redis.call('HDEL', KEYS[3], ARGV[1] .. ':' .. ARGV[8 + i]) end
 for i = 1, lanes do
   local key = KEYS[3 + 2 * i]
   if redis.call('EXISTS', key) == 1 then redis.call('XGROUP', 'DESTROY', key, ARGV[1]) end

@@ -73,6 +73,8 @@ class BatchRunner:
         self.executor = executor
         self.timing = timing
         self.drained = False
+        # Whether it runs nothing any more.
+        self.ended = False
         self.unacked = Unacked()
         self.counters = counters or ConsumerCounters()
         self.in_flight = InFlight(executor, stop, self._may_run, self._ended)
@@ -135,6 +137,7 @@ class BatchRunner:
             self.connection.close()  # a reply may be owed on it
             raise
         finally:
+            self.ended = True
             self.counters.left(well=self.connection.deleted is not None)
             try:
                 self._leave(leave)

@@ -32,6 +32,7 @@ from .coroutines.coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
 from .failures import failure_of, unmatched
 from .outages import outage_of_all, seconds_of_outage
+from .running import RunningCall, call_in_thread
 from .signalling import Run, undecoded
 
 __all__ = ["Executor", "Permission", "Runs"]
@@ -129,6 +130,8 @@ class Executor:
         make_databases = partial(Databases, timing.trust_connection)
         self._databases = make_databases()
         self._has_receivers = False
+        # What stands on the slots of the thread, if anything.
+        self._part: _Part | None = None
         self._async = {each for each in handlers if each.is_async}
         self._timeout = inf if group.timeout is None else group.timeout
         self.coroutines = Coroutines(
@@ -160,6 +163,7 @@ class Executor:
             part = deliveries[first : first + self._slots.thread_slots]
             self._slots.name_batch(part)
             yield from self._run_part(part, may_run, runs)
+        self._part = None
         self._after_batch()
 
     def _run_part(self, deliveries: Sequence[Delivery], may_run: Permission, runs: Runs) -> Iterator[None]:
@@ -169,7 +173,7 @@ class Executor:
         ended, ran, took = runs.ended.append, runs.deliveries.append, runs.durations.append
         # If decoding hangs or crashes, the supervisor sees with which messages.
         self._slots.decode(len(deliveries), self.now + self._timeout)
-        part = _Part(deliveries, decode_all(deliveries), may_run, runs)
+        part = self._part = _Part(deliveries, decode_all(deliveries), may_run, runs)
         self._slots.decoded()
         seen: Any = part  # none of the types
         self.now = clock()  # no handler's TIMEOUT begins before its message is there
@@ -201,6 +205,13 @@ class Executor:
                     yield
                     self._go_on()
         yield from self._run_batches(part)
+
+    def running(self) -> list[RunningCall]:
+        """Return the calls that go on; for another thread. One that begins or ends meanwhile may be left out."""
+        return [*call_in_thread(self._handlers, self._slots, self._look), *self.coroutines.running()]
+
+    def _look(self) -> tuple[Sequence[Any], float]:
+        return (self._part.messages if self._part else ()), self.now
 
     def get_on(self) -> None:
         """Tell the supervisor, at least once a second, that the thread gets on: it neither runs a handler nor hangs."""

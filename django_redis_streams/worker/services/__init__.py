@@ -2,5 +2,5 @@
 
 `heartbeat` renews what consumers hold; `maintenance` finds what is stale, trims and tidies; `promoter` moves what is
 due, and `shortening` bounds its wait after the server's clock went back; `statistics` counts by the minute; `draining`
-ends a drain.
+ends a drain; `presence` tells that the process is there.
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
 from redis.exceptions import ResponseError
@@ -18,9 +18,10 @@ from ...inspection.books import left_in_lanes
 from ...store.consume.books import watch
 from ...store.consume.clock import TOLERATED_MS, note_jump, seconds_ahead, server_time
 from ...store.consume.consumers import retire_dead
-from ...store.consume.groups import consumer_counts, make_group, serve
+from ...store.consume.groups import make_group
 from ...store.consume.membership import Membership
 from ...store.consume.ownership import has_stale
+from ...store.consume.presence import known_consumers
 from ...store.consume.suspects import count_suspects
 from ...store.consume.trim import trim
 from ...store.replies import group_is_gone
@@ -66,7 +67,7 @@ class Maintenance(Service):
         self._took = 0.0
         self._usual = timing.look_stale
         self._counted = -timing.count_others
-        self._served = time.monotonic()
+        self._watched = time.monotonic()
         self._left = -timing.look_at_unread_lanes
         self._trimmed = 0.0
         self._retired = time.monotonic()
@@ -94,9 +95,8 @@ class Maintenance(Service):
         yield self._look_at_clock
         yield self._look_for_stale
         now, timing = time.monotonic(), self._timing
-        if now - self._served > timing.serve:
-            self._served = now
-            yield lambda link: self.each(self._groups_left, lambda consumer: serve(link, consumer.membership))
+        if now - self._watched > timing.watch:
+            self._watched = now
             yield lambda link: self.each(self._groups_left, lambda consumer: self._watch(link, consumer.membership))
         if now - self._counted > timing.count_others:
             self._counted = now
@@ -148,15 +148,13 @@ class Maintenance(Service):
 
     def _count_others(self, link: Link) -> None:
         """Count the processes of each group: the more there are, the less often this one looks."""
-        mains = {each.membership.main for each in self._one_a_group}
-        counts = {main: consumer_counts(link, main) for main in mains}
-        self._usual = min(self._usual_of(each, counts) for each in self._one_a_group)
+        self._usual = min(self._usual_of(link, each) for each in self._one_a_group)
 
-    def _usual_of(self, consumer: BatchRunner, counts: Mapping[str, Mapping[str, int]]) -> float:
+    def _usual_of(self, link: Link, consumer: BatchRunner) -> float:
         membership = consumer.membership
-        # The consumer to which messages are handed back and those lately dead count, too: a few make no difference.
         own = sum(each.membership.label == membership.label for each in self._consumers)
-        processes = counts[membership.main].get(membership.group.name, 1) / own
+        # Those lately dead count, too: a few make no difference.
+        processes = known_consumers(link, membership.keys, membership.group.name) / own
         usual, at_least = self._timing.look_stale, self._timing.look_stale_at_least
         most = max(usual, min(at_least, membership.group.claim_idle * _OF_CLAIM_IDLE))
         return min(most, usual * max(1, processes / _FEW))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -31,8 +30,7 @@ def news(membership: Membership, counters: Iterable[ConsumerCounters]) -> Comman
         longest = max(longest, each.take_longest())
     if not fresh:
         return None
-    minute, microseconds = int(time.time() // 60), round(longest * 1_000_000)
-    return count_command(membership.keys, membership.group.name, minute, fresh, microseconds)
+    return count_command(membership.keys, membership.group.name, fresh, round(longest * 1_000_000))
 
 
 class Statistics(Service):

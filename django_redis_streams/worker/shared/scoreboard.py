@@ -126,6 +126,10 @@ class Slots:
         """Return each slot that runs, with its deadline."""
         return [(slot, deadline) for slot, deadline in enumerate(self.deadlines.tolist()) if deadline]
 
+    def thread_runs(self) -> list[int]:
+        """Return the slots of the consumer's thread that run: those of one call."""
+        return [slot for slot, deadline in enumerate(self.deadlines[: self.thread_slots].tolist()) if deadline]
+
     @property
     def runs(self) -> bool:
         """Whether anything runs, or is being decoded."""
@@ -134,7 +138,7 @@ class Slots:
     @property
     def in_thread(self) -> bool:
         """Whether the consumer's thread runs a handler's function, or decodes."""
-        return bool(self._marks[_DECODED_BY]) or any(self.deadlines[: self.thread_slots].tolist())
+        return bool(self._marks[_DECODED_BY] or self.thread_runs())
 
     def running(self) -> list[tuple[str, float]]:
         """Return the token and the deadline of each slot that runs; for the supervisor."""

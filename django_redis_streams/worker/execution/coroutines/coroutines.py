@@ -25,6 +25,7 @@ from ...shared.scoreboard import Slots
 from ...strays import leave, leave_if_stray
 from ..batch import Batch
 from ..databases import Databases
+from ..running import RunningCall
 from .deadlines import Deadlines, TimedCall
 from .event_loop import EventLoop
 from .slots import CoroutineSlots
@@ -164,6 +165,11 @@ class Coroutines:
             self._tidy()
         return taken
 
+    def running(self) -> list[RunningCall]:
+        """Return the calls that were begun and wait for something; for another thread."""
+        calls = list(self._tasks.values())
+        return [RunningCall(each.handler, each.first.id, each.began, len(each.deliveries)) for each in calls]
+
     def note_holder(self) -> None:
         """Write on the slots what keeps the loop from turning, if anything does; for another thread."""
         if self._event_loop is not None and self._running:
@@ -215,7 +221,7 @@ class Coroutines:
             if not task.done():
                 if _BEGIN_LATER:
                     task.add_done_callback(partial(self._cancelled_unrun, call))
-                self._suspended(task, seconds, batch.deliveries)
+                self._suspended(task, seconds, batch.deliveries, batch.handler, batch.messages[0])
 
     def _drop_refused(self, call: _Call) -> None:
         """Leave out the messages that may not be run."""
@@ -245,14 +251,16 @@ class Coroutines:
                 if _BEGIN_LATER:
                     call = _Call(Batch(handler, self._latest, [message]))
                     task.add_done_callback(partial(self._cancelled_unrun, call))
-                self._suspended(task, seconds, self._latest)
+                self._suspended(task, seconds, self._latest, handler, message)
 
-    def _suspended(self, task: asyncio.Task[None], seconds: float, deliveries: Sequence[Delivery]) -> None:
+    def _suspended(
+        self, task: asyncio.Task[None], seconds: float, deliveries: Sequence[Delivery], handler: Handler, first: Message
+    ) -> None:
         """Keep track of a task that waits for something, or before Python 3.12 for its first turn."""
         if _BEGIN_LATER:
             self._now = time.monotonic()
         deadline = self._now + seconds
-        self._tasks[deliveries[0]] = TimedCall(task, deadline, seconds, deliveries)
+        self._tasks[deliveries[0]] = TimedCall(task, deadline, seconds, deliveries, handler, first, self._now)
         self._deadlines.soonest = min(self._deadlines.soonest, deadline)
 
     def _cancelled_unrun(self, call: _Call, task: asyncio.Task[None]) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from ....handlers import Handler
+from ....message import Message
 from ....store.consume.delivery import Delivery
 from ...shared.scoreboard import Slots
 from .event_loop import EventLoop
@@ -31,12 +33,15 @@ _EXCUSED = 10
 
 @dataclass(slots=True)
 class TimedCall:
-    """A call in flight: its task, by when that is to have ended, and its TIMEOUT."""
+    """A call in flight: its task, by when that is to have ended, its TIMEOUT, and what it is for since when."""
 
     task: asyncio.Task[None]
     deadline: float
     timeout: float
     deliveries: Sequence[Delivery]
+    handler: Handler
+    first: Message
+    began: float
 
 
 class Deadlines:

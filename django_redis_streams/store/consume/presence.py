@@ -1,0 +1,129 @@
+"""Which workers are there: each process says so every few seconds, to each stream that it serves.
+
+What a process says is kept beside the stream, in its hash slot, and expires by itself. Idle times of `XINFO CONSUMERS`
+don't tell: before Redis 7.2 the server doesn't know a consumer that was given nothing, and a consumer is silent while
+it runs a handler.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
+
+from ...conf import StreamConfig
+from ...connections import Link
+from ...keys import StreamKeys
+from ..scripts import Command, run, script
+
+__all__ = [
+    "LIVING_MS", "ProcessRecord", "RunRecord", "Serving", "absent_command", "known_consumers", "present_command",
+    "serving",
+]  # fmt: skip
+
+# A process that has said nothing for so long is dead. It may miss two of three times.
+_LIVING_SECONDS: Final = 15
+LIVING_MS: Final = _LIVING_SECONDS * 1000
+# In seconds, at least: so long the name of a dead worker's consumer is known to be one of a worker.
+_NAMES_KEPT: Final = 3600.0
+# Bounds of what a process says of its runs: how many, and how many characters of each text.
+_MOST_RUNS: Final = 20
+_LONGEST: Final = 200
+
+
+class RunRecord(NamedTuple):
+    """One call of a handler that goes on: for how many ms, of how many seconds that it may take (None: no end).
+
+    `message` is the id of its message, of a batch the first of `messages`.
+    """
+
+    group: str
+    consumer: str
+    message: str
+    handler: str
+    ms: int
+    timeout: float | None
+    messages: int
+
+
+class ProcessRecord(NamedTuple):
+    """What a worker's process says of itself to one stream.
+
+    `ms` is for how long it has run, `memory` how many bytes of it are in memory. `groups` says how many consumers serve
+    each group, in all of `lanes`. `runs` are the longest of the calls that go on, beside `runs_more` others. With
+    `quarantine` it only runs messages that may have ended a worker.
+    """
+
+    host: str
+    pid: int
+    ms: int
+    memory: int
+    quarantine: bool
+    lanes: Sequence[str]
+    groups: Mapping[str, int]
+    runs: Sequence[RunRecord]
+    runs_more: int = 0
+
+    def to_json(self) -> str:
+        """Return it as it is kept: of the runs the longest few, of each text the first characters."""
+        longest = sorted(self.runs, key=lambda each: -each.ms)
+        cut = [
+            each._replace(message=each.message[:_LONGEST], handler=each.handler[:_LONGEST])
+            for each in longest[:_MOST_RUNS]
+        ]
+        record = self._replace(runs=cut, runs_more=len(longest) - len(cut))
+        return json.dumps(record._asdict(), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self | None:
+        """Return what was kept, or None for anything else: any client can write there."""
+        try:
+            fields: Any = json.loads(text)
+            fields["runs"] = [RunRecord(*each) for each in fields["runs"]]
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+class Serving(NamedTuple):
+    """A worker's consumer in a group: whether it is alive, and how many ms ago its process last said so."""
+
+    alive: bool
+    ms: int
+
+
+def present_command(
+    stream: StreamConfig, process: str, clock: int, record: ProcessRecord, consumers: Mapping[str, Sequence[str]]
+) -> Command:
+    """Say that a process is there, its clock shows so many ms since 1970, and these consumers serve these groups."""
+    keys = stream.keys
+    names = [keys.main, keys.groups, keys.processes, keys.process_records, *map(keys.workers, consumers)]
+    kept = max(_NAMES_KEPT, *(2 * each.claim_idle for each in stream.groups.values()))
+    words = [process, clock, record.to_json(), _LIVING_SECONDS, round(kept * 1000), *_words(consumers)]
+    return script("present")(names, *words)
+
+
+def absent_command(stream: StreamConfig, process: str, consumers: Mapping[str, Sequence[str]]) -> Command:
+    """Say that a process has ended, and that these were its consumers, by their groups."""
+    keys = stream.keys
+    names = [keys.main, keys.processes, keys.process_records, *map(keys.workers, consumers)]
+    return script("absent")(names, process, *_words(consumers))
+
+
+def serving(link: Link, keys: StreamKeys, group: str) -> Mapping[str, Serving]:
+    """Return the workers' consumers in a group, by their names; those of dead workers are known for an hour."""
+    reply = run(link, script("serving")([keys.workers(group)], LIVING_MS))
+    rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+    return {name: Serving(bool(alive), ms) for name, alive, ms in rows}
+
+
+def known_consumers(link: Link, keys: StreamKeys, group: str) -> int:
+    """Return how many consumers workers have in a group; those that died within the last hour count, too."""
+    return int(link.call("ZCARD", keys.workers(group)))
+
+
+def _words(consumers: Mapping[str, Sequence[str]]) -> list[str | int]:
+    words: list[str | int] = []
+    for group, names in consumers.items():
+        words += [group, len(names), *names]
+    return words
