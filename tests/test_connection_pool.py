@@ -48,8 +48,8 @@ def link(streams: Any) -> Link:
 
 
 def pooled(server: Server) -> list[str]:
-    """The server's numbers for the connections of the pool."""
-    return [client["id"] for client in server.raw().client_list() if client["name"] == NAME]
+    """The server's numbers for the connections of the pool, the oldest first; its list is in no order."""
+    return sorted((each["id"] for each in server.raw().client_list() if each["name"] == NAME), key=int)
 
 
 def in_thread(work: Callable[[], Any]) -> Any:
