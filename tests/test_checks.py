@@ -11,7 +11,8 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.db import connections
+from django.db import connections, models
+from django.test.utils import isolate_apps
 
 import django_redis_streams
 from django_redis_streams import checks, handler, handlers, model_events, publishes
@@ -300,6 +301,29 @@ def test_event_that_is_published_twice(declare):
     ((identity, text),) = found()
     assert identity == "W020"
     assert text.startswith("catalogue.Book publishes created twice to 'orders'.")
+
+
+@pytest.mark.skipif(not hasattr(models, "DB_CASCADE"), reason="Django has DB_CASCADE from 6.1 on")
+@isolate_apps("tests.catalogue")
+def test_rows_that_the_database_deletes_are_warned_of(declare):
+    """Their deletion sends no signal. What is published of other events is no finding."""
+    declare()
+
+    class Note(models.Model):
+        author = models.ForeignKey(Author, on_delete=models.DB_CASCADE)
+
+        class Meta:
+            app_label = "catalogue"
+
+        def __str__(self):
+            return f"{self.author_id}"
+
+    publishes("orders", on=["created", "updated"])(Note)
+    assert found() == []
+    publishes("orders", on=["deleted"])(Note)
+    ((identity, text),) = found()
+    assert identity == "W022"
+    assert text.startswith("catalogue.Note publishes its deletions to 'orders', but not those that follow from its 'au")
 
 
 def test_declarations_that_differ_are_no_finding(declare):

@@ -25,6 +25,7 @@
 | W013 | a stream that is never trimmed (`check --deploy`) |
 | W020 | a model's event that is published twice to one stream |
 | W021 | a stream whose `HARD_MAXLEN` drops what groups still need |
+| W022 | a model that publishes its deletions, and whose rows the database deletes too (`DB_CASCADE`) |
 | W030 | a server that can't be reached (this and the following: `check --deploy`) |
 | W031 | a server that wasn't asked, or doesn't tell, what the following are about |
 | W032 | a server older than 6.2 |
