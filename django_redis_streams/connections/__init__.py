@@ -2,7 +2,7 @@
 
 `link` sends and receives on one, `refusals` tells which replies end it; `endpoint` is where it leads, `arguments`
 reads URL and OPTIONS, `transport` is what is used of redis-py. `store` knows what a reply means, and the worker when
-to come back after an error.
+to come back after an error. `hurry` is for pages and commands, which somebody waits for.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from django.dispatch import receiver
 from .. import conf
 from ..conf import ConnectionConfig
 from .endpoint import Endpoint
+from .hurry import hurried
 from .link import KeptLink, Link
 
-__all__ = ["Endpoint", "Link", "address", "close_kept", "get", "leading", "open", "server"]
+__all__ = ["Endpoint", "Link", "address", "close_kept", "get", "hurried", "leading", "open", "server"]
 
 # Each thread's links by alias. A thread that ends lets go of its own, which closes them.
 _kept = threading.local()
@@ -34,7 +35,7 @@ def get(alias: str = "default") -> Link:
     """Return this thread's link for short requests (publishing, the admin, commands); it connects when first used.
 
     It connects again by itself: trying for a moment, and never sending a command a second time. A reply is
-    waited for 5 seconds, a connection 2, unless `socket_timeout` and `socket_connect_timeout` in OPTIONS
+    waited for 5 seconds, connecting and logging in 2, unless `socket_timeout` and `socket_connect_timeout` in OPTIONS
     say otherwise. Raises `ConfigurationError` for an alias, URL or OPTIONS that can't work.
     """
     links = _kept.__dict__

@@ -15,7 +15,7 @@ from .. import embedded
 from ..conf import ConnectionConfig, hidden
 from ..exceptions import ConfigurationError, ServerUnreachable
 from .arguments import FIXED_OPTIONS, arguments_of, checked, where
-from .transport import CLASSES, Transport
+from .transport import CLASSES, Transport, connect
 from .trial import Unusable, try_out
 
 __all__ = ["Endpoint"]
@@ -79,7 +79,7 @@ class Endpoint:
         return str(self.arguments.get("host", "localhost")), int(self.arguments.get("port", 6379))
 
     def connect(self, timeout: float | None) -> Transport:
-        """Make a connection and log in; `timeout` is how long a reply may take on it.
+        """Make a connection and log in; `timeout` is how long a reply may take on it afterwards.
 
         Starts the embedded server if the URL names one. Raises redis-py's errors, and `ConfigurationError`
         for an option that has a wrong value.
@@ -88,7 +88,7 @@ class Endpoint:
         if self.directory is not None:
             connection.path = embedded.serve(self.directory)
         try:
-            connection.connect()
+            connect(connection)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._misconfigured(error) from None
         except RedisError:

@@ -17,11 +17,13 @@ from typing import Any, Final, NoReturn
 import hiredis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import ServerUnreachable
 from .endpoint import Endpoint
+from .hurry import ANSWER, answers
 from .refusals import cannot_serve
-from .transport import Transport, fileno
+from .transport import Transport, fileno, limited
 
 __all__ = ["Command", "KeptLink", "Link"]
 
@@ -178,7 +180,8 @@ class Link:
                 pause = next(waits, None) if restarting else None
                 if pause is None:
                     # Not chained: redis-py's frames hold the password.
-                    raise self._endpoint.unreachable(str(error)) from None
+                    silent = "the server doesn't answer: " if isinstance(error, RedisTimeoutError) else ""
+                    raise self._endpoint.unreachable(f"{silent}{error}") from None
             time.sleep(pause)
 
     def _lost(self, error: BaseException) -> NoReturn:
@@ -216,9 +219,30 @@ class KeptLink(Link):
     def _ready(self) -> Transport:
         if self.stale:
             self.close()
+        if (look := answers()) is not None:
+            look.check(self._endpoint.alias, self._ask)
+        return self._connect_if_need_be()
+
+    def _connect_if_need_be(self) -> Transport:
         self.connect()
         assert self._connection is not None
         return self._connection
+
+    def _ask(self) -> None:
+        """Have the server answer a PING soon. Raises `ServerUnreachable` where it doesn't."""
+        connection = self._connect_if_need_be()
+        try:
+            with limited(connection, ANSWER):
+                connection.send_packed_command((_packed([("PING",)]),), check_health=False)
+                _reply(connection)
+        except RedisError as error:
+            self.close()
+            raise self._endpoint.unreachable(
+                f"the server doesn't answer: {str(error).rstrip('.')}. It was sent a PING, and nothing else."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
 
 
 def _packed(commands: Sequence[Command]) -> bytes:

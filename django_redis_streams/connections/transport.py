@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
-__all__ = ["CLASSES", "Transport", "fileno"]
+__all__ = ["CLASSES", "Transport", "connect", "fileno", "limited"]
 
 
 class Transport(Protocol):
@@ -30,6 +31,47 @@ class Transport(Protocol):
 def fileno(connection: Any) -> int:
     """Return the file descriptor of a connection's socket; -1 if closed. redis-py has no other name for it."""
     return -1 if connection._sock is None else int(connection._sock.fileno())  # noqa: SLF001
+
+
+def connect(connection: Any) -> None:
+    """Connect and log in. Each reply on the way is waited for as long as connecting may take, and no longer.
+
+    redis-py waits for it as long as for any reply. Raises redis-py's errors.
+    """
+    timeout, limit = connection.socket_timeout, connection.socket_connect_timeout
+    if limit is None or (timeout is not None and timeout <= limit):
+        connection.connect()
+        return
+    given: Callable[[Any], None] | None = connection.redis_connect_func
+
+    def log_in(_: Any) -> None:
+        connection.socket_timeout = timeout  # which redis-py's parser notes
+        (given or type(connection).on_connect)(connection)
+        _limit(connection, timeout)
+
+    connection.socket_timeout, connection.redis_connect_func = limit, log_in
+    try:
+        connection.connect()
+    finally:
+        # Or the connection would hold itself, and be closed by the collector instead of by its last owner.
+        connection.redis_connect_func = given
+
+
+@contextmanager
+def limited(connection: Any, seconds: float) -> Iterator[None]:
+    """Wait for replies at most so many seconds within it."""
+    before: float | None = connection.socket_timeout
+    _limit(connection, seconds if before is None else min(before, seconds))
+    try:
+        yield
+    finally:
+        _limit(connection, before)
+
+
+def _limit(connection: Any, seconds: float | None) -> None:
+    sock = connection._sock  # noqa: SLF001  as above
+    if isinstance(sock, socket.socket):  # a fake server has none, and one that failed is closed
+        sock.settimeout(seconds)
 
 
 class _UnixConnection(UnixDomainSocketConnection):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .. import inspection
+from .. import connections, inspection
 from ..inspection import GroupState, StreamState
 from . import names
 from .exposition import check_installed
@@ -33,7 +33,8 @@ class Collector:
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Read the families from the servers."""
         families = _families()
-        found = inspection.overview()
+        with connections.hurried():
+            found = inspection.overview()
         for problem in found.problems:
             logger.warning(
                 "No metrics of stream %r: %r", problem.stream, str(problem.error), extra={"stream": problem.stream}
