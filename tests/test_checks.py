@@ -205,6 +205,20 @@ def test_module_of_handlers_that_is_not_there(declare, monkeypatch):
     assert "'no_such_module'" in text
 
 
+def test_module_of_handlers_that_cannot_be_imported(declare, monkeypatch):
+    """It is named with file, line and error, and with the groups that no worker serves; those have no other finding."""
+    monkeypatch.setattr(handlers.registry, "_registry", handlers.registry._Registry())
+    groups = {"billing": {}, "loyalty": {}}
+    declare({"orders": {"GROUPS": groups}}, HANDLER_MODULES=["tests.support.broken_handlers"])
+    (identity, text), (missing, other) = sorted(each for each in found() if each[0] != "E010")
+    assert identity == "E015"
+    assert text.startswith("tests.support.broken_handlers can't be imported: RuntimeError: no such gateway (")
+    assert "/tests/support/broken_handlers.py, line 12). Correct it." in text
+    assert text.endswith("Until then no worker serves orders:loyalty.")
+    assert missing == "W010"
+    assert other.startswith("Group 'billing'")
+
+
 @pytest.mark.parametrize("unmatched", ["skip", "dead-letter"])
 def test_types_that_nobody_of_a_group_takes(declare, unmatched):
     """They would end in the dead letter queue by default: that must have been meant."""

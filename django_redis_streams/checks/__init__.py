@@ -14,6 +14,7 @@
 | E012 | a group whose handlers leave types that models publish to its stream, without `UNMATCHED` |
 | E013 | a handler with `atomic` of an unknown database |
 | E014 | `HANDLER_MODULES` names a module that isn't there |
+| E015 | a module of handlers that can't be imported |
 | E020 | `MODELS` names a model that isn't there |
 | E021 | a field that can't be published |
 | E022 | `@publishes` for a stream that isn't declared |
