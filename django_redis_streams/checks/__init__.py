@@ -32,9 +32,10 @@
 | W032 | a server older than 6.2 |
 | W033 | a server that may evict streams |
 | W034 | a server without an append-only file |
+| W035 | a server that is a node of a cluster |
 
 While there are problems of the settings (E001 to E007) only these are reported: what follows from them would
-only hide them. All but the last five checks talk to no server, and none of them to a database.
+only hide them. All but the last six checks talk to no server, and none of them to a database.
 """
 
 from django.core.checks import register

@@ -22,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..exceptions import ServerUnreachable
 from .endpoint import Endpoint
 from .hurry import ANSWER, answers
-from .refusals import cannot_serve
+from .refusals import cannot_serve, explained
 from .transport import Transport, fileno, limited
 
 __all__ = ["Command", "KeptLink", "Link"]
@@ -262,7 +262,7 @@ def _reply(connection: Transport) -> Any:
         return connection.read_response()
     except ResponseError as error:
         # Without its traceback, which would keep this frame and all replies until the collector runs.
-        return error.with_traceback(None)
+        return explained(error).with_traceback(None)
 
 
 def _stale(connection: Transport | None) -> bool:

@@ -18,7 +18,8 @@ class Facts:
     `maxmemory-policy`. `append_only` tells whether it keeps an append-only file, `unsaved` names which of its last
     savings to disk failed. `memory` and `maxmemory` are in bytes, the latter 0 where there is no bound; `evicted` is
     how many keys it has deleted to stay below it, since it was started. `replica` tells whether it is one, `replicas`
-    how many it has, and `late_replicas` which of these don't follow closely.
+    how many it has, and `late_replicas` which of these don't follow closely. `cluster` tells whether it is a node of a
+    cluster.
     """
 
     version: tuple[int, ...] | None
@@ -31,6 +32,7 @@ class Facts:
     replica: bool | None = None
     replicas: int | None = None
     late_replicas: tuple[str, ...] = ()
+    cluster: bool = False
 
 
 _REPLICA = re.compile(r"slave\d+")
@@ -65,6 +67,7 @@ def facts(link: Link) -> Facts:
             for each in (_parts(line) for field, line in found.items() if _REPLICA.fullmatch(field))
             if each.get("state") != "online" or int(each.get("lag", 0)) > _LATE
         ),
+        cluster=found.get("cluster_enabled") == "1",
     )
 
 
