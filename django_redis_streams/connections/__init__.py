@@ -2,7 +2,8 @@
 
 `link` sends and receives on one, `refusals` tells which replies end it; `endpoint` is where it leads, `arguments`
 reads URL and OPTIONS, `transport` is what is used of redis-py. `store` knows what a reply means, and the worker when
-to come back after an error. `hurry` is for pages and commands, which somebody waits for.
+to come back after an error. `hurry` is for pages and commands, which somebody waits for;
+`protocols` finds TLS where none is expected, and the other way round.
 """
 
 from __future__ import annotations
