@@ -11,7 +11,8 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.db import connections
+from django.db import connections, models
+from django.test.utils import isolate_apps
 
 import django_redis_streams
 from django_redis_streams import checks, handler, handlers, model_events, publishes
@@ -205,6 +206,20 @@ def test_module_of_handlers_that_is_not_there(declare, monkeypatch):
     assert "'no_such_module'" in text
 
 
+def test_module_of_handlers_that_cannot_be_imported(declare, monkeypatch):
+    """It is named with file, line and error, and with the groups that no worker serves; those have no other finding."""
+    monkeypatch.setattr(handlers.registry, "_registry", handlers.registry._Registry())
+    groups = {"billing": {}, "loyalty": {}}
+    declare({"orders": {"GROUPS": groups}}, HANDLER_MODULES=["tests.support.broken_handlers"])
+    (identity, text), (missing, other) = sorted(each for each in found() if each[0] != "E010")
+    assert identity == "E015"
+    assert text.startswith("tests.support.broken_handlers can't be imported: RuntimeError: no such gateway (")
+    assert "/tests/support/broken_handlers.py, line 12). Correct it." in text
+    assert text.endswith("Until then no worker serves orders:loyalty.")
+    assert missing == "W010"
+    assert other.startswith("Group 'billing'")
+
+
 @pytest.mark.parametrize("unmatched", ["skip", "dead-letter"])
 def test_types_that_nobody_of_a_group_takes(declare, unmatched):
     """They would end in the dead letter queue by default: that must have been meant."""
@@ -301,6 +316,29 @@ def test_event_that_is_published_twice(declare):
     ((identity, text),) = found()
     assert identity == "W020"
     assert text.startswith("catalogue.Book publishes created twice to 'orders'.")
+
+
+@pytest.mark.skipif(not hasattr(models, "DB_CASCADE"), reason="Django has DB_CASCADE from 6.1 on")
+@isolate_apps("tests.catalogue")
+def test_rows_that_the_database_deletes_are_warned_of(declare):
+    """Their deletion sends no signal. What is published of other events is no finding."""
+    declare()
+
+    class Note(models.Model):
+        author = models.ForeignKey(Author, on_delete=models.DB_CASCADE)
+
+        class Meta:
+            app_label = "catalogue"
+
+        def __str__(self):
+            return f"{self.author_id}"
+
+    publishes("orders", on=["created", "updated"])(Note)
+    assert found() == []
+    publishes("orders", on=["deleted"])(Note)
+    ((identity, text),) = found()
+    assert identity == "W022"
+    assert text.startswith("catalogue.Note publishes its deletions to 'orders', but not those that follow from its 'au")
 
 
 def test_declarations_that_differ_are_no_finding(declare):
@@ -410,12 +448,12 @@ def test_what_was_renamed_is_told_before_it_is_deployed(streams, raw):
     states.publish(raw, {"n": "2"})
     streams({"orders": {"MAXLEN": 1, "GROUPS": {"invoicing": {}}}})
     (told,) = checks.check_renaming()
-    assert told.id == f"{TAG}.W035"
+    assert told.id == f"{TAG}.W036"
     assert told.msg.startswith("Orders:invoicing: Was group 'billing' renamed to 'invoicing'?")
     states.forget_consumers(raw)
     streams({"purchases": {"MAXLEN": 1, "GROUPS": {"billing": {}}}})
     (told,) = checks.check_renaming()
-    assert told.id == f"{TAG}.W036"
+    assert told.id == f"{TAG}.W037"
     assert "Declare 'orders' again" in told.hint
 
 

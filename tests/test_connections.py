@@ -579,6 +579,16 @@ def test_tcp(make_server, leading):
     assert connections.address() == f"redis://127.0.0.1:{port}/3"
 
 
+def test_tls_to_a_port_without_is_told(make_server, leading):
+    """With the cure, instead of a time-out."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    make_server(port=str(port), bind="127.0.0.1")
+    leading(f"rediss://127.0.0.1:{port}", socket_connect_timeout=0.3)
+    with pytest.raises(ServerUnreachable, match="speaks no TLS at this port: write redis:// instead of rediss://"):
+        connections.get().call("PING")
+
+
 @pytest.fixture
 def tls(server, tmp_path):
     """The port of a TLS front before the server of the run, and its certificate."""
@@ -625,6 +635,14 @@ def test_tls(leading, tls, monkeypatch):
     mine = client_id(link)
     monkeypatch.setattr(OpenLink, "IDLE", 0.0)
     assert client_id(link) == mine
+
+
+def test_no_tls_to_a_port_with_it_is_told(leading, tls):
+    """With the cure, instead of a closed connection."""
+    port, _ = tls
+    leading(f"redis://localhost:{port}")
+    with pytest.raises(ServerUnreachable, match="speaks TLS at this port: write rediss:// instead of redis://"):
+        connections.get().call("PING")
 
 
 def test_tls_certificate_of_a_stranger_is_refused(leading, tls):

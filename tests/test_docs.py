@@ -53,6 +53,12 @@ CHECKS = {
 }
 # Words in capitals that are neither settings nor commands of the server nor signals of the system.
 WORDS = {
+    "CASCADE",
+    "DB_CASCADE",
+    "DB_SET_DEFAULT",
+    "DB_SET_NULL",
+    "SET_DEFAULT",
+    "SET_NULL",
     "AUTOCOMMIT",
     "BASE_DIR",
     "BEGIN",

@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from redis.crc import key_slot
+from redis.exceptions import MovedError, RedisError, ResponseError
 
 from django_redis_streams import conf, connections, inspection, publish, publish_many
+from django_redis_streams.checks import check_servers
 from django_redis_streams.diagnosis import Code, Level, gathering
 from django_redis_streams.diagnosis.servers import server_findings
+from django_redis_streams.exceptions import ServerRefused
 from django_redis_streams.handlers import handler, registry
 from django_redis_streams.operations import groups
 from django_redis_streams.outcomes import Ack, Failure
@@ -671,6 +675,50 @@ def test_a_worker_whose_clock_is_right_is_in_order(streams: Streams) -> None:
     with working():
         wait_until(lambda: inspection.workers().processes)
         assert "worker-clock-differs" not in examined()
+
+
+@pytest.fixture
+def node(make_server: Callable[..., Server]) -> Server:
+    """A node of a cluster of two: "orders" is on it, "tasks" on the other."""
+    nodes = []
+    for key in (b"orders", b"tasks"):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        bus = {"cluster_port": str(port - 10_000 if port > 55_000 else port + 10_000)}
+        made = make_server("valkey", port=str(port), cluster_enabled="yes", cluster_require_full_coverage="no", **bus)
+        made.raw().execute_command("CLUSTER", "ADDSLOTS", key_slot(key))
+        made.raw().execute_command("CLUSTER", "SET-CONFIG-EPOCH", len(nodes) + 1)
+        nodes.append(made)
+    first, second = nodes
+    first.raw().execute_command("CLUSTER", "MEET", "127.0.0.1", second.options["port"], second.options["cluster-port"])
+    wait_until(lambda: moved(first), "the news of the other node's slot")
+    return first
+
+
+def moved(node: Server) -> bool:
+    """Whether a node knows that "tasks" is on another."""
+    try:
+        node.raw().execute_command("XLEN", "tasks")
+    except MovedError:
+        return True
+    except RedisError:
+        return False
+    return False
+
+
+def test_a_node_of_a_cluster_is_named(node: Server, streams: Streams) -> None:
+    """It serves the streams of its own slots; of the others, errors and findings say where they are."""
+    streams({"orders": {"GROUPS": {"billing": {}}}, "tasks": {}}, URL=node.url)
+    publish("orders", {})
+    for options in ({}, {"delay": 60}):
+        with pytest.raises(ServerRefused, match="is a node of a cluster, and not all keys of the command are on it"):
+            publish("tasks", {}, **options)
+    found = examined(1)
+    assert "is a node of a cluster" in found["cluster"]["message"]
+    assert "another node of a cluster" in found["unreadable"]["message"]
+    assert [each.id[-4:] for each in check_servers() if "cluster" in each.msg] == ["W035"]
+    with pytest.raises(ResponseError, match="is a node of a cluster"):
+        connections.get().call("MSET", "orders", "1", "other", "2")
 
 
 # ---------------------------------------------------------------- groups

@@ -1,6 +1,7 @@
 """Deleting a group: refused while somebody consumes it, and obeyed by the workers that run."""
 
 import io
+import json
 import logging
 import os
 import signal
@@ -148,6 +149,8 @@ def test_a_group_that_another_deletes_meanwhile_is_told_of_as_gone(raw: Raw, els
 
     monkeypatch.setattr(groups, "delete", second)
     assert delete("--no-input") == "orders:billing is gone: another deleted it in the meantime.\n"
+    groups.create("orders", "billing", "0", by="ann")
+    assert json.loads(delete("--no-input", "--json"))["result"] == "missing"
 
 
 def test_a_worker_that_is_killed_holds_up_nobody_for_long(raw: Raw, elsewhere: Any, monkeypatch: Any) -> None:

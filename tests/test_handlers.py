@@ -376,8 +376,10 @@ def test_nothing_is_imported_before_it_is_needed(project):
         "settings.configure(INSTALLED_APPS=['django_redis_streams', 'shop1'])\n"
         "import django; django.setup()\n"
         "from django_redis_streams import handlers\n"
-        "try: handlers.registered()\n"
-        "except RuntimeError: print('when asked')\n"
+        "from django_redis_streams.handlers import registry\n"
+        "assert not registry.broken()\n"
+        "handlers.registered()\n"
+        "if registry.broken(): print('when asked')\n"
     )
     run = [sys.executable, "-W", "error", "-c", script]
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
@@ -385,12 +387,27 @@ def test_nothing_is_imported_before_it_is_needed(project):
     assert (done.stdout, done.stderr) == ("when asked\n", "")
 
 
-@pytest.mark.parametrize("text", ["import no_such_module", "from . import no_such_name", "1 / 0", "def ("])
-def test_errors_of_an_apps_module_are_raised(project, searching, text):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x = 1\nimport no_such_module", ("ModuleNotFoundError: No module named 'no_such_module' (", 2)),
+        ("from . import no_such_name", ("ImportError: cannot import name 'no_such_name' from 'shop1' (", 1)),
+        ("import json\n\njson.loads('{')", ("JSONDecodeError: Expecting property name", 3)),
+        ("def (", ("SyntaxError: invalid syntax (", 1)),
+    ],
+)
+def test_errors_of_an_apps_module_are_told_by_file_and_line(project, searching, tmp_path, text, told):
     """A module that is there and can't be imported isn't taken for one that isn't there."""
     project("shop1.stream_handlers", text)
-    with override_settings(INSTALLED_APPS=["shop1"]), pytest.raises((ImportError, ZeroDivisionError, SyntaxError)):
-        handlers.registered()
+    with override_settings(INSTALLED_APPS=["shop1"]):
+        assert handlers.registered() == ()
+        (broken,) = registry.broken()
+        with pytest.raises(HandlerError) as raised:
+            handlers.of("orders", "billing")
+    assert str(broken) == str(raised.value)
+    assert raised.value.__cause__ is not None
+    assert str(broken).startswith(f"shop1.stream_handlers can't be imported: {told[0]}")
+    assert str(broken).endswith(f"({tmp_path}/shop1/stream_handlers.py, line {told[1]}).")
 
 
 def test_module_that_failed_is_imported_again(project, searching):
@@ -399,10 +416,39 @@ def test_module_that_failed_is_imported_again(project, searching):
     project("shop2.stream_handlers", textwrap.dedent(DECLARES.format(type="b")) + "1 / 0")
     with override_settings(INSTALLED_APPS=["shop1", "shop2"]):
         for _ in range(2):
-            with pytest.raises(ZeroDivisionError):
-                handlers.registered()
+            assert names() == ["shop1.stream_handlers"]
+            assert [each.name for each in registry.broken()] == ["shop2.stream_handlers"]
         project("shop2.stream_handlers", DECLARES.format(type="b"))
         assert names() == ["shop1.stream_handlers", "shop2.stream_handlers"]
+        assert registry.broken() == ()
+
+
+NAMED = "from django_redis_streams import {imported}\n{text}\nimport no_such_module\n"
+
+
+@pytest.mark.parametrize(
+    ("imported", "text", "left_out"),
+    [
+        ("handler", "@handler('orders', group='billing')\ndef run(message): ...", ["billing"]),
+        ("handler", "bill = handler(stream='orders', group='billing', type='a')", ["billing"]),
+        ("handler", "GROUP = 'billing'\n@handler('orders', group=GROUP)\ndef run(message): ...", None),
+        ("handler", "some = {'orders': handler}", None),
+        ("handler as consume", "@consume('orders', group='billing')\ndef run(message): ...", None),
+        ("publish", "from shop1.further import *", None),
+        ("handler", "def (", None),
+    ],
+)
+def test_only_groups_that_a_broken_module_cannot_serve_have_handlers(project, searching, imported, text, left_out):
+    """Where its text doesn't say for which groups it has handlers, it may have some for any."""
+    project("shop1.stream_handlers", NAMED.format(imported=imported, text=text))
+    project("shop2.stream_handlers", DECLARES.format(type="a").replace("billing", "loyalty"))
+    with override_settings(INSTALLED_APPS=["shop1", "shop2"]):
+        for group in ("billing", "loyalty"):
+            if left_out is None or group in left_out:
+                with pytest.raises(HandlerError, match=r"shop1\.stream_handlers can't be imported"):
+                    handlers.of("orders", group)
+            else:
+                assert [each.name for each in handlers.of("orders", group)] == ["shop2.stream_handlers.handle"]
 
 
 @pytest.mark.parametrize(
@@ -415,13 +461,13 @@ def test_module_that_is_not_there_is_named(searching, settings, name):
         handlers.registered()
 
 
-def test_errors_of_a_named_module_are_raised(project, searching, settings):
+def test_errors_of_a_named_module_are_told(project, searching, settings):
     """Also where a package on the way to it can't be imported."""
     project("broken.inner", "")
     project("broken.__init__", "import no_such_module")
     settings.REDIS_STREAMS = {"HANDLER_MODULES": ["broken.inner"]}
-    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        handlers.registered()
+    assert handlers.registered() == ()
+    assert "No module named 'no_such_module'" in str(*registry.broken())
 
 
 def test_many_threads_find_the_same(project, searching):

@@ -177,10 +177,25 @@ def test_fixtures_are_no_events(declare, events):
 
 
 def test_bulk_methods_are_no_events(declare, events):
-    """`bulk_create()` and `update()` send no signals: `publish_many` is for those."""
-    declare(Book, on=["created", "updated"])
-    Book.objects.bulk_create([Book(title="Emma")])
+    """`bulk_create()` and the like send no signals: `publish_many` is for those."""
+    declare(Book)
+    (emma,) = Book.objects.bulk_create([Book(title="Emma")])
     Book.objects.update(title="Persuasion")
+    Book.objects.bulk_update([emma], ["title"])
+    emma.readers.add(Author.objects.create(name="Jane"))
+    emma.readers.clear()
+    Book.objects.all()._raw_delete(using="default")
+    assert events() == []
+
+
+def test_changes_that_follow_from_a_deletion_are_no_events(declare, events, monkeypatch):
+    """Django writes the new value of the foreign key by `update()`."""
+    declare(Book)
+    monkeypatch.setattr(Book._meta.get_field("author").remote_field, "on_delete", models.SET_NULL)
+    jane = Author.objects.create(name="Jane")
+    Book.objects.bulk_create([Book(title="Emma", author=jane)])
+    jane.delete()
+    assert Book.objects.get().author is None
     assert events() == []
 
 

@@ -142,6 +142,37 @@ def test_it_serves_what_it_is_told_to(raw: Raw, fleet: Fleet) -> None:
     assert not raw.exists("{orders}:totals:billing")
 
 
+@pytest.mark.parametrize(
+    ("module", "fault"),
+    [
+        (
+            "broken_handlers",
+            "can't be imported: RuntimeError: no such gateway (*/tests/support/broken_handlers.py, line 12)",
+        ),
+        ("clashing_handlers", "both take every type that no other handler takes in group 'loyalty'"),
+    ],
+)
+def test_a_group_whose_handlers_are_faulty_keeps_no_other_from_being_served(
+    raw: Raw, fleet: Fleet, module: str, fault: str
+) -> None:
+    """It is left out, and the log says why; the end of a drain isn't a good one. On its own it is an error."""
+    fleet.streams = {"orders": {"GROUPS": {"billing": {}, "loyalty": {}}}}
+    publish(raw, "ok")
+    environment = {"TEST_HANDLERS": f"tests.support.{module}"}
+    said = fleet.finish(fleet.start("--drain", **environment), code=1)
+    assert "Consuming orders:billing with" in said
+    assert totals(raw, "billing") == {"acknowledged": 1}
+    assert not raw.exists("{orders}:totals:loyalty")
+    told = next(line for line in said.splitlines() if "orders:loyalty isn't served" in line)
+    assert "ERROR" in told
+    assert all(part in told for part in fault.split("*"))
+    assert said.endswith("CommandError: Not drained: orders:loyalty. The log says why.\n")
+    alone = fleet.finish(fleet.start("orders:loyalty", **environment), code=1)
+    assert "Consuming" not in alone
+    assert f"CommandError: {told.partition('served: ')[2].removesuffix(' Other groups are.')}" in alone
+    assert "orders:billing" in fleet.drain("orders:billing", **environment)
+
+
 def test_drain_ends_when_nothing_is_left_and_counts_what_waits(raw: Raw, fleet: Fleet) -> None:
     """A retry that is due later is left, and said to be."""
     publish(raw, "ok", "fail-once", "retry:3600", "retry:3600", "reject")

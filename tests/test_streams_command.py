@@ -319,14 +319,14 @@ def test_a_group_that_is_reset_reads_on_from_there(raw: Raw, streams: Callable[.
     ids = publish(raw, 5)
     states.acknowledge()
     again = told("groups", "reset", "orders:billing", "--start", ids[2], "--dry-run")
-    assert (again["again"], again["skipped"], again["done"]) == (2, 0, False)
+    assert (again["again"], again["skipped"], again["result"]) == (2, 0, "would_reset")
     assert (
         told("groups", "reset", "orders:billing", "--start", ids[2], "--no-input", "--by", "ann")["position"] == ids[2]
     )
     assert [each.entry_id for each in states.deliver()] == ids[3:]
     publish(raw, 3)
     skipping = told("groups", "reset", "orders:billing", "--start", "$", "--no-input")
-    assert (skipping["again"], skipping["skipped"]) == (0, 3)
+    assert (skipping["again"], skipping["skipped"], skipping["result"]) == (0, 3, "reset")
     assert raw.hget("{orders}:groups", "billing") == raw.xrevrange("orders", count=1)[0][0]
     assert "reads on after" in said("groups", "reset", "orders:billing", "--start", "0", "--no-input")
 
@@ -343,7 +343,8 @@ def test_a_group_that_is_deleted_leaves_nothing(raw: Raw, streams: Callable[...,
     assert refused("groups", "delete", "orders:billing").returncode == 2
     seen = told("groups", "delete", "orders:billing", "--force", "--dry-run")
     assert (seen["pending"], seen["retrying"], seen["redelivered"]) == (1, 3, 0)
-    assert told("groups", "delete", "orders:billing", "--force", "--no-input")["done"]
+    assert seen["result"] == "would_delete"
+    assert told("groups", "delete", "orders:billing", "--force", "--no-input")["result"] == "deleted"
     assert raw.xinfo_groups("orders") == []
     assert [each for each in raw.keys("*") if "billing" in each] == []
     assert list(raw.hgetall("{orders}:groups")) == ["billing:deleted"]
@@ -377,9 +378,30 @@ def test_nobody_at_the_terminal_means_no(raw: Raw, monkeypatch: Any) -> None:
     assert "--no-input" in str(refused(*delete))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: "no")
-    assert not told(*delete)["done"]
+    assert told(*delete)["result"] == "not_confirmed"
+    assert said(*delete) == "Nothing was done.\n"
     monkeypatch.setattr("builtins.input", lambda _: "yes")
-    assert told(*delete)["done"]
+    assert told(*delete)["result"] == "deleted"
+
+
+def test_no_confirmation_is_told_from_a_dry_run(raw: Raw, streams: Callable[..., None], monkeypatch: Any) -> None:
+    """Also by the other commands that ask, in one word."""
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.01}}}})
+    publish(raw, 3)
+    states.deliver(consumer="dead")
+    wait_until(lambda: len(raw.xpending_range("orders", "billing", "-", "+", 9, idle=10)) == 3)
+    reset = ("groups", "reset", "orders:billing", "--start", "0")
+    trim = ("trim", "orders", "--maxlen", "1", "--exact", "--force")
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: "no")
+    for command, would, done in (
+        (("release",), "would_release", "released"),
+        (reset, "would_reset", "reset"),
+        (trim, "would_trim", "trimmed"),
+    ):
+        ends = [told(*command, *options)["result"] for options in (["--dry-run"], [], ["--no-input"])]
+        assert ends == [would, "not_confirmed", done]
 
 
 @pytest.mark.parametrize("name", ["orders:", "orders:a{b", "orders"])
@@ -397,7 +419,7 @@ def test_trim_keeps_what_a_group_needs(raw: Raw) -> None:
     place = Membership(conf.stream("orders"), conf.group("orders", "billing"), "c")
     make_group(connections.get(), place, "0")
     assert told("trim", "orders", "--maxlen", "100", "--exact") == {
-        "stream": "orders", "free": 0, "needed": 200, "removed": 0,
+        "stream": "orders", "free": 0, "needed": 200, "removed": 0, "result": "trimmed",
     }  # fmt: skip
     states.settle(states.deliver(count=250), Ack())
     seen = told("trim", "orders", "--maxlen", "100", "--exact", "--dry-run")

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from .. import connections
 from ..exceptions import ServerUnreachable
 from ..inspection import GroupState, overview
 from ..models import ConsumerGroup
@@ -37,6 +38,7 @@ _LISTS: Final = ("pendingmessage", "retryingmessage", "deadletter")
 class ConsumerGroupAdmin(ReadOnlyAdmin):
     """The declared groups of all streams, in the order of the settings."""
 
+    @connections.hurried()
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, or handle an action that is posted to it."""
         if not self.has_view_permission(request):
@@ -47,6 +49,7 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
             return self._act(request) or HttpResponseRedirect(self._url())
         return HttpResponseNotAllowed(("GET", "HEAD", "POST"))
 
+    @connections.hurried()
     def change_view(
         self,
         request: HttpRequest,

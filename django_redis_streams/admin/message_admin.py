@@ -22,6 +22,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from .. import connections
 from ..models import StreamMessage
 from .changelist import AFTER, MessageList
 from .confirmation import ask_or_do
@@ -80,6 +81,7 @@ class MessageAdmin(ReadOnlyAdmin):
         """Return the class of the list, which pages by cursor."""
         return MessageList
 
+    @connections.hurried()
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, or handle an action that is posted to it."""
         if not self.has_view_permission(request):
@@ -92,6 +94,7 @@ class MessageAdmin(ReadOnlyAdmin):
             request, {"title": capfirst(self.opts.verbose_name_plural), **(extra_context or {})}
         )
 
+    @connections.hurried()
     def change_view(
         self,
         request: HttpRequest,

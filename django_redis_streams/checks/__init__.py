@@ -14,6 +14,7 @@
 | E012 | a group whose handlers leave types that models publish to its stream, without `UNMATCHED` |
 | E013 | a handler with `atomic` of an unknown database |
 | E014 | `HANDLER_MODULES` names a module that isn't there |
+| E015 | a module of handlers that can't be imported |
 | E020 | `MODELS` names a model that isn't there |
 | E021 | a field that can't be published |
 | E022 | `@publishes` for a stream that isn't declared |
@@ -25,16 +26,18 @@
 | W013 | a stream that is never trimmed (`check --deploy`) |
 | W020 | a model's event that is published twice to one stream |
 | W021 | a stream whose `HARD_MAXLEN` drops what groups still need |
+| W022 | a model that publishes its deletions, and whose rows the database deletes too (`DB_CASCADE`) |
 | W030 | a server that can't be reached (this and the following: `check --deploy`) |
 | W031 | a server that wasn't asked, or doesn't tell, what the following are about |
 | W032 | a server older than 6.2 |
 | W033 | a server that may evict streams |
 | W034 | a server without an append-only file |
-| W035 | a new group beside one that is no longer declared: was it renamed? (this and the following: `check --deploy`) |
-| W036 | a stream on a server that isn't declared any more, and that holds something |
+| W035 | a server that is a node of a cluster |
+| W036 | a new group beside one that is no longer declared: was it renamed? (this and the following: `check --deploy`) |
+| W037 | a stream on a server that isn't declared any more, and that holds something |
 
 While there are problems of the settings (E001 to E007) only these are reported: what follows from them would
-only hide them. All but the last seven checks talk to no server, and none of them to a database.
+only hide them. All but the last eight checks talk to no server, and none of them to a database.
 """
 
 from django.core.checks import register

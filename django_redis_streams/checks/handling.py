@@ -14,7 +14,8 @@ from django.db import connections as databases
 from .. import conf, handlers
 from ..conf import GroupConfig, StreamConfig, nearest
 from ..exceptions import ConfigurationError, HandlerError, UnknownStream
-from ..handlers import Handler, HandlerSet
+from ..handlers import Handler, HandlerSet, registry
+from ..handlers.broken import BrokenModule
 from ..model_events import declared
 from .settings import TAG, when_settings_are_sound
 
@@ -29,12 +30,15 @@ _NEARLY: Final = 0.9
 
 @when_settings_are_sound
 def check_handlers() -> Iterator[checks.CheckMessage]:
-    """E010 to E014, W010 and W011. An error inside a module that declares handlers is raised as it is."""
+    """E010 to E015, W010 and W011."""
     try:
         found = handlers.registered()
     except ConfigurationError as error:
         yield checks.Error(str(error), hint="Correct the name, or install what holds it.", id=f"{TAG}.E014")
         return
+    broken = registry.broken()
+    for module in broken:
+        yield from _broken(module)
     groups: dict[tuple[str, str], list[Handler]] = defaultdict(list)
     for handler in found:
         groups[handler.stream, handler.group].append(handler)
@@ -44,7 +48,22 @@ def check_handlers() -> Iterator[checks.CheckMessage]:
         yield from _undeclared(stream, group, members)
     for config in conf.get().streams.values():
         for each in config.groups.values():
-            yield from _group(config, each, groups.get((config.name, each.name), ()))
+            if not any(module.may_serve(config.name, each.name) for module in broken):
+                yield from _group(config, each, groups.get((config.name, each.name), ()))
+
+
+def _broken(module: BrokenModule) -> Iterator[checks.CheckMessage]:
+    left = [
+        f"{stream.name}:{group}"
+        for stream in conf.get().streams.values()
+        for group in stream.groups
+        if module.may_serve(stream.name, group)
+    ]
+    yield checks.Error(
+        str(module),
+        hint=f"Correct it. Until then no worker serves {', '.join(left)}." if left else "Correct it.",
+        id=f"{TAG}.E015",
+    )
 
 
 def _undeclared(stream: str, group: str, members: Sequence[Handler]) -> Iterator[checks.CheckMessage]:
@@ -64,6 +83,7 @@ def _databases(handler: Handler) -> Iterator[checks.CheckMessage]:
         yield checks.Error(
             f"{handler.name} has atomic={handler.atomic!r}, which is no database.{nearest(handler.atomic, databases)}",
             hint="Name an alias of DATABASES.",
+            obj=f"{handler.stream}:{handler.group}",
             id=f"{TAG}.E013",
         )
 
@@ -80,7 +100,8 @@ def _group(stream: StreamConfig, group: GroupConfig, members: Sequence[Handler])
     try:
         found = HandlerSet(members)
     except HandlerError as error:
-        yield checks.Error(str(error), hint="Give one of them another type, or merge them.", id=f"{TAG}.E011")
+        hint = "Give one of them another type, or merge them."
+        yield checks.Error(str(error), hint=hint, obj=f"{stream.name}:{group.name}", id=f"{TAG}.E011")
         return
     unmatched = sorted(name for name in _published(stream.name) if found.find(name) is None)
     if unmatched and not group.unmatched_given:
@@ -90,6 +111,7 @@ def _group(stream: StreamConfig, group: GroupConfig, members: Sequence[Handler])
             f"{', '.join(taken)}.",
             hint="Correct the type of one, or add a handler without type. To leave these unhandled, set the group's "
             "UNMATCHED to 'skip' or to 'dead-letter': this error is gone, too, where the default is said explicitly.",
+            obj=f"{stream.name}:{group.name}",
             id=f"{TAG}.E012",
         )
 

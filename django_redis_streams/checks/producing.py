@@ -7,6 +7,7 @@ from itertools import combinations
 
 from django.apps import apps
 from django.core import checks
+from django.db import models
 
 from .. import conf
 from ..conf import nearest
@@ -19,7 +20,7 @@ __all__ = ["check_models"]
 
 @when_settings_are_sound
 def check_models() -> Iterator[checks.CheckMessage]:
-    """E020 to E022, W020 and W021."""
+    """E020 to E022, W020 to W022."""
     yield from _missing_models()
     yield from _cut_streams()
     for declaration in declared():
@@ -65,6 +66,24 @@ def _declaration(declaration: Declaration) -> Iterator[checks.CheckMessage]:
         _ = declaration.columns
     except ConfigurationError as error:
         yield checks.Error(str(error), hint="Correct `fields`.", id=f"{TAG}.E021")
+    yield from _deleted_by_the_database(declaration)
+
+
+def _deleted_by_the_database(declaration: Declaration) -> Iterator[checks.CheckMessage]:
+    # Django has it from 6.1 on.
+    cascade = getattr(models, "DB_CASCADE", None)
+    if cascade is None or "deleted" not in declaration.events.on:
+        return
+    for field in declaration.model._meta.concrete_fields:
+        if field.remote_field is not None and field.remote_field.on_delete is cascade:
+            yield checks.Warning(
+                f"{declaration.model._meta.label} publishes its deletions to {declaration.stream!r}, but not those "
+                f"that follow from its {field.name!r}: with DB_CASCADE the database deletes the rows, and Django "
+                "sends no signal.",
+                hint="Use CASCADE there, or take 'deleted' out of `on`. Silence this where these deletions need no "
+                "event.",
+                id=f"{TAG}.W022",
+            )
 
 
 def _both(first: Declaration, second: Declaration) -> Iterator[checks.CheckMessage]:

@@ -26,12 +26,13 @@ _WARNINGS: Final[Mapping[Code, str]] = {
     Code.EVICTED: "W033",
     Code.EVICTS: "W033",
     Code.NO_APPEND_ONLY_FILE: "W034",
+    Code.CLUSTER: "W035",
 }
 
 
 @when_settings_are_sound
 def check_servers() -> Iterator[checks.CheckMessage]:
-    """E030, W030 to W034. Asks all servers at once, with a time limit."""
+    """E030, W030 to W035. Asks all servers at once, with a time limit."""
     declared = conf.get().connections
     answers = ask_all([alias for alias, each in declared.items() if not is_embedded(each)], _facts)
     for alias, connection in declared.items():

@@ -17,8 +17,8 @@ from .settings import TAG, when_settings_are_sound
 __all__ = ["check_renaming", "check_streams"]
 
 _RENAMED: Final[Mapping[Code, str]] = {
-    Code.GROUP_RENAMED: "W035",
-    Code.STREAM_RENAMED: "W036",
+    Code.GROUP_RENAMED: "W036",
+    Code.STREAM_RENAMED: "W037",
 }
 
 
@@ -37,7 +37,7 @@ def check_streams() -> Iterator[checks.CheckMessage]:
 
 @when_settings_are_sound
 def check_renaming() -> Iterator[checks.CheckMessage]:
-    """W035, W036. Before a deployment is the time to tell: its workers would run a renamed group's history again."""
+    """W036, W037. Before a deployment is the time to tell: its workers would run a renamed group's history again."""
     observed = gather(embedded=False)
     found = [each for stream in observed.streams for each in renamed_groups(stream)]
     found += [each for server in observed.servers for each in renamed_streams(server)]

@@ -2,7 +2,8 @@
 
 `link` sends and receives on one connection, `pool` keeps the process' and lends them, `refusals` tells which replies
 end a connection; `endpoint` is where it leads, `arguments` reads URL and OPTIONS, `transport` is what is used of
-redis-py. `store` knows what a reply means, and the worker when to come back after an error.
+redis-py. `store` knows what a reply means, and the worker when to come back after an error. `hurry` is for pages and
+commands, which somebody waits for; `protocols` finds TLS where none is expected, and the other way round.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from django.dispatch import receiver
 from .. import conf
 from ..conf import ConnectionConfig
 from .endpoint import Endpoint
+from .hurry import hurried
 from .link import Link, OpenLink
 from .pool import Pool
 
-__all__ = ["Endpoint", "Link", "OpenLink", "address", "close_kept", "get", "leading", "open", "server"]
+__all__ = ["Endpoint", "Link", "OpenLink", "address", "close_kept", "get", "hurried", "leading", "open", "server"]
 
 # The connections that the process keeps, by alias.
 _pools: dict[str, Pool] = {}
@@ -34,9 +36,9 @@ def get(alias: str = "default") -> Link:
     """Return the process' link for short requests (publishing, the admin, commands), for all threads.
 
     Each exchange on it borrows a connection that the process keeps. It connects by itself: trying for a moment, and
-    never sending a command a second time. A reply is waited for 5 seconds, a connection 2, unless `socket_timeout` and
-    `socket_connect_timeout` in OPTIONS say otherwise. Raises `ConfigurationError` for an alias, URL or OPTIONS that
-    can't work.
+    never sending a command a second time. A reply is waited for 5 seconds, connecting and logging in 2, unless
+    `socket_timeout` and `socket_connect_timeout` in OPTIONS say otherwise. Raises `ConfigurationError` for an alias,
+    URL or OPTIONS that can't work.
     """
     pools = _pools
     pool = pools.get(alias)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .. import embedded
 from ..conf import ConnectionConfig, hidden
 from ..exceptions import ConfigurationError, ServerUnreachable
 from .arguments import FIXED_OPTIONS, arguments_of, checked, where
-from .transport import CLASSES, Transport
+from .protocols import wrong_scheme
+from .transport import CLASSES, Transport, connect
 from .trial import Unusable, try_out
 
 __all__ = ["Endpoint"]
@@ -79,7 +81,7 @@ class Endpoint:
         return str(self.arguments.get("host", "localhost")), int(self.arguments.get("port", 6379))
 
     def connect(self, timeout: float | None) -> Transport:
-        """Make a connection and log in; `timeout` is how long a reply may take on it.
+        """Make a connection and log in; `timeout` is how long a reply may take on it afterwards.
 
         Starts the embedded server if the URL names one. Raises redis-py's errors, and `ConfigurationError`
         for an option that has a wrong value.
@@ -88,11 +90,13 @@ class Endpoint:
         if self.directory is not None:
             connection.path = embedded.serve(self.directory)
         try:
-            connection.connect()
+            connect(connection)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._misconfigured(error) from None
-        except RedisError:
+        except RedisError as error:
             self._try_out(connection)  # redis-py takes an unreadable file for a server that is away
+            if said := self._wrong_scheme(error):
+                raise RedisError(said) from None
             raise
         return cast("Transport", connection)
 
@@ -102,6 +106,17 @@ class Endpoint:
             try_out(connection, self.arguments, unshown=self.of_url)
         except Unusable as error:
             raise ConfigurationError(f"{where(self.alias)}: {hidden(self._redacted(str(error)))}") from None
+
+    def _wrong_scheme(self, error: RedisError) -> str:
+        """Return what is wrong with redis:// or rediss://, "" where that isn't why connecting failed."""
+        tls = self.address.startswith("rediss://")
+        # A server with TLS answers at once what isn't TLS; one without waits for the rest of what is.
+        if isinstance(error, AuthenticationError) or (isinstance(error, RedisTimeoutError) and not tls):
+            return ""
+        if not self.address.startswith(("redis://", "rediss://")):
+            return ""
+        host, port = self.server
+        return "" if port is None else wrong_scheme(host, port, tls=tls)
 
     def _made(self, timeout: float | None) -> Any:
         """Make redis-py's connection, not connected. Raises `ConfigurationError` for arguments that it can't take."""

@@ -18,11 +18,12 @@ from typing import Any, Final, NoReturn
 import hiredis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import ServerUnreachable
 from .endpoint import Endpoint
-from .refusals import cannot_serve
-from .transport import Transport, cut, fileno
+from .refusals import cannot_serve, explained
+from .transport import Transport, cut, fileno, limited
 
 __all__ = ["Command", "Link", "OpenLink"]
 
@@ -105,6 +106,29 @@ class OpenLink(Link):
         """
         if self.idle > self.IDLE:
             self.call_many((("PING",),))
+
+    def ask(self, seconds: float) -> None:
+        """Have the server answer a PING within so many seconds, and close the connection if it doesn't.
+
+        Raises `ServerUnreachable`.
+        """
+        self._check_owed()
+        connection = self._connection
+        if connection is None:
+            raise self._closed()
+        try:
+            with limited(connection, seconds):
+                connection.send_packed_command((_packed([("PING",)]),), check_health=False)
+                _reply(connection)
+        except RedisError as error:
+            self.close()
+            raise self._endpoint.unreachable(
+                f"the server doesn't answer: {str(error).rstrip('.')}. It was sent a PING, and nothing else."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+        self._used = time.monotonic()
 
     def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send some commands at once and return the replies; an error reply stands in its place, as an exception."""
@@ -218,7 +242,8 @@ class OpenLink(Link):
                 pause = next(waits, None) if restarting else None
                 if pause is None:
                     # Not chained: redis-py's frames hold the password.
-                    raise self._endpoint.unreachable(str(error)) from None
+                    silent = "the server doesn't answer: " if isinstance(error, RedisTimeoutError) else ""
+                    raise self._endpoint.unreachable(f"{silent}{error}") from None
                 time.sleep(pause)
             else:
                 self._used = time.monotonic()
@@ -259,7 +284,7 @@ def _reply(connection: Transport) -> Any:
         return connection.read_response()
     except ResponseError as error:
         # Without its traceback, which would keep this frame and all replies until the collector runs.
-        return error.with_traceback(None)
+        return explained(error).with_traceback(None)
 
 
 def _stale(connection: Transport | None) -> bool:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from .endpoint import Endpoint
+from .hurry import ANSWER, answers
 from .link import Command, Link, OpenLink
 
 __all__ = ["Pool"]
@@ -62,6 +63,19 @@ class Pool(Link):
         self._close_idle()
 
     def _take(self) -> OpenLink:
+        """Return a link as `_borrow` does, of a server that answers, if somebody waits for it in a hurry."""
+        if (look := answers()) is not None:
+            look.check(self._endpoint.alias, self._ask)
+        return self._borrow()
+
+    def _ask(self) -> None:
+        link = self._borrow()
+        try:
+            link.ask(ANSWER)
+        finally:
+            self._give_back(link)
+
+    def _borrow(self) -> OpenLink:
         """Return a connected link that is the caller's until it gives it back. Raises `ServerUnreachable`."""
         try:
             while True:

@@ -1,13 +1,21 @@
-"""Error replies by which a server says that it can't serve anybody now, rather than that a command is wrong."""
+"""Error replies about the server rather than the command: that it can't serve now, or not all keys."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from redis.exceptions import ClusterDownError, MasterDownError, ReadOnlyError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
-__all__ = ["cannot_serve"]
+__all__ = ["OnOtherNode", "cannot_serve", "explained"]
 
 # All of these are mended by connecting again, later or to the server that the address leads to by then:
 # - READONLY, UNBLOCKED: it was a master and is a replica now (a blocked read gets the second).
@@ -21,6 +29,20 @@ _CANNOT_SERVE: Final = r"READONLY|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY
 _REFUSAL: Final = re.compile(rf"(?:.*@user_script: ?\d+: ?-)?(?:{_CANNOT_SERVE})\b")
 # redis-py cuts the first word off where it has a class for it, from 6.4 on for more of them.
 _CLASSES: Final = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
+
+
+class OnOtherNode(ResponseError):
+    """The server is a node of a cluster, and not all keys of the command are on it."""
+
+
+def explained(error: ResponseError) -> ResponseError:
+    """Return an error reply in words: redis-py leaves of MOVED a slot and an address."""
+    if not isinstance(error, AskError | ClusterCrossSlotError):  # a MovedError is an AskError too
+        return error
+    return OnOtherNode(
+        f"The server is a node of a cluster, and not all keys of the command are on it ({error}). This version works "
+        "with a single server: let URL of the connection lead to one that isn't in cluster mode."
+    )
 
 
 def cannot_serve(error: ResponseError) -> bool:

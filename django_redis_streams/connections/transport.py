@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
-__all__ = ["CLASSES", "Transport", "cut", "fileno"]
+__all__ = ["CLASSES", "Transport", "connect", "cut", "fileno", "limited"]
 
 
 class Transport(Protocol):
@@ -38,6 +38,47 @@ def cut(connection: Any) -> None:
     if connection._sock is not None:  # noqa: SLF001  as above
         with suppress(OSError):  # it was closed meanwhile
             socket.socket.shutdown(connection._sock, socket.SHUT_RDWR)  # noqa: SLF001  as above; TLS has its own
+
+
+def connect(connection: Any) -> None:
+    """Connect and log in. Each reply on the way is waited for as long as connecting may take, and no longer.
+
+    redis-py waits for it as long as for any reply. Raises redis-py's errors.
+    """
+    timeout, limit = connection.socket_timeout, connection.socket_connect_timeout
+    if limit is None or (timeout is not None and timeout <= limit):
+        connection.connect()
+        return
+    given: Callable[[Any], None] | None = connection.redis_connect_func
+
+    def log_in(_: Any) -> None:
+        connection.socket_timeout = timeout  # which redis-py's parser notes
+        (given or type(connection).on_connect)(connection)
+        _limit(connection, timeout)
+
+    connection.socket_timeout, connection.redis_connect_func = limit, log_in
+    try:
+        connection.connect()
+    finally:
+        # Or the connection would hold itself, and be closed by the collector instead of by its last owner.
+        connection.redis_connect_func = given
+
+
+@contextmanager
+def limited(connection: Any, seconds: float) -> Iterator[None]:
+    """Wait for replies at most so many seconds within it."""
+    before: float | None = connection.socket_timeout
+    _limit(connection, seconds if before is None else min(before, seconds))
+    try:
+        yield
+    finally:
+        _limit(connection, before)
+
+
+def _limit(connection: Any, seconds: float | None) -> None:
+    sock = connection._sock  # noqa: SLF001  as above
+    if isinstance(sock, socket.socket):  # a fake server has none, and one that failed is closed
+        sock.settimeout(seconds)
 
 
 class _UnixConnection(UnixDomainSocketConnection):

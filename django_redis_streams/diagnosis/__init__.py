@@ -16,6 +16,7 @@ from typing import Final
 from redis.exceptions import NoPermissionError
 
 from .. import conf
+from ..connections.refusals import OnOtherNode
 from .clocks import difference, future_ids, jumps, workers_differ
 from .consuming import consuming_findings
 from .findings import Code, Finding, Level
@@ -77,6 +78,14 @@ def _unreadable(stream: str, error: Exception) -> Finding:
             message="The stream can't be looked at: the server doesn't allow it. Nothing is known of its groups.",
             evidence=str(error),
             fix="Allow the user of the connection what the error names, as its workers need it.",
+        )
+    if isinstance(error, OnOtherNode):
+        return Finding(
+            code=Code.UNREADABLE,
+            subject=stream,
+            message="The stream is on another node of a cluster: nothing can be published or consumed there.",
+            evidence=str(error),
+            fix="Let URL of the connection lead to a server that isn't in cluster mode.",
         )
     return Finding(
         code=Code.UNREADABLE,

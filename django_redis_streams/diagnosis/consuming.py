@@ -40,7 +40,7 @@ def handling(group: GroupFacts) -> Iterator[Finding]:
         yield Finding(
             code=Code.HANDLERS_FAIL,
             subject=group.label,
-            message="The handlers can't be loaded, so no worker starts.",
+            message="The handlers can't be loaded, so no worker serves the group.",
             evidence=f"{type(group.handlers).__name__}: {group.handlers}",
             fix="Correct the module that it names; manage.py check finds more of this kind.",
         )

@@ -33,6 +33,7 @@ class Code(StrEnum):
     UNREACHABLE = "unreachable", Level.FAULT
     UNASKED = "unasked", Level.WARNING
     OLD_SERVER = "old-server", Level.FAULT
+    CLUSTER = "cluster", Level.WARNING
     REPLICA = "replica", Level.FAULT
     MEMORY_FULL = "memory-full", Level.FAULT
     MEMORY_FILLS = "memory-fills", Level.WARNING

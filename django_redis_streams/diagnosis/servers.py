@@ -61,6 +61,19 @@ def version(server: ServerFacts, told: Facts) -> Iterator[Finding]:
         )
 
 
+def cluster(server: ServerFacts, told: Facts) -> Iterator[Finding]:
+    """Find a node of a cluster: it refuses the streams that are on other nodes."""
+    if told.cluster:
+        yield Finding(
+            code=Code.CLUSTER,
+            subject=server.subject,
+            message="The server is a node of a cluster; this version works with a single server. Streams whose keys "
+            "are on another node can be neither published to nor consumed.",
+            evidence="INFO says cluster_enabled:1.",
+            fix="Let URL of the connection lead to a server that isn't in cluster mode. With a single shard it works.",
+        )
+
+
 def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
     """Find weak replication: a replica takes no writes; a primary without a replica is only as safe as its host."""
     if told.replica:
@@ -171,4 +184,4 @@ def _unasked(server: ServerFacts, evidence: str) -> Finding:
     )
 
 
-_CHECKS: Final[tuple[Check, ...]] = (told_all, version, replication, memory, eviction, durability)
+_CHECKS: Final[tuple[Check, ...]] = (told_all, version, cluster, replication, memory, eviction, durability)

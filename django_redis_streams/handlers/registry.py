@@ -17,11 +17,12 @@ from django.dispatch import receiver
 from django.utils.module_loading import module_has_submodule
 
 from .. import conf
-from ..exceptions import ConfigurationError
+from ..exceptions import ConfigurationError, HandlerError
+from .broken import BrokenModule
 from .matching import Handler, HandlerSet
 from .wrapping import wrapped
 
-__all__ = ["add", "isolated", "of", "registered"]
+__all__ = ["add", "broken", "isolated", "of", "registered"]
 
 # The module of an app that is looked for.
 _MODULE: Final = "stream_handlers"
@@ -30,21 +31,28 @@ _MODULE: Final = "stream_handlers"
 def of(stream: str, group: str, consumer: str = "") -> HandlerSet:
     """Return the handlers of one group as they are to be run, by the consumer of that name, imported if need be.
 
-    Raises `HandlerError` where two take the same type.
+    Raises `HandlerError` where two take the same type, and where a module can't be imported that may have handlers of
+    the group.
     """
-    return HandlerSet(
-        [wrapped(each, consumer) for each in registered() if (each.stream, each.group) == (stream, group)]
-    )
+    declared = registered()
+    for module in broken():
+        if module.may_serve(stream, group):
+            raise HandlerError(str(module)) from module.error
+    return HandlerSet([wrapped(each, consumer) for each in declared if (each.stream, each.group) == (stream, group)])
 
 
 def registered() -> tuple[Handler, ...]:
-    """Return all handlers of the project, imported if need be.
+    """Return all handlers of the project, imported if need be; without those of modules that are `broken`.
 
-    An error in a module that declares them is raised as it is; `ConfigurationError` says that
-    `HANDLER_MODULES` names one that isn't there.
+    Raises `ConfigurationError` where `HANDLER_MODULES` names a module that isn't there.
     """
     _registry.discover()
     return tuple(_registry.handlers)
+
+
+def broken() -> tuple[BrokenModule, ...]:
+    """Return the modules that couldn't be imported when it was last tried."""
+    return tuple(_registry.broken)
 
 
 def add(handler: Handler) -> None:
@@ -84,9 +92,9 @@ def _exists(name: str) -> bool:
         return find_spec(name) is not None
     except ModuleNotFoundError as error:
         # A package on the way that isn't there is an answer; one that fails to import something isn't.
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            return False
-        raise
+        return not (error.name is not None and f"{name}.".startswith(f"{error.name}."))
+    except Exception:  # noqa: BLE001  a package on the way may raise anything; who imports the module is told
+        return True
 
 
 @dataclass
@@ -95,6 +103,7 @@ class _Registry:
 
     modules: Callable[[], Iterable[str]] = _modules
     handlers: list[Handler] = field(default_factory=list)
+    broken: list[BrokenModule] = field(default_factory=list)
     complete: bool = False
     # One thread at a time: while one takes back what a failed module declared, another may have just declared some.
     # Reentrant: a module that is being imported may itself ask for handlers.
@@ -105,14 +114,20 @@ class _Registry:
         if self.complete:
             return
         with self.lock:
-            try:
-                for module in self.modules():
-                    import_module(module)
-            except BaseException:
-                # A module that fails is imported again next time: what it declared so far would be there twice.
-                self.handlers[:] = [each for each in self.handlers if each.function.__module__ in sys.modules]
-                raise
-            self.complete = True
+            self.broken[:] = [each for each in map(self._broken, self.modules()) if each is not None]
+            self.complete = not self.broken
+
+    def _broken(self, module: str) -> BrokenModule | None:
+        """Import a module, and return what is wrong if it can't be."""
+        try:
+            import_module(module)
+        except BaseException as error:
+            # It is imported again next time: what it declared so far would be there twice.
+            self.handlers[:] = [each for each in self.handlers if each.function.__module__ in sys.modules]
+            if isinstance(error, Exception):
+                return BrokenModule.of(module, error)
+            raise
+        return None
 
 
 _registry = _Registry()

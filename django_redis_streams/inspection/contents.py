@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from .. import conf, connections
 from ..conf import StreamConfig
-from ..exceptions import StreamsError
+from ..exceptions import ServerUnreachable, StreamsError
 from ..keys import EntryId
 from ..store.consume.clock import server_time
 from ..store.observe.contents import MOST_COUNTED, contents
@@ -47,11 +47,16 @@ def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Pro
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
     found, problems = [], []
+    lost: dict[str, ServerUnreachable] = {}
     for stream in [conf.stream(name) for name in names] or conf.get().streams.values():
         try:
+            if stream.connection in lost:  # as each try takes time
+                raise lost[stream.connection]
             found.append(_contents(stream))
         except (StreamsError, ResponseError) as error:
             problems.append(Problem(stream.name, error))
+            if isinstance(error, ServerUnreachable):
+                lost[stream.connection] = error
     return found, problems
 
 

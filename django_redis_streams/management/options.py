@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-__all__ = ["add_by", "add_dry_run", "add_no_input", "base_options", "by", "confirmed"]
+__all__ = ["add_by", "add_dry_run", "add_no_input", "base_options", "by", "confirmed", "undone"]
 
 
 def base_options() -> CommandParser:
@@ -61,3 +61,8 @@ def confirmed(what: str, options: Mapping[str, Any]) -> bool:
             f"{what} Nobody can be asked. Add --no-input to do it, or --dry-run to see what it would do.", returncode=2
         )
     return input(f"{what} Type yes to do it: ").strip().lower() in ("y", "yes")
+
+
+def undone(what: str, verb: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    """Return how a command ends that wasn't `confirmed`: the `result` in its JSON, and the line for people."""
+    return (f"would_{verb}", what) if options["dry_run"] else ("not_confirmed", "Nothing was done.")

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import ResponseError
 
+from .. import connections
 from ..exceptions import StreamsError, UnknownStream
 from .options import base_options
 from .output import write_any_text
@@ -79,8 +80,9 @@ class CommandOfSubcommands(BaseCommand):
         """Run the sub-command. Raises `CommandError` for its errors."""
         write_any_text(self.stdout, self.stderr)
         try:
-            result = options["run"]({**options, "err": self.stderr, "terminal": self.stdout.isatty()})
-            self._write(result, as_json=options["json"])
+            with connections.hurried():
+                result = options["run"]({**options, "err": self.stderr, "terminal": self.stdout.isatty()})
+                self._write(result, as_json=options["json"])
         except (StreamsError, ResponseError) as error:
             raise CommandError(str(error), returncode=2 if isinstance(error, UnknownStream) else 1) from error
         if result.code:

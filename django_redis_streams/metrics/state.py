@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from .. import inspection
+from .. import connections, inspection
 from ..inspection import GroupState, ServerState, StreamState
 from . import names
 from .exposition import check_installed
@@ -45,7 +45,8 @@ class Collector:
                 if value is not None:
                     families[metric].add_metric(labels, value)
 
-        found = inspection.overview(with_servers=True)
+        with connections.hurried():
+            found = inspection.overview(with_servers=True)
         for problem in found.problems:
             logger.warning(
                 "No metrics of stream %r: %r", problem.stream, str(problem.error), extra={"stream": problem.stream}

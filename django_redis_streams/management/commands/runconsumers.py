@@ -7,18 +7,19 @@ import logging
 import re
 import signal
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, NoReturn
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.checks import run_checks
+from django.core.management.base import BaseCommand, CommandError, CommandParser, SystemCheckError
 from django.db import connections as databases
 from redis.exceptions import ResponseError
 
 from ... import conf, connections, handlers, inspection
 from ...conf import GroupConfig, StreamConfig
-from ...exceptions import StreamsError
+from ...exceptions import HandlerError, StreamsError
 from ...keys import split_label
 from ...metrics.exposition import check_installed
 from ...operations import groups
@@ -37,8 +38,13 @@ from ..arguments import port as port_number
 
 __all__ = ["Command"]
 
+logger = logging.getLogger("django_redis_streams")
+
 # What --verbosity shows of the log in a project without LOGGING for it.
 _LEVELS: Final = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
+
+# The errors of checks that concern some groups alone; `obj` of the last three is the group's label.
+_OF_GROUPS: Final = frozenset(f"django_redis_streams.{each}" for each in ("E010", "E015", "E011", "E012", "E013"))
 
 Served = tuple[StreamConfig, GroupConfig]
 
@@ -51,6 +57,11 @@ class Command(BaseCommand):
     """Run the workers, which read the groups' messages, run their handlers, retry and dead-letter."""
 
     help = "Runs the workers of consumer groups: all that have handlers, or those that are named."
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # By label, why a group isn't served.
+        self._faults: dict[str, str] = {}
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options: which groups are served, by how many processes and threads, and until when."""
@@ -84,12 +95,26 @@ class Command(BaseCommand):
         finally:
             signal.signal(signal.SIGTERM, before)
 
+    def check(self, *args: Any, **options: Any) -> None:
+        """Check the project. A fault of some groups alone is told, and keeps only these from being served."""
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            found = [each for each in run_checks() if each.is_serious() and not each.is_silenced()]
+            if not found or any(each.id not in _OF_GROUPS for each in found):
+                raise
+            self.stderr.write(str(error))
+            self._faults = {str(each.obj): each.msg for each in found}
+
     def handle(self, *_: Any, **options: Any) -> None:
         """Run until stopped or done. Raises `CommandError` for groups or options that can't work."""
         try:
-            worker_options = _worker_options(options)
+            served, left_out = _divided(_chosen(options["groups"]), self._faults)
+            worker_options = _worker_options(options, served)
         except StreamsError as error:
             raise CommandError(str(error)) from error
+        for label, fault in left_out.items():
+            logger.error("%s isn't served: %s Other groups are.", label, fault)
         supervisor = Supervisor(worker_options)
         code = supervisor.run(lambda: self._write_opening(worker_options))
         if supervisor.given_up:
@@ -101,6 +126,8 @@ class Command(BaseCommand):
             self.stdout.write(line)
         if code:
             raise CommandError("A process didn't end well; the log says which, and why.", returncode=code)
+        if left_out and worker_options.drain:
+            raise CommandError(f"Not drained: {', '.join(left_out)}. The log says why.")
 
     def _write_opening(self, options: Options) -> None:
         self.stdout.write(self.style.SUCCESS(_opening(options)))
@@ -132,18 +159,38 @@ def _stop_early(_number: int, _frame: FrameType | None) -> NoReturn:
     raise _StoppedEarlyError
 
 
-def _worker_options(options: dict[str, Any]) -> Options:
-    served = [each for name in options["groups"] for each in _named(name)] or _with_handlers(
-        conf.get().streams.values()
-    )
-    for stream, group in served:
+def _chosen(names: Iterable[str]) -> list[Served]:
+    """Return the groups that are named, or else those that have handlers. Raises `CommandError` where there are none.
+
+    So it does for a named group without handlers.
+    """
+    chosen = [each for name in names for each in _named(name)] or _with_handlers(conf.get().streams.values())
+    for stream, group in chosen:
         if not _has_handlers(stream, group):
             raise CommandError(
                 f"Group {group.name!r} of stream {stream.name!r} has no handler: its messages would have nowhere "
                 f"to go. Write one with @handler({stream.name!r}, group={group.name!r}) in a stream_handlers.py."
             )
-    if not served:
+    if not chosen:
         raise CommandError("No group has a handler. Write one with @handler in an app's stream_handlers.py.")
+    return chosen
+
+
+def _divided(chosen: Iterable[Served], faults: Mapping[str, str]) -> tuple[list[Served], dict[str, str]]:
+    """Return the groups that can be served, and why others can't be, by label. Raises `CommandError` if none can."""
+    served, left_out = [], {}
+    for stream, group in chosen:
+        label = f"{stream.name}:{group.name}"
+        if fault := faults.get(label) or _load_error(stream, group):
+            left_out[label] = fault
+        else:
+            served.append((stream, group))
+    if not served:
+        raise CommandError(" ".join(dict.fromkeys(left_out.values())))
+    return served, left_out
+
+
+def _worker_options(options: dict[str, Any], served: Sequence[Served]) -> Options:
     _check_seen_by_processes({stream.connection for stream, _ in served})
     _check_memory(options["max_memory"])
     return Options(
@@ -225,7 +272,17 @@ def _with_handlers(streams: Iterable[StreamConfig]) -> list[Served]:
 
 
 def _has_handlers(stream: StreamConfig, group: GroupConfig) -> bool:
-    return len(handlers.of(stream.name, group.name)) > 0
+    """Return whether a group has handlers; where they can't be loaded, it counts as having some."""
+    return bool(_load_error(stream, group)) or len(handlers.of(stream.name, group.name)) > 0
+
+
+def _load_error(stream: StreamConfig, group: GroupConfig) -> str:
+    """Return why a group's handlers can't be loaded, "" where they can."""
+    try:
+        handlers.of(stream.name, group.name)
+    except HandlerError as error:
+        return str(error)
+    return ""
 
 
 def _groups(streams: Iterable[StreamConfig]) -> list[Served]:

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from ...exceptions import GroupInUse
 from ...operations import groups
 from ..arguments import position
-from ..options import add_by, add_dry_run, add_no_input, by, confirmed
+from ..options import add_by, add_dry_run, add_no_input, by, confirmed, undone
 from ..subcommands import Result, Subcommand
 from ..tables import amount
 from .labels import any_target
@@ -63,10 +63,12 @@ def _reset(options: Mapping[str, Any]) -> Result:
         "(10,000 stands for that many or more). What waits for a retry stays."
     )
     if not confirmed(what, options):
-        return Result(as_json={**as_json, "done": False}, lines=[what])
+        result, line = undone(what, "reset", options)
+        return Result(as_json={**as_json, "result": result}, lines=[line])
     reached = groups.reset(stream, group, options["start"], by=by(options))
     return Result(
-        as_json={**as_json, "done": True, "position": reached}, lines=[f"{stream}:{group} reads on after {reached}."]
+        as_json={**as_json, "result": "reset", "position": reached},
+        lines=[f"{stream}:{group} reads on after {reached}."],
     )
 
 
@@ -95,10 +97,12 @@ def _delete_unless_used(stream: str, group: str, options: Mapping[str, Any]) -> 
         + (f"It is consumed by {amount(len(lost.consumers))}, who stop." if lost.consumers else "Nobody consumes it.")
     )
     if not confirmed(what, options):
-        return Result(as_json={**as_json, "done": False}, lines=[what])
-    done = groups.delete(stream, group, by=by(options), force=force)
-    said = "was deleted." if done else "is gone: another deleted it in the meantime."
-    return Result(as_json={**as_json, "done": done}, lines=[f"{stream}:{group} {said}"])
+        result, line = undone(what, "delete", options)
+        return Result(as_json={**as_json, "result": result}, lines=[line])
+    if groups.delete(stream, group, by=by(options), force=force):
+        return Result(as_json={**as_json, "result": "deleted"}, lines=[f"{stream}:{group} was deleted."])
+    line = f"{stream}:{group} is gone: another deleted it in the meantime."
+    return Result(as_json={**as_json, "result": "missing"}, lines=[line])
 
 
 CREATE_GROUP: Final = Subcommand(

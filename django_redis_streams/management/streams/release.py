@@ -11,7 +11,7 @@ from ... import inspection
 from ...conf import group as declared_group
 from ...operations import waiting
 from ..arguments import count
-from ..options import add_by, add_dry_run, add_no_input, by, confirmed
+from ..options import add_by, add_dry_run, add_no_input, by, confirmed, undone
 from ..subcommands import Result, Subcommand
 from ..tables import amount
 from .labels import Target, add_groups, targets
@@ -35,9 +35,13 @@ def _run(options: Mapping[str, Any]) -> Result:
     number = sum(map(len, found.values()))
     what = f"{amount(number)} message{'s' * (number != 1)} of silent consumers would be released to the workers."
     if options["dry_run"] or (number > 1 and not confirmed(what, options)):
+        result, line = undone(what, "release", options)
         return Result(
-            as_json={"groups": [_counts(where) for where in found], "would_be_released": number}, lines=[what]
-        )
+            as_json={
+                "groups": [_counts(where) for where in found], "would_be_released": number, "result": result,
+            },
+            lines=[line],
+        )  # fmt: skip
     counts = [_released(where, entries, by(options)) for where, entries in found.items()]
     lines = [
         f"{each['stream']}:{each['group']}: {amount(each['released'])} released to the workers, "
@@ -46,7 +50,7 @@ def _run(options: Mapping[str, Any]) -> Result:
         for each in counts
     ]
     failed = any(each["refused"] or each["unanswered"] for each in counts)
-    return Result(as_json={"groups": counts}, lines=lines, code=1 if failed else 0)
+    return Result(as_json={"groups": counts, "result": "released"}, lines=lines, code=1 if failed else 0)
 
 
 def _stale(where: Target, scan: int) -> list[tuple[str, str, str]]:

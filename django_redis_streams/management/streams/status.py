@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.core.management.base import CommandParser
 
-from ... import conf, inspection
+from ... import conf, connections, inspection
 from ...inspection import Activities, GroupActivity, GroupState, StreamContents, StreamState
 from ..subcommands import Result, Subcommand
 from ..tables import ago, amount, size, table
@@ -39,7 +39,8 @@ def _run(options: Mapping[str, Any]) -> Result:
 
 def _watched(options: Mapping[str, Any]) -> Iterator[str]:
     while True:
-        seen = _seen(options).written(as_json=options["json"])
+        with connections.hurried():  # a server that doesn't answer is asked again at the next look
+            seen = _seen(options).written(as_json=options["json"])
         if not options["json"]:
             clear = _CLEAR if options["terminal"] else ""
             yield f"{clear}{datetime.now():%H:%M:%S}, again each {_EACH:g} s until Ctrl-C"  # noqa: DTZ005  as a clock shows it

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from ... import conf, inspection
 from ...operations import trimming
 from ..arguments import length, seconds
-from ..options import add_by, add_dry_run, add_no_input, by, confirmed
+from ..options import add_by, add_dry_run, add_no_input, by, confirmed, undone
 from ..subcommands import Result, Subcommand
 from ..tables import amount
 
@@ -38,7 +38,8 @@ def _run(options: Mapping[str, Any]) -> Result:
     what = f"{stream}: {amount(free)} entries beyond the limit can go; some group still needs {amount(needed)} more."
     loses = options["force"] and needed
     if options["dry_run"] or (loses and not confirmed(f"{what} These would be lost.", options)):
-        return Result(as_json=as_json, lines=[what, *_blind(stream, limits)])
+        result, line = undone(what, "trim", options)
+        return Result(as_json={**as_json, "result": result}, lines=[line, *_blind(stream, limits)])
     act = trimming.drop if options["force"] else trimming.trim
     removed = act(stream, **limits, exact=options["exact"], by=by(options))
     lines = [f"{stream}: {amount(removed)} entries removed."]
@@ -46,7 +47,7 @@ def _run(options: Mapping[str, Any]) -> Result:
         lines.append(
             f"{amount(needed)} more are beyond the limit but stay, because some group hasn't finished with them."
         )
-    return Result(as_json={**as_json, "removed": removed}, lines=lines + _blind(stream, limits))
+    return Result(as_json={**as_json, "removed": removed, "result": "trimmed"}, lines=lines + _blind(stream, limits))
 
 
 def _blind(stream: str, limits: Mapping[str, Any]) -> list[str]:

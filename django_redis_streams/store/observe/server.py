@@ -20,7 +20,8 @@ class Facts:
     `maxmemory-policy`. `append_only` tells whether it keeps an append-only file, `unsaved` names which of its last
     savings to disk failed. `memory` and `maxmemory` are in bytes, the latter 0 where there is no bound; `evicted` is
     how many keys it has deleted to stay below it, since it was started. `replica` tells whether it is one, `replicas`
-    how many it has, and `late_replicas` which of these don't follow closely.
+    how many it has, and `late_replicas` which of these don't follow closely. `cluster` tells whether it is a node of a
+    cluster.
     """
 
     version: tuple[int, ...] | None
@@ -33,6 +34,7 @@ class Facts:
     replica: bool | None = None
     replicas: int | None = None
     late_replicas: tuple[str, ...] = ()
+    cluster: bool = False
 
     @property
     def evicts_streams(self) -> bool | None:
@@ -82,6 +84,7 @@ def facts_of(reply: Any) -> Facts:
             for each in (_parts(line) for field, line in found.items() if _REPLICA.fullmatch(field))
             if each.get("state") != "online" or (_number(each.get("lag")) or 0) > _LATE
         ),
+        cluster=found.get("cluster_enabled") == "1",
     )
 
 

@@ -45,7 +45,7 @@ def hasty_databases() -> Iterator[tuple[str, str]]:
 
 def _has_handlers() -> bool:
     try:
-        return bool(list(handlers.registered()))
+        return bool(handlers.registered())
     except ConfigurationError:  # E014 tells of it
         return False
 
