@@ -491,16 +491,20 @@ def answering(reply=b""):
     """A server that gives this reply to INFO, and none to anything else; without one it says nothing at all."""
     done = threading.Event()
 
+    def answer(near):
+        with near, suppress(OSError):
+            while b"INFO" not in (asked := near.recv(65536)).split() or not reply:
+                if not asked:
+                    return
+                near.sendall(b"+OK\r\n" * asked.count(b"*") if reply else b"")
+            near.sendall(reply)
+            done.wait(10)
+
     def serve():
         with suppress(OSError):
-            near, _ = listener.accept()
-            with near:
-                while b"INFO" not in (asked := near.recv(65536)).split() or not reply:
-                    if not asked:
-                        return
-                    near.sendall(b"+OK\r\n" * asked.count(b"*") if reply else b"")
-                near.sendall(reply)
-                done.wait(10)
+            while True:
+                near, _ = listener.accept()
+                threading.Thread(target=answer, args=(near,), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, daemon=True).start()

@@ -114,7 +114,7 @@ def test_it_says_how_many_connections_to_redis_it_keeps(raw: Raw, fleet: Fleet, 
     def connected() -> dict[str, int]:
         return Counter(each["name"] for each in raw.client_list() if each["name"])
 
-    expected = {"default": 2 * (2 * 3 + 5), "other": 2 * (3 + 5)} if drain else {"default": 20, "other": 14}
+    expected = {"default": 2 * (2 * 3 + 6), "other": 2 * (3 + 6)} if drain else {"default": 22, "other": 16}
     wait_until(lambda: len(fleet.noted("began")) == 3)
     wait_until(lambda: connected() == expected)
     finish.touch()

@@ -13,7 +13,7 @@ from django.test import RequestFactory
 from django.urls import reverse
 
 from django_redis_streams import connections, inspection, metrics
-from django_redis_streams.connections import link
+from django_redis_streams.connections import pool
 from django_redis_streams.exceptions import ServerUnreachable
 
 from .support.servers import Server
@@ -28,7 +28,7 @@ def silent(
     make_server: Callable[..., Server], streams: Callable[..., None], request: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Server:
     """The default connection's server doesn't answer, on a connection that has worked and on a new one."""
-    monkeypatch.setattr(link, "ANSWER", 0.3)
+    monkeypatch.setattr(pool, "ANSWER", 0.3)
     made = make_server()
     streams(STREAMS, URL=made.url, OPTIONS={"socket_connect_timeout": 0.3})
     if request.param == "connected":

@@ -58,8 +58,8 @@ local function longest_idle(key, group, consumer)
 end
 
 -- Look at the group on one of its streams: note in `found` which consumers of other clients are alive and the longest
--- idle time of what consumers hold, return ids of its oldest unread and pending. The server may know nothing of a living
--- worker's consumer (before 7.2), and have heard lately of one that is dead.
+-- idle time of what consumers hold, return ids of its oldest unread and pending. The server may know nothing of a
+-- living worker's consumer (before 7.2), and have heard lately of one that is dead.
 local function oldest_on(key, row, asked, found)
   if not row then return false, false end
   for _, each in ipairs(redis.call('XINFO', 'CONSUMERS', key, asked.group)) do
