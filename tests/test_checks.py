@@ -16,7 +16,7 @@ from django.test.utils import isolate_apps
 
 import django_redis_streams
 from django_redis_streams import checks, handler, handlers, model_events, publishes
-from django_redis_streams.diagnosis import asking
+from django_redis_streams.diagnosis import asking, gathering
 from django_redis_streams.worker.execution.sqlite import hasty_databases
 
 from .catalogue.models import Author, Book
@@ -447,12 +447,12 @@ def test_what_was_renamed_is_told_before_it_is_deployed(streams, raw):
     states.acknowledge()
     states.publish(raw, {"n": "2"})
     streams({"orders": {"MAXLEN": 1, "GROUPS": {"invoicing": {}}}})
-    (told,) = checks.check_renaming()
+    (told,) = checks.check_servers()
     assert told.id == f"{TAG}.W036"
     assert told.msg.startswith("Orders:invoicing: Was group 'billing' renamed to 'invoicing'?")
     states.forget_consumers(raw)
     streams({"purchases": {"MAXLEN": 1, "GROUPS": {"billing": {}}}})
-    (told,) = checks.check_renaming()
+    (told,) = checks.check_servers()
     assert told.id == f"{TAG}.W037"
     assert "Declare 'orders' again" in told.hint
 
@@ -488,17 +488,15 @@ def test_server_that_may_not_be_asked(streams, server):
 
 @contextmanager
 def answering(reply=b""):
-    """A server that gives this reply to INFO, and none to anything else; without one it says nothing at all."""
+    """A server that gives this reply to INFO, and refuses all else; without one it says nothing at all."""
     done = threading.Event()
 
     def answer(near):
         with near, suppress(OSError):
-            while b"INFO" not in (asked := near.recv(65536)).split() or not reply:
-                if not asked:
-                    return
-                near.sendall(b"+OK\r\n" * asked.count(b"*") if reply else b"")
-            near.sendall(reply)
-            done.wait(10)
+            while asked := near.recv(65536):
+                if not reply:
+                    done.wait(10)
+                near.sendall(reply if b"INFO" in asked.split() else b"-ERR no\r\n" * asked.count(b"*"))
 
     def serve():
         with suppress(OSError):
@@ -550,7 +548,7 @@ def test_silent_server_does_not_hang_the_check(declare):
 
 def test_server_behind_a_black_hole_does_not_hang_the_check(declare, monkeypatch):
     """Whatever else may take long, such as finding or reaching the address, an end is set to all of it."""
-    monkeypatch.setattr(asking, "_ALL", 0.5)
+    monkeypatch.setattr(gathering, "_WITHIN", 0.5)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         with suppress(TimeoutError):

@@ -47,14 +47,14 @@ from .handling import check_handlers
 from .producing import check_models
 from .servers import check_servers
 from .settings import TAG, check_settings
-from .streams import check_renaming, check_streams
+from .streams import check_streams
 
 __all__ = [
-    "check_databases", "check_handlers", "check_models", "check_renaming", "check_servers", "check_settings",
+    "check_databases", "check_handlers", "check_models", "check_servers", "check_settings",
     "check_streams",
 ]  # fmt: skip
 
 for check in (check_settings, check_handlers, check_models):
     register(check, TAG)
-for check in (check_databases, check_streams, check_servers, check_renaming):
+for check in (check_databases, check_streams, check_servers):
     register(check, TAG, deploy=True)

@@ -1,4 +1,4 @@
-"""Checks of the servers, for `check --deploy`: the doctor's findings about servers that aren't safe for messages."""
+"""Checks of the servers, for `check --deploy`: what the doctor finds of servers, and of what was renamed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Final
 from django.core import checks
 
 from .. import conf
-from ..connections import Link
 from ..diagnosis import Code, Finding
-from ..diagnosis.asking import ask_all
-from ..diagnosis.gathering import ServerFacts, is_embedded
+from ..diagnosis.gathering import Observed, gather, is_embedded
+from ..diagnosis.renaming import renamed_groups, renamed_streams
 from ..diagnosis.servers import development, server_findings
-from ..store.observe.server import Facts, facts
 from .settings import TAG, when_settings_are_sound
 
-__all__ = ["check_servers", "text_of"]
+__all__ = ["check_servers"]
 
 # The findings that are also checks; the doctor has more.
 _WARNINGS: Final[Mapping[Code, str]] = {
@@ -27,30 +25,34 @@ _WARNINGS: Final[Mapping[Code, str]] = {
     Code.EVICTS: "W033",
     Code.NO_APPEND_ONLY_FILE: "W034",
     Code.CLUSTER: "W035",
+    # Before a deployment is the time to tell: its workers would run a renamed group's history again.
+    Code.GROUP_RENAMED: "W036",
+    Code.STREAM_RENAMED: "W037",
 }
 
 
 @when_settings_are_sound
 def check_servers() -> Iterator[checks.CheckMessage]:
-    """E030, W030 to W035. Asks all servers at once, with a time limit."""
-    declared = conf.get().connections
-    answers = ask_all([alias for alias, each in declared.items() if not is_embedded(each)], _facts)
-    for alias, connection in declared.items():
+    """E030, W030 to W037. Asks all servers at once, with a time limit."""
+    for connection in conf.get().connections.values():
         if is_embedded(connection):
             # Asking it would start it.
             for finding in development(connection):
-                yield checks.Error(text_of(finding), hint=finding.fix, id=f"{TAG}.E030")
-            continue
-        for finding in server_findings(ServerFacts(connection=connection, told=answers[alias])):
-            if finding.code in _WARNINGS:
-                yield checks.Warning(text_of(finding), hint=finding.fix, id=f"{TAG}.{_WARNINGS[finding.code]}")
+                yield checks.Error(_text(finding), hint=finding.fix, id=f"{TAG}.E030")
+    for finding in _findings(gather(embedded=False)):
+        if finding.code in _WARNINGS:
+            yield checks.Warning(_text(finding), hint=finding.fix, id=f"{TAG}.{_WARNINGS[finding.code]}")
 
 
-def _facts(_: str, link: Link) -> Facts:
-    return facts(link)
+def _findings(observed: Observed) -> Iterator[Finding]:
+    for server in observed.servers:
+        yield from server_findings(server)
+    for stream in observed.streams:
+        yield from renamed_groups(stream)
+    for server in observed.servers:
+        yield from renamed_streams(server)
 
 
-def text_of(finding: Finding) -> str:
-    """Return a finding as the text of a check."""
+def _text(finding: Finding) -> str:
     subject = finding.subject
     return f"{subject[:1].upper()}{subject[1:]}: {finding.message} {finding.evidence}"

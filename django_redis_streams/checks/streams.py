@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator
 
 from django.core import checks
 
 from .. import conf
-from ..diagnosis import Code
-from ..diagnosis.gathering import gather
-from ..diagnosis.renaming import renamed_groups, renamed_streams
-from .servers import text_of
 from .settings import TAG, when_settings_are_sound
 
-__all__ = ["check_renaming", "check_streams"]
-
-_RENAMED: Final[Mapping[Code, str]] = {
-    Code.GROUP_RENAMED: "W036",
-    Code.STREAM_RENAMED: "W037",
-}
+__all__ = ["check_streams"]
 
 
 @when_settings_are_sound
@@ -33,14 +23,3 @@ def check_streams() -> Iterator[checks.CheckMessage]:
                 hint="Set its MAXLEN or MAX_AGE; neither drops what a group still needs.",
                 id=f"{TAG}.W013",
             )
-
-
-@when_settings_are_sound
-def check_renaming() -> Iterator[checks.CheckMessage]:
-    """W036, W037. Before a deployment is the time to tell: its workers would run a renamed group's history again."""
-    observed = gather(embedded=False)
-    found = [each for stream in observed.streams for each in renamed_groups(stream)]
-    found += [each for server in observed.servers for each in renamed_streams(server)]
-    for each in found:
-        if each.code in _RENAMED:
-            yield checks.Warning(text_of(each), hint=each.fix, id=f"{TAG}.{_RENAMED[each.code]}")

@@ -15,19 +15,15 @@ from ..exceptions import ConfigurationError, ServerUnreachable
 
 __all__ = ["ask_all"]
 
-# Seconds for a reply. Resolving the address and connecting take time too, so `_ALL` limits the whole.
+# Seconds for a reply. Resolving the address and connecting take time too, so callers limit the whole.
 _REPLY: Final = 2
-_ALL: Final = 6
 
 T = TypeVar("T")
 Refusal = ServerUnreachable | ConfigurationError | ResponseError
 
 
-def ask_all(
-    aliases: Iterable[str], ask: Callable[[str, Link], T], *, within: float | None = None
-) -> Mapping[str, T | Refusal]:
+def ask_all(aliases: Iterable[str], ask: Callable[[str, Link], T], *, within: float) -> Mapping[str, T | Refusal]:
     """Ask each connection by `ask`, for at most so many seconds in all; return each answer or error, by alias."""
-    within = _ALL if within is None else within
     asked = {alias: _Asking(alias, ask, within) for alias in aliases}
     until = time.monotonic() + within
     return {alias: each.answer(until) for alias, each in asked.items()}
