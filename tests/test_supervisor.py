@@ -177,7 +177,7 @@ def test_a_warden_that_fails_is_not_tried_again_at_once() -> None:
     rescues.add([])
     rescue = rescues.owed.pop()
     rescues._at_work[1] = rescue
-    assert rescues.ended(1, retry=True)
+    assert rescues.ended(1, 1, retry=True)
     rescues.start()
     assert rescues.owed == [rescue]
     assert rescues._at_work == {}
