@@ -72,9 +72,8 @@ class BatchRunner:
         self.membership = membership
         self.executor = executor
         self.timing = timing
-        self.drained = False
-        # Whether it runs nothing any more.
-        self.ended = False
+        # Whether its group has nothing left to do; it runs nothing any more; it has left a server it couldn't reach.
+        self.drained = self.ended = self.unreached = False
         self.unacked = Unacked()
         self.counters = counters or ConsumerCounters()
         self.in_flight = InFlight(executor, stop, self._may_run, self._ended)
@@ -87,8 +86,6 @@ class BatchRunner:
         self.unsettled = self.settling.unsettled
         self.reader = Reader(membership, self.settling.answered, self.claiming, self.take)
         self.batch_size = BatchSize(membership.group.batch_size, seconds=timing.batch)
-        # Whether it has left without its server, which it couldn't reach.
-        self.unreached = False
         self._stop = stop
         self._begin = begin
         self._patient = patient
