@@ -224,10 +224,21 @@ def test_what_others_write_where_workers_do_stops_nobody(raw: Raw) -> None:
     """No row is made of it."""
     raw.xgroup_create("orders", "billing", "0", mkstream=True)
     now = int(time.time() * 1000)
-    for name, text in {"a": "garbage", "b": "0 []", "c": '0 {"runs": 1}', "d": "x {}", "e": "0 {"}.items():
-        raw.zadd("{orders}:processes", {name: now})
-        raw.hset(RECORDS, name, text)
     said(name="q")
+    clock, _, text = raw.hget(RECORDS, "q").partition(" ")
+    good = json.loads(text)
+    run = ["billing", "c", "orders/1-1", "f", 1, None, 1]
+    wrong: list[dict[str, Any]] = [
+        *({name: value} for name in good for value in ([[]], {"a": []}, -1, 1e400, 10**30, "x" * 5) if name != "host"),
+        {"host": 1},
+        {"more": 1},
+        *({"runs": [[*run[:at], [], *run[at + 1 :]]]} for at in range(len(run))),
+    ]
+    texts = [json.dumps({**good, **each}) for each in wrong]
+    texts += ["garbage", "[]", '{"runs": 1}', "{}", "{", "[" * 100_000]
+    for number, each in enumerate([f"{clock} {each}" for each in texts] + [f"{each} {text}" for each in ("x", "--1")]):
+        raw.zadd("{orders}:processes", {f"wrong-{number}": now})
+        raw.hset(RECORDS, f"wrong-{number}", each)
     assert [each.name for each in processes()] == ["q"]
 
 

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django_redis_streams import conf, embedded
 from django_redis_streams.exceptions import ConfigurationError
 from django_redis_streams.handlers import handler
+from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.options import Options, memberships
 from django_redis_streams.worker.process import work
 from django_redis_streams.worker.services.heartbeat import Heartbeat
@@ -20,10 +21,11 @@ from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.shared.scoreboard import Scoreboard
 from django_redis_streams.worker.supervisor.child import Orphans
-from django_redis_streams.worker.supervisor.rescuer import rescue_all
+from django_redis_streams.worker.supervisor.rescuer import renew_for, rescue_all
 from django_redis_streams.worker.supervisor.rescues import Rescues
 
 from .support.books import totals
+from .support.servers import Server
 from .support.waiting import wait_until
 from .support.workers import Fleet, assigned
 
@@ -125,6 +127,19 @@ def test_a_rescuer_does_not_try_again_what_cannot_work(streams: Any, place: str)
     orphans = [Orphans(each, 1) for each in memberships(worker_options, 1, "tested")]
     assert rescue_all(orphans, os.getppid()) == 0
     assert not Rescues().any
+
+
+def test_each_refusal_to_renew_for_a_silent_process_is_logged(
+    server: Server, streams: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process that renews ends at once: it has no later moment at which to log what is left."""
+    declared = {"orders": {"GROUPS": {"billing": {}, "loyalty": {}}}}
+    streams(declared, URL=server.user("worker", "secret", "+@all", "-xpending", "~*", "&*"))
+    stream = conf.stream("orders")
+    assert renew_for([Membership(stream, group, "tested") for group in stream.groups.values()]) == 1
+    server.raw().execute_command("ACL", "DELUSER", "worker")
+    said = [each.getMessage() for each in caplog.records if "of another process yet" in each.getMessage()]
+    assert len(said) == 2
 
 
 def test_a_sentence_is_kept_as_far_as_there_is_room() -> None:

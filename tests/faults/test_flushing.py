@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django_redis_streams import connections, signals
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.worker.consumer import settling
 from django_redis_streams.worker.consumer.unsettled import Unsettled
 
 from ..support.books import letters, totals
@@ -160,3 +162,37 @@ def test_a_flush_while_the_consumer_connects_again_loses_and_doubles_nothing(
     assert run.right
     assert totals(raw) == {"acknowledged": 4}
     assert len(worker.runner.unsettled) == len(worker.runner.unacked) == 0
+
+
+def test_a_consumer_that_ends_while_its_teller_is_started_waits_for_it(
+    raw: Raw, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread can't be waited for before it was started, and what it has taken mustn't end with the process."""
+    worker = Worker(on_settled=run.settled.append)
+    ends, waits = threading.Event(), threading.Event()
+    log_due = settling.refusals.log_due
+
+    def noted_log_due(*, now: bool = False) -> None:
+        log_due(now=now)
+        if now:
+            ends.set()
+
+    class Teller(threading.Thread):
+        def start(self) -> None:
+            worker.stop.set()
+            run.finish.set()
+            assert ends.wait(20)
+            waits.wait(0.2)  # it mustn't come
+            super().start()
+
+        def join(self, timeout: float | None = None) -> None:
+            waits.set()
+            super().join(timeout)
+
+    monkeypatch.setattr(settling.refusals, "log_due", noted_log_due)
+    monkeypatch.setattr(settling, "threading", SimpleNamespace(Thread=Teller, Lock=threading.Lock))
+    worker.start()
+    wait_until(ends.is_set)
+    worker.end()
+    assert run.right
+    assert totals(raw) == {"acknowledged": 4}

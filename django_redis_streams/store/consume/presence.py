@@ -29,6 +29,8 @@ _NAMES_KEPT: Final = 3600.0
 # Bounds of what a process says of its runs: how many, and how many characters of each text.
 _MOST_RUNS: Final = 20
 _LONGEST: Final = 200
+# The largest number in what a process says: a float holds all whole ones up to it.
+_LARGEST: Final = 2**53
 
 
 class RunRecord(NamedTuple):
@@ -79,10 +81,10 @@ class ProcessRecord(NamedTuple):
         """Return what was kept, or None for anything else: any client can write there."""
         try:
             fields: Any = json.loads(text)
-            fields["runs"] = [RunRecord(*each) for each in fields["runs"]]
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError):
+            record = cls(**{**fields, "runs": [RunRecord(*each) for each in fields["runs"]]})
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
+        return record if _is_sound(record) else None
 
 
 class Serving(NamedTuple):
@@ -120,6 +122,21 @@ def serving(link: Link, keys: StreamKeys, group: str) -> Mapping[str, Serving]:
 def known_consumers(link: Link, keys: StreamKeys, group: str) -> int:
     """Return how many consumers workers have in a group; those that died within the last hour count, too."""
     return int(link.call("ZCARD", keys.workers(group)))
+
+
+def _is_sound(record: ProcessRecord) -> bool:
+    """Return whether what was read is of the types that a process writes."""
+    lanes, groups = record.lanes, record.groups
+    if not (isinstance(lanes, list) and isinstance(groups, dict) and isinstance(record.quarantine, bool)):
+        return False
+    texts: list[object] = [record.host, *lanes]
+    numbers: list[object] = [record.pid, record.ms, record.memory, record.runs_more, *groups.values()]
+    for each in record.runs:
+        texts += [each.group, each.consumer, each.message, each.handler]
+        numbers += [each.ms, each.messages, *([] if each.timeout is None else [each.timeout])]
+    return all(isinstance(each, str) for each in texts) and all(
+        isinstance(each, int | float) and 0 <= each <= _LARGEST for each in numbers
+    )
 
 
 def _words(consumers: Mapping[str, Sequence[str]]) -> list[str | int]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ...conf import StreamConfig
 from ..consume.presence import LIVING_MS, ProcessRecord
 from ..scripts import Command, script
 
 __all__ = ["ProcessFigures", "processes_command", "processes_of"]
+
+_WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 
 
 class ProcessFigures(NamedTuple):
@@ -36,5 +39,5 @@ def processes_of(reply: Any) -> Iterator[ProcessFigures]:
     for process, ms_ago, kept in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
         ahead, _, text = kept.partition(" ")
         record = ProcessRecord.from_json(text)
-        if record is not None and ahead.lstrip("-").isdecimal():
+        if record is not None and _WHOLE.fullmatch(ahead):
             yield ProcessFigures(process, now, ms_ago, int(ahead), record)

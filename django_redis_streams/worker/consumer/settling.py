@@ -61,6 +61,8 @@ class Settling:
         # Settled, and receivers of signals weren't told yet.
         self._untold: deque[Delivery] = deque()
         self._teller: threading.Thread | None = None
+        # Held while a teller is started: the consumer's end waits for each that was.
+        self._starting = threading.Lock()
 
     @property
     def tells(self) -> bool:
@@ -84,9 +86,10 @@ class Settling:
         consumer's next turn comes first.
         """
         self.unsettled.flush(time.monotonic(), lambda commands: exchange(link, commands))
-        if self.unsettled.any_flushed and (self._teller is None or not self._teller.is_alive()):
-            self._teller = threading.Thread(target=self._tell_flushed, daemon=True, name=self._membership.consumer)
-            self._teller.start()
+        with self._starting:
+            if self.unsettled.any_flushed and (self._teller is None or not self._teller.is_alive()):
+                self._teller = threading.Thread(target=self._tell_flushed, daemon=True, name=self._membership.consumer)
+                self._teller.start()
 
     def take_flushed(self) -> None:
         """Handle the replies that the heartbeat got."""
@@ -104,8 +107,10 @@ class Settling:
         with self.unsettled.booking:
             self._outages.log_due(now=True)
         refusals.log_due(now=True)
-        if self._teller is not None:
-            self._teller.join()
+        with self._starting:
+            teller = self._teller
+        if teller is not None:
+            teller.join()
 
     def answered(self, commands: SettleCommands, replies: Iterable[object]) -> None:
         """Handle the server's replies to commands that settle."""

@@ -88,6 +88,7 @@ def rescue_all(
 def renew_for(silent: Iterable[Membership]) -> int:
     """Renew once what the consumers of a living process hold, and return the exit code."""
     done = [_attempted(each, partial(renew_all, membership=each)) for each in silent]
+    refusals.log_due(now=True)
     return 0 if all(done) else 1
 
 
