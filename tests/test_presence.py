@@ -309,6 +309,7 @@ def test_what_a_process_says_has_a_bound() -> None:
     assert json.loads(text)["host"] == "h"
 
 
+@pytest.mark.slow
 def test_a_quarantine_serves_no_group(fleet: Fleet, raw: Raw, streams: Any, tmp_path: Path) -> None:
     """What it runs is told nevertheless."""
     fleet.streams = {"orders": {"GROUPS": {"billing": {}}}}

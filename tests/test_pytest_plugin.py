@@ -79,7 +79,7 @@ def test_the_plugin_knows_the_servers() -> None:
     assert pytest_plugin._SERVERS == SERVERS
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n", "2")])
+@pytest.mark.parametrize("arguments", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
 def test_each_test_is_isolated(raw: Any, project: Path, arguments: tuple[str, ...]) -> None:
     """On the server of the option, unless a marker chooses another; nothing is left on the configured one."""
     choose(project, "fake")
@@ -89,6 +89,7 @@ def test_each_test_is_isolated(raw: Any, project: Path, arguments: tuple[str, ..
     assert raw.keys() == []
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_before_the_configuration(raw: Any, project: Path) -> None:
     """And a marker before both."""
     choose(project, "configured")

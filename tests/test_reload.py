@@ -86,6 +86,7 @@ def test_a_change_just_before_the_first_look_is_noticed(tmp_path: Path, monkeypa
     assert autoreload._watch(os.getppid(), since) == autoreload._CHANGED
 
 
+@pytest.mark.slow
 def test_changed_code_is_loaded_and_broken_code_is_not(raw, project) -> None:
     """The worker goes on with what it has until what was written can be loaded."""
     written, write, fleet, process = project

@@ -149,7 +149,11 @@ def test_it_serves_what_it_is_told_to(raw: Raw, fleet: Fleet) -> None:
             "broken_handlers",
             "can't be imported: RuntimeError: no such gateway (*/tests/support/broken_handlers.py, line 12)",
         ),
-        ("clashing_handlers", "both take every type that no other handler takes in group 'loyalty'"),
+        pytest.param(
+            "clashing_handlers",
+            "both take every type that no other handler takes in group 'loyalty'",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_group_whose_handlers_are_faulty_keeps_no_other_from_being_served(

@@ -73,6 +73,7 @@ def test_what_only_a_process_finds_ends_the_command_too(fleet: Fleet, place: str
     assert time.monotonic() - began < 25
 
 
+@pytest.mark.slow
 def test_a_worker_that_gives_up_hands_back_what_it_holds(fleet: Fleet, raw: Any, tmp_path: Path) -> None:
     """A group on another server finishes what it runs; nothing of it is lost, and nobody waits for CLAIM_IDLE."""
     finish = tmp_path / "finish"

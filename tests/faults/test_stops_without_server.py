@@ -78,7 +78,7 @@ def levels(said: str, level: str) -> list[str]:
     [
         (signal.SIGINT, ()),
         pytest.param(signal.SIGTERM, (), marks=pytest.mark.slow),
-        (signal.SIGTERM, ("--processes", "3", "--threads", "2")),
+        pytest.param(signal.SIGTERM, ("--processes", "3", "--threads", "2"), marks=pytest.mark.slow),
     ],
 )
 def test_a_stop_without_a_server_is_soon_and_says_what_stays_behind(

@@ -103,9 +103,9 @@ def hearing(fleet: Fleet, tmp_path: Path) -> Hearing:
 
 ENDS = [
     ("sleep:600", {"TIMEOUT": 0.3, "MAX_RETRIES": 0}, "TIMEOUT of 0.3 s"),
-    ("sleep:600", {"TIMEOUT": 0.3, "MAX_RETRIES": 1}, "TIMEOUT of 0.3 s"),
+    pytest.param("sleep:600", {"TIMEOUT": 0.3, "MAX_RETRIES": 1}, "TIMEOUT of 0.3 s", marks=pytest.mark.slow),
     ("exit-hard:3", {"MAX_RETRIES": 0}, "ended with exit code 3"),
-    ("exit-hard:3", {"MAX_RETRIES": 1, "MAX_CRASHES": 2}, "ended with exit code 3"),
+    pytest.param("exit-hard:3", {"MAX_RETRIES": 1, "MAX_CRASHES": 2}, "ended with exit code 3", marks=pytest.mark.slow),
     ("die", {"MAX_RETRIES": 0}, "was ended by SIGKILL"),
     ("die", {"MAX_RETRIES": 1, "MAX_CRASHES": 2}, "was ended by SIGKILL"),
 ]
