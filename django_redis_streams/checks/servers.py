@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from django.core import checks
+from django.utils.text import capfirst
 
 from .. import conf
 from ..connections import Link
@@ -39,11 +40,12 @@ def check_servers() -> Iterator[checks.CheckMessage]:
         if is_embedded(connection):
             # Asking it would start it.
             for finding in development(connection):
-                yield checks.Error(text_of(finding), hint=finding.fix, id=f"{TAG}.E030")
+                yield checks.Error(capfirst(text_of(finding)), hint=finding.fix, id=f"{TAG}.E030")
             continue
         for finding in server_findings(ServerFacts(connection=connection, told=answers[alias])):
             if finding.code in _WARNINGS:
-                yield checks.Warning(text_of(finding), hint=finding.fix, id=f"{TAG}.{_WARNINGS[finding.code]}")
+                text, number = capfirst(text_of(finding)), _WARNINGS[finding.code]
+                yield checks.Warning(text, hint=finding.fix, id=f"{TAG}.{number}")
 
 
 def _facts(_: str, link: Link) -> Facts:
@@ -52,5 +54,4 @@ def _facts(_: str, link: Link) -> Facts:
 
 def text_of(finding: Finding) -> str:
     """Return a finding as the text of a check."""
-    subject = finding.subject
-    return f"{subject[:1].upper()}{subject[1:]}: {finding.message} {finding.evidence}"
+    return f"{finding.subject}: {finding.message} {finding.evidence}"
