@@ -449,7 +449,7 @@ def test_what_was_renamed_is_told_before_it_is_deployed(streams, raw):
     streams({"orders": {"MAXLEN": 1, "GROUPS": {"invoicing": {}}}})
     (told,) = checks.check_servers()
     assert told.id == f"{TAG}.W036"
-    assert told.msg.startswith("Orders:invoicing: Was group 'billing' renamed to 'invoicing'?")
+    assert told.msg.startswith("orders:invoicing: Was group 'billing' renamed to 'invoicing'?")
     states.forget_consumers(raw)
     streams({"purchases": {"MAXLEN": 1, "GROUPS": {"billing": {}}}})
     (told,) = checks.check_servers()

@@ -419,6 +419,25 @@ def test_a_group_that_somebody_serves_or_never_served_was_not_renamed(streams: S
     assert "group-renamed" not in examined()
 
 
+def test_no_other_advice_comes_before_what_a_renaming_needs(streams: Streams, raw: Raw) -> None:
+    """A worker of the new group would run the history again, and the old one has the position."""
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"billing": {}, "loyalty": {}}}})
+    states.publish(raw, {"n": "1"})
+    states.acknowledge()
+    states.acknowledge("orders", "loyalty")
+    states.publish(raw, {"n": "2"})
+    states.forget_consumers(raw)
+    streams({"orders": {"MAXLEN": 100, "GROUPS": {"invoicing": {}, "loyalty": {}}}})
+    fixes = {(each["code"], each["subject"]): each["fix"] for each in examined_all()}
+    first = "First do what group-renamed says of it. Then: "
+    assert fixes["no-consumer", "orders:invoicing"].startswith(first)
+    assert fixes["group-missing", "orders:invoicing"].startswith(first)
+    assert fixes["undeclared-group", "orders:billing"].startswith(first)
+    assert fixes["group-renamed", "orders:invoicing"].startswith("If so, before a worker of the new group starts: ")
+    told = {subject for (_, subject), fix in fixes.items() if fix.startswith(first)}
+    assert told == {"orders:billing", "orders:invoicing"}
+
+
 def test_a_stream_that_was_renamed_or_moved_is_found(
     streams: Streams, raw: Raw, server: Server, make_server: Callable[..., Server], settings: Any
 ) -> None:

@@ -145,6 +145,15 @@ def test_all_streams_and_consumers_of_a_process_are_one_row(fleet: Fleet, raw: R
     assert not [key for key in raw.keys("*") if "processes" in key or "workers" in key]
 
 
+def test_a_stream_that_is_named_twice_counts_once(raw: Raw) -> None:
+    """Each consumer is told once."""
+    raw.xgroup_create("orders", "billing", "0", mkstream=True)
+    said()
+    (found,) = inspection.workers("orders", "orders").processes
+    assert [each.label for each in found.serves] == ["orders:billing"]
+    assert len(inspection.overview("orders", "orders").streams) == 1
+
+
 def test_what_a_worker_says_costs_a_script_for_each_stream(raw: Raw, streams: Any) -> None:
     """However many groups and consumers there are: the commands don't grow with them."""
     streams({"orders": {"GROUPS": {name: {} for name in ("billing", "loyalty", "mail")}}})

@@ -183,8 +183,9 @@ CASES = [
     Case("RedisStreamsNotMeasured", False, "what is scraped can't read a stream", "10m", {names.UP: "0x10"}),
     Case("RedisStreamUnreadable", True, "for minutes", "5m", {names.UP: "1 0x5"}),
     Case("RedisStreamUnreadable", False, "for a moment", "5m", {names.UP: "1 0 1 0 0 1"}),
-    Case("RedisStreamIdsInFuture", True, "hours", "7m", {names.IDS_AHEAD: "0 7200x9"}),
-    Case("RedisStreamIdsInFuture", False, "seconds", "7m", {names.IDS_AHEAD: "0 5x9"}),
+    Case("RedisStreamIdsInFuture", True, "for minutes", "8m", {names.IDS_AHEAD: "7200x9"}),
+    Case("RedisStreamIdsInFuture", False, "clocks that differ a little", "8m", {names.IDS_AHEAD: "5x9"}),
+    Case("RedisStreamIdsInFuture", False, "for a moment", "8m", {names.IDS_AHEAD: "120 120 0x9"}),
     Case("RedisStreamGroupWithoutConsumer", True, "unread", "10m", {**WAITING_UNREAD, names.PAUSED: "0x60"}),
     Case(
         "RedisStreamGroupWithoutConsumer", True, "retries", "10m",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from django.core import checks
+from django.utils.text import capfirst
 
 from .. import conf
 from ..diagnosis import Code, Finding
-from ..diagnosis.gathering import Observed, gather, is_embedded
+from ..diagnosis.gathering import gather, is_embedded
 from ..diagnosis.renaming import renamed_groups, renamed_streams
 from ..diagnosis.servers import development, server_findings
 from .settings import TAG, when_settings_are_sound
@@ -38,21 +39,22 @@ def check_servers() -> Iterator[checks.CheckMessage]:
         if is_embedded(connection):
             # Asking it would start it.
             for finding in development(connection):
-                yield checks.Error(_text(finding), hint=finding.fix, id=f"{TAG}.E030")
-    for finding in _findings(gather(embedded=False)):
-        if finding.code in _WARNINGS:
-            yield checks.Warning(_text(finding), hint=finding.fix, id=f"{TAG}.{_WARNINGS[finding.code]}")
-
-
-def _findings(observed: Observed) -> Iterator[Finding]:
+                yield checks.Error(capfirst(_text(finding)), hint=finding.fix, id=f"{TAG}.E030")
+    observed = gather(embedded=False)
     for server in observed.servers:
-        yield from server_findings(server)
+        # A subject is "connection 'default'" here, else the name of a stream or group.
+        yield from _warnings(server_findings(server), capfirst)
     for stream in observed.streams:
-        yield from renamed_groups(stream)
+        yield from _warnings(renamed_groups(stream))
     for server in observed.servers:
-        yield from renamed_streams(server)
+        yield from _warnings(renamed_streams(server))
+
+
+def _warnings(findings: Iterable[Finding], shown: Callable[[str], str] = str) -> Iterator[checks.CheckMessage]:
+    for each in findings:
+        if each.code in _WARNINGS:
+            yield checks.Warning(shown(_text(each)), hint=each.fix, id=f"{TAG}.{_WARNINGS[each.code]}")
 
 
 def _text(finding: Finding) -> str:
-    subject = finding.subject
-    return f"{subject[:1].upper()}{subject[1:]}: {finding.message} {finding.evidence}"
+    return f"{finding.subject}: {finding.message} {finding.evidence}"

@@ -20,10 +20,10 @@ from ..connections.refusals import OnOtherNode
 from .clocks import difference, future_ids, jumps, workers_differ
 from .consuming import consuming_findings
 from .findings import Code, Finding, Level
-from .gathering import Observed, gather
+from .gathering import Observed, StreamFacts, gather
 from .growth import stream_findings
 from .pace import pace_findings
-from .renaming import renamed_groups, renamed_streams
+from .renaming import after_renaming, renamed_groups, renamed_streams
 from .servers import server_findings
 
 __all__ = ["Code", "Finding", "Level", "diagnose"]
@@ -50,12 +50,16 @@ def _findings(observed: Observed) -> Iterator[Finding]:
         yield _unreadable(name, error)
     for stream in observed.streams:
         yield from renamed_groups(stream)
-        yield from stream_findings(stream)
-        yield from jumps(stream)
-        yield from future_ids(stream)
-        for group in stream.groups:
-            yield from consuming_findings(group)
-            yield from pace_findings(group)
+        yield from after_renaming(stream, _of_stream(stream))
+
+
+def _of_stream(stream: StreamFacts) -> Iterator[Finding]:
+    yield from stream_findings(stream)
+    yield from jumps(stream)
+    yield from future_ids(stream)
+    for group in stream.groups:
+        yield from consuming_findings(group)
+        yield from pace_findings(group)
 
 
 def _declared() -> Iterator[Finding]:

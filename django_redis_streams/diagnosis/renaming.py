@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ..inspection.undeclared import UndeclaredStream
 from ..keys import EntryId
@@ -10,18 +11,26 @@ from ..operations.groups import Waiting
 from .findings import Code, Finding
 from .gathering import GroupFacts, ServerFacts, StreamFacts
 
-__all__ = ["renamed_groups", "renamed_streams"]
+__all__ = ["after_renaming", "renamed_groups", "renamed_streams"]
 
 _BEGINNING = EntryId(0, 0)
 
 
 def renamed_groups(stream: StreamFacts) -> Iterator[Finding]:
     """Find declared groups that are about to begin anew beside an undeclared one that workers once served."""
-    for old, waits in stream.abandoned.items():
-        position = stream.positions.get(old, _BEGINNING)
-        for new in stream.groups if position > _BEGINNING else ():
-            if _is_new(stream, new):
-                yield _renamed(stream, old, new, waits, position)
+    for old, new in _renamings(stream):
+        yield _renamed(stream, old, new, stream.abandoned[old], stream.positions[old])
+
+
+def after_renaming(stream: StreamFacts, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield findings of a stream; what fixes one of a renamed group, by its old name or its new one, comes second.
+
+    To start a worker of the new group, or to delete the old one with its position, would make the renaming worse.
+    """
+    groups = {label for old, new in _renamings(stream) for label in (f"{stream.config.name}:{old}", new.label)}
+    for each in findings:
+        first = "First do what group-renamed says of it. Then: " if each.subject in groups else ""
+        yield replace(each, fix=f"{first}{each.fix}")
 
 
 def renamed_streams(server: ServerFacts) -> Iterator[Finding]:
@@ -34,6 +43,13 @@ def renamed_streams(server: ServerFacts) -> Iterator[Finding]:
                 yield _stranded(server, stream)
         if server.undeclared.left_out:
             yield _not_searched(server, " ".join(server.undeclared.left_out))
+
+
+def _renamings(stream: StreamFacts) -> Iterator[tuple[str, GroupFacts]]:
+    """Yield the old name and the new group of each renaming that may have been."""
+    for old in stream.abandoned:
+        if stream.positions.get(old, _BEGINNING) > _BEGINNING:
+            yield from ((old, new) for new in stream.groups if _is_new(stream, new))
 
 
 def _is_new(stream: StreamFacts, group: GroupFacts) -> bool:

@@ -66,7 +66,7 @@ def ask_each(
 
 
 def _declared(names: Sequence[str]) -> list[StreamConfig]:
-    return [conf.stream(name) for name in names] or list(conf.get().streams.values())
+    return [conf.stream(name) for name in dict.fromkeys(names)] or list(conf.get().streams.values())
 
 
 def _ask(

@@ -25,7 +25,7 @@ Values = Mapping[names.Metric, float | None]
 
 
 class Collector:
-    """What the servers hold of every declared stream and group, read anew at each scrape: one round trip a server.
+    """What the servers hold of every declared stream and group, read anew at each scrape: two round trips a server.
 
     For a registry of one's own, `REGISTRY.register(Collector())`. A stream that can't be read has `redis_streams_up`
     at 0 and no other metric; the log says why. A server whose INFO can't be read has `redis_streams_server_up` at 0.

@@ -131,8 +131,8 @@ def delete(stream: str, group: str, *, by: str, force: bool = False) -> bool:
     """Delete a group, the messages that wait for it, its record and its books; return whether it was there.
 
     Without `force`, raises `GroupInUse` where the settings declare the group, since the next worker would make it
-    again, or where somebody consumes it: a worker that is alive, or another client's consumer that
-    read within it. Workers that run meanwhile stop reading it, and drop what they have in hand. Raises as `create`.
+    again, or where somebody consumes it: a worker that is alive, or another client's consumer that read within half a
+    minute. Workers that run meanwhile stop reading it, and drop what they have in hand. Raises as `create`.
     """
     member, link = _member(stream, group)
     if not force:

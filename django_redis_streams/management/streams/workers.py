@@ -77,7 +77,7 @@ def _process_cells(process: WorkerProcess) -> Sequence[str]:
     serves = "suspects, in quarantine" if process.quarantine else ", ".join(map(_in_words, process.serves))
     return (
         process.host, str(process.pid), ago(max(0.0, time.time() - process.started.timestamp())), serves or "-",
-        amount(len(process.runs) + process.runs_more), size(process.memory), f"{process.clock_ahead:+,.1f} s",
+        amount(len(process.runs) + process.runs_more), size(process.memory), f"{process.clock_ahead:+z,.1f} s",
     )  # fmt: skip
 
 
