@@ -635,6 +635,16 @@ def test_ids_in_the_future_are_a_warning_with_a_mend_that_loses_nothing(streams:
     assert inspection.books("orders")[0].missing in (0, None)
 
 
+def test_with_lanes_producers_stop_before_ids_begin_anew(streams: Streams, raw: Raw) -> None:
+    """A reset is of all lanes: it would pass over what comes to one whose ids are right."""
+    streams({"orders": {"LANES": ["urgent", "default"], "GROUPS": {"billing": {}}}})
+    handled()
+    raw.xadd("orders", {"a": "1"}, id="9999999999999-0")
+    fix = examined()["ids-in-future"]["fix"]
+    assert fix.index("stop its producers") < fix.index("streams trim") < fix.index("groups reset")
+    assert fix.endswith("start the producers again.")
+
+
 def test_a_backlog_whose_age_nobody_knows_is_found(streams: Streams, raw: Raw) -> None:
     """By its number; that it is of an unknown age is said."""
     streams(BILLING)

@@ -96,6 +96,9 @@ def _begin_anew(stream: StreamFacts) -> str:
             for group in sorted({*stream.config.groups, *stream.state.group_names})
         ),
     ]
+    if stream.config.lanes:
+        # Else a reset would pass over what is published meanwhile to a lane whose ids are right.
+        steps = ["stop its producers", *steps, "start the producers again"]
     wait = f"Wait for {_span(clock.ids_ahead)}, if its clock is right now. " if clock.ids_ahead <= _WAITED_FOR else ""
     return f"Let no client choose ids. {wait}To have them begin anew, in this order: {'; '.join(steps)}."
 

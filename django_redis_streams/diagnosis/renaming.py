@@ -112,7 +112,7 @@ def _stranded(server: ServerFacts, stream: UndeclaredStream) -> Finding:
         f"{stream.dead_letters:,} dead letters.{groups}",
         fix=f"Declare {stream.name!r} again beside the new stream, with its groups and handlers, until nothing waits: "
         f"manage.py runconsumers {stream.name}; manage.py deadletters list --stream {stream.name}. Where it is another "
-        "project's, give each project a KEY_PREFIX. Docs: Renaming.",
+        "project's, let it be. A project that has published nothing yet can have a KEY_PREFIX. Docs: Renaming.",
     )
 
 
