@@ -43,6 +43,13 @@ def test_fails(make_server, server):
 def test_finds(n):
     assert n < 100
 """
+# Notes each call, makes venvs that have it again, and fails where an argument contains FAILING.
+PYTHON = """#!/bin/bash
+echo "${TEST_SERVER-} $*" >>"$WORK/calls"
+if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
+if [ "${3-}" = list ]; then echo "redis 6.0"; fi
+case "$*" in *"$FAILING"*) exit 1 ;; esac
+"""
 
 
 @pytest.fixture
@@ -106,6 +113,29 @@ def test_only_what_runs_beside_foreign_programs_is_run_again() -> None:
     assert all(word in foreign for word in ("not browser", "tests/test_prometheus.py", "tests/interop"))
     assert 'pytest --quiet "${WITHOUT_FOREIGN[@]}"' in steps
     assert all(re.search(r"-m browser|tests/test_prometheus\.py|make interop", command) for _, command in again)
+
+
+@pytest.mark.parametrize(("failing", "code"), [("not slow", 1), ("test_incidents.py", 1), ("nothing", 0)])
+def test_each_server_s_step_runs_the_incidents(tmp_path: Path, failing: str, code: int) -> None:
+    """Even after a failure of the other tests; a failure of either fails the step."""
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"source .ci/steps; queue_tests redis-7.0 ~=6.0 {python} 6.0"],
+        cwd=ROOT,
+        env=surroundings(WORK=str(tmp_path), FAILING=failing),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    calls = [each for each in (tmp_path / "calls").read_text().splitlines() if "-m pytest" in each]
+    assert len(calls) == 2
+    assert all(each.startswith("redis-7.0 ") for each in calls)
+    assert "not slow" in calls[0]
+    assert calls[1].endswith(" tests/test_incidents.py")
+    assert "not slow" not in calls[1]
 
 
 def test_a_failure_shows_the_server_s_log_and_what_repeats_it(tmp_path: Path) -> None:

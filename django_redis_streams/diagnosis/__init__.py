@@ -1,8 +1,9 @@
 """What is wrong with streams, and what fixes it: "messages aren't consumed", "messages pile up", "memory grows".
 
 `gathering` asks the servers and the settings once. Each theme (`servers`, `clocks`, `renaming`, `growth`, `consuming`,
-`pace`) makes findings of these facts, by small checks that ask nothing. `asking` asks the servers with a time limit,
-`findings` says what a finding is. Nothing here changes anything.
+`pace`) makes findings of these facts, by small checks that ask nothing. Its checks stand in the order of the findings:
+a cause comes before its consequences. `asking` asks the servers with a time limit, `findings` says what a finding is.
+Nothing here changes anything.
 
 Two programs with one consumer name aren't found: the server keeps one consumer of that name, and no command tells
 which connections read as it. Workers' names are unique for ever.
@@ -32,7 +33,9 @@ _ORDER: Final = list(Level)
 
 
 def diagnose() -> Sequence[Finding]:
-    """Return all findings, the worst first. It takes ten seconds at most, whatever the servers do.
+    """Return all findings, the worst first, and of one level a cause before its consequences.
+
+    It takes ten seconds at most, whatever the servers do.
 
     Raises `ConfigurationError` for settings that can't work.
     """
@@ -54,12 +57,12 @@ def _findings(observed: Observed) -> Iterator[Finding]:
 
 
 def _of_stream(stream: StreamFacts) -> Iterator[Finding]:
-    yield from stream_findings(stream)
     yield from jumps(stream)
     yield from future_ids(stream)
     for group in stream.groups:
         yield from consuming_findings(group)
         yield from pace_findings(group)
+    yield from stream_findings(stream)
 
 
 def _declared() -> Iterator[Finding]:

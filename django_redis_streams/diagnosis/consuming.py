@@ -83,14 +83,14 @@ def life(group: GroupFacts) -> Iterator[Finding]:
             code=Code.NO_CONSUMER,
             subject=group.label,
             message=f"Messages wait and nobody consumes them: {_waiting(group)}.",
-            evidence=f"{evidence}; the oldest unread is {group.oldest_unread}.",
+            evidence=f"{evidence}; {group.oldest}.",
             fix=start_worker(group),
         )
     else:
         yield Finding(
             code=Code.IDLE,
             subject=group.label,
-            message="No worker is running; nothing waits for one.",
+            message="No worker is running; nothing of the group waits for one.",
             evidence=f"{evidence}; nothing is unread, pending or waiting for a retry.",
             fix=f"When messages are to be consumed: manage.py runconsumers {group.label}.",
         )

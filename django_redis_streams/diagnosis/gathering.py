@@ -84,8 +84,9 @@ class ServerFacts:
 class GroupFacts:
     """One declared group of a stream.
 
-    `last_error` is the error of its newest dead letter, or else of a waiting retry; "" where it has neither. `workers`
-    are the processes that serve it, `runs` what workers run of it, the longest first.
+    `has_dead_letters`: some of its dead letters are kept. `last_error` is the error of the newest one, or else of a
+    waiting retry; "" where it has neither. `workers` are the processes that serve it, `runs` what workers run of it,
+    the longest first.
     """
 
     stream: StreamConfig
@@ -96,6 +97,7 @@ class GroupFacts:
     handlers: HandlerSet | Exception
     workers: Sequence[WorkerProcess] = ()
     runs: Sequence[RunningHandler] = ()
+    has_dead_letters: bool = False
     last_error: str = ""
 
     @property
@@ -123,8 +125,14 @@ class GroupFacts:
     @property
     def oldest_unread(self) -> str:
         """How old its oldest unread message is, in words."""
-        age = self.state.oldest_unread
-        return "of an unknown age, as its id lies in the future" if age is None else f"{age:,.0f} s old"
+        return _in_words(self.state.oldest_unread)
+
+    @property
+    def oldest(self) -> str:
+        """How old the oldest message of each kind is that waits, in words."""
+        ages = {"unread": self.state.oldest_unread, "pending": self.state.oldest_pending}
+        told = [f"the oldest {kind} is {_in_words(age)}" for kind, age in ages.items() if age != 0]
+        return "; ".join(told) or "all that waits is retries"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +178,10 @@ class _Answer:
     clock_ahead: float | None
     undeclared: UndeclaredStreams | Exception
     streams: Mapping[str, StreamFacts | Exception]
+
+
+def _in_words(age: float | None) -> str:
+    return "of an unknown age, as its id lies in the future" if age is None else f"{age:,.0f} s old"
 
 
 def gather(*, embedded: bool = True) -> Observed:
@@ -285,6 +297,9 @@ def _group(
     members: Members, stream: StreamConfig, state: GroupState, done: Activities, there: Sequence[WorkerProcess]
 ) -> GroupFacts:
     runs = [run for process in there for run in process.runs if run.group == state.name]
+    of_group: dict[str, Any] = {"stream": stream.name, "group": state.name, "count": 1}
+    dead = inspection.dead_letters(**of_group)
+    failed = dead.rows or (inspection.retrying(**of_group).rows if state.retrying else ())
     return GroupFacts(
         stream=stream,
         config=stream.groups[state.name],
@@ -294,13 +309,6 @@ def _group(
         handlers=members[stream.name, state.name],
         workers=[each for each in there if any(served.group == state.name for served in each.serves)],
         runs=sorted(runs, key=lambda each: -each.seconds),
-        last_error=_last_error(stream, state),
+        has_dead_letters=bool(dead.rows or dead.next),
+        last_error=failed[0].error if failed else "",
     )
-
-
-def _last_error(stream: StreamConfig, state: GroupState) -> str:
-    """Return the error of the group's newest dead letter, or else of its next retry."""
-    of_group: dict[str, Any] = {"stream": stream.name, "group": state.name, "count": 1}
-    dead = inspection.dead_letters(**of_group).rows
-    rows = dead or (inspection.retrying(**of_group).rows if state.retrying else ())
-    return rows[0].error if rows else ""

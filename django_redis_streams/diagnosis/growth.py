@@ -209,13 +209,13 @@ def _unread(each: Books) -> str:
 
 
 _CHECKS: Final[tuple[Check, ...]] = (
+    overdue,
+    undeclared_groups,
+    lanes,
     bounds,
     length,
     hard_length,
-    undeclared_groups,
-    lanes,
     vanished,
     done_by_others,
     dead_letters,
-    overdue,
 )

@@ -102,9 +102,10 @@ def all_fail(group: GroupFacts, _: Activity, lately: Activity) -> Iterator[Findi
         yield Finding(
             code=Code.ALL_FAIL,
             subject=group.label,
-            message="Nearly every run of its handlers fails." + _with_error(group),
+            message="Nearly every run of its handlers fails.",
             evidence=f"{lately.failures:,} runs failed ({lately.dead_lettered:,} dead letters) and "
-            f"{lately.acknowledged:,} messages were acknowledged in the last {lately.seconds / 60:.0f} minutes.",
+            f"{lately.acknowledged:,} messages were acknowledged in the last {lately.seconds / 60:.0f} minutes."
+            + _with_error(group),
             fix=f"Pause it until the cause is fixed: manage.py streams pause {group.label}. Correct the handler, or "
             f"bring back what it depends on. Then manage.py streams resume {group.label}, and {_replay(group)}.",
         )
@@ -118,23 +119,24 @@ def failing(group: GroupFacts, hour: Activity, lately: Activity) -> Iterator[Fin
         yield Finding(
             code=Code.FAILING,
             subject=group.label,
-            message="Many runs of handlers fail, and are retried." + _with_error(group),
-            evidence=f"{hour.retried:,} of {hour.runs:,} runs in the last hour.",
+            message="Many runs of handlers fail, and are retried.",
+            evidence=f"{hour.retried:,} of {hour.runs:,} runs in the last hour." + _with_error(group),
             fix=f"manage.py streams retries list --group {group.config.name} shows errors; pause the group while "
             f"what it depends on is away: manage.py streams pause {group.label}.",
         )
 
 
 def dead_letters(group: GroupFacts, hour: Activity, lately: Activity) -> Iterator[Finding]:
-    """Find many dead letters: some are normal, but many have one cause."""
-    if _all_fail(lately):
+    """Find many dead letters, until somebody has decided on all: some are normal, but many have one cause."""
+    if _all_fail(lately) or not group.has_dead_letters:
         return
     if hour.dead_lettered >= _SOME and hour.dead_lettered >= _OFTEN * hour.settled:
         yield Finding(
             code=Code.DEAD_LETTERS_GROW,
             subject=group.label,
-            message="Many messages become dead letters." + _with_error(group),
-            evidence=f"{hour.dead_lettered:,} of {hour.settled:,} that were settled in the last hour.",
+            message="Many messages become dead letters.",
+            evidence=f"{hour.dead_lettered:,} of {hour.settled:,} that were settled in the last hour."
+            + _with_error(group),
             fix=f"manage.py deadletters list --group {group.config.name} --newer-than 1h; correct the handler, then "
             f"{_replay(group)}.",
         )
@@ -164,4 +166,4 @@ def _lately(group: GroupFacts) -> Activity:
     return activity.last(len(minutes) - begun)
 
 
-_CHECKS: Final[tuple[Check, ...]] = (standstill, all_fail, behind, slow_handlers, failing, dead_letters)
+_CHECKS: Final[tuple[Check, ...]] = (standstill, all_fail, slow_handlers, behind, failing, dead_letters)

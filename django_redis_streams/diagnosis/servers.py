@@ -127,16 +127,19 @@ def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def eviction(server: ServerFacts, told: Facts) -> Iterator[Finding]:
-    """Find eviction: a server with full memory deletes whole keys, unless its policy forbids it."""
-    if told.eviction in (None, "noeviction"):
+    """Find eviction: a server with full memory deletes whole keys, by volatile-… only those with an expiry."""
+    if told.eviction is None or told.eviction == "noeviction":
         return
     evicted = bool(told.evicted)
+    expiring = told.eviction.startswith("volatile-")
+    among = "streams that were given an expiry" if expiring else "streams"
+    may = "keys with an expiry: the workers' leases and figures, and streams that are given one"
     yield Finding(
         code=Code.EVICTED if evicted else Code.EVICTS,
         subject=server.subject,
-        message="The server has deleted keys as its memory was full; streams may be among them."
+        message=f"The server has deleted keys as its memory was full; {among} may be among them."
         if evicted
-        else "With its memory full the server may delete whole streams.",
+        else f"With its memory full the server may delete {may if expiring else 'whole streams'}.",
         evidence=f"INFO says maxmemory_policy:{told.eviction}, evicted_keys:{told.evicted}.",
         fix="Set maxmemory-policy to noeviction; a cache belongs on another server.",
     )

@@ -53,7 +53,7 @@ def wait_for(path: str) -> None:
         time.sleep(0.005)
 
 
-def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line for each thing that can be asked
+def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912, PLR0915  one line for each thing that can be asked
     """Do what `do` says."""
     match do.split(":"):
         case ["sleep", seconds]:
@@ -71,6 +71,12 @@ def obey(do: str, message: Message) -> None:  # noqa: C901, PLR0912  one line fo
             raise RuntimeError("told to fail once")
         case ["fail-for", group] if message.group == group:
             raise RuntimeError(f"told to fail for {group}")
+        case ["fail-until", path] if not Path(path).exists():
+            raise RuntimeError("the gateway is down")
+        case ["reject-until", path] if not Path(path).exists():
+            raise Reject("no such article")
+        case ["slow-until", path] if not Path(path).exists():
+            time.sleep(1.2)
         case ["retry-once", seconds] if message.attempt == 1:
             raise Retry(delay=float(seconds))
         case ["retry", seconds]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.db import connections as databases
 
 from django_redis_streams import conf, connections, handlers
@@ -34,6 +35,8 @@ from django_redis_streams.worker.shared.joined import Joined
 from django_redis_streams.worker.shared.scoreboard import Scoreboard, Slots
 from django_redis_streams.worker.stop import Stop
 from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
+
+from .servers import ServerMissing, faketime
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -58,6 +61,15 @@ def assigned(options: Options) -> Assignment:
         counters=[ConsumerCounters() for _ in options.targets],
         joined=Joined([f"{stream.name}:{group.name}" for stream, group in options.groups]),
     )
+
+
+def own_clock(off: str) -> dict[str, str]:
+    """Return the environment of a worker whose clock is off by so many seconds, such as "-600"; else skip the test."""
+    try:
+        library = faketime("any")
+    except ServerMissing as error:
+        pytest.skip(str(error))
+    return {"LD_PRELOAD": str(library), "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 class Worker:
@@ -174,16 +186,7 @@ class Fleet:
         """Start a worker; its output is read by `finish`."""
         process = subprocess.Popen(
             [sys.executable, "-m", "django", "runconsumers", *arguments],
-            env={
-                **os.environ,
-                "DJANGO_SETTINGS_MODULE": "tests.support.worker_settings",
-                "PYTHONPATH": str(ROOT),
-                "PYTHONUNBUFFERED": "1",
-                "TEST_REDIS_URL": self.url,
-                "TEST_STREAMS": json.dumps(self.streams),
-                "TEST_RUNS": str(self.runs),
-                **environment,
-            },
+            env=self._environment(environment),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -192,6 +195,19 @@ class Fleet:
         )
         self.processes.append(process)
         return process
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of manage.py with the workers' settings, as there is no terminal to ask at."""
+        return subprocess.run(
+            [sys.executable, "-m", "django", *arguments],
+            env=self._environment({}),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def drain(self, *arguments: str, deadline: float = 30, **environment: str) -> str:
         """Run a worker until nothing is left to do; return its output."""
@@ -212,6 +228,18 @@ class Fleet:
     def children(self, process: subprocess.Popen[str]) -> list[int]:
         """Return the process ids of a worker's children."""
         return [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.support.worker_settings",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "TEST_REDIS_URL": self.url,
+            "TEST_STREAMS": json.dumps(self.streams),
+            "TEST_RUNS": str(self.runs),
+            **more,
+        }
 
     def end(self) -> None:
         """Kill the workers that still run, and all processes that they started."""
