@@ -227,6 +227,7 @@ def test_a_claim_takes_over_the_lease_of_its_entry(limits: Declare, raw: Raw) ->
     assert [each.entry_id for each in claim(link, other, 10, idle_until=inf).deliveries] == held
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_with_all_slots_stop_nobody_for_longer_than_claim_idle(
     server: Server, raw: Raw, tmp_path: Path
 ) -> None:

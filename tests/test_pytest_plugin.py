@@ -134,6 +134,7 @@ def test_a_project_without_django_sees_nothing(tmp_path: Path) -> None:
     assert "1 passed" in said, said
 
 
+@pytest.mark.slow
 def test_the_shops_own_tests_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a user runs them, whatever options the pytest has that runs this test."""
     monkeypatch.setenv("PYTEST_ADDOPTS", f"-o cache_dir={tmp_path} --last-failed")

@@ -56,6 +56,7 @@ def test_what_cannot_be_done_is_a_clear_error(arguments: list[str], says: str) -
         call_command("runconsumers", *arguments)
 
 
+@pytest.mark.slow
 def test_a_worker_says_which_options_sqlite_lacks(fleet: Fleet, tmp_path: Path) -> None:
     """Each time that it starts, unless it has them: it is the first to meet a locked database."""
     environment = {

@@ -117,6 +117,7 @@ def tailing(server: Server, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_through_a_pipe_each_line_comes_at_once_and_ctrl_c_ends_it(server: Server) -> None:
     """Whoever reads it needn't wait for a full buffer; ending it is no error."""
     with tailing(server) as process:
@@ -129,6 +130,7 @@ def test_through_a_pipe_each_line_comes_at_once_and_ctrl_c_ends_it(server: Serve
         assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_ends_it(server: Server) -> None:
     """`… | head` leaves no traceback."""
     with tailing(server) as process:

@@ -41,6 +41,7 @@ class Hearing:
         fields: Mapping[str, str] = MappingProxyType({}),
         handlers: str = "",
         receiver_hangs: bool = False,
+        shutdown_timeout: float = 20,
         **settings: Any,
     ) -> None:
         """Publish messages that ask for this, and start a worker for a group with these settings."""
@@ -52,7 +53,7 @@ class Hearing:
         environment = {"TEST_HANDLERS": f"tests.support.hearing_handlers {handlers}", "TEST_HEARD": str(self._file)}
         if receiver_hangs:
             environment["TEST_RECEIVER_HANGS"] = "1"
-        options = ["--metrics-port", str(self._port), "--shutdown-timeout", "0.1"]
+        options = ["--metrics-port", str(self._port), "--shutdown-timeout", str(shutdown_timeout)]
         self._worker = self.fleet.start(*options, **environment)
 
     def stop(self, code: int = 0) -> None:
@@ -224,7 +225,7 @@ def test_what_a_process_had_not_told_the_server_when_it_was_killed_is_in_the_fig
     raw: Raw, hearing: Hearing
 ) -> None:
     """At a stop no other process takes its place, to count on. What the stop ended hasn't failed."""
-    hearing.start(raw, "reject", "fail", "sleep:600", MAX_RETRIES=0)
+    hearing.start(raw, "reject", "fail", "sleep:600", shutdown_timeout=0.1, MAX_RETRIES=0)
     wait_until(lambda: hearing.count("dead-lettered") == 2)
     hearing.stop(code=1)
     assert minutes(raw) == {"dead-lettered": 2}
