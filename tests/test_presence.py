@@ -35,11 +35,10 @@ WORKERS = "{orders}:workers:billing"
 
 
 def alive(group: str = "billing") -> int:
-    """How many consumers of the group are alive, as every face says."""
+    """How many consumers of the group are alive; -1 where two faces disagree, as while one begins."""
     (stream,) = inspection.overview("orders").streams
     (found,) = [each.consumers for each in stream.groups if each.name == group]
-    assert found == sum(each.alive for each in inspection.consumers("orders", group))
-    return found
+    return found if found == sum(each.alive for each in inspection.consumers("orders", group)) else -1
 
 
 def consumer(name: str) -> ConsumerState:

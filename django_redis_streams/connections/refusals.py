@@ -31,13 +31,18 @@ _REFUSAL: Final = re.compile(rf"(?:.*@user_script: ?\d+: ?-)?(?:{_CANNOT_SERVE})
 _CLASSES: Final = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
 
 
+# As the server says it: older versions of redis-py have no classes for these where hiredis parses.
+_ON_OTHER_NODE: Final = re.compile(r"(?:MOVED|ASK|CROSSSLOT)\b")
+
+
 class OnOtherNode(ResponseError):
     """The server is a node of a cluster, and not all keys of the command are on it."""
 
 
 def explained(error: ResponseError) -> ResponseError:
     """Return an error reply in words: redis-py leaves of MOVED a slot and an address."""
-    if not isinstance(error, AskError | ClusterCrossSlotError):  # a MovedError is an AskError too
+    # A MovedError is an AskError too.
+    if not (isinstance(error, AskError | ClusterCrossSlotError) or _ON_OTHER_NODE.match(str(error))):
         return error
     return OnOtherNode(
         f"The server is a node of a cluster, and not all keys of the command are on it ({error}). This version works "

@@ -233,10 +233,10 @@ def test_what_a_process_had_not_told_the_server_when_it_was_killed_is_in_the_fig
 
 
 def test_what_is_settled_before_a_batch_that_ends_the_process_is_told(raw: Raw, hearing: Hearing) -> None:
-    """Batches are fast, and each is asked for while the one before runs: none takes the last one's news with it."""
+    """Batches of one, each asked for while the one before runs: none takes the news of the last with it."""
     ends = {50, 170, 290}
     does = ["die" if n in ends else "reject" if n % 5 == 0 else "ok" for n in range(400)]
-    hearing.start(raw, *does)
+    hearing.start(raw, *does, BATCH_SIZE=1)
     dead = does.count("die") + does.count("reject")
     wait_until(lambda: totals(raw).get("dead-lettered") == dead)
     wait_until(lambda: totals(raw).get("acknowledged") == does.count("ok"))
