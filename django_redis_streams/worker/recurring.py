@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-__all__ = ["Recurring", "refusals"]
+from .log import logger
+
+__all__ = ["Recurring", "log_refusal", "refusals"]
 
 # In seconds: of each cause at most one line.
 _EACH: Final = 1.0
@@ -56,3 +58,14 @@ class Recurring:
 
 # What servers refuse this process.
 refusals: Final = Recurring()
+
+
+def log_refusal(
+    subject: Sequence[str], error: str, text: str, *args: object, extra: Mapping[str, object] | None = None
+) -> None:
+    """Log what a server has refused, in one line a second for each cause.
+
+    `text` takes `args`, then the error, and at last how many times it came since the line before.
+    """
+    refusals.add(subject, error, 1, lambda count: logger.error(text, *args, error, count, extra=extra))
+    refusals.log_due()

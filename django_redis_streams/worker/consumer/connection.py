@@ -19,7 +19,7 @@ from ...store.consume.groups import Deletion, abandoned_groups, delivered_to, ma
 from ...store.consume.membership import Membership
 from ...store.replies import group_is_gone
 from ..log import about, log_made_anew, log_perhaps_renamed, logger
-from ..recurring import refusals
+from ..recurring import log_refusal
 from ..shared.joined import Joined
 from ..strays import leave_if_stray
 from ..timing import Timing
@@ -204,16 +204,11 @@ class ConsumerConnection:
 
     def _refused(self, error: ResponseError) -> None:
         self._raise_if_impatient(error)
-        wait, label, text = self._backoff.more(), self._membership.label, str(error)
-
-        def log(count: int) -> None:
-            logger.error(
-                "%s was refused by the server. The next try is in %.1f s: %r (%d times)",
-                label, wait, text, count, extra=about(self._membership),
-            )  # fmt: skip
-
-        refusals.add((label,), text, 1, log)
-        refusals.log_due()
+        wait, label = self._backoff.more(), self._membership.label
+        log_refusal(
+            (label,), str(error), "%s was refused by the server. The next try is in %.1f s: %r (%d times)", label, wait,
+            extra=about(self._membership),
+        )  # fmt: skip
         self._pause(wait)
 
     def _raise_if_impatient(self, error: Exception) -> None:

@@ -14,7 +14,7 @@ from ...connections import Link
 from ...store.consume.clock import TOLERATED_MS
 from ...store.consume.promote import AT_ONCE, Promotion, lease_is_free, promote, recorded_groups
 from ..log import logger
-from ..recurring import refusals
+from ..recurring import log_refusal
 from ..timing import Timing
 from .service import Service
 from .shortening import Shortening
@@ -141,11 +141,7 @@ class Promoter(Service):
         return groups
 
     def _report(self, stream: StreamConfig, problem: str) -> None:
-        def log(count: int) -> None:
-            logger.error(
-                "%s: due retries and delayed messages couldn't be moved: %r (%d times)",
-                stream.name, problem, count, extra={"stream": stream.name},
-            )  # fmt: skip
-
-        refusals.add(("promote", stream.name), problem, 1, log)
-        refusals.log_due()
+        log_refusal(
+            ("promote", stream.name), problem, "%s: due retries and delayed messages couldn't be moved: %r (%d times)",
+            stream.name, extra={"stream": stream.name},
+        )  # fmt: skip

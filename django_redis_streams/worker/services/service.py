@@ -14,8 +14,7 @@ from ... import connections
 from ...connections import OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
-from ..log import logger
-from ..recurring import refusals
+from ..recurring import log_refusal
 from ..timing import Timing
 from ..unreachable import log_reached, log_unreachable
 
@@ -89,15 +88,10 @@ class Service(ABC):
     def _refused(self, error: str) -> float:
         """Log what the server has refused, and return how many seconds to wait for the next try."""
         wait, name = self._backoff.more(), type(self).__name__
-
-        def log(count: int) -> None:
-            logger.error(
-                "%s on connection %r failed. The next try is in %.1f s: %r (%d times)",
-                name, self._alias, wait, error, count, extra={"connection": self._alias},
-            )  # fmt: skip
-
-        refusals.add((name, self._alias), error, 1, log)
-        refusals.log_due()
+        log_refusal(
+            (name, self._alias), error, "%s on connection %r failed. The next try is in %.1f s: %r (%d times)",
+            name, self._alias, wait, extra={"connection": self._alias},
+        )  # fmt: skip
         return wait
 
     def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:

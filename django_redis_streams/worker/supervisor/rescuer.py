@@ -34,7 +34,7 @@ from ..execution.databases import close_pools, forget_inherited
 from ..execution.matching import MatchedRun, matched_run
 from ..execution.signalling import Run, send_failed, send_signals, undecoded
 from ..log import about, log_outcome, log_vanished, logger
-from ..recurring import refusals
+from ..recurring import log_refusal, refusals
 from ..services.statistics import news
 from ..system.os_signals import Signals
 from ..timing import Backoff
@@ -64,7 +64,7 @@ def rescue_all(
 
     `handed_back` is called when all is done. Only then receivers of signals are told, since they may take long.
     """
-    left = every = [_Rescue(each) for each in dead]
+    left = every = [_ConsumerRescue(each) for each in dead]
     backoff = Backoff(least=0.1, most=5.0)
     until = inf if tries is None else time.monotonic() + tries
     if tries is not None:
@@ -106,7 +106,10 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
         return False
     except ResponseError as error:
         if not group_is_gone(error):
-            _note_refused(membership, str(error))
+            log_refusal(
+                ("rescue", membership.label), str(error),
+                "Couldn't look after the messages of another process yet: %r (%d times)", extra=about(membership),
+            )  # fmt: skip
             return False
         # With the group went all that was pending.
     except ConfigurationError as error:
@@ -116,17 +119,6 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
             extra=about(membership),
         )
     return True
-
-
-def _note_refused(membership: Membership, error: str) -> None:
-    def log(count: int) -> None:
-        logger.error(
-            "Couldn't look after the messages of another process yet: %r (%d times)",
-            error, count, extra=about(membership),
-        )  # fmt: skip
-
-    refusals.add(("rescue", membership.label), error, 1, log)
-    refusals.log_due()
 
 
 def _tell(untold: Sequence[Callable[[], None]]) -> None:
@@ -144,7 +136,7 @@ def _tell(untold: Sequence[Callable[[], None]]) -> None:
             close_pools()
 
 
-class _Rescue:
+class _ConsumerRescue:
     """Rescues what one consumer left, and keeps what receivers of signals are yet to be told.
 
     An attempt that fails is made again: what an earlier one has done is neither logged, counted nor told once more.
