@@ -114,9 +114,11 @@ class Consumer:
         # An error raised here would lose the batch, which is in hand and looked for no more. The link is closed then:
         # the next step that needs it reports that, connects again, and sends the outcomes again.
         with suppress(ServerUnreachable):
-            if self.runner.settling.tells:
-                self.runner.settling.settle(link, self._unsettled.send())
-            self._reader.ask(link, self._unsettled.send(), count, None, claim)
+            commands = self._unsettled.send()
+            if self.runner.settling.tells(commands):
+                self.runner.settling.settle(link, commands)
+                commands = []
+            self._reader.ask(link, commands, count, None, claim)
 
     @property
     def _block_ms(self) -> int | None:

@@ -64,15 +64,14 @@ class Settling:
         # Held while a teller is started: the consumer's end waits for each that was.
         self._starting = threading.Lock()
 
-    @property
-    def tells(self) -> bool:
-        """Whether outcomes that weren't sent yet are to be logged or signalled once they are settled."""
-        ready = self.unsettled.ready
-        if not ready:
+    @staticmethod
+    def tells(commands: SettleCommands) -> bool:
+        """Return whether something is to be logged or signalled once these commands are carried out."""
+        if not commands:
             return False
-        return signals.has_receivers(signals.message_processed) or not all(
-            isinstance(each.outcome, Ack) for each in ready
-        )
+        # All that one command settles has an outcome of one kind.
+        failed = any(not isinstance(batch[0].outcome, Ack) for _, batch in commands)
+        return failed or signals.has_receivers(signals.message_processed)
 
     def settle(self, link: Link, commands: SettleCommands) -> None:
         """Settle these, in one round trip, on a link that owes nothing."""
