@@ -120,7 +120,8 @@ def overview(*streams: str, with_servers: bool = False) -> Overview:
 
 def _server(answer: Answer, states: Sequence[StreamState]) -> ServerState:
     (told,) = answer.further
-    clocks = [each.clock for each in states if each.name in {stream.name for stream in answer.streams}]
+    names = {stream.name for stream in answer.streams}
+    clocks = [each.clock for each in states if each.name in names]
     return ServerState(
         connection=answer.streams[0].connection,
         facts=told if isinstance(told, Exception) else facts_of(told),

@@ -63,20 +63,21 @@ class Presence(Service):
         self.guarded_step()
 
     def _commands(self) -> Iterator[Command]:
+        memory = resident()
         for consumers in self._streams.values():
             stream = consumers[0].membership.stream
             if self._leaves:
                 yield absent_command(stream, self._process, _by_group(consumers))
             else:
-                yield self._present(stream, [each for each in consumers if not each.ended])
+                yield self._present(stream, [each for each in consumers if not each.ended], memory)
 
-    def _present(self, stream: StreamConfig, consumers: Sequence[BatchRunner]) -> Command:
+    def _present(self, stream: StreamConfig, consumers: Sequence[BatchRunner], memory: int) -> Command:
         served = {} if self._quarantine else _by_group(consumers)
         record = ProcessRecord(
             host=socket.gethostname(),
             pid=os.getpid(),
             ms=round((time.monotonic() - self._began) * 1000),
-            memory=resident(),
+            memory=memory,
             quarantine=self._quarantine,
             lanes=stream.lane_names,
             groups={group: len(names) for group, names in served.items()},
