@@ -25,8 +25,8 @@ class MessageSource:
     """One kind of messages.
 
     `page` is a listing of `inspection`, `find` returns the rows of some identities of a stream; both with `bodies` or
-    without. An `identity` has
-    `parts` texts; `columns` are the model's fields beyond those that all message models have.
+    without. An `identity` has `parts` texts; `columns` are the model's fields beyond those that all message
+    models have.
     """
 
     model: type[StreamMessage]

@@ -273,7 +273,10 @@ def _with_handlers(streams: Iterable[StreamConfig]) -> list[Served]:
 
 def _has_handlers(stream: StreamConfig, group: GroupConfig) -> bool:
     """Return whether a group has handlers; where they can't be loaded, it counts as having some."""
-    return bool(_load_error(stream, group)) or len(handlers.of(stream.name, group.name)) > 0
+    try:
+        return len(handlers.of(stream.name, group.name)) > 0
+    except HandlerError:
+        return True
 
 
 def _load_error(stream: StreamConfig, group: GroupConfig) -> str:
