@@ -223,13 +223,15 @@ def test_a_server_that_was_never_reached_was_not_lost(
     handler("orders", group="billing")(lambda _: None)
     site.server.raw().xadd("orders", {"do": "ok"})
     site.server.end()
-    proxy = Proxy(site.server)  # it accepts connections, and closes them
+    proxy = Proxy(site.server)
+    proxy.shut.set()
     streams(STREAMS, URL=proxy.url)
     try:
         with working():
             wait_until(lambda: "can't be reached" in caplog.text)
             time.sleep(1)  # each thread tries several times
-            site.server.start()
+            site.server.start()  # a server that loads its data is another error, so nobody meets it in between
+            proxy.shut.clear()
             wait_until(lambda: books(site.server.raw()).acknowledged == 1)
     finally:
         proxy.stop()

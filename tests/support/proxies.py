@@ -15,7 +15,8 @@ from .servers import Server
 class Proxy:
     """Passes everything on. After `lose_reply_to` it drops one reply, and that connection.
 
-    Once `trickles` is set, replies go on byte by byte, so slowly that none has come whole within a test.
+    Once `trickles` is set, replies go on byte by byte, so slowly that none has come whole within a test. While `shut`
+    is set, connections are accepted, and closed at once.
     """
 
     def __init__(self, server: Server) -> None:
@@ -24,6 +25,7 @@ class Proxy:
         self.socket = self.directory / "proxy.sock"
         self.requests: list[bytes] = []
         self.trickles = threading.Event()
+        self.shut = threading.Event()
         self._lose: bytes | None = None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.socket))
@@ -63,6 +65,8 @@ class Proxy:
     def _pass(self, near: socket.socket) -> None:
         far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with near, far, suppress(OSError):
+            if self.shut.is_set():
+                return
             far.connect(str(self.server.socket))
             while True:
                 for source in select.select([near, far], [], [])[0]:
