@@ -13,6 +13,7 @@ from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.consume.connection import Client, begin_session
+from django_redis_streams.worker.consumer import connection
 
 from .support.books import books, letters, totals
 from .support.waiting import wait_until
@@ -264,6 +265,24 @@ def test_what_is_in_hand_when_the_group_goes_is_settled_somehow(raw: Raw) -> Non
         wait_until(lambda: raw.xpending("orders", "billing")["pending"] == 0)
     assert len(letters(raw)) == 1
     assert seen == [1, 1]
+
+
+def test_a_group_that_is_new_was_not_missing(
+    raw: Raw, seen: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Maintenance makes it before the consumer does, which reads it before maintenance goes on."""
+    place = Worker().runner.connection
+    make_group = connection.make_group
+
+    def make_and_fall_behind(*args: Any, **options: Any) -> Any:
+        made = make_group(*args, **options)
+        place.has_read = True
+        return made
+
+    monkeypatch.setattr(connection, "make_group", make_and_fall_behind)
+    place.make_group(connections.get())
+    assert [each["name"] for each in raw.xinfo_groups("orders")] == ["billing"]
+    assert not caplog.records
 
 
 def test_a_missing_declared_group_is_made_before_its_stream_is_trimmed(raw: Raw, streams: Any, seen: list[str]) -> None:

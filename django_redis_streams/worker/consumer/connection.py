@@ -185,7 +185,9 @@ class ConsumerConnection:
             return
         label = self._membership.label
         joined = label in self._joined
-        start = "0" if self.has_read else self._membership.group.start
+        # Asked before: where another thread makes the group, the consumer may read it before this goes on.
+        has_read = self.has_read
+        start = "0" if has_read else self._membership.group.start
         made, deleted = make_group(link, self._membership, start, anew=not joined)
         if deleted is not None and joined:
             self.deleted = deleted
@@ -193,7 +195,7 @@ class ConsumerConnection:
         self._joined.add(label)
         if deleted is not None:
             log_made_anew(self._membership, deleted)
-        elif made and self.has_read:
+        elif made and has_read:
             logger.error(
                 "%s was missing on the server and was created again. Messages may be delivered twice.",
                 label, extra=about(self._membership),
