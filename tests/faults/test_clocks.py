@@ -85,9 +85,10 @@ def test_what_waits_is_not_late_when_the_clock_goes_back(wrong: Server, caplog: 
             wrong.set_clock(-120)
             raise ValueError("again")
 
-    with caplog.at_level(logging.WARNING), working():
+    with caplog.at_level(logging.WARNING), working() as worker:
         publish("orders", "delayed", delay=1)
         wait_until(lambda: wrong.raw().hget(CLOCK, "seen"))
+        wait_until(worker.runner.claiming.clock.at_the_latest, "maintenance has looked at the clock")
         publish("orders", "retried")
         wait_until(lambda: sorted(runs) == [("delayed", 1), ("retried", 1), ("retried", 2)], deadline=20)
         wait_until(lambda: "The clock of the server of connection 'default' went back by" in caplog.text)
@@ -264,6 +265,12 @@ def test_a_worker_from_before_the_clock_went_back_does_not_live_on(raw: Raw, str
 # ---------------------------------------------------------------- it jumps ahead
 
 
+def knows_the_clock(worker: Worker) -> bool:
+    """Return whether a worker may claim, and has looked at the clock: it tells a jump from the next look on."""
+    claiming = worker.runner.claiming
+    return claiming.may_claim and claiming.clock.at_the_latest() is not None
+
+
 def test_nobody_is_robbed_when_the_clock_jumps_ahead(wrong: Server, caplog: pytest.LogCaptureFixture) -> None:
     """A running message seems idle for an hour to free workers, but it runs once, and the jump is logged."""
     runs: list[str] = []
@@ -276,7 +283,7 @@ def test_nobody_is_robbed_when_the_clock_jumps_ahead(wrong: Server, caplog: pyte
 
     with caplog.at_level(logging.WARNING), ExitStack() as stack:
         workers = [stack.enter_context(working(name=f"tested-{n}")) for n in range(3)]
-        wait_until(lambda: all(each.runner.claiming.may_claim for each in workers))
+        wait_until(lambda: all(knows_the_clock(each) for each in workers))
         publish("orders", "slow")
         wait_until(lambda: inspection.group_totals("orders", "billing").get("acknowledged"))
         wait_until(lambda: "jumped ahead by 3" in caplog.text)
@@ -291,7 +298,7 @@ def test_what_a_dead_worker_held_is_claimed_after_a_jump(wrong: Server) -> None:
     publish("orders", 1)
     wrong.raw().xreadgroup("billing", "dead", {"orders": ">"})
     with working() as worker:
-        wait_until(lambda: worker.runner.claiming.may_claim)
+        wait_until(lambda: knows_the_clock(worker))
         wrong.set_clock(3_600)
         wait_until(lambda: not worker.runner.claiming.may_claim)
         wait_until(lambda: runs == [1], deadline=20)
