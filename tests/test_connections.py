@@ -154,7 +154,7 @@ def test_replies_still_owed_are_not_taken_for_a_lost_server(own, monkeypatch):
     own.send([("ECHO", "first")])
     wait_until(lambda: own._connection.can_read(timeout=0))
     monkeypatch.setattr(OpenLink, "IDLE", 0.0)
-    assert not own.stale
+    assert own.usable
     own.send([("ECHO", "second")])
     assert own.receive(2) == ["first", "second"]
 

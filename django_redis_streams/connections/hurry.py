@@ -10,7 +10,7 @@ from typing import Final
 
 from ..exceptions import ServerUnreachable
 
-__all__ = ["ANSWER", "Answers", "answers", "hurried"]
+__all__ = ["ANSWER", "ANSWERS", "Answers", "hurried"]
 
 # In seconds: for so long an answer to a PING is waited for.
 ANSWER: Final = 2.0
@@ -38,12 +38,8 @@ class Answers:
             raise self._errors[alias].with_traceback(None)
 
 
-_answers: ContextVar[Answers | None] = ContextVar("django_redis_streams.answers", default=None)
-
-
-def answers() -> Answers | None:
-    """Return the answers of the look that is in progress, None where nobody is in a hurry."""
-    return _answers.get()
+# The answers of the look that is in progress, None where nobody is in a hurry.
+ANSWERS: Final[ContextVar[Answers | None]] = ContextVar("django_redis_streams.answers", default=None)
 
 
 @contextmanager
@@ -53,8 +49,8 @@ def hurried() -> Iterator[None]:
     Within it, a kept link sends a PING before a command where the server hasn't answered for a second. A server that
     doesn't answer that within two seconds is sent nothing, and isn't asked again before the end.
     """
-    token = _answers.set(Answers())
+    token = ANSWERS.set(Answers())
     try:
         yield
     finally:
-        _answers.reset(token)
+        ANSWERS.reset(token)

@@ -94,9 +94,12 @@ class OpenLink(Link):
         return 0.0 if self._owed else time.monotonic() - self._used
 
     @property
-    def stale(self) -> bool:
-        """Whether the server has closed the connection while it was idle for a second or more."""
-        return self.idle > self.IDLE and _stale(self._connection)
+    def usable(self) -> bool:
+        """Whether there is a connection, and the server hasn't closed it while it was idle for a second or more."""
+        connection = self._connection
+        if connection is None:
+            return False
+        return bool(self._owed) or time.monotonic() - self._used <= self.IDLE or not _stale(connection)
 
     def confirm(self) -> None:
         """If the connection was idle, wait for the server's answer to a PING.
@@ -287,10 +290,8 @@ def _reply(connection: Transport) -> Any:
         return explained(error).with_traceback(None)
 
 
-def _stale(connection: Transport | None) -> bool:
+def _stale(connection: Transport) -> bool:
     """Return whether an idle connection was closed by the server, or holds a reply that nobody waits for."""
-    if connection is None:
-        return False
     try:
         return bool(connection.can_read(timeout=0))
     except (RedisError, OSError):

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from .endpoint import Endpoint
-from .hurry import ANSWER, answers
+from .hurry import ANSWER, ANSWERS
 from .link import Command, Link, OpenLink
 
 __all__ = ["Pool"]
@@ -64,7 +64,7 @@ class Pool(Link):
 
     def _take(self) -> OpenLink:
         """Return a link as `_borrow` does, of a server that answers, if somebody waits for it in a hurry."""
-        if (look := answers()) is not None:
+        if (look := ANSWERS.get()) is not None:
             look.check(self._endpoint.alias, self._ask)
         return self._borrow()
 
@@ -80,7 +80,7 @@ class Pool(Link):
         try:
             while True:
                 link = self._idle.pop()
-                if link.connected and not link.stale:  # a forked child has closed those of its parent
+                if link.usable:  # a forked child has closed those of its parent
                     return link
                 link.close()
         except IndexError:  # none is left

@@ -70,13 +70,13 @@ def publish(
     with Publication(conf.stream(stream), headers) as publication:
         call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))
         publication.lane = call.lane
-        message, entry = call.one(payload)
-        publication.message_id = message.id
+        entry = call.one(payload)
+        publication.message_id = entry[1]
         if in_transaction(using):
             publish_on_commit(call, [entry], using)
         else:
             publish_now(call, [entry])
-    return message
+    return call.message(entry, payload)
 
 
 async def apublish(

@@ -38,8 +38,8 @@ def publish_committed(
         with Publication(conf.stream(stream), None) as publication:
             call = Call(publication.config, type, None, publication.headers, lane)
             publication.lane = call.lane
-            message, entry = call.one(given)
-            publication.message_id = message.id
+            entry = call.one(given)
+            publication.message_id = entry[1]
             publish_after_commit(call, [entry])
     except Exception as error:  # noqa: BLE001  whatever it is: what is committed must not look as if it weren't
         unmade = Message(id=new_id(), stream=stream, type=type, payload=given, lane=lane or DEFAULT_LANE)

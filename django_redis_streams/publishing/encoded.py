@@ -53,14 +53,14 @@ class Call:
             headers=headers,
         )
 
-    def one(self, payload: Any) -> tuple[Message, Fields]:
-        """Return the message for one payload, and its entry.
+    def one(self, payload: Any) -> Fields:
+        """Return the entry for one payload. Raises `InvalidMessage` or `PayloadTooLarge`."""
+        return self._timed(self._encoder.fields(new_id(), payload))
 
-        Raises `InvalidMessage` or `PayloadTooLarge`.
-        """
-        fields = self._timed(self._encoder.fields(new_id(), payload))
+    def message(self, fields: Fields, payload: Any) -> Message:
+        """Return the message for one payload, whose entry has these fields."""
         # Without a time: it is the id's, and nearly nobody asks for it.
-        return self._message(fields, payload, self._headers), fields
+        return self._message(fields, payload, self._headers)
 
     def each(self, payloads: Iterable[Any]) -> Iterator[Fields]:
         """Yield the entry for each payload; an error names the index of its payload."""

@@ -20,8 +20,10 @@ _SEND: Final = 250
 
 def bound(stream: StreamConfig) -> Sequence[str | int]:
     """Return the words of XADD that cut a stream to its HARD_MAXLEN: the oldest entries go, read and settled or not."""
+    if stream.hard_maxlen is None:
+        return ()
     most, about = hard_bound(stream)
-    return () if most == "" else ("MAXLEN", about, most)
+    return "MAXLEN", about, most
 
 
 def hard_bound(stream: StreamConfig) -> tuple[str | int, str]:

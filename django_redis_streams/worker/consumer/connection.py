@@ -113,9 +113,8 @@ class ConsumerConnection:
 
         Raises `ServerUnreachable`.
         """
-        if self._link is not None and self._link.stale:
+        if self._link is None or not self._link.usable:
             self.close()
-        if self._link is None or not self._link.connected:
             self._link = self._connect()
         return self._link
 

@@ -94,7 +94,7 @@ class Permission(NamedTuple):
     all: Callable[[Sequence[Delivery]], bool] = lambda _: False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Part:
     """The deliveries on the slots, with their messages, and which slots are for which batch handler."""
 

@@ -118,9 +118,9 @@ class Service(ABC):
             self.step(self._connected())
 
     def _connected(self) -> OpenLink:
-        if self._link is not None and self._link.stale:
-            self._link.close()
-        if self._link is None or not self._link.connected:
+        if self._link is None or not self._link.usable:
+            if self._link is not None:
+                self._link.close()
             self._link = connections.open(self._alias, timeout=self._timing.service_timeout)
             self.connected()
         return self._link
