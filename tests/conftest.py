@@ -12,7 +12,7 @@ import redis
 from django.db import connections
 
 from django_redis_streams import Message, handlers, signals
-from django_redis_streams.worker import recurring, unreachable
+from django_redis_streams.worker.log import recurring, unreachable
 
 from .support import workers
 from .support.postgresql import NEEDS, Postgresql, forget_connections, programs

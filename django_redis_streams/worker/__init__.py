@@ -11,5 +11,6 @@ From the top; a floor imports from those below it:
 - `http/` answers probes and scrapes.
 - `shared/` is memory that a process and the supervisor share, with one writer each.
 - `system/` forks, notes signals and measures memory.
-- `options`, `timing`, `stop`, `log`, `recurring`, `unreachable` and `strays` are used on every floor.
+- `log/` has the lines that it logs: of messages, of what recurs, of servers that can't be reached.
+- `options`, `timing`, `stop` and `strays` are used on every floor, as is `log/`.
 """

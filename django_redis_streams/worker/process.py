@@ -28,9 +28,10 @@ from .consumer.consumer import Consumer
 from .consumer.quarantine import Quarantine
 from .execution.databases import close_pools
 from .execution.executor import Executor
-from .log import about, logger
+from .log.lines import about, logger
+from .log.recurring import refusals
+from .log.unreachable import log_unreachable, note_stop
 from .options import Options, memberships, process_name
-from .recurring import refusals
 from .services.draining import Drain, Draining
 from .services.heartbeat import Heartbeat
 from .services.maintenance import Maintenance
@@ -45,7 +46,6 @@ from .stop import Quota, Stop
 from .stopping import Stopping, end_blocked_reads
 from .system.memory import readable_size, resident
 from .system.os_signals import Signals
-from .unreachable import log_unreachable, note_stop
 
 __all__ = ["Assignment", "Process", "redis_connections", "work"]
 

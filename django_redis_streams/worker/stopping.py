@@ -14,7 +14,7 @@ from .. import connections
 from ..exceptions import ServerUnreachable
 from .consumer.batch_runner import BatchRunner
 from .execution.matching import matched_run
-from .log import NAMED, logger
+from .log.lines import NAMED, logger
 from .services.heartbeat import Heartbeat
 from .shared.scoreboard import Slots
 from .timing import Timing

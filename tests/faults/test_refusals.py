@@ -12,7 +12,7 @@ import pytest
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.worker.recurring import refusals as refusals_log
+from django_redis_streams.worker.log.recurring import refusals as refusals_log
 
 from ..support.books import books, letters, totals
 from ..support.servers import Server

@@ -15,8 +15,8 @@ from django_redis_streams.connections import OpenLink
 from django_redis_streams.exceptions import Reject, ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.worker.log.unreachable import log_reached, log_unreachable
 from django_redis_streams.worker.services.service import Service
-from django_redis_streams.worker.unreachable import log_reached, log_unreachable
 
 from ..support.books import Books, books, letters, totals
 from ..support.servers import Server

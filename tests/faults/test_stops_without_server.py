@@ -14,7 +14,7 @@ import pytest
 
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.handlers import handler
-from django_redis_streams.worker.unreachable import log_reached, log_unreachable
+from django_redis_streams.worker.log.unreachable import log_reached, log_unreachable
 
 from ..support.books import books
 from ..support.proxies import Proxy

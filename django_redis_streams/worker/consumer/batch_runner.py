@@ -26,13 +26,13 @@ from ...store.consume.membership import Membership
 from ...store.consume.ownership import hand_back, is_held, pending_of
 from .. import strays
 from ..execution.executor import Executor, Permission, Runs
-from ..log import log_deleted, log_vanished
+from ..log.lines import log_deleted, log_vanished
+from ..log.unreachable import log_unreachable
 from ..shared.counters import ConsumerCounters
 from ..shared.joined import Joined
 from ..shared.latency import note_latency, note_latency_at_once
 from ..stop import Stop
 from ..timing import DEFAULT_TIMING, Timing
-from ..unreachable import log_unreachable
 from .batch_size import BatchSize
 from .claiming import Claiming
 from .connection import ConsumerConnection

@@ -16,7 +16,7 @@ from ...store.consume.delivery import Delivery
 from ...store.consume.membership import Membership
 from ...store.consume.ownership import Found, bodies_commands, claim, claim_command, claimed
 from ...store.scripts import Command
-from ..log import log_vanished
+from ..log.lines import log_vanished
 from ..shared.counters import ConsumerCounters
 from ..system.clock import ServerClock
 from .connection import ConsumerConnection

@@ -18,12 +18,12 @@ from ...store.consume.connection import Client, begin_session, unblock
 from ...store.consume.groups import Deletion, abandoned_groups, delivered_to, make_group
 from ...store.consume.membership import Membership
 from ...store.replies import group_is_gone
-from ..log import about, log_made_anew, log_perhaps_renamed, logger
-from ..recurring import log_refusal
+from ..log.lines import about, log_made_anew, log_perhaps_renamed, logger
+from ..log.recurring import log_refusal
+from ..log.unreachable import log_reached, log_unreachable
 from ..shared.joined import Joined
 from ..strays import leave_if_stray
 from ..timing import Timing
-from ..unreachable import log_reached, log_unreachable
 
 __all__ = ["ConsumerConnection"]
 

@@ -13,7 +13,7 @@ from ...exceptions import ServerUnreachable
 from ...store.consume.delivery import Delivery
 from ...store.consume.drained import Standstill, standstill
 from ..execution.coroutines.coroutines import LATEST
-from ..log import log_paused
+from ..log.lines import log_paused
 from .batch_runner import BatchRunner
 
 __all__ = ["Consumer"]

@@ -17,7 +17,7 @@ from ...store.consume.ownership import pending_of
 from ...store.consume.suspects import Crashed, suspects, take_back, try_suspect
 from ...wire import Undecodable, decode_entry
 from ..execution.signalling import Run, undecoded
-from ..log import log_vanished
+from ..log.lines import log_vanished
 from .batch_runner import BatchRunner
 
 __all__ = ["Quarantine"]

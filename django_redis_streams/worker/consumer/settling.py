@@ -25,8 +25,8 @@ from ...store.scripts import exchange
 from ..execution.databases import Databases
 from ..execution.outages import OutageLog
 from ..execution.signalling import send_signals
-from ..log import about, log_outcome, logger
-from ..recurring import refusals
+from ..log.lines import about, log_outcome, logger
+from ..log.recurring import refusals
 from ..shared.counters import ConsumerCounters
 from ..timing import Timing
 from .unacked import Unacked

@@ -19,8 +19,8 @@ from ...outcomes import Outcome, RetryLater
 from ...retry import LONGEST_OUTAGE, RetryPolicy
 from ...store.consume.delivery import Delivery
 from ...store.consume.membership import Membership
-from ..log import about, logger
-from ..recurring import Recurring
+from ..log.lines import about, logger
+from ..log.recurring import Recurring
 
 __all__ = ["OutageLog", "outage_of_all", "seconds_of_outage", "unavailable_database"]
 

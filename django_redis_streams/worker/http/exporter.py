@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from ..log import logger
+from ..log.lines import logger
 from ..shared.counters import WorkerCounters
 from ..system.forking import ended_how, forked
 from ..timing import Backoff

@@ -26,7 +26,7 @@ from ...store.consume.suspects import count_suspects
 from ...store.consume.trim import trim
 from ...store.replies import group_is_gone
 from ..consumer.batch_runner import BatchRunner
-from ..log import about, log_done_by_others, logger
+from ..log.lines import about, log_done_by_others, logger
 from ..shared.scoreboard import Scoreboard
 from ..system.clock import ServerClock
 from ..timing import Timing

@@ -13,8 +13,8 @@ from ...conf import StreamConfig
 from ...connections import Link
 from ...store.consume.clock import TOLERATED_MS
 from ...store.consume.promote import AT_ONCE, Promotion, lease_is_free, promote, recorded_groups
-from ..log import logger
-from ..recurring import log_refusal
+from ..log.lines import logger
+from ..log.recurring import log_refusal
 from ..timing import Timing
 from .service import Service
 from .shortening import Shortening

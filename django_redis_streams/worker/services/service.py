@@ -14,9 +14,9 @@ from ... import connections
 from ...connections import OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.replies import group_is_gone
-from ..recurring import log_refusal
+from ..log.recurring import log_refusal
+from ..log.unreachable import log_reached, log_unreachable
 from ..timing import Timing
-from ..unreachable import log_reached, log_unreachable
 
 __all__ = ["Service"]
 

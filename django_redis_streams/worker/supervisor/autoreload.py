@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.utils import autoreload
 
-from ..log import logger
+from ..log.lines import logger
 from ..system.forking import forked
 
 __all__ = ["Autoreload", "begin_anew"]

@@ -21,7 +21,7 @@ from django.core.cache import caches
 
 from ... import connections
 from ..execution.databases import close_pools
-from ..log import logger
+from ..log.lines import logger
 
 __all__ = ["close_what_is_open", "warn_of_what_stays_open"]
 

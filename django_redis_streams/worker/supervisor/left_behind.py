@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..log import logger
+from ..log.lines import logger
 from ..shared.scoreboard import Scoreboard
 
 __all__ = ["LeftBehind"]

@@ -33,12 +33,12 @@ from .. import strays
 from ..execution.databases import close_pools, forget_inherited
 from ..execution.matching import MatchedRun, matched_run
 from ..execution.signalling import Run, send_failed, send_signals, undecoded
-from ..log import about, log_outcome, log_vanished, logger
-from ..recurring import log_refusal, refusals
+from ..log.lines import about, log_outcome, log_vanished, logger
+from ..log.recurring import log_refusal, refusals
+from ..log.unreachable import log_reached, log_unreachable, note_stop
 from ..services.statistics import news
 from ..system.os_signals import Signals
 from ..timing import Backoff
-from ..unreachable import log_reached, log_unreachable, note_stop
 from .child import Orphans, Suspect
 
 __all__ = ["GAVE_UP", "renew_for", "rescue_all"]

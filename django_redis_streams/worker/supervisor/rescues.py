@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ...store.consume.membership import Membership
-from ..log import logger
+from ..log.lines import logger
 from ..shared.counters import ConsumerCounters
 from ..system.forking import forked
 from ..timing import DEFAULT_TIMING, Backoff, Timing

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..http.exporter import Exporter
-from ..log import logger
+from ..log.lines import logger
 from ..options import Options, memberships, new_random_part
 from ..process import Assignment, work
 from ..shared.counters import WorkerCounters

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from ...embedded import serves
-from ..log import logger
+from ..log.lines import logger
 
 __all__ = ["Leftovers", "end_own_children"]
 

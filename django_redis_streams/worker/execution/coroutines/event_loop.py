@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
-from ...log import logger
+from ...log.lines import logger
 from ...strays import is_stray, leave
 from ..databases import Databases
 from .database_thread import DatabaseThread

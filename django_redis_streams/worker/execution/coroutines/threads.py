@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from ...log import logger
+from ...log.lines import logger
 from .thread_calls import GRACE, ThreadCalls
 
 __all__ = ["THREADS", "Threads"]

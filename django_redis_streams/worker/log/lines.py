@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from ..inspection.books import DONE_BY_OTHERS
-from ..outcomes import Ack, RetryLater
-from ..store.consume.delivery import Delivery
-from ..store.consume.groups import Deletion
-from ..store.consume.membership import Membership
+from ...inspection.books import DONE_BY_OTHERS
+from ...outcomes import Ack, RetryLater
+from ...store.consume.delivery import Delivery
+from ...store.consume.groups import Deletion
+from ...store.consume.membership import Membership
 
 __all__ = [
     "NAMED",

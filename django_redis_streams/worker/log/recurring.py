@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from .log import logger
+from .lines import logger
 
 __all__ = ["Recurring", "log_refusal", "refusals"]
 

@@ -8,8 +8,8 @@ import time
 from math import inf
 from typing import Final
 
-from ..exceptions import ServerUnreachable
-from .log import logger
+from ...exceptions import ServerUnreachable
+from .lines import logger
 
 __all__ = ["log_reached", "log_unreachable"]
 
