@@ -1,12 +1,12 @@
 """An operator's actions on dead letters: find them, replay them, discard them.
 
-For the admin and for commands. `changing` acts on some by their ids, `searching` finds those that are selected,
-`running` acts on any number of them in bounded memory, `editing` replaces a payload. Two people may ask for the
-same action at once: it is done once, and the other is told that the dead letter was gone.
+For the admin and for commands. `replaying` replays or discards some by their ids, `searching` finds those that are
+selected, `in_parts` acts on any number of them in bounded memory, `editing` replaces a payload. Two people may ask for
+the same action at once: it is done once, and the other is told that the dead letter was gone.
 """
 
-from .changing import discard, replay, replay_edited, why_not_replayable
-from .running import Done, discard_each, replay_each
+from .in_parts import Done, discard_each, replay_each
+from .replaying import discard, replay, replay_edited, why_not_replayable
 from .searching import Search, Selection
 
 __all__ = [

@@ -32,7 +32,7 @@ from .coroutines.coroutines import LATEST, Coroutines
 from .databases import Databases, forget_inherited
 from .failures import failure_of, unmatched
 from .outages import outage_of_all, seconds_of_outage
-from .running import RunningCall, call_in_thread
+from .running_calls import RunningCall, call_in_thread
 from .signalling import Run, undecoded
 
 __all__ = ["Executor", "Permission", "Runs"]

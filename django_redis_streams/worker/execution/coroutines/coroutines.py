@@ -25,7 +25,7 @@ from ...shared.scoreboard import Slots
 from ...strays import leave, leave_if_stray
 from ..batch import Batch
 from ..databases import Databases
-from ..running import RunningCall
+from ..running_calls import RunningCall
 from .deadlines import Deadlines, TimedCall
 from .event_loop import EventLoop
 from .slots import CoroutineSlots

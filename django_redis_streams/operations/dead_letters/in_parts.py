@@ -13,7 +13,7 @@ from ...exceptions import ServerUnreachable, StreamsError
 from ...inspection import DeadLetter
 from ...inspection.paging import taken
 from ...store.operate.bulk import Answers
-from .changing import discard, replay
+from .replaying import discard, replay
 
 __all__ = ["Done", "discard_each", "replay_each"]
 
