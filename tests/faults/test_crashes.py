@@ -276,7 +276,7 @@ def test_a_process_that_somebody_stops_blames_nobody(raw: Raw, fleet: Fleet, dec
     finish = tmp_path / "finish"
     publish(raw, f"first-waits:{finish}:ok")
     worker = fleet.start()
-    wait_until(lambda: fleet.noted("began"))
+    wait_until(Path(f"{finish}.first").exists, "it waits as the first that runs the message")
     os.kill(int(fleet.noted("began")[0][-1]), signal.SIGSTOP)
     wait_until(lambda: totals(raw) == {"acknowledged": 1})
     worker.terminate()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_redis_streams import inspection, publish
-from django_redis_streams.connections import OpenLink
+from django_redis_streams.connections import link as links
 from django_redis_streams.exceptions import Reject, ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
@@ -266,8 +266,8 @@ def test_a_server_that_closes_idle_connections_is_no_fault(
 ) -> None:
     """Each connects again before it needs the server, or when it has lost a command: all is counted, nothing logged."""
     if not seen:
-        looks, here = OpenLink.stale.fget, threading.get_ident()
-        monkeypatch.setattr(OpenLink, "stale", property(lambda link: threading.get_ident() == here and looks(link)))
+        here, looks = threading.get_ident(), links._stale
+        monkeypatch.setattr(links, "_stale", lambda connection: threading.get_ident() == here and looks(connection))
     server = make_server(timeout="1")
     streams({"orders": {"GROUPS": {"billing": {}}}}, URL=server.url)
     raw = server.raw()

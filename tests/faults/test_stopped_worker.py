@@ -36,7 +36,7 @@ def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
         pipeline.xadd("orders", {"do": each})
     first, *rest = pipeline.execute()
     sleeper = fleet.start()
-    wait_until(lambda: fleet.noted("began"))
+    wait_until(Path(f"{woken}.first").exists, "it waits as the first that runs the message")
     (own,) = fleet.children(sleeper)
     os.killpg(sleeper.pid, signal.SIGSTOP)
     fleet.start()
