@@ -75,7 +75,8 @@ class OpenLink(Link):
         self._used = 0.0
         self._was_idle = False
         self._cut = False
-        # When the last replies were received, on the monotonic clock.
+        self._sent = 0.0
+        # When that was sent to which the last replies came, on the monotonic clock.
         self.answered = 0.0
         _links.add(self)
 
@@ -177,7 +178,8 @@ class OpenLink(Link):
         except BaseException as error:  # noqa: BLE001  whatever it is, the rest of the exchange is lost
             self._lost(error)
         self._owed -= count
-        self._used = self.answered = time.monotonic()
+        self._used = time.monotonic()
+        self.answered = self._sent
         for reply in replies:
             if isinstance(reply, ResponseError) and cannot_serve(reply):
                 self.close()
@@ -226,7 +228,7 @@ class OpenLink(Link):
         if connection is None:
             raise self._closed()
         if not self._owed:
-            now = time.monotonic()
+            self._sent = now = time.monotonic()
             self._was_idle, self._used = now - self._used > self.IDLE, now
         self._owed += count
         try:

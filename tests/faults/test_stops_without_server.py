@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from django_redis_streams import connections
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.worker.log.unreachable import log_reached, log_unreachable
@@ -250,3 +251,21 @@ def test_a_server_isn_t_back_before_it_has_answered(caplog: pytest.LogCaptureFix
     assert [each.levelname for each in caplog.records] == ["ERROR"]
     log_reached("away", time.monotonic())
     assert [each.levelname for each in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_a_reply_that_is_read_late_brings_no_server_back(
+    site: Site, streams: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was sent before the server ended, and is read when another thread has lost its connection."""
+    streams(STREAMS, URL=site.server.url)
+    link = connections.open(timeout=5)
+    link.send([("PING",)])
+    wait_until(lambda: link._connection.can_read(timeout=0))
+    log_unreachable("late", ServerUnreachable("Connection closed by server."))
+    assert link.receive(1) == ["PONG"]
+    log_reached("late", link.answered)
+    assert [each.levelname for each in caplog.records] == ["ERROR"]
+    link.call("PING")
+    log_reached("late", link.answered)
+    assert [each.levelname for each in caplog.records] == ["ERROR", "WARNING"]
+    link.close()

@@ -99,7 +99,8 @@ def log_unreachable(alias: str, error: ServerUnreachable) -> None:
 def log_reached(alias: str, answered: float = inf) -> None:
     """Log that a server is back, in the first thread that has reached it; else this costs nothing.
 
-    `answered` is when the server has sent that thread its last reply, on the monotonic clock.
+    `answered` is when that thread sent what the server has answered last, on the monotonic clock: a reply to what was
+    sent before the outage may be read when another thread has already lost the server.
     """
     outage = _outages.get(alias)
     if outage is None or not outage.away or answered < outage.began:
