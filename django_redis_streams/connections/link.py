@@ -98,9 +98,7 @@ class OpenLink(Link):
     def usable(self) -> bool:
         """Whether there is a connection, and the server hasn't closed it while it was idle for a second or more."""
         connection = self._connection
-        if connection is None:
-            return False
-        return bool(self._owed) or time.monotonic() - self._used <= self.IDLE or not _stale(connection)
+        return connection is not None and (self.idle <= self.IDLE or not _stale(connection))
 
     def confirm(self) -> None:
         """If the connection was idle, wait for the server's answer to a PING.
