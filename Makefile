@@ -10,6 +10,8 @@ VENV := .venv
 INTEROP := tests/interop
 RUN := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, each of a hundred processes of the tests would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 WHAT_VERSION := import platform; print(platform.python_version())
 VERSION := $(shell $(PYTHON) -c '$(WHAT_VERSION)')
@@ -20,7 +22,7 @@ endif
 # The demo has a directory of its own, and takes no other shop's database or server from the environment.
 SHOP := env -u DATABASE_URL -u REDIS_URL SHOP_DIR=.demo $(RUN) testproject/manage.py
 
-.PHONY: demo admin worker test faults interop lint bench docs pictures clean anew
+.PHONY: demo admin worker test faults chaos chaos-mutants interop lint bench docs pictures clean anew
 
 demo: $(VENV)/testproject@$(DJANGO)
 	@rm -rf .demo && mkdir .demo
@@ -41,6 +43,15 @@ test: $(VENV)/test@$(DJANGO)
 faults: $(VENV)/test@$(DJANGO)
 	@for each in $$(seq $(or $(TIMES),1)); do $(RUN) -m pytest -q tests/faults || exit 1; done
 
+# Tries to have messages lost, doubled or stuck. CHAOS=30m does so for half an hour, SEED=7 repeats what was drawn, and
+# NEMESES="server-killed mixed" tries these alone. Needs PostgreSQL.
+chaos: $(VENV)/test@$(DJANGO)
+	@$(RUN) -m tests.chaos $(NEMESES) $(if $(CHAOS),--total $(CHAOS)) $(if $(SEED),--seed $(SEED))
+
+# Breaks the workers on purpose, and sees that the same rig notices.
+chaos-mutants: $(VENV)/test@$(DJANGO)
+	@$(RUN) -m tests.chaos --mutants $(if $(CHAOS),--total $(CHAOS)) $(if $(SEED),--seed $(SEED))
+
 # Programs in Node and Django workers on one server; needs Node 20 or newer, with npm.
 interop: $(VENV)/test@$(DJANGO) $(INTEROP)/node_modules/installed
 	$(RUN) -m pytest $(INTEROP)
@@ -51,7 +62,7 @@ lint: $(VENV)/lint@$(DJANGO)
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 
-# FIGURES="drain.message latency.p50" measures these alone; INTO=docs redraws the docs' picture and table.
+# FIGURES="drain.message latency.p50" measures these alone; INTO=docs renews the docs' picture and tables.
 bench: $(VENV)/bench@$(DJANGO)
 	@$(RUN) -m tests.benchmarks $(FIGURES) $(if $(INTO),--into $(INTO))
 

@@ -18,6 +18,7 @@ __all__ = [
     "InvalidMessage",
     "NotCommitted",
     "NotReplayable",
+    "NotReplicated",
     "PayloadTooLarge",
     "Reject",
     "Retry",
@@ -75,14 +76,26 @@ class NotReplayable(StreamsError):
     """A dead letter can't be replayed: its group isn't declared, or this package didn't write it."""
 
 
+class NotReplicated(StreamsError):
+    """A message is on the server, and fewer replicas than the stream's `MIN_REPLICAS` are known to have it.
+
+    It arrives, unless a failover loses it. `entry_id` is its entry's: "" for a delayed message, and for several.
+    """
+
+    def __init__(self, text: str, entry_id: str = "") -> None:
+        super().__init__(text)
+        self.entry_id = entry_id
+
+
 class ServerUnreachable(StreamsError):
     """The server can't be reached, doesn't let us in, or can't serve now. Never names a password.
 
     `was_idle` is whether a connection was lost that had been idle for a second or more. The server may have closed that
-    one alone.
+    one alone. `was_silent` is whether no answer came in time, from a server that refused nothing and closed nothing.
     """
 
     was_idle = False
+    was_silent = False
 
 
 class ServerRefused(StreamsError):

@@ -95,8 +95,13 @@ class StreamKeys:
 
     @property
     def promoter(self) -> str:
-        """String: the lease of the one process that promotes due messages."""
+        """String: the lease of the one process that promotes due messages, and when it looks next, in ms; expires."""
         return self._side("promoter")
+
+    @property
+    def notices(self) -> str:
+        """Stream of notices that tell sleeping workers to look: the last hundred, each a kind with a group."""
+        return self._side("notices")
 
     @property
     def clock(self) -> str:
@@ -152,17 +157,30 @@ class StreamKeys:
 
     @property
     def processes(self) -> str:
-        """ZSET: each worker process that serves groups of the stream, to when it last said so, in ms; expires."""
+        """ZSET: each worker process that serves groups of the stream, to when it last said what, in ms; expires."""
         return self._side("processes")
 
-    @property
-    def process_records(self) -> str:
-        """Hash: each worker process to how far its clock is ahead, in ms, and what it says of itself; expires."""
-        return self._side("processes", "records")
+    def alive(self, process: str) -> str:
+        """Name the string that is there as long as a worker process is alive, and expires soon after.
+
+        It says by how many ms its clock is ahead, and what it says of itself. Scripts add its name to the key of "".
+        """
+        return self._side("alive", process)
 
     def workers(self, group: str) -> str:
-        """ZSET: each consumer of a worker that serves the group, to when it was last said to do so, in ms."""
+        """ZSET: each consumer of a worker that serves the group, to when it was last noted, in ms."""
         return self._side("workers", group)
+
+    def relay(self, database: str) -> str:
+        """Name the string: the lease of the process that relays a database's outbox to this server; expires.
+
+        It is beside the first stream of a connection, by name.
+        """
+        return self._side("relay", database)
+
+    def relayed(self, database: str) -> str:
+        """Name the string: which run of the server was compared last with what the database keeps; as above."""
+        return self._side("relayed", database)
 
     def books(self, group: str) -> str:
         """Hash: how much of each lane's stream was there before the group, and what was seen of the group last."""

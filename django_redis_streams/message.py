@@ -14,8 +14,11 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, final
 
 from .exceptions import Reject, Retry
+from .outcomes import REPEATED, Ack
 
-__all__ = ["LONGEST_TYPE", "NO_HEADERS", "Message", "asked_of", "filled", "made_at", "new_id", "new_ids"]
+__all__ = [
+    "LONGEST_TYPE", "NO_HEADERS", "Message", "asked_of", "filled", "made_at", "mark_repeated", "new_id", "new_ids",
+]  # fmt: skip
 
 # In characters: no longer type is published, or matched with a name or pattern.
 LONGEST_TYPE: Final = 1_000
@@ -27,8 +30,9 @@ _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 # Ids whose random bits are asked for at once.
 _AT_ONCE: Final = 100
 
-# What `retry()` or `reject()` of a message asked for last, or None. In C, as a worker asks each message.
-asked_of: Final[Callable[[Message], Retry | Reject | None]] = attrgetter("_asked")
+# What `retry()` or `reject()` of a message asked for last; the outcome of one that `mark_repeated` has marked; or None.
+# In C, as a worker asks each message.
+asked_of: Final[Callable[[Message], Retry | Reject | Ack | None]] = attrgetter("_asked")
 
 
 class _Draft:
@@ -52,7 +56,7 @@ class _Draft:
     lane: str
     attempt: int
     entry_id: str
-    _asked: Retry | Reject | None
+    _asked: Retry | Reject | Ack | None
     _given_time: datetime | None
 
 
@@ -168,6 +172,11 @@ def filled(  # noqa: PLR0917  by name the call takes longer, for each message
     draft.__class__ = Message
     message: Message = draft
     return message
+
+
+def mark_repeated(message: Message) -> None:
+    """Mark a message that wasn't run, because its effect was committed before."""
+    object.__setattr__(message, "_asked", REPEATED)
 
 
 def _values(message: Message) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["HANDLED", "Ack", "DeadLetter", "Failure", "Outcome", "Reason", "RetryLater"]
+__all__ = ["HANDLED", "REPEATED", "Ack", "DeadLetter", "Failure", "Outcome", "Reason", "RetryLater"]
 
 
 class Reason(StrEnum):
@@ -34,13 +34,24 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The handler returned; or no handler takes the message and the group skips such (`skipped`)."""
+    """The handler returned; or nothing was run, and the message counts as `skipped` or `repeated`.
+
+    It is skipped where no handler takes it and the group leaves such out, repeated where its effect was committed
+    before.
+    """
 
     skipped: bool = False
+    repeated: bool = False
+
+    @property
+    def total(self) -> str:
+        """The name of the group's total that counts it."""
+        return "skipped" if self.skipped else "repeated" if self.repeated else "acknowledged"
 
 
 # The outcome of nearly every run: one object for all, which is quickly told from others.
 HANDLED: Final = Ack()
+REPEATED: Final = Ack(repeated=True)
 
 
 @dataclass(frozen=True, slots=True)

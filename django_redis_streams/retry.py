@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .exceptions import Reject, Retry
 from .outcomes import DeadLetter, Failure, Outcome, Reason, RetryLater
 
-__all__ = ["LONGEST_OUTAGE", "RetryPolicy", "backoff_bounds", "backoff_delay", "judge"]
+__all__ = ["LONGEST_OUTAGE", "RetryPolicy", "backoff_bounds", "backoff_delay", "judge", "longest_retry"]
 
 # In seconds: for so long a message may find a database unavailable before its runs use up retries.
 LONGEST_OUTAGE = 86_400.0
@@ -57,6 +57,15 @@ def backoff_bounds(attempt: int, backoff: tuple[float, float]) -> tuple[float, f
     base, cap = backoff
     most = min(cap, base * 2 ** min(attempt - 1, _MOST_DOUBLINGS))
     return most / 2, most
+
+
+def longest_retry(policy: RetryPolicy, run: float) -> float:
+    """Return for how many seconds at most a message comes again by itself, where each run takes up to `run` seconds.
+
+    That is all waits, all runs, and the time in which a database may be unavailable without using up a retry.
+    """
+    waits = sum(backoff_bounds(attempt, policy.backoff)[1] for attempt in range(1, policy.max_retries + 1))
+    return waits + (policy.max_retries + 1) * run + LONGEST_OUTAGE
 
 
 def judge(

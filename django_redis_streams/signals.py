@@ -4,6 +4,7 @@
 |---|---|---|
 | `message_published` | an entry is on the server | |
 | `publish_failed` | what is committed couldn't be published: it is on no stream, or nobody knows | `error` |
+| `publish_postponed` | a message couldn't be sent now; the outbox keeps it, and the relay tries again | `error` |
 | `message_processed` | a handler returned, and the message is acknowledged | `handler`, `duration` |
 | `message_failed` | a run failed | `handler`, `duration`, `error`, `outcome` |
 | `message_dead_lettered` | a message is in the dead letter queue | `handler`, `reason`, `error` |
@@ -46,6 +47,7 @@ __all__ = [
     "message_processed",
     "message_published",
     "publish_failed",
+    "publish_postponed",
     "send",
     "send_to_all",
     "worker_has_receivers",
@@ -57,6 +59,7 @@ logger = logging.getLogger("django_redis_streams")
 
 message_published: Final = Signal()
 publish_failed: Final = Signal()
+publish_postponed: Final = Signal()
 message_processed: Final = Signal()
 message_failed: Final = Signal()
 message_dead_lettered: Final = Signal()

@@ -24,6 +24,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 
 INSTALLED_APPS = [
     "django_redis_streams",
+    "django_redis_streams.inbox",
+    "django_redis_streams.outbox",
     "testproject.shop",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -77,6 +79,8 @@ REDIS_STREAMS = {
     "CONNECTIONS": {"default": {"URL": env.str("REDIS_URL", default="embedded://")}},
     "STREAMS": {
         "orders": {
+            # An order that is saved is published, even if the server is away at that moment.
+            "OUTBOX": "always",
             # Short waits, so that people who watch the demo see a message fail, be retried, and end as a dead letter.
             "GROUPS": {name: {"MAX_RETRIES": 3, "BACKOFF": (1, 10)} for name in ("billing", "loyalty", "analytics")},
         },

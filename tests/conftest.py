@@ -1,5 +1,6 @@
 """Fixtures for all: the server of the run, further ones, and settings that lead there."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -14,17 +15,23 @@ from django.db import connections
 from django_redis_streams import Message, handlers, signals
 from django_redis_streams.worker.log import recurring, unreachable
 
+from .support import mariadb as mariadb_support
 from .support import workers
+from .support.collecting import import_share
 from .support.postgresql import NEEDS, Postgresql, forget_connections, programs
 from .support.proxies import Proxy
+from .support.sentinels import BY_SENTINELS, SentinelSet
 from .support.servers import CHOSEN, STARTED, Server, ServerMissing
 from .support.waiting import wait_until
 from .support.workers import Fleet
 
 __all__ = ["wait_until"]
 
-# A failure found at random is printed with what repeats it.
-hypothesis.settings.register_profile("tests", print_blob=True)
+# A failure found at random is printed with what repeats it. How long one example takes depends on what else the machine
+# does; pytest's own timeout ends what never ends.
+hypothesis.settings.register_profile(
+    "tests", print_blob=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("tests")
 
 # A shell without job control lets what it starts in the background ignore SIGINT, and the tests' workers inherit that.
@@ -32,6 +39,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # So many lines at the end of a server's log tell what it went through during a test.
 _LINES = 100
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect without looking for garbage, as there is none: only more and more to look through."""
+    gc.disable()
+    try:
+        import_share(session.config)
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,7 +72,8 @@ def django_db_modify_db_settings_xdist_suffix() -> None:
 def server() -> Iterator[Server]:
     """The server of this run, for all tests that don't kill it."""
     try:
-        running = Server()
+        # Where it is restarted, or stands still for a while, it stays the master.
+        running = SentinelSet(down_after=600_000).as_server() if BY_SENTINELS else Server()
     except ServerMissing as error:
         pytest.exit(f"No test can run: {error}", returncode=3)
     os.environ["TEST_REDIS_URL"] = running.url
@@ -121,6 +140,12 @@ def fleet(server: Server, tmp_path: Path) -> Iterator[Fleet]:
     workers.end()
 
 
+@pytest.fixture
+def interpreters(fleet: Fleet) -> None:
+    """Each worker is an interpreter that begins anew, not one that has imported what workers import."""
+    fleet.warm = False
+
+
 @pytest.fixture(autouse=True)
 def _no_outage() -> None:
     """Forget what servers did to a worker of another test: each worker's process begins without that."""
@@ -136,6 +161,14 @@ def isolated_handlers() -> Iterator[None]:
 
 
 @pytest.fixture
+def seen(isolated_handlers: None) -> list[str]:
+    """Return the numbers of the messages of "orders" that billing has handled."""
+    found: list[str] = []
+    handlers.handler("orders", group="billing")(lambda message: found.append(message.payload["n"]))
+    return found
+
+
+@pytest.fixture
 def other(tmp_path: Path) -> Iterator[Any]:
     """A second database, "other", empty."""
     connections.settings["other"] = {**connections.settings["default"], "NAME": tmp_path / "other.sqlite3"}
@@ -146,13 +179,41 @@ def other(tmp_path: Path) -> Iterator[Any]:
     del connections.settings["other"]
 
 
+@pytest.fixture
+def postgresql(postgresql_server: Postgresql) -> Postgresql:
+    """A PostgreSQL server without any table, which a test that ends it starts again."""
+    postgresql_server.ask("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    return postgresql_server
+
+
+@pytest.fixture
+def table_gone() -> Iterator[None]:
+    """The table of the outbox isn't there, until the test has ended."""
+    table = "django_redis_streams_outbox_outboxmessage"
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO elsewhere")
+        yield
+        cursor.execute(f"ALTER TABLE elsewhere RENAME TO {table}")
+
+
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Postgresql]:
-    """A PostgreSQL server, which a test that ends it starts again."""
+def postgresql_server() -> Iterator[Postgresql]:
+    """A PostgreSQL server that all tests share."""
     found = programs()
     if found is None:
         pytest.skip(NEEDS)
     running = Postgresql(found)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[mariadb_support.Mariadb]:
+    """A MariaDB server."""
+    found = mariadb_support.programs()
+    if found is None:
+        pytest.skip(mariadb_support.NEEDS)
+    running = mariadb_support.Mariadb(found)
     yield running
     running.stop()
 

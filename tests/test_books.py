@@ -13,7 +13,7 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.inspection.books import Books
 from django_redis_streams.keys import EntryId
 from django_redis_streams.operations import dead_letters, groups, trimming, waiting
-from django_redis_streams.outcomes import Ack, DeadLetter, Reason, RetryLater
+from django_redis_streams.outcomes import REPEATED, Ack, DeadLetter, Reason, RetryLater
 from django_redis_streams.store.consume.books import watch
 from django_redis_streams.store.consume.delivery import Delivery
 from django_redis_streams.store.consume.groups import make_group
@@ -111,7 +111,8 @@ class Queue:
     def settle(self) -> None:
         """Some of what it holds; what isn't its own any more is refused, or acknowledged in vain."""
         failure = states.FAILURE
-        outcomes = [Ack(), Ack(), Ack(skipped=True), RetryLater(3600, failure), DeadLetter(Reason.REJECTED, failure)]
+        unrun = [Ack(skipped=True), REPEATED]
+        outcomes = [Ack(), Ack(), *unrun, RetryLater(3600, failure), DeadLetter(Reason.REJECTED, failure)]
         for each in self.random.sample(self.in_hand, self.random.randint(0, len(self.in_hand))):
             self.in_hand.remove(each)
             states.settle([each], self.random.choice(outcomes))

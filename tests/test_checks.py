@@ -17,6 +17,7 @@ from django.test.utils import isolate_apps
 import django_redis_streams
 from django_redis_streams import checks, handler, handlers, model_events, publishes
 from django_redis_streams.diagnosis import asking, gathering
+from django_redis_streams.inbox.models import InboxMessage
 from django_redis_streams.worker.execution.sqlite import hasty_databases
 
 from .catalogue.models import Author, Book
@@ -197,18 +198,92 @@ def test_unknown_database_of_a_handler(declare):
     assert "has atomic='defualt', which is no database. Did you mean 'default'?" in text
 
 
-def test_module_of_handlers_that_is_not_there(declare, monkeypatch):
+def test_once_in_an_unknown_database(declare):
+    """It is told as such, and not that its table is missing."""
+    declare(BILLING)
+    handle(once="defualt")
+    ((identity, text),) = found()
+    assert identity == "E013"
+    assert "has once='defualt', which is no database. Did you mean 'default'?" in text
+
+
+def test_once_without_the_app_of_the_inbox(declare, settings):
+    """No worker serves the group."""
+    declare(BILLING)
+    handle(once=True)
+    assert found() == []
+    settings.INSTALLED_APPS = [each for each in settings.INSTALLED_APPS if each != "django_redis_streams.inbox"]
+    ((identity, text),) = found()
+    assert identity == "E018"
+    assert "has once='default', and the app of the inbox isn't installed." in text
+    assert text.endswith("add 'django_redis_streams.inbox' to INSTALLED_APPS, and run manage.py migrate.")
+
+
+@pytest.mark.django_db
+def test_once_without_the_table_of_the_inbox(declare, other):
+    """A database is asked where `check --deploy` names it; `migrate`, which makes the table, goes on."""
+    declare({"orders": {"GROUPS": {"billing": {}}, "MAXLEN": 9}})
+    handle(once="other")
+
+    def asked(*databases, deploy=True):
+        messages = run_checks(tags=[TAG], include_deployment_checks=deploy, databases=databases)
+        return {each.id.removeprefix(f"{TAG}."): each.msg for each in messages if ".E" in each.id}
+
+    assert asked() == asked("default") == asked("other", deploy=False) == {}
+    ((identity, text),) = asked("default", "other").items()
+    assert identity == "E018"
+    assert "'other' has no table 'django_redis_streams_inbox_inboxmessage'" in text
+    assert "manage.py migrate --database=other django_redis_streams_inbox" in text
+    with other.schema_editor() as editor:
+        editor.create_model(InboxMessage)
+    assert asked("other") == {}
+
+
+def test_an_inbox_that_forgets_too_soon(declare):
+    """The error says how long a message may come again: all waits and runs, and a day without its database."""
+    group = {"MAX_RETRIES": 2, "BACKOFF": (10, 15), "TIMEOUT": 100, "CLAIM_IDLE": 20}
+    longest = 10 + 15 + 3 * (100 + 20) + 86_400
+    declare({"orders": {"GROUPS": {"billing": {**group, "INBOX_RETENTION": longest}}}})
+    handle(once=True)
+    assert found() == []
+    declare({"orders": {"GROUPS": {"billing": {**group, "INBOX_RETENTION": longest - 1}}}})
+    ((identity, text),) = found()
+    assert identity == "E019"
+    assert "orders:billing has an INBOX_RETENTION of 86,784 seconds, but" in text
+    assert "may come again for 86,785 seconds by its retries" in text
+
+
+def test_an_inbox_of_a_handler_with_options_of_its_own(declare):
+    """Its retries are what counts."""
+    declare({"orders": {"GROUPS": {"billing": {"INBOX_RETENTION": 100_000}}}})
+    handle(once=True, type="a")
+    assert found() == []
+    handle(once=True, type="b", max_retries=100)
+    assert ids() == ["E019"]
+    declare({"orders": {"GROUPS": {}}})
+    assert ids() == ["E010"]
+
+
+@pytest.fixture
+def undiscovered(alone):
+    """A project whose handlers nobody has asked for yet; undone before what `alone` did."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handlers.registry, "_registry", handlers.registry._Registry())
+        yield
+
+
+@pytest.mark.usefixtures("undiscovered")
+def test_module_of_handlers_that_is_not_there(declare):
     """The setting is named; no other check of handlers is made, for there is no saying what is missing."""
-    monkeypatch.setattr(handlers.registry, "_registry", handlers.registry._Registry())
     declare(BILLING, HANDLER_MODULES=["no_such_module"])
     ((identity, text),) = found()
     assert identity == "E014"
     assert "'no_such_module'" in text
 
 
-def test_module_of_handlers_that_cannot_be_imported(declare, monkeypatch):
+@pytest.mark.usefixtures("undiscovered")
+def test_module_of_handlers_that_cannot_be_imported(declare):
     """It is named with file, line and error, and with the groups that no worker serves; those have no other finding."""
-    monkeypatch.setattr(handlers.registry, "_registry", handlers.registry._Registry())
     groups = {"billing": {}, "loyalty": {}}
     declare({"orders": {"GROUPS": groups}}, HANDLER_MODULES=["tests.support.broken_handlers"])
     (identity, text), (missing, other) = sorted(each for each in found() if each[0] != "E010")
@@ -569,6 +644,60 @@ def test_password_is_not_in_a_finding(declare):
     ((identity, text),) = found(deploy=True)
     assert identity == "W030"
     assert "s3cret" not in text
+
+
+# ---------------------------------------------------------------- the outbox
+
+
+def test_an_outbox_without_its_app(declare, settings):
+    """`publish` would raise."""
+    declare({"orders": {"OUTBOX": "fallback"}, "others": {}})
+    assert ids() == []
+    settings.INSTALLED_APPS = [each for each in settings.INSTALLED_APPS if not each.endswith(".outbox")]
+    ((identity, text),) = found()
+    assert identity == "E016"
+    assert "['orders'] has the 'OUTBOX' 'fallback'" in text
+    assert checks.check_outbox_tables(databases=["default"]) == []
+
+
+@pytest.mark.django_db  # from Django 6.1 on, all checks ask databases
+def test_a_server_that_is_away_says_what_the_outbox_keeps(declare, settings):
+    """By the settings alone, as no database is asked. Other streams have no outbox, nor have any without its app."""
+    declare({"orders": {"OUTBOX": "always"}, "views": {"OUTBOX": "fallback"}, "mails": {}})
+    away = dict(found(deploy=True))["W030"]
+    assert "nothing can be sent or consumed there. The outbox keeps what is published to orders, views, where" in away
+    settings.INSTALLED_APPS = [each for each in settings.INSTALLED_APPS if not each.endswith(".outbox")]
+    assert all("The outbox keeps" not in text for _, text in found(deploy=True))
+    declare({"mails": {}})
+    assert "The outbox" not in dict(found(deploy=True))["W030"]
+
+
+class Elsewhere:
+    """A router that lets no table into "other"."""
+
+    def allow_migrate(self, db, *_, **__):
+        """Asked by Django."""
+        return db != "other"
+
+
+@pytest.mark.django_db
+def test_a_database_without_the_table_of_the_outbox(declare, other, settings):
+    """It is told of those that are asked for, where a router lets the table in."""
+    declare({"orders": {"OUTBOX": "always"}})
+
+    def told(databases):
+        asked = run_checks(tags=[TAG], include_deployment_checks=True, databases=databases)
+        return [(each.id, each.msg) for each in asked if each.id != f"{TAG}.W030" and not each.id.endswith("W013")]
+
+    assert told(["default"]) == []
+    ((identity, text),) = told(["default", "other"])
+    assert identity == f"{TAG}.E017"
+    assert "Database 'other' has no table 'django_redis_streams_outbox_outboxmessage'" in text
+    settings.DATABASE_ROUTERS = [Elsewhere()]
+    assert told(["default", "other"]) == []
+    settings.DATABASE_ROUTERS = []
+    declare({"orders": {}})
+    assert told(["default", "other"]) == []
 
 
 # ---------------------------------------------------------------- the table

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import threading
 import time
@@ -27,6 +26,7 @@ from django_redis_streams.connections.pool import Pool
 from django_redis_streams.connections.transport import CLASSES
 from django_redis_streams.exceptions import ConfigurationError, ServerUnreachable
 
+from .support.tls import Front, certificate
 from .support.waiting import wait_until
 
 PASSWORD = "s3cret-Zebra"
@@ -220,7 +220,7 @@ def test_lost_reply_is_told_and_the_command_is_sent_once(streams, proxy, server)
 def test_late_reply_is_told_and_the_command_is_sent_once(make_server, leading):
     """A reply that doesn't come in time counts as lost."""
     server = make_server()
-    leading(server.url, socket_timeout=0.2)
+    leading(server.url, socket_timeout=2)
     connections.get().call("PING")
     server.pause()
     with pytest.raises(ServerUnreachable, match="may or may not have been carried out"):
@@ -241,21 +241,22 @@ def test_restart_between_two_calls_is_no_error(make_server, leading, monkeypatch
     assert link.call("PING") == "PONG"
 
 
-def test_busy_link_is_not_looked_at(make_server, leading):
+def test_busy_link_is_not_looked_at(make_server, leading, monkeypatch):
     """Within the second the look is saved, and a lost server is met by the command."""
     server = make_server()
     leading(server.url)
     link = connections.get()
     link.call("PING")
     server.restart()
-    link._idle[-1]._used = time.monotonic()
+    monkeypatch.setattr(OpenLink, "IDLE", 600.0)  # as if no second had passed
     with pytest.raises(ServerUnreachable):
         link.call("PING")
     assert link.call("PING") == "PONG"
 
 
-def test_connecting_waits_out_a_restart(make_server, leading):
+def test_connecting_waits_out_a_restart(make_server, leading, monkeypatch):
     """A server that is back within a moment was never away."""
+    monkeypatch.setattr(Pool, "PAUSES", (*Pool.PAUSES, 5.0, 5.0))  # a busy machine starts it more slowly
     server = make_server()
     leading(server.url)
     server.end()
@@ -323,7 +324,7 @@ def test_loading_server_is_unreachable(make_server, leading, monkeypatch):
     server.raw().bgrewriteaof()
     wait_until(lambda: not server.raw().info("persistence")["aof_rewrite_in_progress"])
     server.end()
-    server.options["key-load-delay"] = "100"  # microseconds a key
+    server.options["key-load-delay"] = "1000"  # microseconds a key
     server.options["loading-process-events-interval-bytes"] = "1024"
     starting = threading.Thread(target=server.start)
     starting.start()
@@ -592,39 +593,9 @@ def test_tls_to_a_port_without_is_told(make_server, leading):
 @pytest.fixture
 def tls(server, tmp_path):
     """The port of a TLS front before the server of the run, and its certificate."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command, to make a certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def pump(near, far):
-        with near, far, suppress(OSError):
-            while data := near.recv(65536):
-                far.sendall(data)
-
-    def front():
-        with suppress(OSError):
-            while True:
-                plain, _ = listener.accept()
-                with suppress(OSError):
-                    near = context.wrap_socket(plain, server_side=True)
-                    far = socket.socket(socket.AF_UNIX)
-                    far.connect(str(server.socket))
-                    for pair in ((near, far), (far, near)):
-                        threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    threading.Thread(target=front, daemon=True).start()
-    yield listener.getsockname()[1], certificate
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
+    files = certificate(tmp_path)
+    with Front(files, server.socket) as front:
+        yield front.port, files.certificate
 
 
 def test_tls(leading, tls, monkeypatch):

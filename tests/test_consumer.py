@@ -16,7 +16,7 @@ from django_redis_streams.worker.timing import Timing
 from .support.books import books, letters, totals
 from .support.servers import Server
 from .support.waiting import wait_until
-from .support.workers import Worker, drain, working
+from .support.workers import HASTY, Worker, drain, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
@@ -338,7 +338,7 @@ def test_of_a_batch_what_may_not_be_run_any_more_is_left(raw: Raw, group: Any, w
         worker.stop.set()
         ran.extend(each.entry_id for each in messages)
 
-    worker = Worker(drain=True, begin=(lambda: next(grants)) if what == "no more granted" else None)
+    worker = Worker(drain=True, timing=HASTY, begin=(lambda: next(grants)) if what == "no more granted" else None)
     worker.start().join()
     expected = {"stopped": [], "lost": ids[2:], "claimed by another": ids[2:], "no more granted": ids[1:2]}
     assert ran == expected[what]

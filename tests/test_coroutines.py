@@ -700,7 +700,7 @@ def test_what_a_function_of_the_same_consumer_takes_counts_for_nobody(raw: Raw, 
 
     @handler("orders", group="billing", type="function", timeout=60)
     def run(message: Message) -> None:
-        time.sleep(1.2)
+        time.sleep(0.6)
 
     @bill
     async def run_async(message: Message) -> None:
@@ -714,7 +714,7 @@ def test_what_a_function_of_the_same_consumer_takes_counts_for_nobody(raw: Raw, 
 
 def test_time_in_which_one_waits_for_the_database_thread_does_not_count(raw: Raw, group: Declare) -> None:
     """They take turns in it: each has its TIMEOUT for what it does itself."""
-    group(TIMEOUT=1)
+    group(TIMEOUT=2)
 
     @handler("orders", group="billing", type="slow")
     async def work(message: Message) -> None:
@@ -728,11 +728,11 @@ def test_time_in_which_one_waits_for_the_database_thread_does_not_count(raw: Raw
 
 def test_what_gives_up_its_turn_in_the_database_thread_is_not_excused_for_ever(raw: Raw, group: Declare) -> None:
     """What it waits for after that is its own affair."""
-    group(TIMEOUT=1)
+    group(TIMEOUT=2)
 
     @handler("orders", group="billing", type="slow")
     async def hold(message: Message) -> None:
-        await sync_to_async(time.sleep)(0.9)
+        await sync_to_async(time.sleep)(0.6)
 
     @handler("orders", group="billing", type="impatient")
     async def give_up(message: Message) -> None:
@@ -765,7 +765,7 @@ def test_one_that_holds_the_loop_again_and_again_is_cancelled(raw: Raw, group: D
 def test_a_server_that_stands_still_counts_for_nobody(streams: Declare, make_server: Callable[..., Server]) -> None:
     """A consumer that waits for an answer lets no coroutine get on, so it isn't to blame for that time."""
     server = make_server()
-    streams({"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 0, "TIMEOUT": 2}}}}, URL=server.url)
+    streams({"orders": {"GROUPS": {"billing": {"MAX_RETRIES": 0, "TIMEOUT": 3}}}}, URL=server.url)
     both = asyncio.Barrier(2)
 
     @bill

@@ -403,7 +403,7 @@ def test_five_hundred_at_fifty_a_second_take_ten_seconds_and_show_progress(
     began = time.monotonic()
     out, errors = process("replay", "--rate", "50/s", "--no-input").communicate(timeout=60)
     assert out == "500 replayed.\n"
-    assert 9.5 < time.monotonic() - began < 16
+    assert 9.5 < time.monotonic() - began < 19
     assert "of 500 looked at" in errors
     assert errors.splitlines()[-1] == "500 done, 500 of 500 looked at"
 

@@ -11,12 +11,17 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 import testproject
+from django_redis_streams.inbox.models import InboxMessage
 from testproject.shop.demo import books, deliveries, purchases
-from testproject.shop.models import Charge, Customer, Handled, LoyaltyAccount, MonthlySales, Order
+from testproject.shop.factories import OrderFactory
+from testproject.shop.models import Charge, Customer, LoyaltyAccount, MonthlySales, Order
+
+from .support import unsent
 
 MANAGE = Path(testproject.__file__).parent / "manage.py"
 # The first 300 purchases hold one that costs nothing.
@@ -66,9 +71,13 @@ def test_the_demo_ends_with_the_line_of_billing(shop):
 
 
 def test_the_demo_tells_what_it_does(shop):
-    """It shows progress, kills a worker, counts duplicates, and says how to get into the admin."""
-    _, done = shop
+    """It shows progress, stops the server, kills a worker, counts duplicates, and says how to get into the admin."""
+    directory, done = shop
     assert f"saved {SOME} of {SOME}" in done.stdout
+    outage = done.stdout.index("stopped the server"), done.stdout.index("started the server again")
+    assert f"{SOME // 10} messages wait in the outbox" in done.stdout[slice(*outage)]
+    assert f"a worker has sent the {SOME // 10} messages that waited in the outbox" in done.stdout
+    assert (directory / "outage.log").read_text().count("The outbox of database 'default' keeps it") == SOME // 10
     assert re.search(r"killed worker \d+ by SIGKILL", done.stdout)
     assert re.search(r"\d+ deliveries to handlers, \d+ of them of a message delivered before", done.stdout)
     assert "http://127.0.0.1:8000/admin/ as 'demo', password 'demo'" in done.stdout
@@ -108,7 +117,7 @@ def balanced(db):
         sales.turnover += order.total
         sales.save()
         for group in books.GROUPS:
-            Handled.objects.create(group=group, message_id=f"of {order.pk}")
+            InboxMessage.objects.create(id=uuid4(), stream="orders", group=group, message_id=f"of {order.pk}")
     return sample, [books.Row(group, 10, 10, 10, 0, 0, 0) for group in books.GROUPS]
 
 
@@ -127,7 +136,7 @@ def test_books_that_balance_have_no_faults(balanced):
         (lambda: Charge.objects.first().delete(), "1 orders weren't charged"),
         (lambda: Charge.objects.filter(pk=Charge.objects.first().pk).update(amount=1), "1 were charged wrongly"),
         (lambda: Order.objects.filter(pk=Order.objects.first().pk).update(total=Decimal("0.01")), "in the database"),
-        (lambda: Handled.objects.filter(group="loyalty").first().delete(), "done the work of 9"),
+        (lambda: InboxMessage.objects.filter(group="loyalty").first().delete(), "done the work of 9"),
     ],
 )
 def test_books_show_each_fault_of_the_database(balanced, tamper, fault):
@@ -144,6 +153,18 @@ def test_books_show_each_fault_of_the_server(balanced, change):
     """Each figure of a group that doesn't add up is found."""
     sample, (first, *others) = balanced
     assert list(books.faults(sample, [replace(first, **change), *others]))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("streams")
+def test_what_is_in_the_outbox_is_pending(server):
+    """An order whose message isn't on the server yet is neither settled nor lost."""
+    first = OrderFactory()
+    for group in books.GROUPS:
+        server.raw().xgroup_create("orders", group, "0")
+    Order.objects.bulk_create([Order(customer=first.customer, date=first.date, cds=1, total=1)])  # publishes nothing
+    unsent.row()
+    assert {(row.published, row.pending, row.unsent, row.lost) for row in books.rows()} == {(2, 2, 1, 0)}
 
 
 def test_every_duplicate_delivery_is_counted(tmp_path):

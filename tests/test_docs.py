@@ -32,6 +32,8 @@ from django_redis_streams.testing.isolation import SERVERS
 from django_redis_streams.wire import RedeliveryMetadata
 from django_redis_streams.wire.names import ENVELOPE
 
+from .chaos.nemeses import NEMESES
+from .chaos.promises import NOTICED_UNDER
 from .support.documents import PAGES, ROOT, Page, codes, page
 from .support.snippets import Reader, Snippets, parser_of
 
@@ -71,9 +73,12 @@ WORDS = {
     "METRICS_TOKEN",
     "NAME",
     "NOWAIT",
+    "TEST_SENTINELS",
     "TEST_SERVER",
     "PYTHONASYNCIODEBUG",
+    "PYTHONOPTIMIZE",
     "ROLLBACK",
+    "UNBLOCK",
     "UUID",
     "VALUE",
     "VISUAL",
@@ -186,11 +191,14 @@ TABLES: list[tuple[str, str, Iterable[str]]] = [
     ("docs/wire-format.md", "Carried entries", {field.name for field in fields_of(RedeliveryMetadata)}),
     ("docs/admin.md", "Reasons", list(Reason)),
     ("docs/monitoring.md", "What waits: the web process", of_state(servers=False)),
+    ("docs/monitoring.md", "What is committed and not sent", {each.name for each in names.OUTBOX}),
     ("docs/monitoring.md", "How the servers are", of_state(servers=True)),
     ("docs/monitoring.md", "The alerts", alerts()),
     ("docs/tracing.md", "Attributes", attributes_of_spans()),
     ("docs/tracing.md", "Metrics", metrics_of_tracing()),
     ("docs/admin.md", "Permissions", permissions()),
+    ("docs/chaos.md", "The nemeses", NEMESES),
+    ("docs/chaos.md", "Mutants", NOTICED_UNDER),
     *(("docs/settings.md", heading, table) for heading, (table, _) in LEVELS.items()),
 ]
 

@@ -17,7 +17,8 @@ FLOORS = {
     if contract["type"] == "layers"
 }
 # Files of a reader's own project, and what the benchmarks write.
-NOT_OURS = {"stream_handlers.py", "manage.py", "settings.py", "conftest.py", "build/benchmarks/benchmarks.json"}
+MEASURED = {"build/benchmarks/benchmarks.json", "build/benchmarks/costs.json"}
+NOT_OURS = {"stream_handlers.py", "manage.py", "settings.py", "conftest.py"} | MEASURED
 
 
 def tables(shown: Page) -> Iterator[list[set[str]]]:

@@ -9,19 +9,22 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from redis.crc import key_slot
-from redis.exceptions import MovedError, RedisError, ResponseError
+from django.db import OperationalError
+from django.db import connections as databases
+from redis.exceptions import ResponseError
 
-from django_redis_streams import conf, connections, inspection, publish, publish_many
+from django_redis_streams import conf, connections, diagnosis, inspection, publish, publish_many
 from django_redis_streams.checks import check_servers
-from django_redis_streams.diagnosis import Code, Level, gathering
+from django_redis_streams.diagnosis import Code, Level, gathering, remembering
 from django_redis_streams.diagnosis.servers import server_findings
 from django_redis_streams.exceptions import ServerRefused
 from django_redis_streams.handlers import handler, registry
+from django_redis_streams.inbox.models import InboxMessage
 from django_redis_streams.operations import groups
 from django_redis_streams.outcomes import Ack, Failure
 from django_redis_streams.store.consume.clock import note_jump, server_time
@@ -34,6 +37,7 @@ from django_redis_streams.store.observe.server import Facts
 from django_redis_streams.store.scripts import run
 
 from .support import states
+from .support.clusters import node_of_two
 from .support.servers import Server
 from .support.snippets import parser_of
 from .support.waiting import wait_until
@@ -138,7 +142,50 @@ def test_people_are_told_message_evidence_and_fix(streams: Streams) -> None:
     assert head.endswith("[paused]")
     assert evidence.startswith("    evidence: It was paused at ")
     assert fix == "    fix: manage.py streams resume orders:billing"
-    assert re.fullmatch(r"0 faults, 1 warnings, \d for information\.", sums)
+    assert re.fullmatch(r"0 faults, 1 warning, \d for information\.", sums)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("once", [True, False])
+def test_a_missing_table_of_the_inbox_is_a_fault(streams: Streams, once: bool) -> None:
+    """Where a handler needs it; the fix is the command."""
+    streams(BILLING)
+    handler("orders", group="billing", once=once)(print)
+    assert not {"inbox-missing", "inbox-unasked"} & set(examined())
+    with databases["default"].schema_editor() as editor:
+        editor.delete_model(InboxMessage)
+    try:
+        found = examined()
+    finally:
+        with databases["default"].schema_editor() as editor:
+            editor.create_model(InboxMessage)
+    assert ("inbox-missing" in found) is once
+    if once:
+        assert found["inbox-missing"]["subject"] == "database 'default'"
+        assert "manage.py migrate --database=default django_redis_streams_inbox" in found["inbox-missing"]["fix"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("answer", ["late", "error"])
+def test_an_inbox_that_cannot_be_looked_at_is_told_of(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """Its database is away, or hangs and isn't waited for."""
+    streams(BILLING)
+    handler("orders", group="billing", once=True)(print)
+    ended = Event()
+
+    def ask(*_: str) -> bool:
+        if answer == "error":
+            raise OperationalError("connection refused")
+        return ended.wait()
+
+    monkeypatch.setattr(remembering, "has_table", ask)
+    monkeypatch.setattr(diagnosis, "_DATABASES_WITHIN", 0.5 if answer == "late" else 30)
+    evidence = examined()["inbox-unasked"]["evidence"]
+    ended.set()
+    told = {"late": "It gave no answer in time.", "error": "OperationalError: connection refused"}
+    assert evidence == told[answer]
 
 
 def test_settings_that_cannot_work_are_an_error(streams: Streams) -> None:
@@ -657,7 +704,7 @@ def test_ids_a_little_ahead_are_right_again_by_waiting(streams: Streams, raw: Ra
     """As after a clock that went back."""
     streams(BILLING)
     raw.xadd("orders", {"a": "1"}, id=f"{server_time(connections.get()) + 3_600_000}-0")
-    assert "Wait for 3,600 s" in examined()["ids-in-future"]["fix"]
+    assert re.search(r"Wait for 3,(600|5\d\d) s\b", examined()["ids-in-future"]["fix"])
 
 
 @pytest.mark.parametrize(("ahead", "told"), [(3_600, "3,600 s more"), (-120, "120 s less")])
@@ -669,11 +716,11 @@ def test_a_server_with_another_time_is_a_warning(
     streams(BILLING, URL=own.url)
     assert "clock-differs" not in examined()
     own.set_clock(ahead)
-    wait_until(lambda: "clock-differs" in examined())
-    assert told in examined()["clock-differs"]["evidence"]
+    # By so much at least: the question and its answer may take long.
+    wait_until(lambda: told in examined().get("clock-differs", {"evidence": ""})["evidence"])
 
 
-@pytest.mark.parametrize(("off", "told"), [("-600", "600 s less"), ("+600", "600 s more")])
+@pytest.mark.parametrize(("off", "told"), [("-600", r"6[0-5]\d s less"), ("+600", r"(600|5[5-9]\d) s more")])
 def test_a_worker_whose_clock_is_wrong_is_a_warning(
     streams: Streams, raw: Raw, fleet: Fleet, off: str, told: str
 ) -> None:
@@ -683,7 +730,7 @@ def test_a_worker_whose_clock_is_wrong_is_a_warning(
     worker = fleet.start(**own_clock(off))
     found = wait_until(lambda: examined().get("worker-clock-differs"))
     (pid,) = fleet.children(worker)
-    assert f"{socket.gethostname()}, pid {pid}: {told}." in found["evidence"]
+    assert re.search(rf"{re.escape(socket.gethostname())}, pid {pid}: {told}\.", found["evidence"])
     states.publish(raw, {"do": "nothing"})
     wait_until(lambda: inspection.activity().of("orders", "billing").last(2).acknowledged == 1)  # type: ignore[union-attr]
     assert "clock-differs" not in examined()
@@ -704,28 +751,7 @@ def test_a_worker_whose_clock_is_right_is_in_order(streams: Streams) -> None:
 @pytest.fixture
 def node(make_server: Callable[..., Server]) -> Server:
     """A node of a cluster of two: "orders" is on it, "tasks" on the other."""
-    nodes = []
-    for key in (b"orders", b"tasks"):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        bus = {"cluster_port": str(port - 10_000 if port > 55_000 else port + 10_000)}
-        made = make_server("valkey", port=str(port), cluster_enabled="yes", cluster_require_full_coverage="no", **bus)
-        made.raw().execute_command("CLUSTER", "ADDSLOTS", key_slot(key))
-        made.raw().execute_command("CLUSTER", "SET-CONFIG-EPOCH", len(nodes) + 1)
-        nodes.append(made)
-    first, second = nodes
-    first.raw().execute_command("CLUSTER", "MEET", "127.0.0.1", second.options["port"], second.options["cluster-port"])
-    wait_until(lambda: moved(first), "the news of the other node's slot")
-    return first
-
-
-def moved(node: Server) -> bool:
-    """Whether a node knows that "tasks" is on another."""
-    try:
-        node.raw().execute_command("XLEN", "tasks")
-    except RedisError as error:
-        return isinstance(error, MovedError) or str(error).startswith("MOVED")
-    return False
+    return node_of_two(make_server)
 
 
 def test_a_node_of_a_cluster_is_named(node: Server, streams: Streams) -> None:
@@ -796,16 +822,16 @@ def test_a_long_run_is_told_as_what_it_is(streams: Streams, raw: Raw) -> None:
     handled()
     old(raw, 400, 399, 398)
     states.deliver(count=1, consumer="web-7-0")
-    ran(29)
+    ran(15)
     assert "long-runs" not in examined(0)
     ran(75)
     wait_until(lambda: raw.xinfo_consumers("orders", "billing")[0]["idle"] > 100)
     found = examined(0)
-    assert "shop.charge runs m-1 for 75 s of TIMEOUT 600" in found["long-runs"]["message"]
+    assert re.search(r"shop\.charge runs m-1 for (7[5-9]|8\d) s of TIMEOUT 600", found["long-runs"]["message"])
     assert "web-7-0" in found["long-runs"]["evidence"]
     assert not {"standstill", "held-by-dead", "no-consumer"} & {*found}
     ran(301, timeout=None)
-    assert "shop.charge runs m-1 for 301 s without a TIMEOUT" in examined(1)["standstill"]["evidence"]
+    assert re.search(r"shop\.charge runs m-1 for 3[01]\d s without a TIMEOUT", examined(1)["standstill"]["evidence"])
 
 
 def test_a_module_of_handlers_that_fails_is_a_fault(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -825,7 +851,7 @@ def test_messages_that_nobody_consumes_are_a_fault(streams: Streams, raw: Raw) -
     old(raw, 90)
     found = examined(1)
     assert "1 unread" in found["no-consumer"]["message"]
-    assert "90 s old" in found["no-consumer"]["evidence"] or "91 s old" in found["no-consumer"]["evidence"]
+    assert re.search(r"\b9\d s old", found["no-consumer"]["evidence"])
     assert "at START '$'" in found["group-missing"]["message"]
     assert found["group-missing"]["fix"].endswith("manage.py streams groups create orders:billing --start $.")
     assert "no-handler" in found
@@ -937,8 +963,11 @@ def test_that_all_fails_is_a_fault_with_the_error_s_text(streams: Streams, raw: 
 
 
 def test_each_kind_of_finding_is_provoked() -> None:
-    """This file names each of them."""
-    text = Path(__file__).read_text()
+    """This file names each of them, or that of the outbox does, or that of replicas."""
+    here = Path(__file__)
+    text = "".join(
+        here.with_name(name).read_text() for name in (here.name, "test_outbox_figures.py", "test_replicas.py")
+    )
     assert [each.value for each in Code if f'"{each.value}"' not in text] == []
 
 

@@ -1,18 +1,23 @@
 """`runconsumers --drain`: it ends when nothing is unread, pending or due in any of its groups, and not before."""
 
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from django_redis_streams import Message, Retry, conf, publish
+from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.operations import groups
+from django_redis_streams.outbox.models import OutboxMessage
+from django_redis_streams.outbox.relay import Relay, Step
 from django_redis_streams.worker.options import Options
 from django_redis_streams.worker.process import Process
 from django_redis_streams.worker.services.draining import Drain
 
+from .support import unsent
 from .support.books import totals
 from .support.waiting import wait_until
 from .support.workers import Fleet, assigned
@@ -22,7 +27,8 @@ Raw = Any
 TWO_GROUPS = {"orders": {"GROUPS": {"billing": {}, "statistics": {}}}}
 TWO_STREAMS = {"orders": {"GROUPS": {"billing": {}}}, "mails": {"GROUPS": {"senders": {}}}}
 
-pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
+# The process relays the outbox, too, so it needs the database.
+pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams", "transactional_db")
 
 
 def drain(threads: int = 1) -> None:
@@ -31,15 +37,63 @@ def drain(threads: int = 1) -> None:
     assert Process(assigned(Options(groups=served, drain=True, threads=threads))).run() == 0
 
 
-def evaluations(raw: Raw) -> int:
-    """How many scripts the server has run: each look at what is left is one."""
-    return int(raw.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a process has looked whether its drain is over, by connection."""
+    counted: Counter[str] = Counter()
+    looked = Drain.looked
+
+    def counting(drain: Drain, alias: str, *found: Any) -> bool:
+        counted[alias] += 1
+        return looked(drain, alias, *found)
+
+    monkeypatch.setattr(Drain, "looked", counting)
+    return counted
 
 
-def wait_for_looks(raw: Raw, count: int = 30) -> None:
-    """Wait until a worker has looked so often that a group with nothing to do could have been left."""
-    before = evaluations(raw)
-    wait_until(lambda: evaluations(raw) > before + count)
+def wait_for_looks(looks: Counter[str], alias: str = "default") -> None:
+    """Wait until the process has looked so often that a group with nothing to do could have been left."""
+    before = looks[alias]
+    wait_until(lambda: looks[alias] > before + 10)
+
+
+# ---------------------------------------------------------------- what the outbox holds
+
+
+def test_what_waits_in_the_outbox_is_handled(
+    streams: Any, raw: Raw, looks: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the relay comes to it; not what its publisher is just sending."""
+    streams({"orders": {"OUTBOX": "always", "GROUPS": {"billing": {}}}})
+    step, waited = Relay.step, []
+
+    def late(relay: Relay, link: Link) -> Step:
+        if not waited:
+            waited.append(True)
+            wait_for_looks(looks)
+        return step(relay, link)
+
+    monkeypatch.setattr(Relay, "step", late)
+
+    @handler("orders", group="billing")
+    def bill(_: Message) -> None: ...
+
+    rows = [unsent.row() for _ in range(150)]  # more than the relay's first batch
+    under_way = unsent.under_way()
+    drain()
+    assert totals(raw) == {"acknowledged": len(rows)}
+    assert [row.pk for row in OutboxMessage.objects.all()] == [under_way.pk]
+
+
+def test_a_relay_that_the_server_refuses_does_not_hold_up_the_end(raw: Raw) -> None:
+    """It may be refused for ever."""
+    handler("orders", group="billing")(lambda _: None)
+    relay = Relay("default", "default")
+    raw.sadd(relay._lease.keys.relay(relay._lease.database), "of a wrong type")
+    row = unsent.row()
+    drain()
+    assert [each.pk for each in OutboxMessage.objects.all()] == [row.pk]
+    OutboxMessage.objects.all().delete()
 
 
 # ---------------------------------------------------------------- no group is left before all are done
@@ -68,19 +122,21 @@ def test_a_group_whose_retry_comes_due_while_another_is_busy_is_served(streams: 
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_what_a_handler_publishes_for_another_group_is_handled(streams: Any, raw: Raw, threads: int) -> None:
+def test_what_a_handler_publishes_for_another_group_is_handled(
+    streams: Any, raw: Raw, looks: Counter[str], threads: int
+) -> None:
     """However long it has run before, and back again: until nothing of all is left."""
     streams(TWO_STREAMS)
 
     @handler("orders", group="billing")
     def bill(message: Message) -> None:
-        wait_for_looks(raw)
+        wait_for_looks(looks)
         if message.payload["n"]:
             publish("mails", {"n": message.payload["n"]})
 
     @handler("mails", group="senders")
     def send(message: Message) -> None:
-        wait_for_looks(raw)
+        wait_for_looks(looks)
         publish("orders", {"n": message.payload["n"] - 1})
 
     publish("orders", {"n": 2})
@@ -89,7 +145,9 @@ def test_what_a_handler_publishes_for_another_group_is_handled(streams: Any, raw
     assert totals(raw, "senders", "mails") == {"acknowledged": 2}
 
 
-def test_groups_on_two_servers_are_drained_together(make_server: Any, settings: Any, raw: Raw) -> None:
+def test_groups_on_two_servers_are_drained_together(
+    make_server: Any, settings: Any, raw: Raw, looks: Counter[str]
+) -> None:
     """What is run of one may publish for the other."""
     other = make_server()
     settings.REDIS_STREAMS = {
@@ -99,7 +157,7 @@ def test_groups_on_two_servers_are_drained_together(make_server: Any, settings: 
 
     @handler("orders", group="billing")
     def bill(message: Message) -> None:
-        wait_for_looks(other.raw())
+        wait_for_looks(looks, "other")
         publish("mails", message.payload)
 
     handler("mails", group="senders")(lambda _: None)
@@ -108,14 +166,14 @@ def test_groups_on_two_servers_are_drained_together(make_server: Any, settings: 
     assert totals(other.raw(), "senders", "mails") == {"acknowledged": 1}
 
 
-def test_what_is_run_of_a_paused_group_may_publish_for_another(streams: Any, raw: Raw) -> None:
+def test_what_is_run_of_a_paused_group_may_publish_for_another(streams: Any, raw: Raw, looks: Counter[str]) -> None:
     """A paused group isn't waited for, but what a consumer of it has in hand is."""
     streams(TWO_STREAMS)
 
     @handler("orders", group="billing")
     def bill(message: Message) -> None:
         groups.pause("orders", "billing", by="a test")
-        wait_for_looks(raw)
+        wait_for_looks(looks)
         publish("mails", message.payload)
 
     handler("mails", group="senders")(lambda _: None)
@@ -184,16 +242,15 @@ def test_what_is_delayed_is_counted(fleet: Fleet, raw: Raw) -> None:
 
 
 def test_what_a_drain_that_is_stopped_leaves_is_told(fleet: Fleet, raw: Raw, tmp_path: Path) -> None:
-    """As is what comes while it ends: nobody takes it for done. Until it hears of the stop it may run one more."""
+    """As is what comes while it ends: nobody takes it for done."""
     finish = tmp_path / "finish"
-    does = [f"wait:{finish}", *["sleep:1"] * 4]
-    for do in does:
+    for do in (f"wait:{finish}", *["ok"] * 4):
         raw.xadd("orders", {"do": do})
     worker = fleet.start("--drain")
     wait_until(lambda: fleet.noted("began"))
     worker.send_signal(signal.SIGTERM)
+    fleet.stops_amid_work(worker)
     finish.touch()
     said = fleet.finish(worker)
-    left = len(does) - len(fleet.noted("ended"))
-    assert left > 0
-    assert said.strip().splitlines()[-2:] == [f"orders:billing: {left} unread or pending.", "Stopped."]
+    assert len(fleet.noted("ended")) == 1
+    assert said.strip().splitlines()[-2:] == ["orders:billing: 4 unread or pending.", "Stopped."]

@@ -1,12 +1,13 @@
 """From a delivery to its outcome, whatever a handler does. No server is asked for anything."""
 
 import asyncio
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,9 +25,13 @@ from django_redis_streams.message import Message
 from django_redis_streams.outcomes import HANDLED, Ack, DeadLetter, Outcome, RetryLater
 from django_redis_streams.store.consume import delivery as store
 from django_redis_streams.store.consume.delivery import Delivery
+from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.wire import Origin, decode_all
 from django_redis_streams.worker.execution.executor import Executor, Permission, Runs
-from django_redis_streams.worker.shared.scoreboard import Slots
+from django_redis_streams.worker.shared.counters import ProcessCounters
+from django_redis_streams.worker.shared.scoreboard import Scoreboard, Slots
+from django_redis_streams.worker.supervisor.child import Child
+from django_redis_streams.worker.supervisor.overdue import gets_on
 from testproject.shop.models import Customer
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers")
@@ -582,8 +587,51 @@ def test_what_is_decoded_stands_on_the_slots_meanwhile(monkeypatch: pytest.Monke
     with closing(Executor(handlers.of("orders", "billing"), group, slots)) as executor:
         assert not list(executor.run(numbered(3), Permission(lambda _: True), Runs([])))
     assert [names for names, _ in seen] == [["orders/1-0", "orders/2-0"], ["orders/3-0"]]
-    assert all(9 < left <= 10 for _, left in seen)
+    assert all(5 < left <= 10 for _, left in seen)
     assert slots.decoding is None
+
+
+def test_a_consumer_rests_where_nothing_runs_nothing_is_decoded_and_no_thread_is_held_up() -> None:
+    """The supervisor looks closer at those that don't; and at those that haven't got on for a minute."""
+    slots = Slots(STREAM, GroupConfig(name="billing", async_concurrency=300))
+    marks: list[tuple[Callable[[], None], Callable[[], None]]] = [
+        (partial(slots.run, [slot], math.inf), partial(slots.run, [slot], 0.0))
+        for slot in (0, slots.coroutine_slots[0], slots.coroutine_slots[-1])
+    ]
+    marks.append((partial(slots.decode, 1, 5.0), slots.decoded))
+    marks.append((partial(slots.note_threads, 0), partial(slots.note_threads, None)))
+    slots.get_on(100.0)
+    slots.turn(100.0)
+    slots.settle(3)
+    slots.note([], 100.0)
+    slots.leave()
+    for begin, end in marks:
+        assert slots.rests
+        begin()
+        assert not slots.rests
+        assert not gets_on(slots, 100.0)
+        end()
+    assert gets_on(slots, 159.0)
+    assert not gets_on(slots, 161.0)
+
+
+@pytest.mark.parametrize("timeout", [0.5, 5.0, None])
+def test_what_begins_right_after_an_idle_look_is_overdue_no_later_than_otherwise(timeout: float | None) -> None:
+    """Meanwhile the supervisor doesn't look at all: hundreds of consumers idle mostly."""
+    group = GroupConfig(name="billing", timeout=timeout)
+    consumers = [Membership(STREAM, group, f"c-{n}") for n in range(2)]
+    board, counters = Scoreboard([(STREAM, group)] * 2), ProcessCounters([(STREAM, group)] * 2)
+    child = Child(1, consumers, board, counters)
+    began = time.monotonic()
+    for each in board.slots:
+        each.get_on(began)
+    assert not child.problem(began)
+    limit = 30.0 if timeout is None else timeout
+    board.slots[1].name_batch(numbered(1))
+    board.slots[1].run([0], began + limit)
+    assert not child.problem(began + limit - 0.01)
+    board._times[0] = began + limit + 0.1  # its main thread gets on
+    assert "beyond its TIMEOUT" in child.problem(began + limit + 0.1)
 
 
 MARK: ContextVar[str] = ContextVar("MARK", default="none")

@@ -37,14 +37,6 @@ LOYALTY = {"orders": {"GROUPS": {"loyalty": {}}}}
 
 
 @pytest.fixture
-def seen() -> list[str]:
-    """The numbers of the messages that billing has handled."""
-    found: list[str] = []
-    handler("orders", group="billing")(lambda message: found.append(message.payload["n"]))
-    return found
-
-
-@pytest.fixture
 def elsewhere(streams: Callable[..., None]) -> Callable[[], None]:
     """From now on this is a checkout that doesn't declare billing."""
     return lambda: streams(LOYALTY)
@@ -165,7 +157,7 @@ def test_a_worker_that_is_killed_holds_up_nobody_for_long(raw: Raw, elsewhere: A
 
 def test_a_worker_says_again_and_again_that_it_serves_its_group(raw: Raw, seen: list[str]) -> None:
     """However long it runs, and also where it was forgotten meanwhile."""
-    with working(name="old", timing=Timing(serve=0.05, look_stale=0.05)) as worker:
+    with working(name="old", timing=Timing(serve=0.05, serve_anew=0.05, look_stale=0.05)) as worker:
         reading(worker)
         for _ in range(2):
             raw.delete("{orders}:workers:billing")

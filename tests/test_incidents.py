@@ -167,13 +167,13 @@ def test_a_slow_handler(fleet: Fleet, declare: Declare, tmp_path: Path) -> None:
 @pytest.fixture
 def dead(fleet: Fleet, declare: Declare, tmp_path: Path) -> Callable[[], int]:
     """A worker that was given 1,000 messages. Called, it is killed with all its processes; returns its child's id."""
-    declare({"BATCH_SIZE": 1_000, "CLAIM_IDLE": 1}, MAXLEN=10_000)
+    declare({"BATCH_SIZE": 1_000, "CLAIM_IDLE": 3}, MAXLEN=10_000)
     # A worker's first read is of five. How long a call for a batch takes doesn't count: the second is of all there are.
     publish_many("orders", [{"do": "ok"}] * 5, type="batched")
     publish_many("orders", [{"do": f"wait:{tmp_path / 'goes-on'}"}] * 1_000)
     worker = fleet.start(LABEL, "--threads", "1", TEST_HANDLERS="tests.faults.stopping")
     wait_until(lambda: inspection.overview().streams[0].groups[0].pending == 1_000, "1,000 pending")
-    (child,) = fleet.children(worker)
+    child = fleet.runner()
 
     def kill() -> int:
         os.killpg(worker.pid, signal.SIGKILL)
@@ -334,7 +334,7 @@ def test_a_worker_whose_clock_is_ten_minutes_off(fleet: Fleet, declare: Declare)
     publish("orders", {"do": "nothing"})
     found = named(fleet, Code.WORKER_CLOCK_DIFFERS, "connection 'default'")
     (pid,) = fleet.children(worker)
-    assert f"{socket.gethostname()}, pid {pid}: 600 s more." in found["evidence"]
+    assert re.search(rf"{re.escape(socket.gethostname())}, pid {pid}: (600|5[5-9]\d) s more\.", found["evidence"])
     assert found["fix"] == "Have the workers' hosts keep time by NTP."
     end(fleet, worker)
     fleet.start(LABEL)

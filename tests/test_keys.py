@@ -17,6 +17,7 @@ ALL = (
     lambda keys: keys.dlq,
     lambda keys: keys.groups,
     lambda keys: keys.promoter,
+    lambda keys: keys.notices,
     lambda keys: keys.delayed,
     lambda keys: keys.delayed_entries,
     lambda keys: keys.redelivery("billing"),
@@ -24,6 +25,9 @@ ALL = (
     lambda keys: keys.retry("billing"),
     lambda keys: keys.retry_entries("billing"),
     lambda keys: keys.totals("billing"),
+    lambda keys: keys.workers("billing"),
+    lambda keys: keys.processes,
+    lambda keys: keys.alive("web-1"),
 )
 
 
@@ -47,6 +51,7 @@ def test_names_are_those_of_the_documentation():
         "{staging:orders}:dlq",
         "{staging:orders}:groups",
         "{staging:orders}:promoter",
+        "{staging:orders}:notices",
         "{staging:orders}:delayed",
         "{staging:orders}:delayed:entries",
         "{staging:orders}:redelivery:billing",
@@ -54,6 +59,9 @@ def test_names_are_those_of_the_documentation():
         "{staging:orders}:retry:billing",
         "{staging:orders}:retry:billing:entries",
         "{staging:orders}:totals:billing",
+        "{staging:orders}:workers:billing",
+        "{staging:orders}:processes",
+        "{staging:orders}:alive:web-1",
     ]
 
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +50,12 @@ def publish(raw: Raw, type_: str, **fields: str) -> None:
 def pids(fleet: Fleet, what: str) -> list[int]:
     """The processes that handlers noted so."""
     return [int(words[-1]) for words in fleet.noted(what)]
+
+
+def waits(pid: int) -> int:
+    """How often a process has begun to wait for something, as a supervisor does once in each of its turns."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 LEFT = ("process", "daemon", "deaf", "program", "session", "orphan", "executor")
@@ -155,7 +160,8 @@ def test_what_detaches_itself_lives_as_long_as_the_worker(raw: Raw, fleet: Fleet
     publish(raw, "leave", what="orphan", then="return")
     worker = fleet.start(**HANDLERS)
     (left,) = wait_until(lambda: set(pids(fleet, "left")))
-    time.sleep(1)  # twice the supervisor's tick: nobody tells that it has seen it
+    before = waits(worker.pid)
+    wait_until(lambda: waits(worker.pid) >= before + 3, "the supervisor has looked at its children")
     raw.xadd("orders", {"do": "die"})
     wait_until(lambda: totals(raw) == {"acknowledged": 1, "dead-lettered": 1})
     assert alive(left)

@@ -16,7 +16,8 @@ from django_redis_streams import conf, connections
 from django_redis_streams.connections import Link
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
-from django_redis_streams.outcomes import Ack, DeadLetter, Outcome, Reason, RetryLater
+from django_redis_streams.operations import groups
+from django_redis_streams.outcomes import REPEATED, Ack, DeadLetter, Outcome, Reason, RetryLater
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import claim, hand_back
@@ -141,11 +142,22 @@ def test_an_idle_worker_takes_a_message_at_once(limits: Declare, raw: Raw) -> No
     limits(RATE="1000/s", GROUP_CONCURRENCY=5)
     seen = threading.Event()
     bill(lambda _: seen.set())
-    with working(timing=Timing(block=5)) as worker:
+    with working(timing=Timing(block=100)) as worker:
         wait_until(lambda: "cmd=xread " in raw.execute_command("CLIENT", "LIST", "TYPE", "normal"))
         publish(raw, 1)
-        assert seen.wait(3)
+        assert seen.wait(20)
         wait_until(lambda: not len(worker.runner.unacked))
+
+
+def test_a_worker_that_a_limit_holds_back_sees_that_its_group_is_paused(limits: Declare, raw: Raw) -> None:
+    """Long before the limit leaves room: nothing wakes it from that wait, so it is short."""
+    limits(RATE="1/m")
+    bill(lambda _: None)
+    publish(raw, 2)
+    with working(timing=Timing(block=100)) as worker:
+        wait_until(lambda: worker.consumer._reader.held_back and worker.consumer._reader.held_back.wait_ms > 40_000)
+        groups.pause("orders", "billing", by="ann")
+        wait_until(lambda: worker.consumer._paused)
 
 
 def test_a_limited_group_can_be_drained(limits: Declare, raw: Raw) -> None:
@@ -176,13 +188,13 @@ def test_no_more_run_at_once_than_there_are_slots(limits: Declare, raw: Raw) -> 
 
 def test_a_long_run_keeps_its_slot(limits: Declare, raw: Raw) -> None:
     """The heartbeat renews its lease: nobody begins another in its place, however long it takes."""
-    limits(GROUP_CONCURRENCY=1, CLAIM_IDLE=0.3)
+    limits(GROUP_CONCURRENCY=1, CLAIM_IDLE=3)
     running = Running()
     publish(raw, 2)
     with workers(2):
         wait_until(lambda: running.now == 1)
         first = raw.zrange(SLOTS, 0, -1, withscores=True)
-        wait_until(lambda: raw.zrange(SLOTS, 0, -1, withscores=True)[0][1] > first[0][1] + 600)
+        wait_until(lambda: raw.zrange(SLOTS, 0, -1, withscores=True)[0][1] > first[0][1] + 3_000)
         assert running.most == 1
         running.let.set()
         wait_until(lambda: totals(raw).get("acknowledged") == 2)
@@ -191,8 +203,8 @@ def test_a_long_run_keeps_its_slot(limits: Declare, raw: Raw) -> None:
 
 @pytest.mark.parametrize(
     "outcome",
-    [Ack(), Ack(skipped=True), RetryLater(60, states.FAILURE), DeadLetter(Reason.REJECTED, states.FAILURE)],
-    ids=["acknowledged", "skipped", "retried", "buried"],
+    [Ack(), Ack(skipped=True), REPEATED, RetryLater(60, states.FAILURE), DeadLetter(Reason.REJECTED, states.FAILURE)],
+    ids=["acknowledged", "skipped", "repeated", "retried", "buried"],
 )
 def test_settling_frees_the_slot(limits: Declare, raw: Raw, outcome: Outcome) -> None:
     """In the same step, whatever became of the message."""

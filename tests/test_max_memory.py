@@ -4,9 +4,13 @@ import re
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from .support.books import totals
 from .support.waiting import wait_until
-from .support.workers import Fleet
+from .support.workers import Fleet, waiting_reads
+
+pytestmark = pytest.mark.usefixtures("interpreters")
 
 Raw = Any
 LEAK = 40
@@ -46,7 +50,7 @@ def test_a_replaced_process_finishes_what_it_runs(raw: Raw, fleet: Fleet, tmp_pa
     """The neighbours of the thread that leaked too."""
     finish = tmp_path / "finish"
     worker = fleet.start("--threads", "2", "--max-memory", "110M")
-    wait_until(lambda: raw.info("clients")["blocked_clients"] == 2)
+    wait_until(lambda: waiting_reads(raw) == 2)
     (own,) = fleet.children(worker)
     publish(raw, f"wait:{finish}")
     wait_until(lambda: fleet.noted("began"))

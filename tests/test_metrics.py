@@ -86,11 +86,13 @@ def test_the_state_of_each_stream_and_group_is_told(raw: Raw, accept: str) -> No
     assert found["redis_streams_lag", "loyalty", "orders"] == 6
 
 
-def test_each_metric_is_exported_with_its_labels_and_help() -> None:
+@pytest.mark.django_db(transaction=True)
+def test_each_metric_is_exported_with_its_labels_and_help(streams: Streams) -> None:
     """What the table of names says is what a scrape brings."""
+    streams({"orders": {"GROUPS": {"billing": {}}, "OUTBOX": "fallback"}})
     text = Client().get("/metrics").content.decode()
     told = {each.samples[0].name: each for each in families(text, "text/plain")}
-    kinds = dict.fromkeys(names.GAUGES, "gauge") | dict.fromkeys(names.TOTALS, "counter")
+    kinds = dict.fromkeys((*names.GAUGES, *names.OUTBOX), "gauge") | dict.fromkeys(names.TOTALS, "counter")
     assert set(told) == {each.name for each in kinds}
     for each, kind in kinds.items():
         assert told[each.name].type == kind
@@ -263,7 +265,7 @@ def test_without_the_extra_the_view_says_what_to_install() -> None:
     assert 'pip install "django-redis-streams[prometheus]"' in response.content.decode()
 
 
-ALL = (*names.GAUGES, *names.TOTALS, *names.COUNTERS, *names.HISTOGRAMS)
+ALL = (*names.GAUGES, *names.TOTALS, *names.OUTBOX, *names.COUNTERS, *names.HISTOGRAMS)
 
 
 def shown() -> str:

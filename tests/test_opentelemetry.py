@@ -46,6 +46,7 @@ from django_redis_streams.contrib.opentelemetry.processing import traced
 from django_redis_streams.contrib.opentelemetry.publishing import traced_publication
 from django_redis_streams.exceptions import InvalidMessage, ServerUnreachable
 from django_redis_streams.operations import dead_letters
+from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.wire import RedeliveryMetadata, split_metadata
 from django_redis_streams.worker.consumer import observing
 
@@ -85,6 +86,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
     observing.remove_observer(measuring.count_received)
     handlers.remove_middleware(traced)
     signals.publish_failed.disconnect(dispatch_uid=APP)
+    signals.publish_postponed.disconnect(dispatch_uid=APP)
     signals.worker_process_ending.disconnect(dispatch_uid=APP)
 
 
@@ -248,6 +250,23 @@ def test_what_a_handler_asks_for_is_an_event_and_no_error(spans, asked, event):
     assert events(ran) == [event]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_was_left_out_is_an_event(spans, raw):
+    """Its effect was committed before; the handler's function wasn't called."""
+
+    @handler("orders", group="billing", once=True)
+    def run(message: Message) -> None:
+        pass
+
+    publish("orders", {"n": 1})
+    ((_, fields),) = raw.xrange("orders")
+    raw.xadd("orders", fields)
+    drain()
+    first, second = named(spans, "process orders")
+    assert (events(first), events(second)) == ([], [("repeated", {})])
+    assert second.status.status_code is StatusCode.UNSET
+
+
 def test_what_is_asked_for_without_raising_is_an_event_too(spans):
     """Of a batch, with the id of the message."""
 
@@ -383,6 +402,23 @@ def test_what_cannot_be_sent_after_the_commit_is_a_span_that_failed(spans, strea
     assert unsent.parent.span_id == id_of(called)
     assert told(unsent)["messaging.message.id"] == message.id
     assert told(unsent)["error.type"].endswith(ServerUnreachable.__qualname__)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("mode", ["always", "fallback"])
+def test_what_the_outbox_keeps_is_a_span_that_says_so(spans, streams, caplog, mode):
+    """After a commit, and outside a transaction: the sending failed, and the message isn't lost."""
+    streams({"orders": {"OUTBOX": mode}}, URL="unix:///nobody/listens")
+    with caplog.at_level(logging.CRITICAL):
+        with transaction.atomic():
+            committed = publish("orders", {"n": 1})
+        outside = publish("orders", {"n": 2})
+    OutboxMessage.objects.all().delete()
+    kept = named(spans, "send orders")
+    assert [told(each)["messaging.message.id"] for each in kept] == [committed.id, outside.id]
+    assert [[event.name for event in each.events] for each in kept] == [["exception", "postponed"]] * 2
+    assert {each.status.status_code for each in kept} == {StatusCode.ERROR}
+    assert kept[0].parent.span_id == id_of(named(spans, "publish orders")[0])
 
 
 def test_a_broken_text_of_an_error_stays_the_handlers(spans):

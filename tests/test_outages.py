@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -191,6 +192,54 @@ def test_locks_deadlocks_and_lost_connections_of_postgresql_are(in_postgresql: A
     forget_connections()
     with ended(in_postgresql):
         assert unavailable_database(error_of(lambda: say("SELECT 1")))
+
+
+def test_a_deadlock_of_mariadb_is(mariadb: Any, use_database: Callable[..., None]) -> None:
+    """It ends one of two transactions, each of which waits for the other: no fault of what that one did."""
+    use_database(**mariadb.settings)
+    say("CREATE TABLE crossed (id int PRIMARY KEY)")
+    say("INSERT INTO crossed VALUES (1), (2)")
+    both, errors = threading.Barrier(2), []
+
+    def cross(one: str, other: str) -> None:
+        try:
+            with transaction.atomic():
+                say(one)
+                both.wait(10)
+                say(other)
+        except OperationalError as error:
+            errors.append(error)
+        finally:
+            databases.close_all()
+
+    updates = ["UPDATE crossed SET id = 11 WHERE id = 1", "UPDATE crossed SET id = 12 WHERE id = 2"]
+    threads = [threading.Thread(target=cross, args=order) for order in (updates, updates[::-1])]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    say("DROP TABLE crossed")
+    (error,) = errors
+    assert error.args[0] == 1213  # a deadlock
+    assert unavailable_database(error)
+
+
+def test_a_lock_of_mariadb_that_is_not_waited_for_is(mariadb: Any, use_database: Callable[..., None]) -> None:
+    """PyMySQL tells a state too, which is the same as for other errors."""
+    use_database(**mariadb.settings)
+    say("CREATE TABLE held (id int PRIMARY KEY)")
+    say("INSERT INTO held VALUES (1)")
+    other = databases.create_connection("default")
+    with other.cursor() as holder:
+        holder.execute("BEGIN")
+        holder.execute("SELECT * FROM held FOR UPDATE")
+        with transaction.atomic():
+            nowait = error_of(lambda: say("SELECT * FROM held FOR UPDATE NOWAIT"))
+            transaction.set_rollback(True)
+    other.close()
+    say("DROP TABLE held")
+    assert nowait.args[0] == 1205
+    assert unavailable_database(nowait)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,11 @@ URLS = {
     "without its scheme and port": f"clerk:{PASSWORD}@h",
     "for a time-out": f"redis://h?socket_timeout={PASSWORD}",
     "for an option": f"redis://h?{PASSWORD}=1",
+    "of sentinels": f"redis+sentinel://clerk:{PASSWORD}@h,i:1/m/0",
+    "of sentinels, unescaped": f"redis+sentinel://clerk:a/{PASSWORD}@h,i/m/0",
+    "of sentinels, without a host": f"rediss+sentinel://:{PASSWORD}",
+    "of sentinels, for a port": f"redis+sentinel://h:{PASSWORD},i/m",
+    "of sentinels, in the query": f"redis+sentinel://h/m?password={PASSWORD}",
     "in words": f"host=h password={PASSWORD}",
 }
 SHAPES = {
@@ -131,7 +136,8 @@ def all_that_is_said() -> str:
         try:
             said.append(repr(attempt()))
         except StreamsError as error:
-            said += [*traceback.format_exception(error), repr(error), error_text(error)]
+            # Without the frames, which show lines of code and no values; with the errors that led to it.
+            said += [*traceback.format_exception(error, limit=0), repr(error), error_text(error)]
     return "\n".join(said)
 
 

@@ -7,8 +7,10 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,21 +19,28 @@ from django_redis_streams import conf, connections, inspection
 from django_redis_streams.handlers import handler
 from django_redis_streams.inspection import ConsumerState, RunningHandler, WorkerProcess
 from django_redis_streams.message import Message
+from django_redis_streams.operations import groups
+from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.presence import ProcessRecord, RunRecord, present_command
-from django_redis_streams.store.scripts import run
-from django_redis_streams.worker.timing import Timing
+from django_redis_streams.store.scripts import run, script
+from django_redis_streams.worker.consumer.batch_runner import BatchRunner
+from django_redis_streams.worker.services import presence as service
+from django_redis_streams.worker.services.presence import Presence
+from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
 
 from .support import states
 from .support.servers import Server
-from .support.waiting import wait_until
+from .support.waiting import undisturbed, wait_until
 from .support.workers import Fleet, Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams")
 
 Raw = Any
 OFTEN = Timing(serve=0.05)
-RECORDS = "{orders}:processes:records"
+ALIVE = "{orders}:alive:"
+PROCESSES = "{orders}:processes"
 WORKERS = "{orders}:workers:billing"
+LIFE = 15_000
 
 
 def alive(group: str = "billing") -> int:
@@ -59,8 +68,15 @@ def runs() -> list[RunningHandler]:
     return [run for each in processes() for run in each.runs]
 
 
-def said(ms_ago: int = 0, *, clock_ahead: int = 0, name: str = "p", **of_record: Any) -> None:
-    """A process said so many ms ago that it is there."""
+def kept(raw: Raw) -> list[str]:
+    """The names of the processes whose keys are there."""
+    return sorted(key.removeprefix(ALIVE) for key in raw.keys(f"{ALIVE}*"))
+
+
+def said(
+    ms_ago: int = 0, *, clock_ahead: int = 0, name: str = "p", heard_ms_ago: int | None = None, **of_record: Any
+) -> None:
+    """A process said so many ms ago that it is there, what it serves and runs; then that it is there, or nothing."""
     stream = conf.stream("orders")
     fields: dict[str, Any] = {
         "host": "h", "pid": 1, "ms": 60_000, "memory": 1, "quarantine": False, "lanes": stream.lane_names,
@@ -72,8 +88,26 @@ def said(ms_ago: int = 0, *, clock_ahead: int = 0, name: str = "p", **of_record:
     now = int(seconds) * 1000 + int(microseconds) // 1000
     run(link, present_command(stream, name, now + clock_ahead, record, {"billing": [f"{name}-0"]}))
     if ms_ago:
+        heard_ms_ago = ms_ago if heard_ms_ago is None else heard_ms_ago
+        link.call("PEXPIRE", stream.keys.alive(name), LIFE - heard_ms_ago)  # where that is over, it is gone at once
         link.call("ZADD", stream.keys.processes, now - ms_ago, name)
         link.call("ZADD", stream.keys.workers("billing"), now - ms_ago, f"{name}-0")
+
+
+def of_process(name: str, *groups: str, timing: Timing = DEFAULT_TIMING) -> tuple[Presence, list[BatchRunner]]:
+    """The service of a process that serves these groups of orders, which are made; a test takes its steps."""
+    runners = [Worker(group=group, name=f"{name}-{number}").runner for number, group in enumerate(groups)]
+    for each in runners:
+        make_group(connections.get(), each.membership, "0")
+    return Presence("default", threading.Event(), runners, timing, process=name), runners
+
+
+def sent(raw: Raw, act: Callable[[], object]) -> Counter[str]:
+    """The commands that it costs the server, those of scripts included, by their names."""
+    raw.config_resetstat()
+    act()
+    counts = {name.removeprefix("cmdstat_"): each["calls"] for name, each in raw.info("commandstats").items()}
+    return Counter({name: calls for name, calls in counts.items() if not name.startswith(("config", "info"))})
 
 
 @pytest.fixture
@@ -120,7 +154,7 @@ def test_a_process_says_who_it_is(raw: Raw) -> None:
         ]
         assert (found.runs, found.runs_more, found.quarantine) == ([], 0, False)
         assert abs(found.started.timestamp() - time.time()) < 20
-        assert abs(found.clock_ahead) < 2
+        assert abs(found.clock_ahead) < 20
         assert found.memory > 1_000_000
         assert found.heard < 15
 
@@ -141,7 +175,7 @@ def test_all_streams_and_consumers_of_a_process_are_one_row(fleet: Fleet, raw: R
     fleet.finish(worker)
     assert processes() == []
     assert [alive(group) for group in ("billing", "loyalty")] == [0, 0]
-    assert not [key for key in raw.keys("*") if "processes" in key or "workers" in key]
+    assert not [key for key in raw.keys("*") if "processes" in key or "workers" in key or "alive" in key]
 
 
 def test_a_stream_that_is_named_twice_counts_once(raw: Raw) -> None:
@@ -154,13 +188,148 @@ def test_a_stream_that_is_named_twice_counts_once(raw: Raw) -> None:
 
 
 def test_what_a_worker_says_costs_a_script_for_each_stream(raw: Raw, streams: Any) -> None:
-    """However many groups and consumers there are: the commands don't grow with them."""
+    """However many groups and consumers there are: the commands don't grow with them. Then one command keeps it up."""
     streams({"orders": {"GROUPS": {name: {} for name in ("billing", "loyalty", "mail")}}})
-    handler("orders", group="billing")(lambda _: None)
-    with working(timing=Timing(serve=30)) as worker:
-        wait_until(lambda: worker.runner.connection.has_read and processes())
-        (presence,) = [each for each in worker.services if type(each).__name__ == "Presence"]
-        assert len(list(presence._commands())) == 1
+    presence, _ = of_process("web-7", "billing", "loyalty", "mail")
+    connections.get().call("SCRIPT", "LOAD", script("present").source)
+    assert sent(raw, presence.guarded_step)["evalsha"] == 1
+    assert sent(raw, presence.guarded_step) == {"expire": 1}
+    assert [alive(group) for group in ("billing", "loyalty", "mail")] == [1, 1, 1]
+
+
+def test_all_is_said_anew_once_in_a_while(raw: Raw) -> None:
+    """Also where nothing has changed: what was said is at most so old."""
+    presence, _ = of_process("web-7", "billing", timing=Timing(serve_anew=0.3))
+
+    def twice() -> Counter[str]:
+        presence.connected()
+        presence.guarded_step()
+        return sent(raw, presence.guarded_step)
+
+    assert undisturbed(twice, 0.3) == {"expire": 1}
+    before = raw.zscore(PROCESSES, "web-7")
+    wait_until(lambda: sent(raw, presence.guarded_step)["evalsha"])
+    assert raw.zscore(PROCESSES, "web-7") >= before + 300
+
+
+def test_a_change_of_the_memory_is_said_at_once(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By more than a tenth."""
+    presence, _ = of_process("web-7", "billing")
+    for memory, shown in ((1_000, 1_000), (1_099, 1_000), (1_101, 1_101), (900, 900), (811, 900)):
+        monkeypatch.setattr(service, "resident", lambda memory=memory: memory)
+        presence.guarded_step()
+        assert [each.memory for each in processes()] == [shown]
+
+
+def test_a_change_of_a_worker_s_clock_is_said_at_once(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By more than a second; the time that passes is none."""
+
+    def shown() -> list[float]:
+        presence, _ = of_process("web-7", "billing")
+        found = []
+        for ahead in (0, 0.8, 60, 60.5, -60):
+            clock = SimpleNamespace(time=lambda ahead=ahead: time.time() + ahead, monotonic=time.monotonic)
+            monkeypatch.setattr(service, "time", clock)
+            presence.guarded_step()
+            found += [each.clock_ahead for each in processes()]
+        return found
+
+    assert undisturbed(shown, 0.4) == pytest.approx([0, 0, 60, 60, -60], abs=0.4)
+
+
+def test_what_the_server_forgot_is_said_anew_at_once(raw: Raw) -> None:
+    """In the same step in which it turns out, to the stream that forgot it: a key expired too early, or was deleted."""
+    presence, _ = of_process("web-7", "billing")
+    presence.guarded_step()
+    raw.delete(f"{ALIVE}web-7", PROCESSES, WORKERS)
+    assert (alive(), processes()) == (0, [])
+    presence.guarded_step()
+    assert (alive(), [each.name for each in processes()]) == (1, ["web-7"])
+
+
+def test_all_is_said_anew_over_a_new_connection(raw: Raw) -> None:
+    """The server may be another, which has lost some."""
+    presence, _ = of_process("web-7", "billing")
+    presence.guarded_step()
+    raw.delete(PROCESSES)
+    presence.guarded_step()
+    assert processes() == []
+    presence.cut()
+    for _ in ("finds the connection lost", "connects"):
+        presence.guarded_step()
+    assert [each.name for each in processes()] == ["web-7"]
+
+
+def test_what_was_said_a_while_ago_ages_with_the_server_s_clock(raw: Raw) -> None:
+    """Nobody is shown as younger than it is, nor as silent: its process said since that it is there."""
+    raw.xgroup_create("orders", "billing", "0", mkstream=True)
+    run = RunRecord("billing", "p-0", "m-1", "shop.charge", 10_000, 600, 1)
+
+    def seen() -> tuple[WorkerProcess, float, int, ConsumerState]:
+        said(50_000, heard_ms_ago=4_000, ms=60_000, runs=[run])
+        (found,) = processes()
+        return found, time.time(), alive(), consumer("p-0")
+
+    found, now, count, of_consumer = undisturbed(seen, 2)
+    assert 3.9 < found.heard < 6
+    assert 109.9 < now - found.started.timestamp() < 112
+    assert 59.9 < found.runs[0].seconds < 62
+    assert (count, of_consumer.alive) == (1, True)
+    assert 3.9 < of_consumer.idle < 6
+    assert groups.waiting("orders", "billing").consumers == ["p-0"]
+
+
+def test_a_consumer_is_alive_by_its_own_process(raw: Raw) -> None:
+    """Not by another one whose name begins alike."""
+    raw.xgroup_create("orders", "billing", "0", mkstream=True)
+    for name, heard_ms_ago in (("web-1", 0), ("web", 20_000), ("web-1-1", 20_000), ("web-10", 20_000)):
+        said(20_000, heard_ms_ago=heard_ms_ago, name=name)
+    assert [each.name for each in inspection.consumers("orders", "billing") if each.alive] == ["web-1-0"]
+    assert alive() == 1
+
+
+def test_a_consumer_that_has_ended_is_not_alive_by_its_process(raw: Raw, streams: Any) -> None:
+    """Where its process goes on for another group."""
+    streams({"orders": {"GROUPS": {"billing": {}, "loyalty": {}}}})
+    presence, (billing, _) = of_process("web-7", "billing", "loyalty")
+    presence.guarded_step()
+    assert [alive(group) for group in ("billing", "loyalty")] == [1, 1]
+    billing.ended = True
+    presence.guarded_step()
+    assert [alive(group) for group in ("billing", "loyalty")] == [0, 1]
+
+
+def test_a_process_that_stood_still_says_all_of_it(raw: Raw) -> None:
+    """It counted as dead, and others have forgotten it."""
+    presence, _ = of_process("web-7", "billing")
+    presence.guarded_step()
+    raw.pexpire(f"{ALIVE}web-7", 1)
+    raw.zadd(PROCESSES, {"web-7": 0})
+    raw.zadd(WORKERS, {"web-7-0": 0})
+    wait_until(lambda: processes() == [])
+    said(name="q")
+    assert (raw.zrange(PROCESSES, 0, -1), raw.zrange(WORKERS, 0, -1)) == (["q"], ["q-0"])
+    presence.guarded_step()
+    assert (alive(), sorted(each.name for each in processes())) == (2, ["q", "web-7"])
+
+
+@pytest.mark.parametrize("first", ["another", "itself"])
+def test_a_living_process_counts_again_from_its_next_step_after_the_clock_went_back(raw: Raw, first: str) -> None:
+    """Whoever speaks first: what it said itself, in a time to come, counts for nothing until then."""
+    presence, _ = of_process("web-7", "billing")
+    presence.guarded_step()
+    later = float(raw.zscore(PROCESSES, "web-7")) + 3_600_000
+    raw.pexpire(f"{ALIVE}web-7", 3_600_000 + LIFE)
+    raw.zadd(PROCESSES, {"web-7": later})
+    raw.zadd(WORKERS, {"web-7-0": later})
+    assert (alive(), processes()) == (0, [])
+    if first == "another":
+        said(name="q")
+        assert kept(raw) == ["q"]
+    presence.guarded_step()
+    assert "web-7" in [each.name for each in processes()]
+    said(name="q")
+    assert (alive(), sorted(each.name for each in processes())) == (2, ["q", "web-7"])
 
 
 @pytest.mark.slow
@@ -177,22 +346,26 @@ def test_a_worker_that_is_killed_is_gone_within_its_life(fleet: Fleet, raw: Raw,
     os.kill(found.pid, signal.SIGKILL)
     wait_until(lambda: alive() == 0, deadline=17)
     wait_until(lambda: processes() == [], deadline=2)
-    wait_until(lambda: not raw.exists(RECORDS), deadline=5)
+    wait_until(lambda: kept(raw) == [], deadline=5)
     # Its name is still known as a worker's: the server has heard of it within CLAIM_IDLE.
     assert raw.xinfo_consumers("orders", "billing")[0]["idle"] < 60_000
     assert not consumer(f"{found.name}-0").alive
 
 
 def test_what_is_said_counts_for_fifteen_seconds(raw: Raw) -> None:
-    """Then a process is dead, and the next that says something removes what it said."""
+    """Then a process is dead, and all that it said of itself is gone."""
     raw.xgroup_create("orders", "billing", "0", mkstream=True)
     raw.hset("{orders}:groups", "billing", "0")
-    said(14_000)
-    assert (alive(), [each.name for each in processes()]) == (1, ["p"])
+
+    def seen() -> tuple[int, list[str]]:
+        said(14_000)
+        return alive(), [each.name for each in processes()]
+
+    assert undisturbed(seen, 1) == (1, ["p"])
     said(15_001)
     assert (alive(), processes()) == (0, [])
     said(name="q")
-    assert raw.hkeys(RECORDS) == ["q"]
+    assert kept(raw) == ["q"]
     assert raw.zrange(WORKERS, 0, -1) == ["p-0", "q-0"]
 
 
@@ -203,7 +376,7 @@ def test_what_dates_from_before_the_clock_went_back_counts_no_more(raw: Raw) -> 
     said(-3_600_000)
     assert (alive(), processes()) == (0, [])
     said(name="q")
-    assert (raw.hkeys(RECORDS), raw.zrange(WORKERS, 0, -1)) == (["q"], ["q-0"])
+    assert (kept(raw), raw.zrange(PROCESSES, 0, -1), raw.zrange(WORKERS, 0, -1)) == (["q"], ["q"], ["q-0"])
 
 
 def test_names_of_dead_consumers_are_forgotten_after_an_hour(raw: Raw) -> None:
@@ -233,7 +406,7 @@ def test_what_others_write_where_workers_do_stops_nobody(raw: Raw) -> None:
     raw.xgroup_create("orders", "billing", "0", mkstream=True)
     now = int(time.time() * 1000)
     said(name="q")
-    clock, _, text = raw.hget(RECORDS, "q").partition(" ")
+    clock, _, text = raw.get(f"{ALIVE}q").partition(" ")
     good = json.loads(text)
     run = ["billing", "c", "orders/1-1", "f", 1, None, 1]
     wrong: list[dict[str, Any]] = [
@@ -243,10 +416,12 @@ def test_what_others_write_where_workers_do_stops_nobody(raw: Raw) -> None:
         *({"runs": [[*run[:at], [], *run[at + 1 :]]]} for at in range(len(run))),
     ]
     texts = [json.dumps({**good, **each}) for each in wrong]
+    raw.zadd(PROCESSES, {"without-an-end": now})
+    raw.set(f"{ALIVE}without-an-end", f"{clock} {text}")
     texts += ["garbage", "[]", '{"runs": 1}', "{}", "{", "[" * 100_000]
     for number, each in enumerate([f"{clock} {each}" for each in texts] + [f"{each} {text}" for each in ("x", "--1")]):
-        raw.zadd("{orders}:processes", {f"wrong-{number}": now})
-        raw.hset(RECORDS, f"wrong-{number}", each)
+        raw.zadd(PROCESSES, {f"wrong-{number}": now})
+        raw.set(f"{ALIVE}wrong-{number}", each, px=LIFE)
     assert [each.name for each in processes()] == ["q"]
 
 
@@ -338,3 +513,4 @@ def test_a_process_whose_group_was_deleted_serves_it_no_more(raw: Raw) -> None:
         wait_until(lambda: processes() and processes()[0].serves)
         worker.runner.ended = True
         wait_until(lambda: processes()[0].serves == [])
+        assert raw.zrange(WORKERS, 0, -1) == []

@@ -252,6 +252,8 @@ CASES = [
     ),
     Case("RedisStreamMessagesChangeHands", True, "each minute", "50m", {names.CLAIMED: "0+1x60"}),
     Case("RedisStreamMessagesChangeHands", False, "after one crash", "50m", {names.CLAIMED: "0x20 9x40"}),
+    Case("RedisStreamOutboxStalled", True, "no relay", "8m", {names.OUTBOX_OLDEST: "0+60x9"}),
+    Case("RedisStreamOutboxStalled", False, "the server was away", "8m", {names.OUTBOX_OLDEST: "0 60 120 180 0x9"}),
     Case("RedisStreamServerSaysNothing", True, "INFO is refused", "20m", {names.SERVER_UP: "0x30"}),
     Case("RedisStreamServerSaysNothing", False, "restart", "20m", {names.SERVER_UP: "1 0 0 1x30"}),
     Case("RedisStreamServerMemoryFills", True, "85 percent", "10m", {names.MEMORY: "850x9", names.MAXMEMORY: "1000x9"}),
@@ -272,7 +274,13 @@ CASES = [
     Case("RedisStreamServerClockJumped", False, "more than an hour ago", "9m", {names.CLOCK_JUMP: "-7200 0x9"}),
 ]  # fmt: skip
 
-LABELS = {"stream": "orders", "group": "billing", "connection": "default", "instance": "web:8000"}
+LABELS = {
+    "stream": "orders",
+    "group": "billing",
+    "connection": "default",
+    "database": "default",
+    "instance": "web:8000",
+}
 
 
 def check_firing(directory: Path, series: Mapping[Metric, str], at: str, matching: str, expected: int) -> None:

@@ -14,7 +14,7 @@ from django_redis_streams.handlers import handler
 
 from .support.books import books, totals
 from .support.waiting import wait_until
-from .support.workers import ROOT, Fleet, drain
+from .support.workers import ROOT, Fleet, drain, waiting_reads
 
 Raw = Any
 
@@ -71,7 +71,15 @@ def test_a_worker_says_which_options_sqlite_lacks(fleet: Fleet, tmp_path: Path) 
 @pytest.mark.usefixtures("isolated_handlers", "streams")
 def test_a_project_without_handlers_is_told_to_write_one() -> None:
     """There would be nothing to do."""
-    with pytest.raises(CommandError, match="No group has a handler"):
+    with pytest.raises(CommandError, match=r"No group has a handler.*stream_handlers\.py\.$"):
+        call_command("runconsumers")
+
+
+@pytest.mark.usefixtures("isolated_handlers")
+def test_a_project_that_only_publishes_is_told_how_to_relay(streams: Any) -> None:
+    """Where a stream has an outbox."""
+    streams({"orders": {"OUTBOX": "fallback"}})
+    with pytest.raises(CommandError, match=r"No group has a handler.*alone: manage.py streams outbox relay$"):
         call_command("runconsumers")
 
 
@@ -115,7 +123,7 @@ def test_it_says_how_many_connections_to_redis_it_keeps(raw: Raw, fleet: Fleet, 
     def connected() -> dict[str, int]:
         return Counter(each["name"] for each in raw.client_list() if each["name"])
 
-    expected = {"default": 2 * (2 * 3 + 6), "other": 2 * (3 + 6)} if drain else {"default": 22, "other": 16}
+    expected = {"default": 2 * (2 * 3 + 8), "other": 2 * (3 + 8)} if drain else {"default": 26, "other": 20}
     wait_until(lambda: len(fleet.noted("began")) == 3)
     wait_until(lambda: connected() == expected)
     finish.touch()
@@ -183,7 +191,7 @@ def test_drain_ends_when_nothing_is_left_and_counts_what_waits(raw: Raw, fleet: 
     publish(raw, "ok", "fail-once", "retry:3600", "retry:3600", "reject")
     said = fleet.drain()
     assert books(raw)._asdict() == {
-        **dict.fromkeys(("skipped", "vanished", "discarded", "unread", "pending"), 0),
+        **dict.fromkeys(("skipped", "repeated", "vanished", "discarded", "unread", "pending"), 0),
         "acknowledged": 2,
         "dead_lettered": 1,
         "retrying": 2,
@@ -262,7 +270,7 @@ def test_name_goes_before_the_names_of_consumers(raw: Raw, fleet: Fleet, tmp_pat
     """They stay unique: two workers of one name, of two threads each, are four."""
     finish = tmp_path / "finish"
     workers = [fleet.start("--name", "box a", "--threads", "2") for _ in range(2)]
-    wait_until(lambda: raw.info("clients")["blocked_clients"] == 4)
+    wait_until(lambda: waiting_reads(raw) == 4)
     for count in range(1, 5):
         publish(raw, f"wait:{finish}")
         wait_until(lambda count=count: len(fleet.noted("began")) == count)

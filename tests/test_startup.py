@@ -16,9 +16,9 @@ from django_redis_streams.handlers import handler
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.options import Options, memberships
 from django_redis_streams.worker.process import work
-from django_redis_streams.worker.services.heartbeat import Heartbeat
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.promoter import Promoter
+from django_redis_streams.worker.services.statistics import Statistics
 from django_redis_streams.worker.shared.scoreboard import Scoreboard
 from django_redis_streams.worker.supervisor.child import Orphans
 from django_redis_streams.worker.supervisor.rescuer import renew_for, rescue_all
@@ -91,7 +91,7 @@ def test_a_worker_that_gives_up_hands_back_what_it_holds(fleet: Fleet, raw: Any,
     assert totals(raw) == {"acknowledged": 2}
 
 
-@pytest.mark.usefixtures("isolated_handlers", "streams")
+@pytest.mark.usefixtures("isolated_handlers", "streams", "db")
 def test_an_unforeseen_error_is_told_with_one_traceback(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,7 +101,7 @@ def test_an_unforeseen_error_is_told_with_one_traceback(
     def fail(*_: object) -> None:
         raise LookupError("unforeseen")
 
-    for service in (Heartbeat, Maintenance, Promoter):
+    for service in (Maintenance, Promoter, Statistics):
         monkeypatch.setattr(service, "step", fail)
     code, scoreboard = run_process()
     assert (code, scoreboard.given_up) == (1, "")

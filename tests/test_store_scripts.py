@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from django_redis_streams import conf, connections
+from django_redis_streams import conf, connections, publish
 from django_redis_streams.connections import Link
 from django_redis_streams.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, RetryLater
+from django_redis_streams.store.consume.asking import ask
 from django_redis_streams.store.consume.books import watch
 from django_redis_streams.store.consume.clock import note_jump, reset_idle, server_time, shorten
-from django_redis_streams.store.consume.consumers import retire_dead
+from django_redis_streams.store.consume.consumers import retiring
 from django_redis_streams.store.consume.groups import make_group
 from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.store.consume.ownership import claim, hand_back, pending_of, renew
 from django_redis_streams.store.consume.presence import ProcessRecord, absent_command, present_command
-from django_redis_streams.store.consume.promote import Promotion, promote
+from django_redis_streams.store.consume.promote import Held, Promotion, let_go, promote
 from django_redis_streams.store.consume.settle import settle_commands
 from django_redis_streams.store.consume.suspects import suspect, take_back, try_suspect
 from django_redis_streams.store.consume.trim import trim
@@ -42,12 +43,14 @@ DLQ = "{orders}:dlq"
 SUSPECTS = "{orders}:suspects:billing"
 GROUPS = "{orders}:groups"
 PROMOTER = "{orders}:promoter"
+NOTICES = "{orders}:notices"
+DELAYED = "{orders}:delayed"
 CLOCK = "{orders}:clock"
 RATE = "{orders}:limits:billing:rate"
 SLOTS = "{orders}:limits:billing:slots"
 WORKERS = "{orders}:workers:billing"
 PROCESSES = "{orders}:processes"
-RECORDS = "{orders}:processes:records"
+ALIVE = "{orders}:alive:p"
 BOOKS = "{orders}:books:billing"
 UNLIMITED = ("", "", "", 1000)
 STREAMS = {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.001}}, "MAXLEN": 1, "EXACT_TRIM": True}}
@@ -131,7 +134,7 @@ def a_retry_that_cannot_be_moved(raw: Raw, link: Link) -> Act:
 def a_pending_entry_to_count_anew(raw: Raw, link: Link) -> Act:
     """Count from now for how long an entry has been idle."""
     deliver(raw, link)
-    return lambda link: list(reset_idle(link, MAIN, "billing", 1_000))
+    return lambda link: list(reset_idle(link, member().keys, MAIN, "billing", 1_000))
 
 
 def a_retry_that_waits_for_too_long(raw: Raw, link: Link) -> Act:
@@ -148,9 +151,16 @@ def a_clock_that_went_back(raw: Raw, link: Link) -> Act:
     return lambda link: note_jump(link, member().keys, -120_000, shortened_since=0)
 
 
+def a_lease(raw: Raw, link: Link) -> Act:
+    """Let go of it."""
+    deliver(raw, link)
+    raw.set(PROMOTER, "me 1", px=60_000)
+    return lambda link: let_go(link, [member().stream], "me")
+
+
 def _promote(link: Link) -> None:
     promotion = promote(link, member().stream, ["billing"], "me")
-    assert promotion is not None
+    assert isinstance(promotion, Promotion)
     if promotion.problems:
         raise ResponseError(*promotion.problems)
 
@@ -258,7 +268,7 @@ def a_silent_consumer(raw: Raw, link: Link) -> Act:
     for key in (MAIN, REDELIVERY):
         raw.xgroup_createconsumer(key, "billing", "c")
     wait_until(lambda: all(each["idle"] for key in (MAIN, REDELIVERY) for each in raw.xinfo_consumers(key, "billing")))
-    return lambda link: retire_dead(link, member("d"), 1)
+    return lambda link: ask(link, retiring(member("d"), 1))
 
 
 RECORD = ProcessRecord("host", 1, 0, 0, quarantine=False, lanes=["default"], groups={"billing": 1}, runs=[])
@@ -268,7 +278,20 @@ CONSUMERS = {"billing": ["c"]}
 def a_group_that_is_served(raw: Raw, link: Link) -> Act:
     """Say that a worker serves a group."""
     make_group(link, member("d"), "0")
-    return lambda link: run(link, present_command(member().stream, "p", server_time(link), RECORD, CONSUMERS))
+    ended = {"billing": ["d"]}
+    return lambda link: run(
+        link, present_command(member().stream, "p", server_time(link), RECORD, CONSUMERS, ended=ended)
+    )
+
+
+def a_worker_from_before_the_clock_went_back(raw: Raw, link: Link) -> Act:
+    """Say that a worker serves a group, and forget another."""
+    act = a_group_that_is_served(raw, link)
+    later = server_time(link) + 3_600_000
+    raw.set("{orders}:alive:q", "0 {}", px=3_600_000)
+    raw.zadd(PROCESSES, {"q": later})
+    raw.zadd(WORKERS, {"q-0": later})
+    return act
 
 
 def a_worker_that_leaves(raw: Raw, link: Link) -> Act:
@@ -298,6 +321,7 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "shorten": a_retry_that_waits_for_too_long,
     "reset_idle": a_pending_entry_to_count_anew,
     "note_jump": a_clock_that_went_back,
+    "let_go": a_lease,
     "renew": a_pending_entry_to_renew,
     "hand_back": a_pending_entry_to_hand_back,
     "claim": an_entry_that_was_handed_back,
@@ -314,6 +338,7 @@ CASES: dict[str, Callable[[Raw, Link], Act]] = {
     "trim": a_long_stream,
     "retire": a_silent_consumer,
     "present": a_group_that_is_served,
+    "present beside one of before": a_worker_from_before_the_clock_went_back,
     "absent": a_worker_that_leaves,
     "watch": a_group_that_others_set_back,
 }
@@ -342,7 +367,7 @@ def state(raw: Raw) -> dict[str, Any]:
         "books": raw.hgetall(BOOKS),
         "workers": sorted(raw.zrange(WORKERS, 0, -1)),
         "processes": raw.zrange(PROCESSES, 0, -1),
-        "records": raw.hkeys(RECORDS),
+        "alive": raw.keys("{orders}:alive:*"),
     }
 
 
@@ -372,11 +397,15 @@ def copies(raw: Raw) -> int:
 
 
 def undisturbed(raw: Raw, link: Link, case: str) -> dict[str, Any]:
-    """What is so after the script was run once."""
-    CASES[case](raw, link)(link)
-    found = state(raw)
-    raw.flushall()
-    return found
+    """What is so after the script was run once. It is found out once: nothing in it depends on a time or a test."""
+    if case not in _UNDISTURBED:
+        CASES[case](raw, link)(link)
+        _UNDISTURBED[case] = state(raw)
+        raw.flushall()
+    return _UNDISTURBED[case]
+
+
+_UNDISTURBED: dict[str, dict[str, Any]] = {}
 
 
 def commands(case: str) -> list[str]:
@@ -407,7 +436,25 @@ def test_a_step_that_an_acl_refuses_changes_nothing(
 
 @pytest.mark.parametrize(
     "key",
-    [MAIN, REDELIVERY, RETRY, ENTRIES, TOTALS, DLQ, GROUPS, PROMOTER, CLOCK, RATE, SLOTS, SUSPECTS, WORKERS, BOOKS],
+    [
+        MAIN,
+        REDELIVERY,
+        RETRY,
+        ENTRIES,
+        TOTALS,
+        DLQ,
+        GROUPS,
+        PROMOTER,
+        NOTICES,
+        CLOCK,
+        RATE,
+        SLOTS,
+        SUSPECTS,
+        WORKERS,
+        BOOKS,
+        PROCESSES,
+        ALIVE,
+    ],
 )
 @pytest.mark.parametrize("case", CASES)
 def test_a_key_of_a_wrong_type_changes_nothing(raw: Raw, link: Link, case: str, key: str) -> None:
@@ -475,6 +522,8 @@ def test_every_script_of_the_worker_is_tried_here() -> None:
         "set_group",
         "publish_delayed",
         "discard_delayed",
+        "hold_relay",
+        "let_go_relay",
     }
     assert {each.name for each in all_scripts()} == {case.split()[0] for case in CASES} | by_hand
 
@@ -544,15 +593,92 @@ def test_what_is_held_in_one_stream_is_handed_back_where_the_other_is_refused(
 def test_one_promoter_at_a_time(raw: Raw, link: Link) -> None:
     """While one has the stream's lease, the others move nothing; it outlives its holder for a moment."""
     a_retry(raw, link)
-    raw.set(PROMOTER, "another", px=2_000)
-    assert promote(link, member().stream, ["billing"], "me") is None
+    raw.set(PROMOTER, "another 1", px=2_000)
+    step = promote(link, member().stream, ["billing"], "me")
+    assert isinstance(step, Held)
+    assert 0 < step.ms <= 2_000
     assert raw.zcard(RETRY) == 1
     raw.delete(PROMOTER)
     step = promote(link, member().stream, ["billing"], "me")
-    assert step is not None
-    assert step == Promotion(1, 0, more=False, problems=[], now=step.now)
-    assert raw.get(PROMOTER) == "me"
-    assert 0 < raw.pttl(PROMOTER) <= 2_000
+    assert isinstance(step, Promotion)
+    assert step == Promotion(1, 0, more=False, problems=[], now=step.now, sleep=50)
+    assert raw.get(PROMOTER) == f"me {step.now + 50}"
+    assert 0 < raw.pttl(PROMOTER) <= 2_050
+
+
+def test_a_promoter_sleeps_until_what_waits_is_due(raw: Raw, link: Link) -> None:
+    """But not for long, and it keeps the lease for somewhat longer. Where nothing waits, nobody holds the lease."""
+
+    def step() -> Promotion:
+        found = promote(link, member().stream, ["billing"], "me")
+        assert isinstance(found, Promotion)
+        return found
+
+    assert step().sleep is None
+    assert not raw.exists(PROMOTER)
+    publish("orders", 1, delay=60)
+    assert step().sleep == 5_000
+    assert 5_000 < raw.pttl(PROMOTER) <= 7_000
+    later = publish("orders", 2, delay=3)
+    sleep = step().sleep
+    assert sleep is not None
+    assert 2_000 < sleep <= 3_000
+    raw.zadd(DELAYED, {later.id: 1})
+    assert step().moved == 1
+    assert step().sleep == 5_000
+
+
+@pytest.mark.parametrize("waits", ["delayed", "retry"])
+def test_what_is_due_before_the_promoter_looks_is_told(raw: Raw, link: Link, waits: str) -> None:
+    """Once: what is due after that, or after the promoter's next look, is found by that look."""
+
+    def wait(n: int, seconds: float) -> None:
+        if waits == "delayed":
+            publish("orders", n, delay=seconds)
+        else:
+            raw.xadd(MAIN, {"a": str(n)}, id=f"{n}-1")
+            raw.xreadgroup("billing", "c", {MAIN: ">"})
+            (delivery,) = pending_of(link, member(), lambda _: False).deliveries
+            delivery.outcome = RetryLater(seconds, FAILURE)
+            ((command, _),) = settle_commands(member(), [delivery])
+            run(link, command)
+
+    def told() -> int:
+        return int(raw.xlen(NOTICES))
+
+    make_group(link, member(), "0")
+    wait(1, 60)
+    assert told() == 1  # nobody looks
+    wait(2, 90)
+    assert told() == 1  # there is an earlier one
+    wait(3, 30)
+    assert told() == 2
+    assert isinstance(promote(link, member().stream, ["billing"], "me"), Promotion)
+    wait(4, 20)
+    assert told() == 2  # after the next look
+    wait(5, 1)
+    assert told() == 3
+    assert [fields for _, fields in raw.xrange(NOTICES)] == [{"due": ""}] * 3
+
+
+def test_who_leaves_lets_go_of_its_own_lease_only(raw: Raw, link: Link) -> None:
+    """And tells the others."""
+    publish("orders", 1, delay=60)
+    promote(link, member().stream, ["billing"], "me")
+    raw.delete(NOTICES)
+    let_go(link, [member().stream], "another")
+    assert raw.exists(PROMOTER)
+    assert not raw.exists(NOTICES)
+    let_go(link, [member().stream], "me")
+    assert not raw.exists(PROMOTER)
+    assert raw.xlen(NOTICES) == 1
+
+
+def test_few_notices_are_kept(raw: Raw, link: Link) -> None:
+    """Who missed more than those looks by itself."""
+    for n in range(150, 0, -1):
+        publish("orders", n, delay=n)
+    assert raw.xlen(NOTICES) == 100
 
 
 def test_a_consumer_that_holds_something_is_not_removed(raw: Raw, link: Link) -> None:

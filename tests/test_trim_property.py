@@ -158,7 +158,7 @@ class Stream(RuleBasedStateMachine):
             for consumer in CONSUMERS:
                 self.settle(group, consumer, 10_000, "ack")
             self.claim(group, "a", 10_000)
-            wait_until(lambda each=group: self._finish(each), deadline=5)
+            wait_until(lambda each=group: self._finish(each))
         self.trim(maxlen=3, max_age=None, exact=exact)
         most = 3 if exact else 3 + NODE
         assert all(self.raw.xlen(self.config.keys.lane(lane)) <= most for lane in LANES)

@@ -1,5 +1,6 @@
 """Django's database connections in a worker: what one message leaves, the next doesn't find."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -231,3 +232,30 @@ def test_a_connection_whose_transaction_was_left_open_goes_back_to_its_pool(raw,
     assert {each.metadata["error"].partition(":")[0] for each in letters(raw)} == {"NotCommitted"}
     connection.close()
     assert written() == []
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_connection_that_is_lost_while_it_is_opened_is_replaced(
+    raw: Any, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run opens another, though Django told nobody of the one that it keeps."""
+    forget_connections()
+    armed = threading.Event()
+    initialize, failures = type(connection._connections[DEFAULT_DB_ALIAS]).init_connection_state, []
+
+    def lost(self: Any) -> None:
+        if armed.is_set() and not failures and threading.current_thread().name == "tested":
+            failures.append(self)
+            self.connection.close()
+        initialize(self)
+
+    monkeypatch.setattr(type(connection._connections[DEFAULT_DB_ALIAS]), "init_connection_state", lost)
+    handler("orders", group="billing", atomic=True)(write)
+    raw.xadd("orders", {"n": "1"})
+    with working():
+        wait_until(lambda: acknowledged(raw) == 1)  # with CONN_MAX_AGE=0 the thread has no connection after that
+        armed.set()
+        raw.xadd("orders", {"n": "2"})
+        wait_until(lambda: acknowledged(raw) == 2)
+    assert len(failures) == 1
+    assert written() == ["1", "2"]

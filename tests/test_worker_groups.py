@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from django_redis_streams import connections
+from django_redis_streams import conf, connections
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.store.consume.connection import Client, begin_session
+from django_redis_streams.store.consume.groups import began_after
+from django_redis_streams.store.consume.membership import Membership
 from django_redis_streams.worker.consumer import connection
 
 from .support.books import books, letters, totals
@@ -209,6 +211,19 @@ def test_a_new_group_beside_one_that_is_not_declared_any_more_is_told(
     assert not caplog.records
 
 
+@pytest.mark.parametrize("start", ["0", "$"])
+def test_where_a_group_began_stays_on_record(raw: Raw, seen: list[str], group: Callable[..., None], start: str) -> None:
+    """However much of it was read since: whoever made it may ask when another has begun to read."""
+    publish(raw, 0)
+    ((last, _),) = raw.xrange("orders")
+    group(START=start)
+    drain()
+    publish(raw, 1)
+    drain()
+    member = Membership(conf.stream("orders"), conf.group("orders", "billing"), "tested")
+    assert began_after(connections.get(), member) == ("0-0" if start == "0" else last)
+
+
 def test_a_group_made_again_begins_where_it_once_began(raw: Raw, seen: list[str], group: Callable[..., None]) -> None:
     """What is still in the stream is delivered again, and nothing from before its START."""
     publish(raw, 0)
@@ -302,9 +317,9 @@ def test_a_missing_declared_group_is_made_before_its_stream_is_trimmed(raw: Raw,
 def test_a_client_number_of_another_run_of_the_server_is_left_alone(raw: Raw) -> None:
     """After a restart of the server the old number is another client's."""
     other, own = connections.open(timeout=5), connections.open(timeout=5)
-    begin_session(own, Client(int(other.call("CLIENT", "ID")), "another run"))
+    begin_session(own, Client(int(other.call("CLIENT", "ID")), "another run", True))
     assert other.call("PING") == "PONG"
-    begin_session(own, Client(int(other.call("CLIENT", "ID")), raw.info("server")["run_id"]))
+    begin_session(own, Client(int(other.call("CLIENT", "ID")), raw.info("server")["run_id"], True))
     with pytest.raises(ServerUnreachable):
         other.call("PING")
     own.close()

@@ -18,7 +18,8 @@ from django.utils.translation import gettext as _
 
 from .. import connections
 from ..exceptions import ServerUnreachable
-from ..inspection import GroupState, overview
+from ..inspection import GroupState, StreamState, overview
+from ..inspection.records import moment
 from ..models import ConsumerGroup
 from .confirmation import CONFIRMED
 from .group_actions import GROUP_ACTIONS, GroupAction
@@ -75,7 +76,7 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
         try:
             found = overview()
             problems = problem_texts(found.problems)
-            groups += [self._row(stream.name, group, lists) for stream in found.streams for group in stream.groups]
+            groups += [self._row(stream, group, lists) for stream in found.streams for group in stream.groups]
         except EXPECTED as error:
             problems = [error_text(error)]
         context = {
@@ -89,14 +90,14 @@ class ConsumerGroupAdmin(ReadOnlyAdmin):
         }
         return self._page(request, "consumer_groups.html", context)
 
-    def _row(self, stream: str, group: GroupState, lists: list[str]) -> dict[str, Any]:
-        query = urlencode({"stream": stream, "group": group.name}, errors="surrogateescape")
+    def _row(self, stream: StreamState, group: GroupState, lists: list[str]) -> dict[str, Any]:
+        query = urlencode({"stream": stream.name, "group": group.name}, errors="surrogateescape")
         return {
-            "key": join(stream, group.name),
-            "stream": shortened(stream),
+            "key": join(stream.name, group.name),
+            "stream": shortened(stream.name),
             "group": shortened(group.name),
             "state": group,
-            "paused": ago(group.paused),
+            "paused": ago(group.paused, moment(stream.clock.now)),
             "action": GROUP_ACTIONS["resume" if group.paused else "pause"],
             **{each: f"{self._url(each)}?{query}" for each in lists},
         }

@@ -36,7 +36,7 @@ class DeadLetterAdmin(MessageAdmin):
     @admin.display(description=gettext_lazy("age"))
     def age(self, message: DeadLetterModel) -> str:
         """Return how long ago the message was dead-lettered."""
-        return ago(message.row.dead_lettered_at)
+        return ago(message.row.dead_lettered_at, message.row.read_at)
 
     @admin.display(description=gettext_lazy("error"))
     def failure(self, message: DeadLetterModel) -> str:

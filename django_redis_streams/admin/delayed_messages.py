@@ -41,7 +41,7 @@ class DelayedMessageAdmin(MessageAdmin):
     @admin.display(description=gettext_lazy("due"))
     def due(self, message: DelayedMessage) -> str:
         """Return when the message will be published."""
-        return until(message.row.due)
+        return until(message.row.due, message.row.read_at)
 
     def facts(self, row: Any) -> Iterator[Fact]:
         """Yield when the message will be published, and where to. It has had no run yet."""

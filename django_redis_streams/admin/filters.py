@@ -1,4 +1,4 @@
-"""The filters beside the lists: by stream, by group, by reason."""
+"""The filters beside the lists: by stream, by group, by reason; those of the outbox by state and database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..outcomes import Reason
 from .listing import Listing
 from .text import shortened
 
-__all__ = ["REASONS", "GroupFilter", "ReasonFilter", "StreamFilter"]
+__all__ = ["REASONS", "DatabaseFilter", "GroupFilter", "ReasonFilter", "StandingFilter", "StreamFilter"]
 
 # The reasons of `outcomes`, in the reader's language.
 REASONS: Mapping[str, Any] = {
@@ -89,6 +89,40 @@ class ReasonFilter(_Filter):
             listing: Listing = queryset
             return listing.narrowed(reason="")
         return super().queryset(request, queryset)
+
+
+class StandingFilter(_Filter):
+    """How a row of the outbox stands; without a choice those that aren't sent."""
+
+    title = _("state")
+    parameter_name = "standing"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
+        """Return the states that a row may stay in."""
+        return [("waiting", _("waiting")), ("refused", _("refused")), ("sent", _("sent"))]
+
+    def value(self) -> str | None:
+        """Return the chosen state; None for what isn't one."""
+        chosen = super().value()
+        return chosen if chosen in dict(self.lookup_choices) else None
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Yield the choices; the first isn't all, as it leaves out what is sent."""
+        first, *others = super().choices(changelist)
+        yield {**first, "display": _("unsent")}
+        yield from others
+
+
+class DatabaseFilter(_Filter):
+    """The databases with an outbox, where there are several."""
+
+    title = _("database")
+    parameter_name = "database"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
+        """Return the names of the databases."""
+        names = model_admin.databases()
+        return _offered(names) if len(names) > 1 else []
 
 
 def _offered(names: Iterable[str]) -> list[tuple[str, Any]]:

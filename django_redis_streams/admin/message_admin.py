@@ -135,6 +135,10 @@ class MessageAdmin(ReadOnlyAdmin):
         """Whether this user may release."""
         return self.may(request, "release")
 
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        """Whether this user may have sent now."""
+        return self.may(request, "send")
+
     def may(self, request: HttpRequest, action: str) -> bool:
         """Whether this user has the permission of an action's name."""
         return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}")

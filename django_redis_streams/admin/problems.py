@@ -26,12 +26,17 @@ def error_text(error: Exception) -> str:
 
 
 def problem_texts(problems: Iterable[Problem]) -> list[str]:
-    """Return a sentence for each error that kept rows from a page, with the names of the streams that it concerns."""
+    """Return a sentence for each error that kept rows from a page, with the names of the streams that it concerns.
+
+    The error of a database, which concerns all streams, says itself which database it is.
+    """
     streams: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         streams[error_text(problem.error)].append(visible(problem.stream))
     return [
         ngettext("Stream %(streams)s: %(text)s", "Streams %(streams)s: %(text)s", len(set(names)))
         % {"streams": ", ".join(dict.fromkeys(names)), "text": text}
+        if any(names)
+        else text
         for text, names in streams.items()
     ]

@@ -34,7 +34,7 @@ class RetryingMessageAdmin(MessageAdmin):
     @admin.display(description=gettext_lazy("due"))
     def due(self, message: RetryingMessage) -> str:
         """Return when the message will be run again."""
-        return until(message.row.due)
+        return until(message.row.due, message.row.read_at)
 
     @admin.display(description=gettext_lazy("error"))
     def error(self, message: RetryingMessage) -> str:

@@ -29,7 +29,7 @@ class MessageSource:
     models have.
     """
 
-    model: type[StreamMessage]
+    model: type[Any]
     page: Callable[..., Page[Any]]
     find: Callable[..., Sequence[MessageRecord | None]]
     identity: Callable[[Any], Identity]
@@ -51,7 +51,7 @@ class MessageSource:
 
     def instance(self, row: MessageRecord) -> StreamMessage:
         """Return a row as an instance of the model; the instance's `row` is the row."""
-        instance = self.model(
+        instance: StreamMessage = self.model(
             id=join(row.stream, *self.identity(row)),
             message_id=shortened(row.message_id),
             stream=shortened(row.stream),

@@ -12,19 +12,24 @@ from django.utils.translation import ngettext
 
 _MINUTE = 60
 
-__all__ = ["ago", "duration", "exact", "until"]
+__all__ = ["ago", "duration", "exact", "overdue", "until"]
 
 
-def ago(moment: datetime | None) -> str:
-    """Return the time since a moment."""
-    return _element(moment, duration(_now() - moment)) if moment else ""
+def ago(moment: datetime | None, now: datetime) -> str:
+    """Return the time since a moment, both by the server's clock."""
+    return _element(moment, duration(now - moment)) if moment else ""
 
 
-def until(moment: datetime) -> str:
-    """Return the time until a moment."""
-    left = moment - _now()
+def until(moment: datetime, now: datetime) -> str:
+    """Return the time until a moment, both by the server's clock."""
+    left = moment - now
     text = _("in %(duration)s") % {"duration": duration(left)} if left > timedelta(0) else _("now")
     return _element(moment, text)
+
+
+def overdue(moment: datetime, now: datetime) -> str:
+    """Return for how long something has been overdue since a moment, both by the same clock."""
+    return _element(moment, _("overdue for %(duration)s") % {"duration": duration(now - moment)})
 
 
 def exact(moment: datetime | None) -> str:
@@ -41,13 +46,9 @@ def duration(length: timedelta) -> str:
     seconds = max(0, int(length.total_seconds()))
     if seconds < _MINUTE:
         return ngettext("%(count)d second", "%(count)d seconds", seconds) % {"count": seconds}
-    now = _now()
+    now = datetime.now(UTC)  # any moment would do: of months and years it decides the length
     return timesince(now - min(length, now - datetime(1970, 1, 1, tzinfo=UTC)), now, depth=1)
 
 
 def _element(moment: datetime, text: str) -> str:
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact(moment), text)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

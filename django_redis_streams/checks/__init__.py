@@ -9,12 +9,17 @@
 | E005 | a name or prefix with a character that would move its keys to another hash slot, or be taken for a separator |
 | E006 | two streams or dead letter queues in one key |
 | E007 | a `URL` or `OPTIONS` that can't work, or an extra that is missing for it |
+| E008 | a `REPLICA_TIMEOUT` that isn't shorter than the time for any reply |
 | E010 | a handler for a stream or group that isn't declared |
 | E011 | two handlers of a group for one type |
 | E012 | a group whose handlers leave types that models publish to its stream, without `UNMATCHED` |
 | E013 | a handler with `atomic` of an unknown database |
 | E014 | `HANDLER_MODULES` names a module that isn't there |
 | E015 | a module of handlers that can't be imported |
+| E016 | a stream with `OUTBOX`, whose app isn't installed |
+| E017 | a database without the outbox's table (`check --deploy --database ALIAS`) |
+| E018 | a handler with `once`, and the inbox's app or table isn't there (the table: `check --deploy --database`) |
+| E019 | a group that forgets which messages its handlers with `once` have handled, while they may come again |
 | E020 | `MODELS` names a model that isn't there |
 | E021 | a field that can't be published |
 | E022 | `@publishes` for a stream that isn't declared |
@@ -35,26 +40,50 @@
 | W035 | a server that is a node of a cluster |
 | W036 | a new group beside one that is no longer declared: was it renamed? (this and the following: `check --deploy`) |
 | W037 | a stream on a server that isn't declared any more, and that holds something |
+| W038 | a server with fewer replicas than MIN_REPLICAS of a stream on it |
 
-While there are problems of the settings (E001 to E007) only these are reported: what follows from them would
-only hide them. All but the last eight checks talk to no server, and none of them to a database.
+While there are problems of the settings (E001 to E008) only these are reported: what follows from them would
+only hide them. All but the last nine checks talk to no server, and only E017 and E018 to a database, to those they are
+asked for.
 """
 
-from django.core.checks import register
+from typing import Any
+
+from django.core.checks import CheckMessage, Tags, register
 
 from .databases import check_databases
 from .handling import check_handlers
+from .inbox import check_inbox, check_inbox_tables
+from .outbox import check_outbox, check_outbox_tables
 from .producing import check_models
-from .servers import check_servers
 from .settings import TAG, check_settings
 from .streams import check_streams
 
 __all__ = [
-    "check_databases", "check_handlers", "check_models", "check_servers", "check_settings",
+    "check_databases",
+    "check_handlers",
+    "check_inbox",
+    "check_inbox_tables",
+    "check_models",
+    "check_outbox",
+    "check_outbox_tables",
+    "check_servers",
+    "check_settings",
     "check_streams",
 ]  # fmt: skip
 
-for check in (check_settings, check_handlers, check_models):
+
+def check_servers(**options: Any) -> list[CheckMessage]:
+    """E030, W030 to W038. Asks all servers at once, with a time limit."""
+    from . import servers  # noqa: PLC0415  `check --deploy` alone needs the doctor in its memory
+
+    return servers.check_servers(**options)
+
+
+for check in (check_settings, check_handlers, check_inbox, check_models, check_outbox):
     register(check, TAG)
 for check in (check_databases, check_streams, check_servers):
     register(check, TAG, deploy=True)
+# Not by `migrate`, which checks before it makes the tables.
+for check in (check_outbox_tables, check_inbox_tables):
+    register(check, TAG, Tags.database, deploy=True)

@@ -80,8 +80,10 @@ def _undeclared(stream: str, group: str, members: Sequence[Handler]) -> Iterator
 
 def _databases(handler: Handler) -> Iterator[checks.CheckMessage]:
     if handler.atomic and handler.atomic not in databases:
+        option = "once" if handler.once else "atomic"
         yield checks.Error(
-            f"{handler.name} has atomic={handler.atomic!r}, which is no database.{nearest(handler.atomic, databases)}",
+            f"{handler.name} has {option}={handler.atomic!r}, which is no database."
+            f"{nearest(handler.atomic, databases)}",
             hint="Name an alias of DATABASES.",
             obj=f"{handler.stream}:{handler.group}",
             id=f"{TAG}.E013",

@@ -13,6 +13,7 @@ from ..diagnosis import Code, Finding
 from ..diagnosis.gathering import gather, is_embedded
 from ..diagnosis.renaming import renamed_groups, renamed_streams
 from ..diagnosis.servers import development, server_findings
+from ..diagnosis.unsent import would_keep
 from .settings import TAG, when_settings_are_sound
 
 __all__ = ["check_servers"]
@@ -29,12 +30,13 @@ _WARNINGS: Final[Mapping[Code, str]] = {
     # Before a deployment is the time to tell: its workers would run a renamed group's history again.
     Code.GROUP_RENAMED: "W036",
     Code.STREAM_RENAMED: "W037",
+    Code.TOO_FEW_REPLICAS: "W038",
 }
 
 
 @when_settings_are_sound
 def check_servers() -> Iterator[checks.CheckMessage]:
-    """E030, W030 to W037. Asks all servers at once, with a time limit."""
+    """E030, W030 to W038. Asks all servers at once, with a time limit."""
     for connection in conf.get().connections.values():
         if is_embedded(connection):
             # Asking it would start it.
@@ -43,7 +45,7 @@ def check_servers() -> Iterator[checks.CheckMessage]:
     observed = gather(embedded=False)
     for server in observed.servers:
         # A subject is "connection 'default'" here, else the name of a stream or group.
-        yield from _warnings(server_findings(server), capfirst)
+        yield from _warnings(server_findings(server, would_keep(server.connection.alias)), capfirst)
     for stream in observed.streams:
         yield from _warnings(renamed_groups(stream))
     for server in observed.servers:

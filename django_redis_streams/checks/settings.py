@@ -19,7 +19,7 @@ Check = Callable[..., list[CheckMessage]]
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E001 to E007, W001."""
+    """E001 to E008, W001."""
     found = [Error(problem.message, hint=problem.hint or None, id=f"{TAG}.{problem.id}") for problem in conf.problems()]
     return [*found, *_connections(), *_misspelt()]
 
@@ -42,6 +42,21 @@ def _connections() -> Iterator[CheckMessage]:
             connections.address(alias)
         except ConfigurationError as error:
             yield Error(str(error), id=f"{TAG}.E007")
+        else:
+            yield from _waits(alias, connections.reply_timeout(alias))
+
+
+def _waits(alias: str, timeout: float | None) -> Iterator[CheckMessage]:
+    """Find streams whose publishing waits for replicas for longer than for any reply: it would lose that one."""
+    for stream in conf.get().streams.values():
+        waits = stream.connection == alias and stream.min_replicas is not None
+        if waits and timeout is not None and stream.replica_timeout >= timeout:
+            yield Error(
+                f"Stream {stream.name!r} has the REPLICA_TIMEOUT {stream.replica_timeout:g} s, and its connection "
+                f"{alias!r} waits for a reply for {timeout:g} s.",
+                hint="Lower REPLICA_TIMEOUT, or raise socket_timeout in OPTIONS of the connection.",
+                id=f"{TAG}.E008",
+            )
 
 
 def _misspelt() -> Iterator[CheckMessage]:

@@ -43,25 +43,30 @@ __all__ = [
 ]
 
 
-# What goes behind the KEY_PREFIX of each connection.
+# What goes behind the KEY_PREFIX of each connection, and whether MIN_REPLICAS counts.
 _prefix = ""
+_with_replicas = True
 
 
 @cache
 def _parsed() -> tuple[Config, tuple[Problem, ...]]:
-    return parse(getattr(settings, "REDIS_STREAMS", None), _prefix)
+    return parse(getattr(settings, "REDIS_STREAMS", None), _prefix, with_replicas=_with_replicas)
 
 
 @contextmanager
-def prefixed(prefix: str) -> Iterator[None]:
-    """Put a prefix behind every connection's KEY_PREFIX within it, whatever the settings become. For tests."""
-    global _prefix  # noqa: PLW0603  put back at the end
-    outer, _prefix = _prefix, ":".join(filter(None, (_prefix, prefix)))
+def prefixed(prefix: str, *, with_replicas: bool = True) -> Iterator[None]:
+    """Put a prefix behind every connection's KEY_PREFIX within it, whatever the settings become. For tests.
+
+    Where their server has no replicas, MIN_REPLICAS is passed over.
+    """
+    global _prefix, _with_replicas
+    outer = _prefix, _with_replicas
+    _prefix, _with_replicas = ":".join(filter(None, (_prefix, prefix))), _with_replicas and with_replicas
     _parsed.cache_clear()
     try:
         yield
     finally:
-        _prefix = outer
+        _prefix, _with_replicas = outer
         _parsed.cache_clear()
 
 

@@ -30,6 +30,8 @@ _CONNECTION: Final[Table] = {
     "URL": ("url", values.url),
     "KEY_PREFIX": ("key_prefix", values.prefix),
     "OPTIONS": ("options", values.mapping),
+    "SENTINEL_OPTIONS": ("sentinel_options", values.mapping),
+    "ADDRESS_REMAP": ("address_remap", values.optional(values.function)),
 }
 _STREAM: Final[Table] = {
     "CONNECTION": ("connection", values.text),
@@ -43,6 +45,10 @@ _STREAM: Final[Table] = {
     "LANE_WEIGHTS": ("lane_weights", values.optional(values.weights)),
     "MAX_PAYLOAD": ("max_payload", values.positive),
     "FORMAT": ("format", values.choice("json", "flat")),
+    "OUTBOX": ("outbox", values.optional(values.choice("always", "fallback"))),
+    "OUTBOX_KEEP": ("outbox_keep", values.optional(values.duration)),
+    "MIN_REPLICAS": ("min_replicas", values.optional(values.positive)),
+    "REPLICA_TIMEOUT": ("replica_timeout", values.duration),
     "MODELS": ("models", values.mapping),
 }
 _GROUP: Final[Table] = {
@@ -57,6 +63,7 @@ _GROUP: Final[Table] = {
     "GROUP_CONCURRENCY": ("group_concurrency", values.optional(values.up_to(1_000_000))),
     "ASYNC_CONCURRENCY": ("async_concurrency", values.up_to(10_000)),
     "UNMATCHED": ("unmatched", values.choice("dead-letter", "skip")),
+    "INBOX_RETENTION": ("inbox_retention", values.duration),
 }
 _MODEL: Final[Table] = {
     "ON": ("on", values.events),
@@ -64,6 +71,8 @@ _MODEL: Final[Table] = {
     "TYPE": ("type", values.optional(values.message_type)),
     "LANE": ("lane", values.optional(values.text)),
 }
+# In characters: columns of the outbox's table.
+_LONGEST_IN_TABLE: Final = 255
 # What to write instead of a server's URL, for settings where it is easily put by mistake.
 _HINTS: Final[Mapping[str, str]] = {
     "REDIS_STREAMS": "Write {'CONNECTIONS': {'default': {'URL': …}}, 'STREAMS': {…}}.",
@@ -74,12 +83,12 @@ _HINTS: Final[Mapping[str, str]] = {
 }
 
 
-def parse(raw: Any, prefix: str = "") -> tuple[Config, tuple[Problem, ...]]:
+def parse(raw: Any, prefix: str = "", *, with_replicas: bool = True) -> tuple[Config, tuple[Problem, ...]]:
     """Return the settings, and their problems; with problems, what could be parsed.
 
-    `prefix` goes behind each connection's KEY_PREFIX.
+    `prefix` goes behind each connection's KEY_PREFIX. Without replicas, MIN_REPLICAS is None whatever it says.
     """
-    reader = _Reader(prefix)
+    reader = _Reader(prefix, with_replicas)
     config = reader.config({} if raw is None else raw)
     return config, tuple(reader.problems)
 
@@ -87,6 +96,7 @@ def parse(raw: Any, prefix: str = "") -> tuple[Config, tuple[Problem, ...]]:
 @dataclass
 class _Reader:
     prefix: str
+    with_replicas: bool
     problems: list[Problem] = field(default_factory=list)
 
     def report(self, identity: str, message: str, hint: str) -> None:
@@ -131,7 +141,23 @@ class _Reader:
             self.report("E003", f"{where} has no 'URL'.", "Give it one, such as 'redis://localhost:6379/0'.")
         self.named("KEY_PREFIX", found.get("key_prefix", ""), "{}")
         found["key_prefix"] = ":".join(filter(None, (found.get("key_prefix"), self.prefix)))
-        return ConnectionConfig(alias=alias, **{"url": "", **found})
+        made = ConnectionConfig(alias=alias, **{"url": "", **found})
+        self.without_sentinels(where, made)
+        return made
+
+    def without_sentinels(self, where: str, connection: ConnectionConfig) -> None:
+        """Refuse what is said of sentinels, or of what they announce, where the URL names none."""
+        if not connection.url or connection.by_sentinels:
+            return
+        for key, value in (
+            ("SENTINEL_OPTIONS", connection.sentinel_options),
+            ("ADDRESS_REMAP", connection.address_remap),
+        ):
+            if value:
+                message = f"{where} has {key!r}, but its URL names no sentinels."
+                self.report(
+                    "E002", message, f"Let URL begin with redis+sentinel:// or rediss+sentinel://, or remove {key}."
+                )
 
     def stream(self, name: str, raw: Any, connections: Mapping[str, ConnectionConfig]) -> StreamConfig:
         where = f"REDIS_STREAMS['STREAMS'][{name!r}]"
@@ -146,6 +172,8 @@ class _Reader:
         prefix = connections[alias].key_prefix if alias in connections else ""
         self.lanes(where, found)
         self.lengths(where, found)
+        self.outbox(where, name, found)
+        self.replicas(where, found)
         dlq = found.pop("dead_letter_stream", None)
         return StreamConfig(
             name=name,
@@ -176,6 +204,25 @@ class _Reader:
         if maxlen and hard and hard < maxlen:
             message = f"{where} has the 'HARD_MAXLEN' {hard}, below its 'MAXLEN' {maxlen}, which is never reached then."
             self.report("E002", message, "Raise HARD_MAXLEN well above MAXLEN, or remove MAXLEN.")
+
+    def outbox(self, where: str, name: str, found: Mapping[str, Any]) -> None:
+        """Refuse what the outbox's table can't hold, and rows kept where no message has one."""
+        if "outbox_keep" in found and found["outbox_keep"] is not None and found.get("outbox") != "always":
+            message = f"{where} has 'OUTBOX_KEEP' without 'OUTBOX': 'always', so there is nothing to keep."
+            self.report("E002", message, "Set OUTBOX to 'always', or remove OUTBOX_KEEP.")
+        if found.get("outbox") and max(map(len, (name, *(found.get("lanes") or ())))) > _LONGEST_IN_TABLE:
+            message = (
+                f"{where} has an 'OUTBOX', but its name or a lane's is longer than {_LONGEST_IN_TABLE} characters."
+            )
+            self.report("E002", message, "Take shorter names, or remove OUTBOX.")
+
+    def replicas(self, where: str, found: dict[str, Any]) -> None:
+        """Refuse a time to wait for replicas where nobody waits for any."""
+        if "replica_timeout" in found and found.get("min_replicas") is None:
+            message = f"{where} has 'REPLICA_TIMEOUT' without 'MIN_REPLICAS', so nothing waits for replicas."
+            self.report("E002", message, "Set MIN_REPLICAS to 1 or more, or remove REPLICA_TIMEOUT.")
+        if not self.with_replicas:
+            found["min_replicas"] = None
 
     def groups(self, where: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, GroupConfig]]:
         for name, each in raw.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -14,16 +14,25 @@ __all__ = ["Config", "ConnectionConfig", "GroupConfig", "ModelEvents", "StreamCo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionConfig:
-    """One server.
+    """One server, or the master of a set of them.
 
-    `url` is redis://, rediss://, unix:// or embedded://; `key_prefix` goes before every key, a colon after
-    it; `options` go to redis-py's connection. The repr tells no password.
+    `url` is redis://, rediss://, unix://, embedded://, or redis+sentinel:// and rediss+sentinel://, which name the
+    sentinels that know the master; `key_prefix` goes before every key, a colon after it; `options` go to redis-py's
+    connection, `sentinel_options` to those to the sentinels. `address_remap`, a function or its dotted path, turns an
+    announced address into one that can be reached. The repr tells no password.
     """
 
     alias: str
     url: str = field(repr=False)
     key_prefix: str = ""
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    sentinel_options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    address_remap: Callable[[tuple[str, int]], tuple[str, int]] | str | None = None
+
+    @property
+    def by_sentinels(self) -> bool:
+        """Whether the URL names sentinels instead of a server."""
+        return self.url.startswith(("redis+sentinel://", "rediss+sentinel://"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +45,7 @@ class GroupConfig:
     dead-lettered. At most `batch_size` entries of a source are read at once. `unmatched` says what becomes of a message
     that no handler takes: "dead-letter" or "skip"; `unmatched_given` whether the settings chose one. Over all workers,
     at most `rate` messages a second are begun, and at most `group_concurrency` are being run; in one consumer,
-    coroutines run for at most `async_concurrency` at once.
+    coroutines run for at most `async_concurrency` at once. The inbox remembers a message for `inbox_retention` seconds.
     """
 
     name: str
@@ -52,6 +61,7 @@ class GroupConfig:
     rate: float | None = None
     group_concurrency: int | None = None
     async_concurrency: int = 100
+    inbox_retention: float = 604_800.0
 
     @property
     def limited(self) -> bool:
@@ -77,7 +87,9 @@ class StreamConfig:
     It is trimmed to about `maxlen` entries and `max_age` seconds, exactly with `exact_trim`, never below what a
     group still needs. Publishing cuts it to about `hard_maxlen`, whatever groups need. `max_payload` is in bytes,
     `format` is "json" or "flat". `lanes` are its priorities, the most urgent first; with `lane_weights`, one number
-    for each of them, they share what is read.
+    for each of them, they share what is read. With `outbox` "always" each message goes through the database's table of
+    the outbox, with "fallback" what couldn't be sent; what was sent stays there for `outbox_keep` seconds. Publishing
+    waits for up to `replica_timeout` seconds until `min_replicas` replicas have a message; with None it doesn't.
     """
 
     name: str
@@ -92,6 +104,10 @@ class StreamConfig:
     lane_weights: Mapping[str, int] | None = None
     max_payload: int = 1024 * 1024
     format: str = "json"
+    outbox: str | None = None
+    outbox_keep: float | None = None
+    min_replicas: int | None = None
+    replica_timeout: float = 0.2
     models: tuple[ModelEvents, ...] = ()
 
     @property

@@ -14,7 +14,9 @@ __all__ = ["hidden", "holds_url", "shown"]
 
 _HIDDEN: Final = "***"
 _NAMES: Final = r"pass|pwd|secret|token|cred|auth|user|api_?key"
-_SECRET_NAME: Final = re.compile(rf"{_NAMES}|^(url|location|options|connections|redis_streams)$", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(
+    rf"{_NAMES}|^(url|location|(sentinel_)?options|connections|redis_streams)$", re.IGNORECASE
+)
 # In text of whatever form: `password=…`, `'password': '…'`.
 _ASSIGNED: Final = re.compile(
     rf"((?:{_NAMES})\w*(?:['\"]\s*:|\s*=)\s*)('[^']*'|\"[^\"]*\"|[^\s&;,)}}\]]+)", re.IGNORECASE

@@ -16,14 +16,15 @@ from ..message import LONGEST_TYPE
 from .showing import holds_url, shown
 
 __all__ = [
-    "boolean", "choice", "duration", "entry_position", "events", "lanes", "mapping", "message_type", "optional", "pair",
-    "positive", "prefix", "rate", "some", "text", "texts", "up_to", "url", "weights", "whole",
+    "boolean", "choice", "duration", "entry_position", "events", "function", "lanes", "mapping", "message_type",
+    "optional", "pair", "positive", "prefix", "rate", "some", "text", "texts", "up_to", "url", "weights", "whole",
 ]  # fmt: skip
 
 _ENTRY_ID = re.compile("[0-9]{1,20}(-[0-9]{1,20})?")
 _RATE = re.compile(r"(\d+)/([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_SCHEMES = ("redis://", "rediss://", "unix://", "embedded://")
+_SCHEMES = ("redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://", "unix://", "embedded://")
+_DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 # More is no limit: the server counts in microseconds.
 _MOST_AT_A_RATE = 1_000_000
 # In seconds: the server takes no ms beyond 64 bits, and nobody means more.
@@ -75,6 +76,13 @@ def url(value: Any) -> str:
         why = "it is empty, as a variable of the environment is that isn't set; " if empty else ""
         raise ValueError(f"{why}expected a URL that begins with one of {', '.join(_SCHEMES)}")
     return value
+
+
+def function(value: Any) -> Any:
+    """Accept a function, or its dotted path, which is imported when first needed."""
+    if callable(value) or (isinstance(value, str) and _DOTTED.fullmatch(value)):
+        return value
+    raise ValueError("expected a function, or its dotted path")
 
 
 def boolean(value: Any) -> bool:

@@ -2,8 +2,10 @@
 
 `link` sends and receives on one connection, `pool` keeps the process' and lends them, `refusals` tells which replies
 end a connection; `endpoint` is where it leads, `arguments` reads URL and OPTIONS, `transport` is what is used of
-redis-py. `store` knows what a reply means, and the worker when to come back after an error. `hurry` is for pages and
-commands, which somebody waits for; `protocols` finds TLS where none is expected, and the other way round.
+redis-py. Where the URL names sentinels, `sentinels` finds the master that an endpoint leads to, each time that a link
+connects; `sentinel_settings` reads what the settings say of them. `store` knows what a reply means, and the worker when
+to come back after an error. `hurry` is for pages and commands, which somebody waits for; `protocols` finds TLS where
+none is expected, and the other way round.
 """
 
 from __future__ import annotations
@@ -22,7 +24,19 @@ from .hurry import hurried
 from .link import Link, OpenLink
 from .pool import Pool
 
-__all__ = ["Endpoint", "Link", "OpenLink", "address", "close_kept", "get", "hurried", "leading", "open", "server"]
+__all__ = [
+    "Endpoint",
+    "Link",
+    "OpenLink",
+    "address",
+    "close_kept",
+    "get",
+    "hurried",
+    "leading",
+    "open",
+    "reply_timeout",
+    "server",
+]
 
 # The connections that the process keeps, by alias.
 _pools: dict[str, Pool] = {}
@@ -59,21 +73,32 @@ def open(alias: str = "default", *, timeout: float) -> OpenLink:  # noqa: A001  
 
 
 def close_kept() -> None:
-    """Close the connections that the process keeps, a lent one when it is given back. `get` makes new ones."""
+    """Close the connections that the process keeps, a lent one when it is given back. `get` makes new ones.
+
+    Where they lead stays known.
+    """
     _drop_pools()
 
 
 def address(alias: str = "default") -> str:
-    """Return where a connection leads, printable: scheme, host or path and database, no user and no password."""
+    """Return where a connection leads, printable: scheme, host or path and database, no user and no password.
+
+    Of sentinels it names all, and their master: it stays the same when another server becomes that.
+    """
     return _endpoint(alias).address
 
 
 def server(alias: str = "default") -> tuple[str, int | None]:
     """Return the server's host and port, or the path of its socket and None; no user and no password.
 
-    Raises `ConfigurationError` as `get` does.
+    Of sentinels it returns the name of their master, and None. Raises `ConfigurationError` as `get` does.
     """
     return _endpoint(alias).server
+
+
+def reply_timeout(alias: str = "default") -> float | None:
+    """Return for how many seconds `get` has a reply waited for; None for ever. Raises as `get` does."""
+    return _endpoint(alias).timeout
 
 
 def _endpoint(alias: str) -> Endpoint:
@@ -89,23 +114,27 @@ def leading(endpoint_of: Callable[[ConnectionConfig], Endpoint]) -> Iterator[Non
     """Lead every connection within it where `endpoint_of` says, in all threads. For tests; it may be nested."""
     global _endpoint_of  # noqa: PLW0603  put back at the end
     outer, _endpoint_of = _endpoint_of, endpoint_of
-    _drop_pools()
+    _forget_endpoints()
     try:
         yield
     finally:
         _endpoint_of = outer
-        _drop_pools()
+        _forget_endpoints()
 
 
 @receiver(setting_changed, dispatch_uid="django_redis_streams.connections")
 def _forget(*, setting: str, **_: Any) -> None:
     if setting in ("REDIS_STREAMS", "BASE_DIR"):  # under which an embedded server keeps its data
-        _drop_pools()
+        _forget_endpoints()
+
+
+def _forget_endpoints() -> None:
+    _endpoints.clear()
+    _drop_pools()
 
 
 def _drop_pools() -> None:
     global _pools  # replaced whole, so that nobody finds what a thread still adds to the old ones
     dropped, _pools = _pools, {}
-    _endpoints.clear()
     for pool in list(dropped.values()):
         pool.close()

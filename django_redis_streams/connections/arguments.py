@@ -23,7 +23,7 @@ from ..embedded.place import SOCKET_PATH_LIMIT
 from ..exceptions import ConfigurationError
 from .options import OPTIONS
 
-__all__ = ["FIXED_OPTIONS", "arguments_of", "checked", "where"]
+__all__ = ["FIXED_OPTIONS", "arguments_of", "check_options", "checked", "incomprehensible", "where"]
 
 # What a link's promises rest on: replies of one shape, foreign bytes unharmed, no command sent twice and none
 # sent unasked.
@@ -39,6 +39,7 @@ FIXED_OPTIONS: Final[Mapping[str, Any]] = {
 }
 # Options of a pool, passed over: a URL is often shared with the project's cache.
 _FOR_POOLS: Final = ("max_connections", "timeout")
+_FOR_TLS: Final = "It is for a URL that begins with rediss://."
 
 
 def where(alias: str) -> str:
@@ -59,16 +60,21 @@ def checked(config: ConnectionConfig) -> SplitResult:
         url, port = None, None
     setting = f"{where(config.alias)}['URL']"
     if url is None or port == 0 or _misplaced_at(url):
-        raise ConfigurationError(
-            f"{setting} can't be understood (it isn't shown, for it may hold a password). Expected "
-            "redis://user:password@host:port/database, with a port from 1 to 65535; in a user, password or path, each "
-            "of @ / ? # % : is written percent-encoded (urllib.parse.quote(value, safe='') does it)."
-        )
+        raise incomprehensible(setting, "redis://user:password@host:port/database")
     if url.scheme in ("redis", "rediss") and not _database(url):
         raise ConfigurationError(f"{setting} has a path that isn't the number of a database, as in …:6379/0.")
     if url.scheme == "unix":
         _check_socket(setting, unquote(url.path))
     return url
+
+
+def incomprehensible(setting: str, expected: str) -> ConfigurationError:
+    """Return the error about a URL in which nobody can say what is what."""
+    return ConfigurationError(
+        f"{setting} can't be understood (it isn't shown, for it may hold a password). Expected {expected}, with a port "
+        "from 1 to 65535; in a user, password or path, each of @ / ? # % : is written percent-encoded "
+        "(urllib.parse.quote(value, safe='') does it)."
+    )
 
 
 def _check_socket(setting: str, path: str) -> None:
@@ -99,15 +105,17 @@ def arguments_of(config: ConnectionConfig, kind: type, url: SplitResult) -> dict
 
     Raises `ConfigurationError` for an option that is fixed, that the class doesn't take, or that has a wrong value.
     """
-    setting = where(config.alias)
-    for name, value in config.options.items():
-        _check_name(f"{setting}['OPTIONS']", kind, name)
+    check_options(f"{where(config.alias)}['OPTIONS']", kind, config.options)
+    return {**config.options, **_of_url(config, kind, url)}
+
+
+def check_options(setting: str, kind: type, options: Mapping[str, Any], *, tls: str = _FOR_TLS) -> None:
+    """Raise `ConfigurationError` for an option as above; `tls` says what one for TLS asks for where there is none."""
+    for name, value in options.items():
+        _check_name(setting, kind, name, tls=tls)
         option = OPTIONS.get(name)
         if option is not None and not option.accepts(value):
-            raise ConfigurationError(
-                f"{setting}['OPTIONS'][{name!r}] is {shown(value, name)}: expected {option.expected}."
-            )
-    return {**config.options, **_of_url(config, kind, url)}
+            raise ConfigurationError(f"{setting}[{name!r}] is {shown(value, name)}: expected {option.expected}.")
 
 
 def _of_url(config: ConnectionConfig, kind: type, url: SplitResult) -> dict[str, Any]:
@@ -160,7 +168,7 @@ def _read(setting: str, name: str, text: str) -> Any:
     return value
 
 
-def _check_name(setting: str, kind: type, name: str, *, in_url: bool = False) -> None:
+def _check_name(setting: str, kind: type, name: str, *, in_url: bool = False, tls: str = _FOR_TLS) -> None:
     accepted = _accepted(kind)
     if name in FIXED_OPTIONS:
         fixed = "none" if name.startswith("retry") else repr(FIXED_OPTIONS[name])
@@ -172,7 +180,7 @@ def _check_name(setting: str, kind: type, name: str, *, in_url: bool = False) ->
         return
     near = get_close_matches(name, accepted - set(FIXED_OPTIONS), n=1)
     if name in _accepted(SSLConnection) or name == "ssl":
-        hint = " It is for a URL that begins with rediss://."
+        hint = f" {tls}"
     else:
         hint = f" Did you mean {near[0]!r}?" if near else ""
     # A password that isn't escaped may begin a query; no password resembles the name of an option.

@@ -115,7 +115,7 @@ class OpenLink(Link):
         Raises `ServerUnreachable`.
         """
         self._check_owed()
-        connection = self._connection
+        connection, was_idle = self._connection, self.idle > self.IDLE
         if connection is None:
             raise self._closed()
         try:
@@ -124,9 +124,12 @@ class OpenLink(Link):
                 _reply(connection)
         except RedisError as error:
             self.close()
-            raise self._endpoint.unreachable(
+            unreachable = self._endpoint.unreachable(
                 f"the server doesn't answer: {str(error).rstrip('.')}. It was sent a PING, and nothing else."
-            ) from error
+            )
+            unreachable.was_idle = was_idle and isinstance(error, RedisConnectionError)
+            unreachable.was_silent = isinstance(error, RedisTimeoutError)
+            raise unreachable from error
         except BaseException:
             self.close()
             raise
@@ -203,13 +206,13 @@ class OpenLink(Link):
             self._cut = True
             cut(connection)
 
-    def connect(self, pauses: Iterable[float] = ()) -> None:
+    def connect(self, pauses: Iterable[float] = (), within: float | None = None) -> None:
         """Connect, if not connected; try once more after each pause, in seconds, where the server may be restarting.
 
-        Raises `ServerUnreachable`.
+        By sentinels, all of it takes at most `within` seconds. Raises `ServerUnreachable`.
         """
         if self._connection is None:
-            self._connection = self._connected(pauses)
+            self._connection = self._connected(pauses, None if within is None else time.monotonic() + within)
 
     def close(self) -> None:
         """Close the connection; replies not yet received are lost. Closing again does nothing."""
@@ -234,19 +237,22 @@ class OpenLink(Link):
         except BaseException as error:  # noqa: BLE001  as above
             self._lost(error)
 
-    def _connected(self, pauses: Iterable[float]) -> Transport:
+    def _connected(self, pauses: Iterable[float], until: float | None) -> Transport:
         waits = iter(pauses)
         while True:
             try:
-                connection = self._endpoint.connect(self._timeout)
+                connection = self._endpoint.connect(self._timeout, until)
             except RedisError as error:
                 # A wrong password stays wrong, and a time-out has cost its time already.
                 restarting = isinstance(error, RedisConnectionError) and not isinstance(error, AuthenticationError)
                 pause = next(waits, None) if restarting else None
-                if pause is None:
+                if pause is None or (until is not None and time.monotonic() + pause >= until):
                     # Not chained: redis-py's frames hold the password.
-                    silent = "the server doesn't answer: " if isinstance(error, RedisTimeoutError) else ""
-                    raise self._endpoint.unreachable(f"{silent}{error}") from None
+                    silent = isinstance(error, RedisTimeoutError)
+                    text = f"the server doesn't answer: {error}" if silent else str(error)
+                    unreachable = self._endpoint.unreachable(text)
+                    unreachable.was_silent = silent
+                    raise unreachable from None
                 time.sleep(pause)
             else:
                 self._used = time.monotonic()
@@ -264,6 +270,7 @@ class OpenLink(Link):
             f"{what}. The connection was lost before a reply came: the command may or may not have been carried out."
         )
         unreachable.was_idle = self._was_idle and not self._cut and isinstance(error, RedisConnectionError)
+        unreachable.was_silent = isinstance(error, RedisTimeoutError)
         raise unreachable from error
 
     def _closed(self) -> ServerUnreachable:

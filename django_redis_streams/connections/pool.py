@@ -86,7 +86,7 @@ class Pool(Link):
         except IndexError:  # none is left
             pass
         link = OpenLink(self._endpoint, self._endpoint.timeout)
-        link.connect(self.PAUSES)
+        link.connect(self.PAUSES, self._endpoint.bound)
         return link
 
     def _give_back(self, link: OpenLink) -> None:

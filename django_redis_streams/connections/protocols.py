@@ -6,30 +6,25 @@ import socket
 import ssl
 from typing import Final
 
-__all__ = ["wrong_scheme"]
+__all__ = ["WITHIN", "wrong_scheme"]
 
 # In seconds: what has failed already shall not take much longer.
-_WITHIN: Final = 0.5
+WITHIN: Final = 0.5
 # The first byte of a reply without TLS.
 _REPLIES: Final = (b"+", b"-")
 
 
-def wrong_scheme(host: str, port: int, *, tls: bool) -> str:
-    """Return the sentence about a URL with TLS for a port without, or the other way round; "" for any other fault.
+def wrong_scheme(host: str, port: int, *, tls: bool, within: float = WITHIN) -> bool:
+    """Return whether a port that was asked with TLS speaks none, or the other way round; False for any other fault.
 
-    It connects once more, the other way, and sends nothing but a PING.
+    It connects once more, the other way, and sends nothing but a PING. Each step may take `within` seconds.
     """
     try:
-        with socket.create_connection((host, port), _WITHIN) as sock:
-            sock.settimeout(_WITHIN)
-            other = _answers_plainly(sock) if tls else _shakes_hands(sock)
+        with socket.create_connection((host, port), within) as sock:
+            sock.settimeout(within)
+            return _answers_plainly(sock) if tls else _shakes_hands(sock)
     except OSError:
-        return ""
-    if not other:
-        return ""
-    if tls:
-        return "The server speaks no TLS at this port: write redis:// instead of rediss://, or name its port for TLS."
-    return "The server speaks TLS at this port: write rediss:// instead of redis://."
+        return False
 
 
 def _answers_plainly(sock: socket.socket) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, Protocol
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
-__all__ = ["CLASSES", "Transport", "connect", "cut", "fileno", "limited"]
+__all__ = ["CLASSES", "Transport", "ask", "connect", "cut", "fileno", "limited"]
 
 
 class Transport(Protocol):
@@ -62,6 +62,14 @@ def connect(connection: Any) -> None:
     finally:
         # Or the connection would hold itself, and be closed by the collector instead of by its last owner.
         connection.redis_connect_func = given
+
+
+def ask(connection: Any, *command: str) -> Any:
+    """Return the reply to a command on a new connection, waited for as long as connecting may take."""
+    limit = connection.socket_connect_timeout
+    with nullcontext() if limit is None else limited(connection, limit):
+        connection.send_command(*command)
+        return connection.read_response()
 
 
 @contextmanager

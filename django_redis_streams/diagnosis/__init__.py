@@ -1,9 +1,9 @@
 """What is wrong with streams, and what fixes it: "messages aren't consumed", "messages pile up", "memory grows".
 
-`gathering` asks the servers and the settings once. Each theme (`servers`, `clocks`, `renaming`, `growth`, `consuming`,
-`pace`) makes findings of these facts, by small checks that ask nothing. Its checks stand in the order of the findings:
-a cause comes before its consequences. `asking` asks the servers with a time limit, `findings` says what a finding is.
-Nothing here changes anything.
+`gathering` asks the servers and the settings once. Each theme (`servers`, `clocks`, `renaming`, `unsent`, `growth`,
+`consuming`, `pace`) makes findings of these facts, by small checks that ask nothing; `remembering` asks databases. Its
+checks stand in the order of the findings: a cause comes before its consequences. `asking` asks the servers with a time
+limit, `findings` says what a finding is. Nothing here changes anything.
 
 Two programs with one consumer name aren't found: the server keeps one consumer of that name, and no command tells
 which connections read as it. Workers' names are unique for ever.
@@ -11,44 +11,62 @@ which connections read as it. Workers' names are unique for ever.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import NoPermissionError
 
 from .. import conf
 from ..connections.refusals import OnOtherNode
+from ..outbox.bounded import Asked
 from .clocks import difference, future_ids, jumps, workers_differ
 from .consuming import consuming_findings
 from .findings import Code, Finding, Level
 from .gathering import Observed, StreamFacts, gather
 from .growth import stream_findings
 from .pace import pace_findings
+from .remembering import Inboxes
 from .renaming import after_renaming, renamed_groups, renamed_streams
 from .servers import server_findings
+from .unsent import kept_meanwhile, outbox_findings
+
+if TYPE_CHECKING:
+    from ..outbox.figures import DatabaseFigures
 
 __all__ = ["Code", "Finding", "Level", "diagnose"]
 
+# In seconds, once the servers have answered.
+_DATABASES_WITHIN: Final = 2
 _ORDER: Final = list(Level)
 
 
 def diagnose() -> Sequence[Finding]:
     """Return all findings, the worst first, and of one level a cause before its consequences.
 
-    It takes ten seconds at most, whatever the servers do.
+    It takes twelve seconds at most, whatever the servers and databases do.
 
     Raises `ConfigurationError` for settings that can't work.
     """
-    return sorted(_findings(gather()), key=lambda each: _ORDER.index(each.level))
+    asked, inboxes = Asked(), Inboxes()  # the databases are asked while the servers are
+    observed = gather()
+    until = time.monotonic() + _DATABASES_WITHIN
+    figures = asked.figures(_DATABASES_WITHIN)
+    missing = list(inboxes.findings(until))
+    return sorted(_findings(observed, figures, missing), key=lambda each: _ORDER.index(each.level))
 
 
-def _findings(observed: Observed) -> Iterator[Finding]:
+def _findings(
+    observed: Observed, figures: Sequence[DatabaseFigures], of_inboxes: Sequence[Finding]
+) -> Iterator[Finding]:
     yield from _declared()
     for server in observed.servers:
-        yield from server_findings(server)
+        yield from server_findings(server, kept_meanwhile(server.connection.alias, figures))
         yield from difference(server)
         yield from renamed_streams(server)
         yield from workers_differ(server)
+    yield from outbox_findings(figures)
+    yield from of_inboxes
     for name, error in observed.unreadable.items():
         yield _unreadable(name, error)
     for stream in observed.streams:

@@ -35,6 +35,7 @@ class Code(StrEnum):
     OLD_SERVER = "old-server", Level.FAULT
     CLUSTER = "cluster", Level.WARNING
     REPLICA = "replica", Level.FAULT
+    TOO_FEW_REPLICAS = "too-few-replicas", Level.FAULT
     MEMORY_FULL = "memory-full", Level.FAULT
     MEMORY_FILLS = "memory-fills", Level.WARNING
     SAVING_FAILS = "saving-fails", Level.FAULT
@@ -47,6 +48,14 @@ class Code(StrEnum):
     CLOCK_DIFFERS = "clock-differs", Level.WARNING
     WORKER_CLOCK_DIFFERS = "worker-clock-differs", Level.WARNING
     EMBEDDED = "embedded", Level.INFORMATION
+
+    OUTBOX_MISSING = "outbox-missing", Level.FAULT
+    OUTBOX_UNASKED = "outbox-unasked", Level.WARNING
+    OUTBOX_STALLED = "outbox-stalled", Level.FAULT
+    OUTBOX_REFUSED = "outbox-refused", Level.WARNING
+    OUTBOX_UNDECLARED = "outbox-undeclared", Level.WARNING
+    INBOX_MISSING = "inbox-missing", Level.FAULT
+    INBOX_UNASKED = "inbox-unasked", Level.WARNING
 
     UNREADABLE = "unreadable", Level.FAULT
     OVERDUE = "overdue", Level.FAULT
@@ -88,8 +97,8 @@ class Code(StrEnum):
 class Finding:
     """A fault, or a fact worth knowing.
 
-    `code` says which kind of finding it is. `subject` is a connection, a stream or `stream:group`. `message` says what
-    is wrong there, `evidence` how that is known, and `fix` which command or setting puts it right.
+    `code` says which kind of finding it is. `subject` is a connection, a database, a stream or `stream:group`.
+    `message` says what is wrong there, `evidence` how that is known, and `fix` which command or setting puts it right.
     """
 
     code: Code

@@ -25,12 +25,12 @@ from ..inspection import (
     StreamState,
     WorkerProcess,
 )  # fmt: skip
-from ..inspection.books import left_in_lanes
 from ..inspection.undeclared import UndeclaredStreams, undeclared_streams
 from ..keys import EntryId
 from ..operations.groups import Waiting, waiting
 from ..store.consume.clock import seconds_ahead, server_time
 from ..store.consume.groups import abandoned_groups, delivered_to
+from ..store.observe.lanes import left_in_lanes
 from ..store.observe.server import Facts, facts
 from .asking import Refusal, ask_all
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..inspection import Books
-from ..inspection.books import DONE_BY_OTHERS
+from ..store.consume.books import DONE_BY_OTHERS
 from .consuming import start_worker
 from .findings import Code, Finding
 from .gathering import GroupFacts, StreamFacts

@@ -7,6 +7,7 @@ from typing import Final
 
 from redis.exceptions import ResponseError
 
+from .. import conf
 from ..conf import ConnectionConfig
 from ..store.observe.server import Facts
 from .findings import Code, Finding
@@ -21,15 +22,16 @@ _NEARLY: Final = 0.8
 Check = Callable[[ServerFacts, Facts], Iterator[Finding]]
 
 
-def server_findings(server: ServerFacts) -> Iterator[Finding]:
-    """Find what is wrong with one server."""
+def server_findings(server: ServerFacts, kept: str = "") -> Iterator[Finding]:
+    """Find what is wrong with one server; `kept` is a sentence on what the outbox keeps while it is away."""
     if isinstance(server.told, ResponseError):
         yield _unasked(server, f"INFO was answered by: {server.told}")
     elif isinstance(server.told, Exception):
+        way = "sent" if kept else "published"
         yield Finding(
             code=Code.UNREACHABLE,
             subject=server.subject,
-            message="The server can't be asked: nothing can be published or consumed there.",
+            message=f"The server can't be asked: nothing can be {way} or consumed there.{kept}",
             evidence=str(server.told),
             fix="Start the server, or correct URL and OPTIONS of the connection.",
         )
@@ -84,6 +86,15 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
             evidence="INFO says that its role isn't that of a primary.",
             fix="Let URL of the connection lead to the primary, or promote this one: REPLICAOF NO ONE.",
         )
+    elif told.replicas is not None and told.replicas < (least := _least_replicas(server.connection.alias)):
+        yield Finding(
+            code=Code.TOO_FEW_REPLICAS,
+            subject=server.subject,
+            message=f"Connected replicas: {told.replicas}, and a stream here has MIN_REPLICAS {least}. Publishing to "
+            "it raises NotReplicated, or leaves its messages in the outbox.",
+            evidence=f"INFO says connected_slaves:{told.replicas}.",
+            fix="Start the missing replicas, or lower MIN_REPLICAS.",
+        )
     elif told.replicas == 0 and not server.embedded:
         yield Finding(
             code=Code.NO_REPLICA,
@@ -100,6 +111,11 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
             evidence="INFO says that they aren't online, or have acknowledged nothing for more than 10 s.",
             fix="Look into the replica's log, and at the network between both.",
         )
+
+
+def _least_replicas(alias: str) -> int:
+    streams = conf.get().streams.values()
+    return max((each.min_replicas or 0 for each in streams if each.connection == alias), default=0)
 
 
 def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ def handler(
     type: str | Sequence[str] | None = None,  # noqa: A002  the message's own word for it
     batch: bool = False,
     atomic: bool | str = False,
+    once: bool | str = False,
     max_retries: int | None = None,
     backoff: tuple[float | timedelta, float | timedelta] | None = None,
     retry_on: Exceptions | None = None,
@@ -41,6 +42,8 @@ def handler(
     `type`: a name, a pattern with `*` ("order.*") or a list of these; the most exact one of a group's
     handlers wins. Without it: what no other handler of the group takes.
     `atomic`: True or a database's alias runs each call in a transaction of that database.
+    `once`: the same, and a message whose transaction was committed before is acknowledged unrun. Needs the app
+    `django_redis_streams.inbox`.
     `max_retries`, `backoff` ((base, cap) in seconds): over the group's `MAX_RETRIES` and `BACKOFF`.
     `retry_on`: only these exceptions are retried. `reject_on`: these never are; it wins.
     `timeout`: seconds that a call may take, over the group's `TIMEOUT`.
@@ -53,7 +56,7 @@ def handler(
         "group": _accepted("group", values.text, group),
         "types": () if type is None else _accepted("type", _types, type),
         "batch": _accepted("batch", values.boolean, batch),
-        "atomic": _accepted("atomic", _atomic, atomic),
+        **_transaction(atomic, once),
         "max_retries": _accepted("max_retries", values.optional(values.whole), max_retries),
         "backoff": _accepted("backoff", values.optional(values.pair), backoff),
         "retry_on": _accepted("retry_on", values.optional(_exceptions), retry_on),
@@ -65,9 +68,10 @@ def handler(
         _check_function(function)
         declared = Handler(function=function, **options)
         if declared.atomic and declared.is_async:
+            option, value, claim = ("once", once, ", and call inbox.claim() first") if once else ("atomic", atomic, "")
             raise HandlerError(
-                f"@handler(atomic={atomic!r}) on {declared.name}: a coroutine can't run in a transaction. "
-                "Expected atomic=False; open the transaction in a function called by sync_to_async()."
+                f"@handler({option}={value!r}) on {declared.name}: a coroutine can't run in a transaction. Expected "
+                f"{option}=False; open the transaction in a function called by sync_to_async(){claim}."
             )
         add(declared)
         return function
@@ -90,6 +94,18 @@ def _types(value: Any) -> tuple[str, ...]:
     for each in given:
         values.message_type(each)
     return given
+
+
+def _transaction(atomic: Any, once: Any) -> dict[str, Any]:
+    """Return in which database's transaction a handler runs, and whether the inbox is in there, too."""
+    database = _accepted("atomic", _atomic, atomic)
+    with_inbox = _accepted("once", _atomic, once)
+    if with_inbox and database not in (False, with_inbox):
+        raise HandlerError(
+            f"@handler(atomic={atomic!r}, once={once!r}): the message is remembered in the handler's own transaction, "
+            f"so both are of one database. Expected once={database!r}, or once={once!r} alone, which implies atomic."
+        )
+    return {"atomic": with_inbox or database, "once": with_inbox is not False}
 
 
 def _atomic(value: Any) -> str | Literal[False]:

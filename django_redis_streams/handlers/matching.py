@@ -11,6 +11,7 @@ from asgiref.sync import iscoroutinefunction
 
 from ..conf import GroupConfig
 from ..exceptions import HandlerError
+from ..inbox.running import once
 from ..message import LONGEST_TYPE
 from ..retry import RetryPolicy
 from .transactions import in_transaction
@@ -24,8 +25,9 @@ class Handler:
     """A function and what it was declared to take.
 
     `types` are names and patterns; without any it takes what no other handler of its group takes. `atomic` is the
-    alias of the database that a transaction is opened in, or False. The group decides what is None here. `consumer` is
-    the name of the consumer that is to run it, where one is.
+    alias of the database that a transaction is opened in, or False; with `once`, the inbox of that database says which
+    messages have had their effect. The group decides what is None here. `consumer` is the name of the consumer that is
+    to run it, where one is.
     """
 
     function: Callable[[Any], Any]
@@ -34,6 +36,7 @@ class Handler:
     types: tuple[str, ...] = ()
     batch: bool = False
     atomic: str | Literal[False] = False
+    once: bool = False
     max_retries: int | None = None
     backoff: tuple[float, float] | None = None
     retry_on: tuple[type[Exception], ...] | None = None
@@ -54,7 +57,10 @@ class Handler:
     @property
     def in_transaction(self) -> Callable[[Any], Any]:
         """The function, in a transaction if it wants one, which is committed when the function returns."""
-        return self.function if self.atomic is False else in_transaction(self.function, self.atomic)
+        if self.atomic is False:
+            return self.function
+        function = once(self.function, self.atomic, batch=self.batch) if self.once else self.function
+        return in_transaction(function, self.atomic)
 
     def deadline(self, group: GroupConfig, now: float) -> float:
         """Return by when a call that begins now must have ended; infinity for never."""

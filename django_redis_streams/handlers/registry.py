@@ -18,6 +18,7 @@ from django.utils.module_loading import module_has_submodule
 
 from .. import conf
 from ..exceptions import ConfigurationError, HandlerError
+from ..inbox.presence import HOW_TO_INSTALL, is_installed
 from .broken import BrokenModule
 from .matching import Handler, HandlerSet
 from .wrapping import wrapped
@@ -31,14 +32,18 @@ _MODULE: Final = "stream_handlers"
 def of(stream: str, group: str, consumer: str = "") -> HandlerSet:
     """Return the handlers of one group as they are to be run, by the consumer of that name, imported if need be.
 
-    Raises `HandlerError` where two take the same type, and where a module can't be imported that may have handlers of
-    the group.
+    Raises `HandlerError` where two take the same type, where one has `once` and the inbox isn't installed, and where a
+    module can't be imported that may have handlers of the group.
     """
     declared = registered()
     for module in broken():
         if module.may_serve(stream, group):
             raise HandlerError(str(module)) from module.error
-    return HandlerSet([wrapped(each, consumer) for each in declared if (each.stream, each.group) == (stream, group)])
+    found = [each for each in declared if (each.stream, each.group) == (stream, group)]
+    for each in found:
+        if each.once and not is_installed():
+            raise HandlerError(f"{each.name} has once=True, which needs a table: {HOW_TO_INSTALL}")
+    return HandlerSet([wrapped(each, consumer) for each in found])
 
 
 def registered() -> tuple[Handler, ...]:

@@ -50,4 +50,4 @@ def wrapped(handler: Handler, consumer: str = "") -> Handler:
         function = middleware(handler, function)
         if handler.is_async:
             function = markcoroutinefunction(function)
-    return replace(handler, function=function, atomic=False)
+    return replace(handler, function=function, atomic=False, once=False)

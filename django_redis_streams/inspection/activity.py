@@ -22,15 +22,16 @@ __all__ = ["Activities", "Activity", "GroupActivity", "activity"]
 class Activity:
     """The figures of so many `seconds` from `since` on.
 
-    `acknowledged`, `skipped`, `retried`, `dead_lettered` and `claimed` count messages, `runs` the runs of messages.
-    `running` is how many seconds all runs took together, `longest` the longest of them. A batch handler's time counts
-    for the first message of the batch.
+    `acknowledged`, `skipped`, `repeated`, `retried`, `dead_lettered` and `claimed` count messages, `runs` the runs of
+    messages. `running` is how many seconds all runs took together, `longest` the longest of them. A batch handler's
+    time counts for the first message of the batch.
     """
 
     since: datetime
     seconds: float
     acknowledged: int = 0
     skipped: int = 0
+    repeated: int = 0
     retried: int = 0
     dead_lettered: int = 0
     claimed: int = 0
@@ -41,7 +42,7 @@ class Activity:
     @property
     def settled(self) -> int:
         """How many messages were settled."""
-        return self.acknowledged + self.skipped + self.dead_lettered
+        return self.acknowledged + self.skipped + self.repeated + self.dead_lettered
 
     @property
     def failures(self) -> int:
@@ -75,6 +76,7 @@ class GroupActivity:
             seconds=sum(each.seconds for each in some),
             acknowledged=sum(each.acknowledged for each in some),
             skipped=sum(each.skipped for each in some),
+            repeated=sum(each.repeated for each in some),
             retried=sum(each.retried for each in some),
             dead_lettered=sum(each.dead_lettered for each in some),
             claimed=sum(each.claimed for each in some),
@@ -124,6 +126,7 @@ def _minute(begun: int, figures: Mapping[str, int], now: float) -> Activity:
         seconds=min(60.0, max(1.0, now - begun)),
         acknowledged=figures.get("acknowledged", 0),
         skipped=figures.get("skipped", 0),
+        repeated=figures.get("repeated", 0),
         retried=figures.get("retried", 0),
         dead_lettered=figures.get("dead-lettered", 0),
         claimed=figures.get("claimed", 0),

@@ -1,7 +1,7 @@
 """The books of a group: everything that was published to it, and what became of it.
 
-published + replayed + given again = acknowledged + skipped + dead-lettered + vanished + discarded + merged + passed
-over + still waiting. Published comes from the counts of the streams of the lanes, the rest from the group's own
+published + replayed + given again = acknowledged + skipped + repeated + dead-lettered + vanished + discarded + merged +
+passed over + still waiting. Published comes from the counts of the streams of the lanes, the rest from the group's own
 counters: neither is derived from the other. Changes by other clients are on one side or the other too, each under the
 name of the sign that it left; see `store/scripts/parts/books.lua`.
 """
@@ -14,27 +14,16 @@ from datetime import datetime
 from typing import Final
 
 from .. import conf, connections
-from ..conf import StreamConfig
-from ..connections import Link
-from ..store.consume.books import undeclared_lanes
+from ..store.consume.books import DONE_BY_OTHERS
 from ..store.observe.overview import GroupFigures, all_figures, overview_command, overview_of
 from ..store.observe.sources import group_names
 from ..store.scripts import run
 from .records import moment
 
-__all__ = ["DONE_BY_OTHERS", "Books", "books", "group_totals", "left_in_lanes"]
+__all__ = ["Books", "books", "group_totals"]
 
-# Each counter of changes by other clients, and what such a client did.
-DONE_BY_OTHERS: Final[Mapping[str, str]] = {
-    "moved-back": "somebody moved its position back (XGROUP SETID), or took it away and made it again",
-    "made-again": "somebody took it away (XGROUP DESTROY), or a failover lost it; a worker made it again",
-    "dropped": "entries were removed that it was never given (DEL, XTRIM, XDEL, XADD with a limit, HARD_MAXLEN)",
-    "lost-with-consumer": "somebody deleted a consumer that held messages (XGROUP DELCONSUMER)",
-    "unexplained": "messages are gone, and nothing shows why (XACK by others, XGROUP SETID onwards, XGROUP DELCONSUMER "
-    "unseen, a key of the group that was deleted)",
-}
 _COUNTED: Final = {
-    "acknowledged", "skipped", "dead_lettered", "discarded", "vanished", "retried", "replayed",
+    "acknowledged", "skipped", "repeated", "dead_lettered", "discarded", "vanished", "retried", "replayed",
     "discarded_dead_letters", "given_again", "passed_over", "merged",
     *(each.replace("-", "_") for each in DONE_BY_OTHERS),
 }  # fmt: skip
@@ -47,7 +36,8 @@ class Books:
     `published` is how many were published to the group since it began, including those that were there for it then;
     None where the server doesn't count entries (before Redis 7.0), where nobody has kept books, and while it can't be
     told. `unread` (undelivered, redelivery included) is None where the server can't tell, as after deletions.
-    `retrying` messages wait for a later run, `pending` ones are delivered and not settled. `discarded` counts discarded
+    `retrying` messages wait for a later run, `pending` ones are delivered and not settled. `repeated` ones were
+    acknowledged unrun, as their effect was committed before. `discarded` counts discarded
     retries; `discarded_dead_letters` are counted in `dead_lettered` too. `retried` and `replayed` count each time.
     Resets have `given_again` some and `passed_over` others; `merged` counts retries of a message that waited for a
     retry already. `paused` is since when. The last five count changes by other clients: see `DONE_BY_OTHERS`.
@@ -62,6 +52,7 @@ class Books:
     paused: datetime | None = None
     acknowledged: int = 0
     skipped: int = 0
+    repeated: int = 0
     dead_lettered: int = 0
     discarded: int = 0
     vanished: int = 0
@@ -80,7 +71,8 @@ class Books:
     @property
     def settled(self) -> int:
         """How many runs of the books ended; a replayed message ends once more."""
-        return self.acknowledged + self.skipped + self.dead_lettered + self.discarded + self.vanished + self.merged
+        unrun = self.skipped + self.repeated + self.discarded + self.vanished + self.merged
+        return self.acknowledged + self.dead_lettered + unrun
 
     @property
     def waiting(self) -> int | None:
@@ -121,20 +113,6 @@ def group_totals(stream: str, group: str) -> Mapping[str, int]:
     config = conf.stream(stream)
     reply = run(connections.get(config.connection), overview_command(config, [group]))
     return overview_of(reply).groups[0].totals
-
-
-def left_in_lanes(link: Link, stream: StreamConfig) -> list[tuple[str, str, int]]:
-    """Return how many messages nobody reads, as LANES no longer names their lane: (lane, group, how many at most)."""
-    if not undeclared_lanes(link, stream):
-        return []
-    found = []
-    for group in all_figures(link, stream, group_names(link, [stream])[0]):
-        for name, lane in group.lanes.items():
-            if name not in stream.lane_names and lane.there:
-                # Where the server can't tell the number of unread entries, all entries may be unread.
-                waiting = lane.entries if lane.unread is None else lane.unread + lane.pending
-                found.append((name, group.name, waiting))
-    return [each for each in found if each[2]]
 
 
 def _books(stream: str, group: GroupFigures) -> Books:

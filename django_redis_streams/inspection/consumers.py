@@ -56,7 +56,7 @@ def consumers(stream: str, group: str) -> list[ConsumerState]:
     link = connections.get(config.connection)
     workers = serving(link, config.keys, group)
     # The server may know nothing of a worker's consumer that was given nothing yet.
-    found = {name: (0, each.ms / 1000) for name, each in workers.items() if each.alive}
+    found = {name: (0, ms / 1000) for name, ms in workers.items() if ms is not None}
     for source in Pending.of(config, group):
         for row in consumers_on(link, source.key, group):
             pending, idle = found.get(row["name"], (0, float("inf")))
@@ -66,7 +66,7 @@ def consumers(stream: str, group: str) -> list[ConsumerState]:
             name=name,
             pending=pending,
             idle=idle,
-            alive=workers[name].alive if name in workers else name != RETURNED and idle <= declared.claim_idle,
+            alive=workers[name] is not None if name in workers else name != RETURNED and idle <= declared.claim_idle,
             returned=name == RETURNED,
             of_worker=name in workers,
         )

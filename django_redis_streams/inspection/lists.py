@@ -19,7 +19,7 @@ from typing import TypeVar
 from .. import conf
 from ..conf import StreamConfig
 from ..store.observe.bounded import BODIES, HEADS, Entry
-from ..store.observe.sources import DeadLetters, Delayed, Pending, Retries, Source
+from ..store.observe.sources import DeadLetters, Delayed, Found, Pending, Retries, Source
 from . import records
 from .grouping import by_server
 from .paging import Cursor, Item, Page, collect
@@ -48,7 +48,7 @@ def dead_letters(
     return _page(
         stream,
         lambda stream, _: [DeadLetters(stream)],
-        lambda _, items: [records.dead_letter(each.source, each.found) for each in items],
+        lambda reading, items: [records.dead_letter(*_read(reading, each)) for each in items],
         wanted(text, type=type, group=group, reason=reason),
         bodies=bodies,
         searches=bool(text.split()),
@@ -71,7 +71,7 @@ def retrying(
     return _page(
         stream,
         lambda stream, groups: [Retries(stream, each) for each in groups if group in (None, each)],
-        lambda _, items: [records.retrying(each.source, each.found) for each in items],
+        lambda reading, items: [records.retrying(*_read(reading, each)) for each in items],
         wanted(text, type=type),
         bodies=bodies,
         searches=bool(text.split()),
@@ -93,7 +93,7 @@ def delayed(
     return _page(
         stream,
         lambda stream, _: [Delayed(stream)],
-        lambda _, items: [records.delayed(each.source, each.found) for each in items],
+        lambda reading, items: [records.delayed(*_read(reading, each)) for each in items],
         wanted(text, type=type),
         bodies=bodies,
         searches=bool(text.split()),
@@ -147,6 +147,11 @@ def _page(
         readers += reading.begin(sources, after) if sources else []
     page = collect(readers, count, lambda items: fill(reading, items), wants, bodies=bodies)
     return replace(page, total=reading.total, groups=tuple(dict.fromkeys(known)), problems=tuple(reading.problems))
+
+
+def _read(reading: Reading[S], item: Item[S]) -> tuple[S, Found, int]:
+    """Return an item's source, what was found there, and when by the server's clock, in ms since 1970."""
+    return item.source, item.found, reading.now[item.source.stream.connection]
 
 
 def _with_entries(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> Iterator[PendingMessage | None]:

@@ -12,6 +12,7 @@ from .. import connections
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import ServerUnreachable
+from ..store.consume.clock import time_command, time_of
 from ..store.observe.bounded import Entry, Extent, Part, by_identity, entries_of, named
 from ..store.observe.sources import BEGIN, Pending, Source, group_names
 from ..store.scripts import Command, exchange
@@ -29,6 +30,7 @@ S = TypeVar("S", bound=Source)
 class Reading(Generic[S]):
     """One look at some streams: how many entries to read first and how much of each, how many there are, the problems.
 
+    `now` is what the clock of each server showed that was read, in ms since 1970, by the connection's alias.
     All sources together hold about as many bytes as the `extent` allows, and one entry each at least.
     """
 
@@ -36,6 +38,7 @@ class Reading(Generic[S]):
     extent: Extent
     total: int = 0
     problems: list[Problem] = field(default_factory=list)
+    now: dict[str, int] = field(default_factory=dict)
     _lost: dict[str, ServerUnreachable] = field(default_factory=dict)
 
     def ask(self, streams: Sequence[StreamConfig], question: Callable[[Link], Any]) -> Any:
@@ -66,8 +69,13 @@ class Reading(Generic[S]):
         sizes = [each.size_command() for each in sources]
         first = [each.read_command(begin, self.count, extent) for each in sources]
         streams = [each.stream for each in sources]
-        replies = self.ask(streams, lambda link: exchange(link, [*sizes, *first])) or []
-        readers = []
+        *replies, clock = self.ask(streams, lambda link: exchange(link, [*sizes, *first, time_command()])) or [None]
+        readers: list[Iterator[Item[S]]] = []
+        if isinstance(clock, Exception):
+            self._note(streams, clock)
+        if clock is None or isinstance(clock, Exception):
+            return readers
+        self.now[streams[0].connection] = time_of(clock)
         for source, size, found in zip(sources, replies[: len(sizes)], replies[len(sizes) :], strict=False):
             if self._usable(source, size) and self._usable(source, found):
                 self.total += source.size(size)

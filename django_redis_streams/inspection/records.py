@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
@@ -131,29 +131,44 @@ class MessageRecord:
 class DeadLetter(MessageRecord):
     """A dead letter. `entry_id` is its id in the queue, `dead_lettered_at` when it got there, `reason` why.
 
-    If it isn't `native`, this package didn't write it: all its fields are in `fields`.
+    It was `read_at` that time of the server's clock, which tells its age. If it isn't `native`, this package didn't
+    write it: all its fields are in `fields`.
     """
 
     entry_id: str
     reason: str = ""
     native: bool = True
     dead_lettered_at: datetime
+    read_at: datetime = field(compare=False)
+
+    @property
+    def age(self) -> timedelta:
+        """How long it had been there when it was read."""
+        return self.read_at - self.dead_lettered_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryingMessage(MessageRecord):
-    """A message that failed and will be run again when it is `due`; `token` names it within its group."""
+    """A message that failed and will be run again when it is `due`; `token` names it within its group.
+
+    It was `read_at` that time of the server's clock.
+    """
 
     token: str
     due: datetime
+    read_at: datetime = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayedMessage(MessageRecord):
-    """A message that will be published when it is `due`; `token`, its id, names it within its stream."""
+    """A message that will be published when it is `due`; `token`, its id, names it within its stream.
+
+    It was `read_at` that time of the server's clock.
+    """
 
     token: str
     due: datetime
+    read_at: datetime = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,13 +199,14 @@ class PendingMessage(MessageRecord):
         return self.claim_idle is not None and not self.returned and self.idle >= self.claim_idle
 
 
-def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
-    """Return the record of a dead letter queue's entry."""
+def dead_letter(source: DeadLetters, found: Found, now: int) -> DeadLetter:
+    """Return the record of a dead letter queue's entry, read at `now` in ms."""
     at = moment(int(found.entry_id.partition("-")[0]))
     identity: dict[str, Any] = {
         "stream": source.stream.name,
         "entry_id": found.entry_id,
         "dead_lettered_at": at,
+        "read_at": moment(now),
         "size": found.size,
     }
     native = wire.split_metadata(found.fields or ())
@@ -200,13 +216,14 @@ def dead_letter(source: DeadLetters, found: Found) -> DeadLetter:
     return DeadLetter(**identity, group=metadata.group, reason=metadata.reason, **_known(metadata, fields))
 
 
-def retrying(source: Retries, found: Found) -> RetryingMessage:
-    """Return the record of a retry; one without a readable body is shown by its token."""
+def retrying(source: Retries, found: Found, now: int) -> RetryingMessage:
+    """Return the record of a retry, read at `now` in ms; one without a readable body is shown by its token."""
     identity: dict[str, Any] = {
         "stream": source.stream.name,
         "group": source.group,
         "token": found.token,
         "due": moment(found.position.first),
+        "read_at": moment(now),
         "size": found.size,
     }
     native = wire.split_metadata(found.fields or ())
@@ -215,13 +232,14 @@ def retrying(source: Retries, found: Found) -> RetryingMessage:
     return RetryingMessage(**identity, **_known(*native))
 
 
-def delayed(source: Delayed, found: Found) -> DelayedMessage:
-    """Return the record of a delayed message; one without a readable body is shown by its token."""
+def delayed(source: Delayed, found: Found, now: int) -> DelayedMessage:
+    """Return the record of a delayed message, read at `now` in ms; without a readable body it is shown by its token."""
     identity: dict[str, Any] = {
         "stream": source.stream.name,
         "group": "",
         "token": found.token,
         "due": moment(found.position.first),
+        "read_at": moment(now),
         "size": found.size,
     }
     # This package never writes an odd number of fields.

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from .. import conf, connections
 from ..connections import Link
 from ..keys import is_entry_id
+from ..store.consume.clock import server_time
 from ..store.observe.bounded import BODIES, HEADS, Entry, Extent, by_identity, entries_of, named
 from ..store.observe.sources import DeadLetters, Delayed, Found, Pending, Retries, group_names, source_kinds
 from ..store.replies import group_is_gone
@@ -36,9 +37,10 @@ def find_dead_letters(stream: str, entry_ids: Sequence[str], *, bodies: bool = T
 def each_dead_letter(stream: str, entry_ids: Sequence[str], *, bodies: bool) -> Iterator[DeadLetter | None]:
     """Yield what `find_dead_letters` returns, read as it is asked for. Each id is one that an entry may have."""
     config = conf.stream(stream)
-    source = DeadLetters(config)
-    for each in _some(connections.get(config.connection), source, entry_ids, _extent(bodies)):
-        yield _row(records.dead_letter(source, each), bodies) if each else None
+    source, link = DeadLetters(config), connections.get(config.connection)
+    now = server_time(link) if entry_ids else 0
+    for each in _some(link, source, entry_ids, _extent(bodies)):
+        yield _row(records.dead_letter(source, each, now), bodies) if each else None
 
 
 def find_retrying(
@@ -47,7 +49,7 @@ def find_retrying(
     """Return retries of a stream, each by (group, token)."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
-    there = group_names(link, [config])[0]
+    there, now = group_names(link, [config])[0], server_time(link)
     wanted: dict[str, list[str]] = defaultdict(list)
     for group, token in tokens:
         wanted[group].append(token)
@@ -55,16 +57,16 @@ def find_retrying(
     for group in filter(wanted.__contains__, there):
         source = Retries(config, group)
         for each in filter(None, _some(link, source, wanted[group], _extent(bodies))):
-            found[group, each.token] = _row(records.retrying(source, each), bodies)
+            found[group, each.token] = _row(records.retrying(source, each, now), bodies)
     return [found.get(each) for each in tokens]
 
 
 def find_delayed(stream: str, tokens: Sequence[str], *, bodies: bool = True) -> list[DelayedMessage | None]:
     """Return delayed messages of a stream by their tokens."""
     config = conf.stream(stream)
-    source = Delayed(config)
-    found = _some(connections.get(config.connection), source, tokens, _extent(bodies))
-    return [_row(records.delayed(source, each), bodies) if each else None for each in found]
+    source, link = Delayed(config), connections.get(config.connection)
+    now, found = server_time(link), _some(link, source, tokens, _extent(bodies))
+    return [_row(records.delayed(source, each, now), bodies) if each else None for each in found]
 
 
 def find_pending(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..conf import StreamConfig
@@ -56,16 +56,18 @@ class RunningHandler:
 class WorkerProcess:
     """A living process of a worker.
 
-    It was `started` at that time of the server's clock, and `heard` of so many seconds ago. Its own clock shows
-    `clock_ahead` seconds more than the server's (negative: less). `memory` is how many bytes of it are in memory.
-    `runs` are the longest of the calls that go on, `runs_more` how many there are beside these. With `quarantine` it
-    serves no group: it runs messages that may have ended a worker.
+    It was `started` at that time of the server's clock, `age` seconds ago, and `heard` of so many seconds ago. Its own
+    clock showed `clock_ahead` seconds more than the server's (negative: less) when it last compared them, at most about
+    a minute ago. `memory` is how many bytes of it are in memory, give or take a tenth. `runs` are the longest of the
+    calls that go on, `runs_more` how many there are beside these. With `quarantine` it serves no group: it runs
+    messages that may have ended a worker.
     """
 
     name: str
     host: str
     pid: int
     started: datetime
+    age: float
     heard: float
     clock_ahead: float
     memory: int
@@ -89,47 +91,42 @@ def workers(*streams: str) -> Workers:
     One round trip for each server. Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
     replies, problems = ask_each(streams, processes_command)
-    found: dict[str, WorkerProcess] = {}
+    said: dict[str, list[tuple[StreamConfig, ProcessFigures]]] = {}
     for stream, reply in replies:
         for figures in processes_of(reply):
-            found[figures.process] = _joined(found.get(figures.process), _process(stream, figures))
-    return Workers(sorted(found.values(), key=lambda each: (each.host, each.pid, each.name)), problems)
+            said.setdefault(figures.process, []).append((stream, figures))
+    found = [_process(each) for each in said.values()]
+    return Workers(sorted(found, key=lambda each: (each.host, each.pid, each.name)), problems)
 
 
-def _process(stream: StreamConfig, figures: ProcessFigures) -> WorkerProcess:
-    record, ms_ago = figures.record, figures.ms_ago
+def _process(said: Sequence[tuple[StreamConfig, ProcessFigures]]) -> WorkerProcess:
+    """Join what a process said to some streams; of itself it said to each the same, to one of them last."""
+    last = min((figures for _, figures in said), key=lambda figures: figures.written_ago)
+    record = last.record
+    runs = [run for stream, figures in said for run in _runs(stream, figures)]
     return WorkerProcess(
-        name=figures.process,
+        name=last.process,
         host=record.host,
         pid=record.pid,
-        started=moment(figures.now - ms_ago - record.ms),
-        heard=ms_ago / 1000,
-        clock_ahead=figures.clock_ahead / 1000,
+        started=moment(last.now - last.written_ago - record.ms),
+        age=(last.written_ago + record.ms) / 1000,
+        heard=min(figures.heard_ago for _, figures in said) / 1000,
+        clock_ahead=last.clock_ahead / 1000,
         memory=record.memory,
         quarantine=record.quarantine,
         serves=[
-            ServedGroup(stream=stream.name, group=group, lanes=record.lanes, consumers=count)
-            for group, count in record.groups.items()
+            ServedGroup(stream=stream.name, group=group, lanes=figures.record.lanes, consumers=count)
+            for stream, figures in said
+            for group, count in figures.record.groups.items()
         ],
-        runs=[
-            RunningHandler(
-                stream=stream.name, group=each.group, consumer=each.consumer, message=each.message,
-                handler=each.handler, seconds=(each.ms + ms_ago) / 1000, timeout=each.timeout, messages=each.messages,
-            )
-            for each in record.runs
-        ],
-        runs_more=record.runs_more,
-    )  # fmt: skip
-
-
-def _joined(before: WorkerProcess | None, also: WorkerProcess) -> WorkerProcess:
-    """Join what a process said to one stream with what it said to others."""
-    if before is None:
-        return also
-    runs = sorted([*before.runs, *also.runs], key=lambda each: -each.seconds)
-    return replace(
-        before if before.heard <= also.heard else also,
-        serves=[*before.serves, *also.serves],
-        runs=runs,
-        runs_more=before.runs_more + also.runs_more,
+        runs=sorted(runs, key=lambda run: -run.seconds),
+        runs_more=sum(figures.record.runs_more for _, figures in said),
     )
+
+
+def _runs(stream: StreamConfig, figures: ProcessFigures) -> Iterator[RunningHandler]:
+    for run in figures.record.runs:
+        yield RunningHandler(
+            stream=stream.name, group=run.group, consumer=run.consumer, message=run.message, handler=run.handler,
+            seconds=(run.ms + figures.written_ago) / 1000, timeout=run.timeout, messages=run.messages,
+        )  # fmt: skip

@@ -8,9 +8,9 @@ from typing import Final
 __all__ = [
     "CLAIMED", "CLOCK_AHEAD", "CLOCK_JUMP", "CONSUMERS", "COUNTERS", "DEAD", "DEAD_LETTERED", "DEAD_LETTER_ARRIVALS",
     "DELAYED", "DELAYED_OVERDUE", "DURATION", "EVICTED_KEYS", "EVICTS_STREAMS", "GAUGES", "HISTOGRAMS", "LAG",
-    "LATENCY", "LENGTH", "LONGEST_IDLE", "MAXMEMORY", "MEMORY", "OLDEST_PENDING", "OLDEST_UNREAD", "PAUSED", "PENDING",
-    "PROCESSED", "RETRIED", "RETRYING", "RETRYING_OVERDUE", "SERVER_UP", "SKIPPED", "TOTALS", "UNDECLARED_GROUPS", "UP",
-    "Metric",
+    "LATENCY", "LENGTH", "LONGEST_IDLE", "MAXMEMORY", "MEMORY", "OLDEST_PENDING", "OLDEST_UNREAD", "OUTBOX",
+    "OUTBOX_MESSAGES", "OUTBOX_OLDEST", "PAUSED", "PENDING", "PROCESSED", "REPEATED", "RETRIED", "RETRYING",
+    "RETRYING_OVERDUE", "SERVER_UP", "SKIPPED", "TOTALS", "UNDECLARED_GROUPS", "UP", "Metric",
 ]  # fmt: skip
 
 _SERVER: Final = ("connection",)
@@ -97,13 +97,27 @@ GAUGES: Final = (
 # Counted by the servers, not by workers.
 TOTALS: Final = (DEAD_LETTER_ARRIVALS, EVICTED_KEYS)
 
+_OUTBOX: Final = ("database", "stream")
+OUTBOX_MESSAGES: Final = Metric(
+    "redis_streams_outbox_messages", "Messages in the database's outbox that aren't on the server.", _OUTBOX
+)
+OUTBOX_OLDEST: Final = Metric(
+    "redis_streams_outbox_oldest_seconds", "Age of the oldest of these by the database's clock, 0 without one.", _OUTBOX
+)
+
+# Of the databases, where the app of the outbox is installed.
+OUTBOX: Final = (OUTBOX_MESSAGES, OUTBOX_OLDEST)
+
 PROCESSED: Final = Metric("redis_streams_processed_total", "Messages that were handled and acknowledged.")
 SKIPPED: Final = Metric("redis_streams_skipped_total", "Messages that no handler takes, acknowledged unrun.")
+REPEATED: Final = Metric(
+    "redis_streams_repeated_total", "Messages whose effect was committed before, acknowledged unrun."
+)
 RETRIED: Final = Metric("redis_streams_retried_total", "Runs that failed and are tried again.")
 DEAD_LETTERED: Final = Metric("redis_streams_dead_lettered_total", "Messages that became dead letters.")
 CLAIMED: Final = Metric("redis_streams_claimed_total", "Messages taken over from other consumers.")
 DURATION: Final = Metric("redis_streams_duration_seconds", "How long the run of a message took.")
 LATENCY: Final = Metric("redis_streams_latency_seconds", "Time from publishing to the begin of the first run.")
 
-COUNTERS: Final = (PROCESSED, SKIPPED, RETRIED, DEAD_LETTERED, CLAIMED)
+COUNTERS: Final = (PROCESSED, SKIPPED, REPEATED, RETRIED, DEAD_LETTERED, CLAIMED)
 HISTOGRAMS: Final = (DURATION, LATENCY)

@@ -1,24 +1,33 @@
-"""Gauges of the state on the servers: streams, groups, waiting messages, and the servers themselves."""
+"""Gauges of the state on the servers: streams, groups, waiting messages, and the servers themselves.
+
+Where the outbox is installed, the databases are asked as well, for what isn't on the servers yet.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
-from .. import connections, inspection
-from ..inspection import GroupState, ServerState, StreamState
+from .. import connections
+from ..outbox.bounded import Asked
+from ..outbox.presence import declared, is_installed
 from . import names
 from .exposition import check_installed
 
 if TYPE_CHECKING:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+    from ..inspection import GroupState, ServerState, StreamState
+
     Family = CounterMetricFamily | GaugeMetricFamily
 
 __all__ = ["Collector"]
 
 logger = logging.getLogger("django_redis_streams")
+
+# In seconds. As long as the servers get: a database that hangs must not keep their figures from Prometheus.
+_DATABASES_WITHIN: Final = 2
 
 # None where it isn't known: unknown isn't 0, so there is no sample.
 Values = Mapping[names.Metric, float | None]
@@ -29,6 +38,7 @@ class Collector:
 
     For a registry of one's own, `REGISTRY.register(Collector())`. A stream that can't be read has `redis_streams_up`
     at 0 and no other metric; the log says why. A server whose INFO can't be read has `redis_streams_server_up` at 0.
+    A database whose outbox can't be read within two seconds has no metric; the log says why.
     Raises `ExtraMissing`, and `ConfigurationError`.
     """
 
@@ -38,7 +48,9 @@ class Collector:
 
     def collect(self) -> Iterable[Family]:
         """Read the families from the servers."""
-        families = _families()
+        from .. import inspection  # noqa: PLC0415  a worker has this package for its buckets, and reads no state
+
+        families, unsent = _families(), Asked()
 
         def add(labels: list[str], values: Values) -> None:
             for metric, value in values.items():
@@ -58,7 +70,25 @@ class Collector:
                 add([stream.name, group.name], _of_group(group))
         for server in found.servers:
             add([server.connection], _of_server(server))
+        for labels, values in _of_databases(unsent):
+            add(labels, values)
         return families.values()
+
+
+def _of_databases(asked: Asked) -> Iterator[tuple[list[str], Values]]:
+    streams = declared()
+    for database in asked.figures(_DATABASES_WITHIN):
+        if database.problem is not None:
+            if streams:  # else nobody needs it
+                logger.warning("No metrics of the outbox: %s", database.problem)
+            continue
+        for stream in dict.fromkeys([*streams, *database.streams]):
+            rows = database.streams.get(stream)
+            values = {
+                names.OUTBOX_MESSAGES: rows.unsent if rows else 0,
+                names.OUTBOX_OLDEST: rows.oldest if rows else 0,
+            }
+            yield [database.database, stream], values
 
 
 def _families() -> dict[names.Metric, Family]:
@@ -67,7 +97,7 @@ def _families() -> dict[names.Metric, Family]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
     families: dict[names.Metric, Family] = {}
-    for each in names.GAUGES:
+    for each in (*names.GAUGES, *(names.OUTBOX if is_installed() else ())):
         families[each] = GaugeMetricFamily(each.name, each.told, labels=each.labels)
     for each in names.TOTALS:
         families[each] = CounterMetricFamily(each.name, each.told, labels=each.labels)

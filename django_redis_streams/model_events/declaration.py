@@ -123,7 +123,7 @@ class Declaration:
             publish(self.stream, payload(), type=type_, lane=lane, using=using)
         else:
             subject = f"{instance._meta.label} {instance.pk!r}"
-            publish_committed(self.stream, payload, type=type_, lane=lane, subject=subject)
+            publish_committed(self.stream, payload, type=type_, lane=lane, subject=subject, using=using)
 
 
 def _family(model: type[Model]) -> Iterator[type[Model]]:

@@ -62,10 +62,14 @@ def publish(
 
     Where the transaction or its savepoint is rolled back, nothing is published. When a message can't be sent
     after a commit, it is logged as an error of "django_redis_streams" and the signal `publish_failed` is sent.
-    No database connection is opened. In a coroutine use `apublish`: a coroutine doesn't see the transaction.
+    A stream with OUTBOX keeps it in the database `using` instead, outside a transaction too, until it can be sent.
+    Without OUTBOX no database connection is opened. In a coroutine use `apublish`: a coroutine doesn't see the
+    transaction.
 
     Raises `UnknownStream`, `InvalidMessage` and its `PayloadTooLarge` before anything is sent; `TransactionError`
-    in a transaction that Django doesn't manage; outside one `ServerUnreachable` and `ServerRefused`.
+    in a transaction that Django doesn't manage; outside one `ServerUnreachable`, `ServerRefused`, and with MIN_REPLICAS
+    `NotReplicated`. With OUTBOX: `ConfigurationError` without its app or its table, `ServerUnreachable` only if the
+    database takes no row either.
     """
     with Publication(conf.stream(stream), headers) as publication:
         call = Call(publication.config, type, key, publication.headers, lane, due=due_of(delay, at))
@@ -75,7 +79,7 @@ def publish(
         if in_transaction(using):
             publish_on_commit(call, [entry], using)
         else:
-            publish_now(call, [entry])
+            publish_now(call, [entry], using)
     return call.message(entry, payload)
 
 
@@ -157,7 +161,7 @@ def _publish_each(call: Call, entries: Iterator[Fields], chunk_size: int | None,
     whole = list(entries)
     if not in_transaction(using):
         try:
-            return publish_now(call, whole)
+            return publish_now(call, whole, using)
         except StreamsError as error:
             raise _having_sent(error, error.sent) from error
     if whole:
@@ -187,7 +191,7 @@ def _publish_by_chunks(call: Call, entries: Iterator[Fields], chunk_size: int, u
     sent = 0
     try:
         while chunk := list(islice(entries, chunk_size)):
-            sent += publish_now(call, chunk)
+            sent += publish_now(call, chunk, using)
     except StreamsError as error:
         raise _having_sent(error, sent + error.sent) from error
     return sent

@@ -26,8 +26,9 @@ def publish_committed(
     type: str,  # noqa: A002  the message's own word for it
     lane: str | None,
     subject: str,
+    using: str,
 ) -> None:
-    """Publish now what `payload` returns, as after a commit. Raises nothing: the `subject` is in the database.
+    """Publish now what `payload` returns, as after a commit. Raises nothing: the `subject` is in the database `using`.
 
     A message that can't be sent, or not even made, is logged, and `publish_failed` tells of it. A message that couldn't
     be made has the payload that was to be encoded, None where `payload` raised.
@@ -40,7 +41,7 @@ def publish_committed(
             publication.lane = call.lane
             entry = call.one(given)
             publication.message_id = entry[1]
-            publish_after_commit(call, [entry])
+            publish_after_commit(call, [entry], using)
     except Exception as error:  # noqa: BLE001  whatever it is: what is committed must not look as if it weren't
         unmade = Message(id=new_id(), stream=stream, type=type, payload=given, lane=lane or DEFAULT_LANE)
         _tell_unmade(unmade, subject, error)

@@ -43,7 +43,8 @@ class Call:
         self.due = due
         self.config = config
         self.lane = DEFAULT_LANE if lane is None else _declared(config, lane)
-        self._type, self._key, self._headers = type or "", key, headers
+        self.key = key
+        self._type, self._headers = type or "", headers
         self._encoder = wire.EntryEncoder(
             stream=config.name,
             format=config.format,
@@ -102,7 +103,7 @@ class Call:
     ) -> Message:
         read_only = MappingProxyType(dict(headers)) if headers else NO_HEADERS
         return filled(
-            fields[1], self.config.name, self._type, payload, self._key, read_only, time, "", self.lane, 0, entry_id
+            fields[1], self.config.name, self._type, payload, self.key, read_only, time, "", self.lane, 0, entry_id
         )
 
 

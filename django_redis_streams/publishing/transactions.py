@@ -1,21 +1,27 @@
-"""Waiting for the commit of a database transaction, also where other people's callbacks of that commit fail."""
+"""Waiting for the commit of a database transaction, also where other people's callbacks of that commit fail.
+
+What the outbox is to keep is inserted right before that commit.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import Final
 from weakref import WeakSet
 
+from django.db import DatabaseError, Error, transaction
 from django.db import connections as databases
-from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import connections
 from ..exceptions import TransactionError
 from ..wire import Fields
+from .committing import CommittedRows
 from .encoded import Call
+from .outboxes import outbox_of
 from .sending import publish_after_commit
 
 __all__ = ["in_transaction", "publish_on_commit", "unsent"]
@@ -61,11 +67,19 @@ def _warn_of_another(using: str) -> None:
 def publish_on_commit(call: Call, whole: Sequence[Fields], using: str) -> None:
     """Send all when the transaction of `using` commits, and nothing where it, or the savepoint, is rolled back.
 
-    Raises `ConfigurationError` for a URL or an option that can't work: now the caller can still hear of it.
+    With the OUTBOX "always", rows are inserted right before that commit.
+
+    Raises `ConfigurationError` for a URL or an option that can't work, and for an outbox without its app or its table:
+    now the caller can still hear of it.
     """
     connections.get(call.config.connection)
-    _guard(databases[using])
-    transaction.on_commit(_Waiting(call, whole).send, using=using, robust=True)
+    database = databases[using]
+    if call.config.outbox is not None:
+        outbox_of(call.config).check_table(using)
+        if call.config.outbox == "always":
+            _insert_before_commits(database)
+    _guard(database)
+    transaction.on_commit(_Waiting(call, whole, database).send, using=using, robust=True)
 
 
 def unsent(database: BaseDatabaseWrapper) -> int:
@@ -76,17 +90,98 @@ def unsent(database: BaseDatabaseWrapper) -> int:
 class _Waiting:
     """What one call publishes on commit. It is sent once, however often `send` is called."""
 
-    __slots__ = ("_call", "_whole", "sent")
+    __slots__ = ("_database", "call", "rows", "sent", "settles", "whole")
 
-    def __init__(self, call: Call, whole: Sequence[Fields]) -> None:
-        self._call = call
-        self._whole = whole
+    def __init__(self, call: Call, whole: Sequence[Fields], database: BaseDatabaseWrapper) -> None:
+        self.call = call
+        self.whole = whole
+        self.rows: CommittedRows | None = None
         self.sent = False
+        # Whether somebody else's callback comes next, or none: it may take longer than the lease of the rows.
+        self.settles = True
+        self._database = database
+
+    @property
+    def needs_rows(self) -> bool:
+        return self.call.config.outbox == "always" and not self.sent
 
     def send(self) -> None:
-        if not self.sent:
-            self.sent = True
-            publish_after_commit(self._call, self._whole)
+        if self.sent:
+            return
+        without_rows = self.needs_rows and self.rows is None
+        self.sent = True
+        if self.rows is not None:
+            self.rows.send(self.call, self.whole, settles=self.settles)
+            return
+        # captureOnCommitCallbacks sends within the transaction of a TestCase, which never commits.
+        if without_rows and not self._database.in_atomic_block:
+            _tell_without_rows(self._database.alias)
+        publish_after_commit(self.call, self.whole, self._database.alias)
+
+
+# The databases that were told of: once each.
+_without_rows: set[str] = set()
+
+
+def _tell_without_rows(using: str) -> None:
+    if using not in _without_rows:
+        _without_rows.add(using)
+        logger.error(
+            "A transaction of database %r was committed in a way that this version of django_redis_streams doesn't "
+            "know, so the outbox has no row of what it published: a process that is killed now loses it. Commit by "
+            "transaction.atomic(), and report this with your version of Django. This is logged once.",
+            using,
+        )
+
+
+# The connections that insert rows, each for as long as it lives.
+_inserting: Final[WeakSet[BaseDatabaseWrapper]] = WeakSet()
+
+
+def _insert_before_commits(database: BaseDatabaseWrapper) -> None:
+    """Have the rows of our registered callbacks inserted at each commit of this connection, as its last statement.
+
+    Only there is it certain what belongs to the transaction: `run_on_commit` is then without all that was rolled back
+    to a savepoint. And all rows take one statement. `Atomic` commits by the connection's own method, so what the INSERT
+    raises comes out of the `with` block as an error of the COMMIT does, and Django rolls back.
+    """
+    if database in _inserting:
+        return
+    commit = database.commit
+
+    def insert_and_commit() -> None:
+        # A commit by hand in an atomic block: Django refuses it, and what it would commit isn't committed.
+        if not database.in_atomic_block:
+            _insert_rows(database)
+        commit()
+
+    _inserting.add(database)
+    database.commit = insert_and_commit  # type: ignore[method-assign]  # this one's alone
+
+
+def _insert_rows(database: BaseDatabaseWrapper) -> None:
+    waiting = [each for each in _waiting(database) if each.needs_rows]
+    if not waiting:
+        return
+    rows = CommittedRows(database, outbox_of(waiting[0].call.config), len(waiting))
+    try:
+        rows.insert([(each.call, entry) for each in waiting for entry in each.whole])
+    except DatabaseError:
+        raise
+    except BaseException:
+        # For these Django doesn't roll back, and turning autocommit on again would commit, on some databases.
+        try:
+            database.rollback()
+        except Error:
+            database.close()
+        raise
+    for each in waiting:
+        each.rows = rows
+    owners = [getattr(registered[1], "__self__", None) for registered in database.run_on_commit]
+    following = {id(owner): after for owner, after in pairwise(owners)}
+    for each in waiting:
+        after = following.get(id(each))
+        each.settles = not isinstance(after, _Waiting) or after.rows is None
 
 
 # The connections that are guarded, each for as long as it lives.
@@ -113,8 +208,10 @@ def _guard(database: BaseDatabaseWrapper) -> None:
     call_all = database.run_and_clear_commit_hooks
 
     def call_all_and_send_ours() -> None:
+        # Django refuses a call by hand in an atomic block: nothing is committed.
+        ours = [] if database.in_atomic_block else _waiting(database)
         with ExitStack() as after:
-            for waiting in reversed(_waiting(database)):
+            for waiting in reversed(ours):
                 after.callback(waiting.send)
             call_all()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError
 
 from ..connections.link import Command, Link
 
-__all__ = ["Command", "Script", "all_scripts", "exchange", "run", "script"]
+__all__ = ["Command", "Script", "all_scripts", "exchange", "raise_first", "run", "script"]
 
 
 _PART = re.compile(r"^--! (\w+)\n", re.MULTILINE)
@@ -62,15 +62,25 @@ def run(link: Link, command: Command) -> Any:
     return reply
 
 
-def exchange(link: Link, commands: Sequence[Command]) -> list[Any]:
-    """Send some commands at once; return all replies. An error stands as an exception in its place."""
-    replies = link.call_many(commands)
+def exchange(link: Link, commands: Sequence[Command], then: Sequence[Command] = ()) -> list[Any]:
+    """Send some commands at once, and behind them `then`; return all replies. An error stands in its place.
+
+    What the server doesn't know is sent once more, and `then` behind it.
+    """
+    replies = link.call_many([*commands, *then])
     unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if unknown:
-        again = link.call_many([_with_source(commands[index]) for index in unknown])
-        for index, reply in zip(unknown, again, strict=True):
+        again = link.call_many([*(_with_source(commands[index]) for index in unknown), *then])
+        for index, reply in zip([*unknown, *range(len(commands), len(replies))], again, strict=True):
             replies[index] = reply
     return replies
+
+
+def raise_first(replies: Iterable[object]) -> None:
+    """Raise the first error among some replies, if there is one."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
 
 
 def _with_source(command: Command) -> Command:

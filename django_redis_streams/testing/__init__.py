@@ -1,8 +1,8 @@
 """Tools for testing a project's publishing and its handlers, with pytest or Django's TestCase.
 
 `isolation` gives each test a server and a key prefix, `published` returns what was published, `draining`
-runs the handlers in the calling thread, `case` is the mixin for Django's TestCase. pytest's plugin is
-`django_redis_streams.pytest_plugin`.
+runs the handlers in the calling thread, after `unsent` has sent what waits in the outbox, `case` is the mixin for
+Django's TestCase. pytest's plugin is `django_redis_streams.pytest_plugin`.
 """
 
 from .case import StreamsMixin

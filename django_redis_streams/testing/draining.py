@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from typing import Final
 
 from redis.exceptions import ResponseError
 
@@ -20,7 +21,7 @@ from ..exceptions import ConfigurationError, ServerRefused
 from ..handlers import HandlerSet
 from ..keys import split_label
 from ..store.consume.membership import Membership
-from ..store.consume.promote import make_due, promote
+from ..store.consume.promote import Held, make_due, promote
 from ..worker.consumer.batch_runner import BatchRunner
 from ..worker.consumer.consumer import Consumer
 from ..worker.execution.databases import left_alone
@@ -28,12 +29,16 @@ from ..worker.execution.executor import Executor
 from ..worker.shared.counters import COUNTED
 from ..worker.shared.scoreboard import Slots
 from ..worker.stop import Stop
+from ..worker.timing import DEFAULT_TIMING
 from .commits import Commits
+from .unsent import send_unsent
 from .watched import Watch
 
 __all__ = ["Drained", "drain"]
 
 _NAME = "drain"
+# It never waits for a message, so a reply is late sooner than a worker's.
+_TIMING: Final = changed(DEFAULT_TIMING, block=0.0)
 _Target = tuple[StreamConfig, GroupConfig]
 
 
@@ -46,6 +51,7 @@ class Drained:
 
     acknowledged: int = 0
     skipped: int = 0
+    repeated: int = 0
     retried: int = 0
     dead_lettered: int = 0
     errors: list[BaseException] = field(default_factory=list)
@@ -53,15 +59,16 @@ class Drained:
     @property
     def settled(self) -> int:
         """How many runs there were in all."""
-        return self.acknowledged + self.skipped + self.retried + self.dead_lettered
+        return self.acknowledged + self.skipped + self.repeated + self.retried + self.dead_lettered
 
 
 def drain(*labels: str, hasten: bool = False, raise_errors: bool = False, limit: int = 1_000) -> Drained:
     """Run all unread messages until nothing is left to do now; return what happened.
 
     `labels` are streams ("orders") and groups ("orders:billing"); without any, every group that has handlers. Messages
-    that handlers publish are run too; callbacks of handlers that wait for a commit are called, as a TestCase never
-    commits. With `hasten`, retries and delayed messages are run at once; without, they stay until they are due. With
+    that handlers publish are run too. What waits in the outbox is sent first, due or not, as nobody else does.
+    Callbacks of handlers that wait for a commit are called, as a TestCase never commits. With `hasten`, retries and
+    delayed messages are run at once; without, they stay until they are due. With
     `raise_errors`, the first error of a handler is raised, once its message is settled by its group's settings;
     messages not begun by then are left for the next `drain`.
 
@@ -70,12 +77,13 @@ def drain(*labels: str, hasten: bool = False, raise_errors: bool = False, limit:
     runs, since a handler that always asks for `Retry(count=False)` would never end.
     """
     served = list(_served(labels))
-    for alias in {stream.connection for stream, _ in served}:
+    aliases = {stream.connection for stream, _ in served}
+    for alias in aliases:
         connections.open(alias, timeout=5).close()  # a consumer would retry an unreachable server for ever
     drained, watch, commits = Drained(), Watch(limit, raise_errors=raise_errors), Commits()
     drained.errors = watch.errors
     with left_alone():
-        while _round(served, watch, drained) + commits.run() + _promoted(served, hasten=hasten):
+        while send_unsent(aliases) + _round(served, watch, drained) + commits.run() + _promoted(served, hasten=hasten):
             pass
     return drained
 
@@ -122,12 +130,13 @@ def _consumer(stream: StreamConfig, group: GroupConfig, watch: Watch) -> Consume
     It promotes when idle, as no promoter runs beside it: else a retry that became due would keep it from ending.
     """
     declared = handlers.of(stream.name, group.name, _NAME)
-    watched = HandlerSet([changed(each, function=watch.over(each)) for each in declared])
+    watched = HandlerSet([changed(each, function=watch.over(each), atomic=False, once=False) for each in declared])
     watch.stop = Stop()
     runner = BatchRunner(
         Membership(stream, group, _NAME),
         Executor(watched, group, Slots(stream, group)),
         stop=watch.stop,
+        timing=_TIMING,
         patient=False,
     )
     runner.claiming.stale.set()
@@ -148,7 +157,7 @@ def _promoted(served: Sequence[_Target], *, hasten: bool) -> int:
 
 def _promote(link: Link, stream: StreamConfig, groups: Sequence[str]) -> int:
     promotion = promote(link, stream, groups, _NAME)
-    if promotion is None:
+    if isinstance(promotion, Held):
         raise ServerRefused(f"Another process moves what is due of {stream.name!r}: drain where no worker runs.")
     if promotion.problems:
         raise ServerRefused(f"What is due of {stream.name!r} can't be moved: {promotion.problems[0]}")

@@ -36,7 +36,8 @@ def isolated(server: str = "fake") -> Iterator[None]:
     """Within it, connections lead to `server`, and every key has a unique prefix, also where a test sets REDIS_STREAMS.
 
     "fake" is a new fakeredis, in memory; "embedded" is a Valkey of this process; "configured" is the server of the
-    settings, where all keys with the prefix are deleted at the end; "off" changes nothing, and records nothing.
+    settings, where all keys with the prefix are deleted at the end; "off" changes nothing, and records nothing. The
+    first two have no replicas, so they don't look at MIN_REPLICAS.
     Raises `ValueError` for another word, `ExtraMissing` where fakeredis isn't installed.
     """
     if server == "off":
@@ -50,7 +51,7 @@ def isolated(server: str = "fake") -> Iterator[None]:
         used.append((lead(config), config.key_prefix))
         return used[-1][0]
 
-    with connections.leading(noted), conf.prefixed(_own_prefix()), recording():
+    with connections.leading(noted), conf.prefixed(_own_prefix(), with_replicas=server == "configured"), recording():
         try:
             yield
         finally:

@@ -29,19 +29,24 @@ class Watch:
         self._ended_by: BaseException | None = None
 
     def over(self, handler: Handler) -> Callable[[Any], None]:
-        """Return the handler's function, watched. A coroutine's database work is done in the calling thread."""
+        """Return the handler's function, watched, in its transaction, whose own errors are the run's too.
 
-        @wraps(handler.function)
+        A coroutine's database work is done in the calling thread.
+        """
+        function = handler.in_transaction
+
+        @wraps(function)
         def watched(argument: Any) -> None:
             self._count(handler)
             try:
                 if handler.is_async:
-                    async_to_sync(handler.function)(argument)
+                    async_to_sync(function)(argument)
                 else:
-                    handler.function(argument)
+                    function(argument)
             except BaseException as error:
-                # The messages of a failed batch are run again one by one; then the guilty one's error is noted.
-                if not (handler.batch and len(argument) > 1):
+                # The messages of a failed batch are run again one by one; then the guilty one's error is noted. Where
+                # none is guilty, they stay together.
+                if not (handler.batch and len(argument) > 1) or _waits(handler, error):
                     self._note(handler, error)
                 raise
 
@@ -68,11 +73,14 @@ class Watch:
             self._end(error)
         elif not isinstance(error, Retry | Reject):
             self.errors.append(error)
-            # A worker would retry for a day, but nobody unlocks a database while the test waits.
-            waits = unavailable_database(error) and handler.policy(GroupConfig(name=handler.group)).retries(error)
-            if self._raise_errors or waits:
+            if self._raise_errors or _waits(handler, error):
                 self._end(error)
 
     def _end(self, error: BaseException) -> None:
         self._ended_by = self._ended_by or error
         self.stop.set()
+
+
+def _waits(handler: Handler, error: BaseException) -> bool:
+    """Return whether a worker would retry for a day; but nobody unlocks a database while a test waits."""
+    return unavailable_database(error) and handler.policy(GroupConfig(name=handler.group)).retries(error)

@@ -5,13 +5,11 @@ The main thread only waits: for a signal, for the consumers to end, for the supe
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,15 +28,12 @@ from .execution.databases import close_pools
 from .execution.executor import Executor
 from .log.lines import about, logger
 from .log.recurring import refusals
-from .log.unreachable import log_unreachable, note_stop
+from .log.unreachable import log_openings, log_unreachable, note_stop
 from .options import Options, memberships, process_name
-from .services.draining import Drain, Draining
 from .services.heartbeat import Heartbeat
-from .services.maintenance import Maintenance
-from .services.presence import Presence
-from .services.promoter import Promoter
+from .services.inbox import InboxUpkeep
+from .services.making import Making, by_connection
 from .services.service import Service
-from .services.statistics import Statistics
 from .shared.counters import ConsumerCounters
 from .shared.joined import Joined
 from .shared.scoreboard import Scoreboard, Slots
@@ -47,7 +42,7 @@ from .stopping import Stopping, end_blocked_reads
 from .system.memory import readable_size, resident
 from .system.os_signals import Signals
 
-__all__ = ["Assignment", "Process", "redis_connections", "work"]
+__all__ = ["Assignment", "Process", "work"]
 
 # Errors that a process would meet again if it were started again.
 _UNWORKABLE = (ConfigurationError, ExtraMissing, HandlerError, UnknownStream)
@@ -82,23 +77,6 @@ def work(assignment: Assignment) -> int:
         send_to_all(worker_process_ending)
 
 
-def redis_connections(options: Options) -> Mapping[str, int]:
-    """Return how many connections the processes of a worker keep open together, by the connection's alias.
-
-    Each consumer has one, and each service. Those that handlers borrow from their process aren't counted.
-    """
-    consumers = Counter(stream.connection for stream, _ in options.targets)
-    services = len(_services_of(options))
-    return {alias: options.processes * (count + services) for alias, count in consumers.items()}
-
-
-def _services_of(options: Options, *, quarantine: bool = False) -> Sequence[type[Service]]:
-    """Return the services that run in each process, one of each kind for each connection."""
-    if quarantine:
-        return [Heartbeat, Presence, Statistics]
-    return [Heartbeat, Presence, Maintenance, Promoter, Statistics, *([Draining] if options.drain else [])]
-
-
 class Process:
     """A child of a supervisor, built after the fork."""
 
@@ -115,31 +93,47 @@ class Process:
         self._stopping: Stopping | None = None
         # When the supervisor kills this process, on the monotonic clock; None where it doesn't.
         self._until: float | None = None
-        # Since when the quarantine's thread asks whether there are suspects; None where it doesn't.
-        self._asks_since: float | None = None
+        # Which connection's server the quarantine's thread asks for suspects, and since when; None where it doesn't.
+        self._asks: tuple[str, float] | None = None
         self._unclean = False
-        self._unreached = False
+        self._openings_due = 0.0
+        # The aliases of connections that can't be reached at the stop.
+        self._away: set[str] = set()
         self._failed = False
         self._failing = threading.Lock()
         self._quota = None if options.max_messages is None else Quota(options.max_messages, self._stop)
-        self._name = process_name(options, os.getpid(), assignment.random_part)
         members = memberships(options, os.getpid(), assignment.random_part)
         parts = zip(members, assignment.scoreboard.slots, assignment.counters, strict=True)
         self._runners = [self._runner(*each) for each in parts]
+        self._making = Making(
+            options=options,
+            process=process_name(options, os.getpid(), assignment.random_part),
+            quarantine=self._quarantine,
+            scoreboard=self._scoreboard,
+            runners=self._runners,
+            stop=self._stop,
+            services_stop=self._services_stop,
+        )
 
     def run(self) -> int:
         """Work until told to stop or done, and return the exit code: 0 if all was settled or handed back."""
         with Signals(signal.SIGTERM) as signals:
             # Services are made first: consumers look at the clock that maintenance gives them.
-            self._made = list(self._services())
-            threads = [self._started(run, membership) for run, membership in self._work()]
+            self._made = list(self._making.services())
+            threads = [self._started(run, runner) for run, runner in self._work()]
             services = [self._started(each.run) for each in self._made]
+            inbox = None if self._quarantine else self._started(self._inbox_upkeep().run)
             self._wait(signals, threads)
             self._services_stop.set()
-            self._unreached = self._unreached or any(each.unreached for each in self._runners)
-            until = time.monotonic() + (0.0 if self._unreached else 1.0)
-            for thread in services:
-                thread.join(timeout=max(0.0, until - time.monotonic()))
+            for each in self._made:
+                each.end_wait()
+            self._away.update(_connection(each) for each in self._runners if each.unreached)
+            until = time.monotonic() + 1.0
+            for service, thread in zip(self._made, services, strict=True):
+                if service.alias not in self._away:
+                    thread.join(timeout=max(0.0, until - time.monotonic()))
+            if inbox is not None:
+                inbox.join(timeout=max(0.0, until - time.monotonic()))
         refusals.log_due(now=True)
         with suppress(Exception):  # the server ends what can't be closed
             close_pools()
@@ -147,44 +141,53 @@ class Process:
             self._scoreboard.leave_full()
         if not self._quarantine and all(each.connection.deleted for each in self._runners):
             self._scoreboard.leave_deleted()
-        if self._unreached:
+        if self._away:
             self._note_left_behind()
         if self._unclean:
             return 1
         self._scoreboard.end_well()
         return 0
 
-    def _work(self) -> Iterator[tuple[Callable[[], None], Membership | None]]:
+    def _work(self) -> Iterator[tuple[Callable[[], None], BatchRunner | None]]:
         """Yield what each thread is to run, and the consumer that it runs for."""
         if self._quarantine:
             yield self._run_one_after_another, None
             return
         for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
-            yield partial(_run_and_leave, Consumer(runner), slots), runner.membership
+            yield partial(_run_and_leave, Consumer(runner), slots), runner
 
     def _run_one_after_another(self) -> None:
-        """Run the groups' quarantines in turn: nothing runs beside a suspect. Groups without any cost a look."""
+        """Run the groups' quarantines in turn: nothing runs beside a suspect. Groups without any cost a look.
+
+        A server that is away, or refuses something, keeps no other server's suspects from being run.
+        """
         for runner, slots in zip(self._runners, self._scoreboard.slots, strict=True):
-            if not self._stop.is_set() and self._has_suspects(runner.membership):
-                _run_and_leave(Quarantine(runner), slots)
+            if not self._stop.is_set():
+                self._guard(partial(self._run_suspects, runner, slots), runner)
+
+    def _run_suspects(self, runner: BatchRunner, slots: Slots) -> None:
+        if self._has_suspects(runner.membership):
+            _run_and_leave(Quarantine(runner), slots)
 
     def _has_suspects(self, membership: Membership) -> bool:
-        self._asks_since = time.monotonic()
+        alias = membership.stream.connection
+        self._asks = alias, time.monotonic()
         try:
-            return bool(count_suspects(connections.get(membership.stream.connection), membership))
+            return bool(count_suspects(connections.get(alias), membership))
         except ServerUnreachable as error:
-            log_unreachable(membership.stream.connection, error)
+            log_unreachable(alias, error)
             raise
         finally:
-            self._asks_since = None
+            self._asks = None
 
     def _wait(self, signals: Signals, threads: Sequence[threading.Thread]) -> None:
         timing = self._options.timing
         while any(self._awaits(number, thread) for number, thread in enumerate(threads)):
             self._scoreboard.tick()
             refusals.log_due()
-            for runner in self._runners:
-                runner.note_holder()
+            self._look_at_openings()
+            for each in self._heartbeats:
+                each.note_holders()
             if signals.wait(timing.tick_stopping if self._stopping else timing.tick):
                 self._until = self._until or time.monotonic() + self._options.shutdown_timeout
                 self._stop.set()
@@ -195,6 +198,25 @@ class Process:
                 self._look_at_memory()
             if self._stop.is_set():
                 self._look_at_stop()
+
+    @property
+    def _heartbeats(self) -> Sequence[Heartbeat]:
+        return [each for each in self._made if isinstance(each, Heartbeat)]
+
+    def _look_at_openings(self) -> None:
+        now = time.monotonic()
+        if self._stopping is not None or now >= self._openings_due:
+            self._openings_due = now + self._options.timing.look_at_openings
+            log_openings(self._openings())
+
+    def _openings(self) -> Iterator[tuple[str, float | None]]:
+        """Yield the alias of each service's connection, and since when one is being opened; None where none is.
+
+        Of consumers, of which there may be hundreds, those that open one.
+        """
+        yield from ((each.alias, each.opens_since) for each in self._made)
+        opening = ((_connection(each), each.connection.opens_since) for each in self._runners)
+        yield from (each for each in opening if each[1] is not None)
 
     def _look_at_memory(self) -> None:
         """Stop this process if it uses more than --max-memory, unless it has settled nothing.
@@ -215,9 +237,8 @@ class Process:
         timing = self._options.timing
         if self._stopping is None:
             note_stop()
-            heartbeats = [each for each in self._made if isinstance(each, Heartbeat)]
-            self._stopping = Stopping(self._runners, self._scoreboard.slots, heartbeats, timing)
-            for alias, runners in self._by_connection():
+            self._stopping = Stopping(self._runners, self._scoreboard.slots, self._heartbeats, timing)
+            for alias, runners in by_connection(self._runners):
                 self._started(partial(end_blocked_reads, alias, runners, self._services_stop, timing))
         self._stopping.look(self._until)
 
@@ -225,14 +246,13 @@ class Process:
         """Return whether to wait for this thread: it isn't awaited if it can only wait for a server that is away."""
         if not thread.is_alive() or self._stopping is None:
             return thread.is_alive()
-        if self._quarantine:
-            since, most = self._asks_since, self._options.timing.last_tries
-            asks = since is not None and time.monotonic() - since > most
-            given_up = asks or any(self._stopping.can_only_wait(each) for each, _ in enumerate(self._runners))
-        else:
-            given_up = self._stopping.can_only_wait(number)
-        self._unreached = self._unreached or given_up
-        return not given_up
+        runners = self._runners if self._quarantine else [self._runners[number]]
+        away = {_connection(each) for each in runners if self._stopping.can_only_wait(each)}
+        asks = self._asks
+        if asks is not None and time.monotonic() - asks[1] > self._options.timing.last_tries:
+            away.add(asks[0])
+        self._away |= away
+        return not away
 
     def _note_left_behind(self) -> None:
         """Write on the scoreboard what this process couldn't settle or hand back."""
@@ -261,62 +281,42 @@ class Process:
             timing=timing,
         )
 
-    def _services(self) -> Iterable[Service]:
-        kinds = _services_of(self._options, quarantine=self._quarantine)
-        drain = Drain({_connection(each) for each in self._runners}, self._stop.set)
-        for alias, runners in self._by_connection():
-            make = self._makers(alias, runners, drain)
-            yield from (make[kind]() for kind in kinds)
+    def _inbox_upkeep(self) -> InboxUpkeep:
+        return InboxUpkeep([each.membership for each in self._runners], self._services_stop, self._options.timing)
 
-    def _makers(
-        self, alias: str, runners: Sequence[BatchRunner], drain: Drain
-    ) -> Mapping[type[Service], Callable[[], Service]]:
-        """Return for each kind of service what makes the one of this connection."""
-        timing, stop = self._options.timing, self._services_stop
-        streams = list({each.membership.stream.name: each.membership.stream for each in runners}.values())
-        # What comes due after the end of a drain waits for the next worker, where it is counted.
-        until = self._stop if self._options.drain else stop
-        return {
-            Heartbeat: lambda: Heartbeat(alias, stop, runners, timing),
-            Presence: lambda: Presence(alias, stop, runners, timing, process=self._name, quarantine=self._quarantine),
-            Maintenance: lambda: Maintenance(alias, stop, runners, streams, timing, scoreboard=self._scoreboard),
-            Promoter: lambda: Promoter(alias, until, streams, timing),
-            Statistics: lambda: Statistics(alias, stop, runners, timing),
-            Draining: lambda: Draining(alias, self._stop, self._runners, drain, timing),
-        }
-
-    def _by_connection(self) -> Iterator[tuple[str, list[BatchRunner]]]:
-        for alias, runners in itertools.groupby(sorted(self._runners, key=_connection), key=_connection):
-            yield alias, list(runners)
-
-    def _started(self, run: Callable[[], None], membership: Membership | None = None) -> threading.Thread:
-        """Start and return a thread. An unforeseen error in it ends the process.
-
-        A worker never goes on with only some of its threads.
-        """
-
-        def guarded() -> None:
-            try:
-                run()
-            except ServerUnreachable:  # logged: it was tried again and again
-                self._unclean = self._unreached = True
-            except ResponseError as error:
-                self._unclean = True
-                _note_refused(str(error), membership)
-            except _UNWORKABLE as error:
-                self._fail()
-                self._scoreboard.give_up(str(error))
-            except BaseException as error:  # noqa: BLE001  logged, and the end of the process
-                # Mostly all threads fail for one reason: its traceback once will do.
-                first = self._fail()
-                logger.critical(
-                    "A thread of the worker failed, and so its process ends: %r", str(error) or type(error).__name__,
-                    exc_info=first, extra=about(membership) if membership else None,
-                )  # fmt: skip
-
-        thread = threading.Thread(target=guarded, daemon=True, name=membership.consumer if membership else None)
+    def _started(self, run: Callable[[], None], runner: BatchRunner | None = None) -> threading.Thread:
+        """Start and return a thread, for a consumer if one is given."""
+        name = runner.membership.consumer if runner else None
+        thread = threading.Thread(target=partial(self._guard, run, runner), daemon=True, name=name)
         thread.start()
         return thread
+
+    def _guard(self, run: Callable[[], None], runner: BatchRunner | None) -> None:
+        """Call a function, and note that the process doesn't end well if it raises.
+
+        An unforeseen error ends the process: a worker never goes on with only some of its threads.
+        """
+        membership = runner.membership if runner else None
+        try:
+            run()
+        except ServerUnreachable:  # logged: it was tried again and again
+            # A quarantine that is stopped before it has anything in hand leaves nothing behind.
+            self._unclean = self._unclean or not (runner and self._stop.is_set()) or runner.holds_anything
+            if runner:
+                self._away.add(_connection(runner))
+        except ResponseError as error:
+            self._unclean = True
+            _note_refused(str(error), membership)
+        except _UNWORKABLE as error:
+            self._fail()
+            self._scoreboard.give_up(str(error))
+        except BaseException as error:  # noqa: BLE001  logged, and the end of the process
+            # Mostly all threads fail for one reason: its traceback once will do.
+            first = self._fail()
+            logger.critical(
+                "A thread of the worker failed, and so its process ends: %r", str(error) or type(error).__name__,
+                exc_info=first, extra=about(membership) if membership else None,
+            )  # fmt: skip
 
     def _fail(self) -> bool:
         """End the process because a thread failed, and return whether that thread is the first."""
@@ -338,10 +338,14 @@ def _note_refused(error: str, membership: Membership | None) -> None:
 
 
 def _run_and_leave(consumer: Consumer | Quarantine, slots: Slots) -> None:
+    refused = False
     try:
         consumer.run()
+    except BaseException as error:
+        refused = not isinstance(error, ServerUnreachable)
+        raise
     finally:
-        slots.leave()
+        slots.leave(refused=refused)
 
 
 def _connection(runner: BatchRunner) -> str:

@@ -108,9 +108,9 @@ class Stopping:
             self._named = True
             self._log_running(None if until is None else until - now)
 
-    def can_only_wait(self, number: int) -> bool:
+    def can_only_wait(self, runner: BatchRunner) -> bool:
         """Return whether the thread of this consumer does nothing but wait for a server that was given up."""
-        return self._consumers[number].can_only_wait
+        return any(each.can_only_wait for each in self._consumers if each.runner is runner)
 
     def _cut_heartbeats(self, now: float) -> None:
         """Cut heartbeats whose replies take long: they may be settling, and until they have ended no consumer can."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 from django.db.models import Model
 
-from .models import Charge, Customer, Handled, LoyaltyAccount, MonthlySales, Order
+from .models import Charge, Customer, LoyaltyAccount, MonthlySales, Order
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Model]  # takes no type when it runs
@@ -55,12 +55,3 @@ class MonthlySalesAdmin(ModelAdmin):
     """Purchases and turnover by month."""
 
     list_display = ("month", "purchases", "turnover")
-
-
-@admin.register(Handled)
-class HandledAdmin(ModelAdmin):
-    """Which messages each group has dealt with."""
-
-    list_display = ("group", "message_id")
-    list_filter = ("group",)
-    search_fields = ("=message_id",)

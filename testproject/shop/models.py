@@ -66,17 +66,3 @@ class MonthlySales(models.Model):
 
     def __str__(self) -> str:
         return f"{self.month:%Y-%m}: {self.turnover}"
-
-
-class Handled(models.Model):
-    """A message that a group has dealt with: the row is committed if, and only if, the work is."""
-
-    group = models.CharField(max_length=100)
-    message_id = models.CharField(max_length=200)
-
-    class Meta:
-        verbose_name_plural = "handled"
-        constraints = (models.UniqueConstraint(fields=("group", "message_id"), name="handled_once"),)
-
-    def __str__(self) -> str:
-        return f"{self.group} {self.message_id}"

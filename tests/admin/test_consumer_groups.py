@@ -46,6 +46,15 @@ def test_groups_are_listed_with_what_matters(raw: Any, browser: Client) -> None:
     assert found["analytics"][1:5] == ["2", "0", "0", "0"]
 
 
+def test_what_was_acknowledged_and_what_repeated_is_counted(raw: Any, browser: Client) -> None:
+    """Since ever, as in the books; 0 where nothing was."""
+    states.publish(raw, {"a": "1"})
+    raw.hset("{orders}:totals:billing", mapping={"acknowledged": 41, "repeated": 7})
+    found = {row[0]: row[6:8] for row in rows(site.text(browser.get(PAGE)))}
+    assert found["billing"] == ["41", "7"]
+    assert found["loyalty"] == ["0", "0"]
+
+
 def test_a_group_leads_to_its_messages(keys: dict[str, str], browser: Client) -> None:
     """To those of it alone, where somebody may see them."""
     html = site.text(browser.get(PAGE))

@@ -42,6 +42,10 @@ class Run:
         """Return how many messages were handled between these counts, and in how many seconds."""
         return self.tally.speed(begin, end, self.check)
 
+    def memory(self) -> int:
+        """Return how many KB all processes have in memory."""
+        return sum(each.memory() for each in self._processes)
+
     def stop(self) -> None:
         """End all processes."""
         for each in self._processes:
@@ -76,6 +80,13 @@ class Bench:
                     found[side].append((over, under)[side]())
         return *found, foreign.most
 
+    def alone(self, measure: Callable[[], T]) -> tuple[T, float]:
+        """Return what a function returned, and the share of a core that other processes used meanwhile."""
+        foreign = Foreign(self._pid)
+        with foreign.watching():
+            found = measure()
+        return found, foreign.most
+
     def stock(self, count: int, *, ours: bool) -> None:
         """Leave nothing on the server but a stream of `count` messages, in the format of that side.
 
@@ -93,7 +104,11 @@ class Bench:
 
     def publisher(self, side: str, *arguments: str, cores: set[int] | None) -> str:
         """Run a program of a side, `bare` or `ours`, to its end; return what it prints."""
-        with Process(["-m", f"tests.benchmarks.{side}", *arguments], self._server.url, cores) as process:
+        return self.run("-m", f"tests.benchmarks.{side}", *arguments, cores=cores)
+
+    def run(self, *arguments: str, cores: set[int] | None = None) -> str:
+        """Run Python with these arguments to its end; return what it prints."""
+        with Process(arguments, self._server.url, cores) as process:
             return process.printed()
 
     @contextmanager
@@ -115,10 +130,25 @@ class Bench:
             if worker.ours:
                 self._check_books(worker.group, tally.count)
 
+    @contextmanager
+    def idling(self, worker: Worker) -> Iterator[Process]:
+        """Run a worker of one process on an empty server, not pinned, and stop it at the end."""
+        self.client.flushdb()
+        self.pin(False)
+        (arguments,) = worker.commands
+        with Process(arguments, self._server.url, None) as process:
+            yield process
+            process.stop()
+
     def pin(self, pinned: bool) -> None:
         """Bind the server and this process, which measures and publishes, to one core."""
         for pid in (self._pid, os.getpid()):
             pin(pid, server_core() if pinned else None)
+
+    @property
+    def url(self) -> str:
+        """The server's URL."""
+        return self._server.url
 
     @property
     def _pid(self) -> int:

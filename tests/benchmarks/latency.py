@@ -40,17 +40,15 @@ def _percentile(bench: Bench, percent: int) -> Comparison:
 @functools.cache
 def _measured(bench: Bench) -> tuple[list[list[float]], list[list[float]], float]:
     """Measure once for both percentiles."""
-    return bench.in_turns(
-        lambda: _latencies(bench, bare("latency")), lambda: _latencies(bench, ours("latency")), _ROUNDS
-    )
+    return bench.in_turns(lambda: latencies(bench, bare("latency")), lambda: latencies(bench, ours("latency")), _ROUNDS)
 
 
-def _latencies(bench: Bench, worker: Worker) -> list[float]:
-    """Return latencies in microseconds."""
+def latencies(bench: Bench, worker: Worker, how: str = "ticks") -> list[float]:
+    """Return the latencies of what the worker's side publishes in this way, in microseconds."""
     bench.client.flushdb()
     with bench.working(worker) as run:
         wait_for_reader(bench, worker.group, run)
-        began = json.loads(bench.publisher("ours" if worker.ours else "bare", "ticks", cores=server_core()))
+        began = json.loads(bench.publisher("ours" if worker.ours else "bare", how, cores=server_core()))
         run.tally.wait(TICKS, run.check)
         handled = run.tally.times()
     return [(end - begin) / 1000 for begin, end in zip(began, handled, strict=True)][TICKS_SKIPPED:]

@@ -1,4 +1,4 @@
-"""The machine: its cores, which process is pinned to which core, and how much other processes used meanwhile."""
+"""The machine: its cores, which process is pinned to which core, and how much processes used."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Foreign", "described", "pin", "server_core", "worker_core"]
+__all__ = ["Foreign", "cpu_seconds", "described", "family", "pin", "server_core", "threads", "worker_core"]
 
 _CORES = sorted(os.sched_getaffinity(0))
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -57,7 +57,7 @@ class Foreign:
 
     def _used(self) -> float:
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-        ours = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + _of_process(self._server)
+        ours = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + cpu_seconds(self._server)
         return _of_machine() - ours
 
 
@@ -67,6 +67,20 @@ def _of_machine() -> float:
     return (sum(fields) - fields[3] - fields[4]) / _TICKS
 
 
-def _of_process(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Return how many seconds of a core a process has used since it began, all its threads together."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / _TICKS
+
+
+def threads(pid: int) -> int:
+    """Return how many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that descend from it, by their ids."""
+    children = [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return [pid, *(each for child in children for each in family(child))]

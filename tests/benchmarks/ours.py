@@ -7,17 +7,21 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 
 import django
 
-from .publishing import HOW_MANY, each_tick, speed
+from .publishing import HOW_MANY, TRANSACTIONS, each_tick, speed
 from .work import PAYLOAD
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.settings"
 django.setup()
 
-from django_redis_streams import publish, publish_many  # noqa: E402  when Django is set up
+from django.core.management import call_command  # noqa: E402  when Django is set up
+from django.db import transaction  # noqa: E402  as above
+
+from django_redis_streams import publish, publish_many  # noqa: E402  as above
 
 STREAM = "orders"
 AT_ONCE = 1000
@@ -37,6 +41,34 @@ def publish_many_at_once() -> None:
     sys.stdout.write(str(speed(publish, AT_ONCE, HOW_MANY * 10)))
 
 
+def publish_in_transactions() -> None:
+    """Save a row and publish in each transaction, to the stream that the second argument names."""
+    save = _saving()
+    sys.stdout.write(str(speed(lambda: save(sys.argv[2]), 1, TRANSACTIONS)))
+
+
+def commit_each_tick() -> None:
+    """Save a row and publish in a transaction every 10 ms; write down when each began to commit."""
+    save, began = _saving(), []
+    each_tick(lambda: began.append(save(STREAM)))
+    sys.stdout.write(json.dumps(began))
+
+
+def _saving() -> Callable[[str], int]:
+    """Return what saves a row and publishes in a transaction, and returns when that began to commit, in ns."""
+    from tests.catalogue.models import Author  # noqa: PLC0415  its app is installed only for this
+
+    call_command("migrate", run_syncdb=True, verbosity=0)
+
+    def save(stream: str) -> int:
+        with transaction.atomic():
+            Author.objects.create(name="Jane Austen")
+            publish(stream, PAYLOAD)
+            return time.monotonic_ns()
+
+    return save
+
+
 def publish_each_tick() -> None:
     """Publish a message every 10 ms."""
     sys.stdout.write(json.dumps(each_tick(lambda: publish(STREAM, PAYLOAD))))
@@ -50,7 +82,9 @@ def fill() -> None:
 PUBLISHERS: dict[str, Callable[[], None]] = {
     "one": publish_one_by_one,
     "many": publish_many_at_once,
+    "transactions": publish_in_transactions,
     "ticks": publish_each_tick,
+    "commits": commit_each_tick,
     "fill": fill,
 }
 

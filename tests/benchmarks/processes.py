@@ -73,10 +73,20 @@ class Process:
         self._output.close()
         self._errors.close()
 
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raise `CannotMeasure` if it has ended."""
         if self._process.poll() is not None:
             raise self._failed(f"ended with exit code {self._process.returncode}")
+
+    def memory(self) -> int:
+        """Return how many KB this process and its children have in memory; a page that n processes share counts 1/n."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return sum(_memory(pid) for pid in [str(self._process.pid), *children])
 
     def stop(self) -> int:
         """Send a SIGTERM; return the exit code."""
@@ -102,3 +112,8 @@ class Process:
         said = self._errors.read()[-2000:].strip()
         last_words = f", and said:\n{said}" if said else ""
         return CannotMeasure(f"`python {self._arguments}` {how}{last_words}")
+
+
+def _memory(pid: str) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

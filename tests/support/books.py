@@ -30,6 +30,7 @@ class Books(NamedTuple):
 
     acknowledged: int
     skipped: int
+    repeated: int
     dead_lettered: int
     vanished: int
     discarded: int
@@ -46,7 +47,7 @@ class Books(NamedTuple):
 def books(raw: Raw, group: str = "billing", stream: str = "orders") -> Books:
     """Count a group's messages. Redelivered messages that aren't settled count as pending."""
     done = totals(raw, group, stream)
-    names = ("acknowledged", "skipped", "dead-lettered", "vanished", "discarded")
+    names = ("acknowledged", "skipped", "repeated", "dead-lettered", "vanished", "discarded")
     row = next((each for each in raw.xinfo_groups(stream) if each["name"] == group), None)
     last = row["last-delivered-id"] if row else "0-0"
     return Books(

@@ -40,8 +40,11 @@ def fork(how: Callable[[], int] = os.fork) -> bool:
 
 
 def code_of(pid: int) -> int | None:
-    """Return the exit code of a child; None if it doesn't end."""
-    until = time.monotonic() + 5
+    """Return the exit code of a child; None if it doesn't end.
+
+    Under coverage, which begins anew in each child, it takes up to four seconds on a machine with much else to do.
+    """
+    until = time.monotonic() + 30
     while time.monotonic() < until:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

@@ -45,5 +45,5 @@ for _signal in _NAMES:
     _signal.connect(_raise)
     _signal.connect(_hear)
 signals.message_failed.connect(_hang)
-# For less time than usual, so that a test is quick.
-object.__setattr__(DEFAULT_TIMING, "telling", 1.0)
+# For less time than usual, so that a test is quick; but for longer than a process takes to end under coverage.
+object.__setattr__(DEFAULT_TIMING, "telling", 8.0)

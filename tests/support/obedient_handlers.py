@@ -123,15 +123,15 @@ def _declare(stream: str, group: str) -> None:
 
 
 # A promoter's lease outlives the promoter: for less time than usual here, so that tests are quick.
-promote.LEASE_MS = 200
+promote.GRACE_MS = 200
 # Set here, as the worker's process has no option for its timing: tests start the command like a user.
 object.__setattr__(DEFAULT_TIMING, "look_for_lease", 0.1)
-# With a longer time than usual, a test shows that a stop ends a blocked read.
-object.__setattr__(DEFAULT_TIMING, "block", float(os.environ.get("TEST_BLOCK", DEFAULT_TIMING.block)))
-# With a shorter one, a test sees sooner what becomes of a reply that doesn't come.
-object.__setattr__(
-    DEFAULT_TIMING, "reply_timeout", float(os.environ.get("TEST_REPLY_TIMEOUT", DEFAULT_TIMING.reply_timeout))
-)
+# With a longer "block" than usual, a test shows that a stop ends a blocked read. With a shorter time for a reply or for
+# rescuers, it sees sooner what becomes of what doesn't come.
+for wait in ("block", "reply_timeout", "rescuers_grace"):
+    object.__setattr__(
+        DEFAULT_TIMING, wait, float(os.environ.get(f"TEST_{wait.upper()}", getattr(DEFAULT_TIMING, wait)))
+    )
 
 # Each group gets one handler, except groups called `nobody`.
 for stream, declared in settings.REDIS_STREAMS["STREAMS"].items():

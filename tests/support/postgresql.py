@@ -52,11 +52,15 @@ def forget_connections() -> None:
 
 
 class Postgresql:
-    """One server on a unix socket in its own directory; any user of this machine may connect as `postgres`."""
+    """One server on a unix socket in its own directory; any user of this machine may connect as `postgres`.
 
-    def __init__(self, programs: Path) -> None:
+    Only with `fsync` a commit waits for the disk.
+    """
+
+    def __init__(self, programs: Path, *, fsync: bool = False) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="streams-", dir="/tmp"))
         self._programs = programs
+        self._fsync = fsync
         self._process: subprocess.Popen[bytes] | None = None
         if user():
             shutil.chown(self.directory, user())
@@ -75,7 +79,16 @@ class Postgresql:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        arguments = ["-D", self._data, "-k", str(self.directory), "-F", "-c", "listen_addresses="]
+        arguments = [
+            "-D",
+            self._data,
+            "-k",
+            str(self.directory),
+            "-c",
+            f"fsync={self._fsync}",
+            "-c",
+            "listen_addresses=",
+        ]
         self._process = subprocess.Popen(
             [self._programs / "postgres", *arguments],
             user=user(),

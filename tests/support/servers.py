@@ -4,12 +4,14 @@
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
@@ -77,6 +79,17 @@ def program(kind: str) -> Path:
     return found
 
 
+def free_port() -> int:
+    """Return a port that nobody listens at, below those that the system gives to connections.
+
+    A server that was killed finds it free again.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 class Server:
     """One server. It keeps an append-only file, so `restart` restores its data; `stop` is for good.
 
@@ -137,16 +150,25 @@ class Server:
         self.raw().execute_command("ACL", "SETUSER", name, "reset", "on", f">{password}", *rules)
         return f"unix://{quote(name, safe='')}:{quote(password, safe='')}@{self.socket}"
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and neither ended nor killed."""
+        return self.process is not None
+
+    def words(self) -> list[str]:
+        """Return the words of the command line behind the program's."""
+        words: list[str] = []
+        for name, value in self.options.items():
+            words += [f"--{name}", *([value] if isinstance(value, str) else value)]
+        return words
+
     def start(self) -> None:
         """Start the server if it isn't running, and wait until it answers."""
         if self.process is not None:
             return
-        words: list[str] = []
-        for name, value in self.options.items():
-            words += [f"--{name}", *([value] if isinstance(value, str) else value)]
         with (self.directory / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.program, *words],
+                [self.program, *self.words()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -237,6 +259,6 @@ class Server:
             try:
                 sock.connect(str(self.socket))
                 sock.sendall(b"PING\r\n")
-                return sock.recv(100).startswith(b"+PONG")
+                return sock.recv(100).startswith((b"+PONG", b"-NOAUTH"))
             except OSError:
                 return False

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from typing import Any
 
 from django.core.management import get_commands, load_command_class
@@ -30,6 +31,7 @@ INTEROP = ROOT / "tests/interop"
 MODULE = "testproject.shop.documented"  # so that a snippet's model belongs to an app called "shop"
 
 
+@cache
 def parser_of(name: str) -> Any:
     """Return the parser of a command of `manage.py`."""
     return load_command_class(get_commands()[name], name).create_parser("manage.py", name)

@@ -74,7 +74,7 @@ def delay(
     config, identity = conf.stream(stream), new_id()
     fields = ["id", identity, *(["type", type] if type else []), "data", json.dumps(payload)]
     due = Due(round(seconds * 1000), absolute=False)
-    store.delay(connections.get(config.connection), config.keys, lane, due, [fields])
+    store.delay(connections.get(config.connection), config, lane, due, [fields])
     return identity
 
 

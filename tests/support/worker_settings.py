@@ -4,10 +4,13 @@ import json
 import os
 
 from ..settings import *  # noqa: F403  the same project, with other streams
+from .mariadb import use_pymysql
 
 INSTALLED_APPS = [each for each in INSTALLED_APPS if not each.startswith("testproject")]  # noqa: F405  of above
 if "TEST_DATABASE" in os.environ:
     DATABASES = {"default": json.loads(os.environ["TEST_DATABASE"])}
+    if DATABASES["default"]["ENGINE"].endswith("mysql"):
+        use_pymysql()
 REDIS_STREAMS = {
     "CONNECTIONS": {
         "default": {"URL": os.environ["TEST_REDIS_URL"]},

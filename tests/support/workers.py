@@ -26,6 +26,7 @@ from django_redis_streams.worker.options import Options
 from django_redis_streams.worker.process import Assignment
 from django_redis_streams.worker.services.draining import Drain, Draining
 from django_redis_streams.worker.services.heartbeat import Heartbeat
+from django_redis_streams.worker.services.listener import Listener
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.presence import Presence
 from django_redis_streams.worker.services.promoter import Promoter
@@ -37,18 +38,23 @@ from django_redis_streams.worker.stop import Stop
 from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
 
 from .servers import ServerMissing, faketime
+from .warm import WarmPopen, can_fork
 
 ROOT = Path(__file__).parent.parent.parent
 
 # A twentieth of a worker's usual waits for messages and before retries, so that a test sees several.
 HASTY = Timing(
     block=DEFAULT_TIMING.block / 20,
+    unwoken=DEFAULT_TIMING.unwoken / 20,
     look_for_lease=DEFAULT_TIMING.look_for_lease / 20,
     look_stale=DEFAULT_TIMING.look_stale / 20,
+    look_heard=DEFAULT_TIMING.look_heard / 20,
     backoff_factor=1 / 20,
 )
 # For workers that are given no timing.
 default_timing = DEFAULT_TIMING
+# In bytes: as much as Linux gives without being told more.
+_PIPE = 1 << 20
 
 
 def assigned(options: Options) -> Assignment:
@@ -61,6 +67,12 @@ def assigned(options: Options) -> Assignment:
         counters=[ConsumerCounters() for _ in options.targets],
         joined=Joined([f"{stream.name}:{group.name}" for stream, group in options.groups]),
     )
+
+
+def waiting_reads(raw: Any) -> int:
+    """How many consumers wait for messages in a read. Services of a worker wait otherwise, for notices."""
+    clients = raw.client_list()
+    return sum(each["cmd"].startswith("xreadgroup") and "b" in each["flags"] for each in clients)
 
 
 def own_clock(off: str) -> dict[str, str]:
@@ -99,11 +111,22 @@ class Worker:
         self.consumer = Consumer(self.runner)
         self.services_stop = threading.Event()
         alias = place.stream.connection
+        promoter = Promoter(alias, self.services_stop, [place.stream], timing)
+        maintenance = Maintenance(alias, self.services_stop, [self.runner], [place.stream], timing)
         self.services = [
             Heartbeat(alias, self.services_stop, [self.runner], timing),
-            Maintenance(alias, self.services_stop, [self.runner], [place.stream], timing),
+            maintenance,
             Presence(alias, self.services_stop, [self.runner], timing, process=name),
-            Promoter(alias, self.services_stop, [place.stream], timing),
+            promoter,
+            Listener(
+                alias,
+                self.services_stop,
+                [self.runner],
+                [place.stream],
+                timing,
+                hear_due=promoter.hear,
+                hear_claimable=maintenance.hear,
+            ),
             Statistics(alias, self.services_stop, [self.runner], timing),
         ]
         if drain:
@@ -134,13 +157,17 @@ class Worker:
 
         return guarded
 
-    def join(self, deadline: float = 20) -> None:
+    def join(self, deadline: float = 50) -> None:
         """Wait until the consumer has ended by itself, then end the other threads."""
         self.threads[0].join(deadline)
         assert not self.threads[0].is_alive(), "the consumer didn't end"
         self.services_stop.set()
-        for thread in self.threads:
-            thread.join(deadline)
+        until = time.monotonic() + deadline
+        for service, thread in zip(self.services, self.threads[1:], strict=True):
+            # Again and again: one that only connects now begins to wait after that.
+            while thread.is_alive() and time.monotonic() < until:
+                service.end_wait()
+                thread.join(0.02)
         if self.error is not None:
             raise self.error
 
@@ -173,7 +200,8 @@ def drain(*args: Any, **options: Any) -> None:
 class Fleet:
     """`manage.py runconsumers` as processes of their own, with the handlers of `obedient_handlers`.
 
-    `runs` is the file in which the handlers write what they do. Workers that still run at the end are killed.
+    `runs` is the file in which the handlers write what they do. Workers that still run at the end are killed. Where a
+    test looks at how an interpreter begins, or at its memory, it sets `warm` to false.
     """
 
     def __init__(self, directory: Path, url: str, streams: Mapping[str, Any] | None = None) -> None:
@@ -181,15 +209,19 @@ class Fleet:
         self.url = url
         self.streams = streams or {"orders": {"GROUPS": {"billing": {"BACKOFF": (0.01, 0.02)}}}}
         self.processes: list[subprocess.Popen[str]] = []
+        self.warm = True
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start a worker; its output is read by `finish`."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "django", "runconsumers", *arguments],
+        warm = self.warm and can_fork(environment)
+        process = (WarmPopen if warm else subprocess.Popen)(
+            [*([] if warm else [sys.executable, "-m", "django"]), "runconsumers", *arguments],
             env=self._environment(environment),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            # Nobody reads it before the end: a process that finds it full waits, and so do the messages that it has.
+            pipesize=_PIPE,
             text=True,
             start_new_session=True,
         )
@@ -209,21 +241,44 @@ class Fleet:
             check=False,
         )
 
-    def drain(self, *arguments: str, deadline: float = 30, **environment: str) -> str:
+    def drain(self, *arguments: str, deadline: float = 50, **environment: str) -> str:
         """Run a worker until nothing is left to do; return its output."""
         process = self.start("--drain", *arguments, **environment)
         return self.finish(process, deadline)
 
-    def finish(self, process: subprocess.Popen[str], deadline: float = 30, code: int = 0) -> str:
+    def finish(self, process: subprocess.Popen[str], deadline: float = 50, code: int = 0) -> str:
         """Wait for its end; return its output."""
         said, _ = process.communicate(timeout=deadline)
         assert process.returncode == code, said
         return said
 
+    def line_with(self, process: subprocess.Popen[str], text: str) -> str:
+        """Wait until a worker has written a line with this text, and return it; `finish` returns what follows."""
+        assert process.stdout is not None
+        line = b""
+        # Byte by byte: what a buffer took beyond the line would be lost to `finish`.
+        while each := os.read(process.stdout.fileno(), 1):
+            line += each
+            if each == b"\n":
+                if text in line.decode():
+                    return line.decode()
+                line = b""
+        raise AssertionError(f"The output has ended without {text!r}.")
+
+    def stops_amid_work(self, process: subprocess.Popen[str]) -> str:
+        """Wait until a worker that runs handlers has heard that it is to stop; return the line that says so."""
+        line = self.line_with(process, " stops, and waits")
+        assert process.poll() is None
+        return line
+
     def noted(self, what: str) -> list[list[str]]:
         """Return the handlers' notes: the words after `what` of each line that begins with it."""
         lines = self.runs.read_text().splitlines() if self.runs.exists() else []
         return [line.split()[1:] for line in lines if line.startswith(f"{what} ")]
+
+    def runner(self) -> int:
+        """Return the process that began a handler last."""
+        return int(self.noted("began")[-1][-1])
 
     def children(self, process: subprocess.Popen[str]) -> list[int]:
         """Return the process ids of a worker's children."""

@@ -8,7 +8,7 @@ from ... import handlers, publishing, signals
 from ...worker.consumer import observing
 from .measuring import count_received, count_sent
 from .processing import flush_metrics, flush_spans, traced
-from .publishing import traced_publication, unsent
+from .publishing import postponed, traced_publication, unsent
 
 __all__ = ["OpenTelemetryConfig"]
 
@@ -26,6 +26,7 @@ class OpenTelemetryConfig(AppConfig):
         observing.add_observer(count_received)
         handlers.add_middleware(traced)
         signals.publish_failed.connect(unsent, dispatch_uid=self.name)
+        signals.publish_postponed.connect(postponed, dispatch_uid=self.name)
         signals.worker_process_ending.connect(_flush, dispatch_uid=self.name)
 
 

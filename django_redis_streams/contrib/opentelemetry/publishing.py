@@ -16,7 +16,7 @@ from .attributes import about, in_lane
 from .guarding import attempted
 from .spans import TRACER, carried, failed
 
-__all__ = ["traced_publication", "unsent"]
+__all__ = ["postponed", "traced_publication", "unsent"]
 
 
 @contextmanager
@@ -66,10 +66,17 @@ def unsent(*, message: Message, error: BaseException, **_: Any) -> None:
     attempted(None, _add_unsent, message, error)
 
 
-def _add_unsent(message: Message, error: BaseException) -> None:
+def postponed(*, message: Message, error: BaseException, **_: Any) -> None:
+    """Do the same where the outbox keeps the message, and say so by an event."""
+    attempted(None, _add_unsent, message, error, "postponed")
+
+
+def _add_unsent(message: Message, error: BaseException, event: str = "") -> None:
     attributes = about(message.stream, "send") | in_lane(message.lane)
     attributes |= {"messaging.operation.type": "send", "messaging.message.id": message.id}
     context = carried(message.headers)
     span = TRACER.start_span(f"send {message.stream}", context, kind=SpanKind.CLIENT, attributes=attributes)
     failed(span, error)
+    if event:
+        span.add_event(event)
     span.end()

@@ -11,6 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from ...exceptions import Reject, Retry
+from ...outcomes import Ack
 from .attributes import SCHEMA_URL, failure
 
 __all__ = ["TRACER", "asked", "carried", "failed"]
@@ -37,9 +38,12 @@ def failed(span: Span, error: BaseException) -> None:
         span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
 
 
-def asked(span: Span, asked_for: Retry | Reject, message_id: str = "") -> None:
-    """Add an event for the handler's `Retry` or `Reject`; for one message of a batch, with its id."""
+def asked(span: Span, asked_for: Retry | Reject | Ack, message_id: str = "") -> None:
+    """Add an event for the handler's `Retry` or `Reject`, or for a repeated message; in a batch, with its id."""
     attributes: dict[str, Any] = {"messaging.message.id": message_id} if message_id else {}
+    if isinstance(asked_for, Ack):
+        span.add_event("repeated", attributes)
+        return
     if isinstance(asked_for, Reject):
         span.add_event("reject", attributes | {"redis_streams.reason": str(asked_for.reason)})
         return

@@ -7,6 +7,7 @@ import logging
 import re
 import signal
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -17,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections as databases
 from redis.exceptions import ResponseError
 
-from ... import conf, connections, handlers, inspection
+from ... import conf, connections, handlers
 from ...conf import GroupConfig, StreamConfig
 from ...exceptions import HandlerError, StreamsError
 from ...keys import split_label
@@ -30,7 +31,7 @@ from ...worker import strays
 from ...worker.execution.sqlite import IDENTITY, hasty_databases
 from ...worker.http.exporter import listen
 from ...worker.options import Options
-from ...worker.process import redis_connections
+from ...worker.services.kinds import redis_connections
 from ...worker.supervisor.autoreload import begin_anew
 from ...worker.supervisor.supervisor import Supervisor
 from ...worker.system.memory import readable_size, resident
@@ -43,8 +44,14 @@ logger = logging.getLogger("django_redis_streams")
 # What --verbosity shows of the log in a project without LOGGING for it.
 _LEVELS: Final = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 
-# The errors of checks that concern some groups alone; `obj` of the last three is the group's label.
-_OF_GROUPS: Final = frozenset(f"django_redis_streams.{each}" for each in ("E010", "E015", "E011", "E012", "E013"))
+# The errors of checks that concern some groups alone; `obj` of all but the first two is the group's label.
+_OF_GROUPS: Final = frozenset(
+    f"django_redis_streams.{each}" for each in ("E010", "E015", "E011", "E012", "E013", "E018", "E019")
+)
+
+# In seconds: at the end what waits is counted for so long. Nobody can end a look-up of a server's name.
+_COUNTING: Final = 5.0
+_UNCOUNTED: Final = "Stopped. What waits isn't counted, because a server couldn't be reached or refused something."
 
 Served = tuple[StreamConfig, GroupConfig]
 
@@ -121,8 +128,7 @@ class Command(BaseCommand):
             raise CommandError(supervisor.given_up)
         if supervisor.begins_anew:
             begin_anew()
-        unreached = ["Stopped. What waits isn't counted, because a server can't be reached."]
-        for line in unreached if supervisor.unreached else _closing(worker_options):
+        for line in [_UNCOUNTED] if supervisor.unreached else _counted(worker_options):
             self.stdout.write(line)
         if code:
             raise CommandError("A process didn't end well; the log says which, and why.", returncode=code)
@@ -172,7 +178,11 @@ def _chosen(names: Iterable[str]) -> list[Served]:
                 f"to go. Write one with @handler({stream.name!r}, group={group.name!r}) in a stream_handlers.py."
             )
     if not chosen:
-        raise CommandError("No group has a handler. Write one with @handler in an app's stream_handlers.py.")
+        has_outbox = any(stream.outbox for stream in conf.get().streams.values())
+        raise CommandError(
+            "No group has a handler. Write one with @handler in an app's stream_handlers.py."
+            + " To relay the outbox alone: manage.py streams outbox relay" * has_outbox
+        )
     return chosen
 
 
@@ -304,6 +314,15 @@ def _opening(options: Options) -> str:
     )
 
 
+def _counted(options: Options) -> list[str]:
+    """Return the last lines of the output; where counting takes too long, the one that says so."""
+    lines: list[str] = []
+    thread = threading.Thread(target=lambda: lines.extend(_closing(options)), daemon=True)
+    thread.start()
+    thread.join(_COUNTING)
+    return lines or [_UNCOUNTED]
+
+
 def _closing(options: Options) -> list[str]:
     """Return the last lines of the output, which say how many messages are left.
 
@@ -333,6 +352,8 @@ def _left_of(stream: StreamConfig, group: GroupConfig, *, drain: bool) -> Iterat
 
 def _unread_or_pending(stream: str, group: str) -> str:
     """Return how many messages of a group are unread or pending; "" for none."""
+    from ... import inspection  # noqa: PLC0415  needed at the end alone, and never by the processes
+
     books = next((each for each in inspection.books(stream) if each.group == group), None)
     if books is None:
         return ""

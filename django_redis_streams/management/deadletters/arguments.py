@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -44,7 +43,6 @@ def search(options: Mapping[str, Any], *, newest_first: bool = False, bodies: bo
 
     Raises `UnknownStream`, and the server's errors.
     """
-    now = datetime.now(UTC)
     stream, reason = options["stream"], options["reason"]
     selection = Selection(
         stream=conf.stream(stream).name if stream is not None else None,
@@ -53,17 +51,8 @@ def search(options: Mapping[str, Any], *, newest_first: bool = False, bodies: bo
         reason="" if reason == _FOREIGN else reason,
         error=options["error"],
         text=options["search"],
-        before=_ago(now, options["older_than"]),
-        after=_ago(now, options["newer_than"]),
+        older_than=options["older_than"],
+        newer_than=options["newer_than"],
         ids=options["ids"],
     )
     return Search(selection, newest_first=newest_first, most=options["scan"], bodies=bodies)
-
-
-def _ago(now: datetime, seconds_ago: float | None) -> datetime | None:
-    if seconds_ago is None:
-        return None
-    age = timedelta(seconds=seconds_ago)
-    # Before any entry.
-    first = datetime(1970, 1, 1, tzinfo=UTC)
-    return now - age if age < now - first else first

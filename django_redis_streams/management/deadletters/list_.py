@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -51,7 +50,7 @@ def _cells(row: DeadLetter) -> Sequence[str]:
     reason = row.reason if row.native else "foreign"
     return (
         row.entry_id, row.stream, row.group or "-", row.type or "-", reason, str(row.attempts),
-        ago((datetime.now(UTC) - row.dead_lettered_at).total_seconds()), row.error,
+        ago(row.age.total_seconds()), row.error,
     )  # fmt: skip
 
 

@@ -48,8 +48,13 @@ def _lines(found: Sequence[Finding], counts: Mapping[str, int]) -> Iterator[str]
         yield visible(f"{each.level.value.upper()} {each.subject}: {each.message} [{each.code.value}]")
         yield visible(f"    evidence: {each.evidence}")
         yield visible(f"    fix: {each.fix}")
-    words = {"fault": "faults", "warning": "warnings", "information": "for information"}
-    yield ", ".join(f"{count} {words[level]}" for level, count in counts.items()) + "."
+    yield ", ".join(f"{count} {_word(level, count)}" for level, count in counts.items()) + "."
+
+
+def _word(level: str, count: int) -> str:
+    if level == Level.INFORMATION.value:
+        return "for information"
+    return level if count == 1 else f"{level}s"
 
 
 DOCTOR: Final = Subcommand(

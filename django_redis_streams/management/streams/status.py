@@ -10,7 +10,9 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 
 from ... import conf, connections, inspection
-from ...inspection import Activities, GroupActivity, GroupState, StreamContents, StreamState
+from ...inspection import Activities, GroupActivity, GroupState, StreamContents, StreamState, visible
+from ...outbox.bounded import Asked
+from ...outbox.presence import declared
 from ..subcommands import Result, Subcommand
 from ..tables import ago, amount, size, table
 
@@ -24,6 +26,8 @@ _GROUP: Final = (
 _HOUR: Final = 60
 # Puts a terminal's cursor at the top of an empty screen.
 _CLEAR: Final = "\x1b[H\x1b[2J"
+# In seconds, for the databases.
+_DATABASES_WITHIN: Final = 2
 # Seconds between two looks.
 _EACH: Final = 2.0
 
@@ -50,6 +54,7 @@ def _watched(options: Mapping[str, Any]) -> Iterator[str]:
 
 def _seen(options: Mapping[str, Any]) -> Result:
     names = [conf.stream(name).name for name in options["streams"]]
+    asked = Asked()
     seen = inspection.overview(*names)
     held, problems = inspection.stream_contents(*names)
     done = inspection.activity(*names, minutes=_HOUR)
@@ -57,11 +62,26 @@ def _seen(options: Mapping[str, Any]) -> Result:
     states = [each for each in seen.streams if each.name in contents]
     found = [_as_json(each, contents[each.name], done) for each in states]
     failed = {each.stream: str(each.error) for each in (*seen.problems, *problems, *done.problems)}
+    unsent, unread = _unsent(asked, names)
+    failed |= unread
     return Result(
-        as_json={"streams": found, "problems": failed},
-        lines=list(_lines(found, failed)),
+        as_json={"streams": found, "unsent": unsent, "problems": failed},
+        lines=list(_lines(found, unsent, failed)),
         code=1 if failed else 0,
     )
+
+
+def _unsent(asked: Asked, names: Sequence[str]) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, str]]:
+    """Return what waits in outboxes, where anything does; and the problems of databases, where a stream needs them."""
+    found, failed = [], {}
+    for database in asked.figures(_DATABASES_WITHIN):
+        if database.problem is not None and declared():
+            failed[f"database {database.database!r}"] = str(database.problem)
+        for rows in database.streams.values():
+            if rows.unsent and (not names or rows.stream in names):
+                told = {name: getattr(rows, name) for name in ("stream", "unsent", "oldest", "overdue", "refused")}
+                found.append({"database": database.database, **told})
+    return found, failed
 
 
 def _as_json(state: StreamState, held: StreamContents, done: Activities) -> Mapping[str, Any]:
@@ -100,10 +120,17 @@ def _group(group: GroupState, activity: GroupActivity | None) -> Mapping[str, An
     }
 
 
-def _lines(streams: Sequence[Mapping[str, Any]], problems: Mapping[str, str]) -> Iterator[str]:
+def _lines(
+    streams: Sequence[Mapping[str, Any]], unsent: Sequence[Mapping[str, Any]], problems: Mapping[str, str]
+) -> Iterator[str]:
     yield from table(_STREAM, (_stream_cells(each) for each in streams))
     yield ""
     yield from table(_GROUP, (_group_cells(each["stream"], group) for each in streams for group in each["groups"]))
+    for each in unsent:
+        yield visible(
+            f"{each['stream']}: {amount(each['unsent'])} unsent in the outbox of database {each['database']!r}, "
+            f"the oldest {ago(each['oldest'])} old, {amount(each['refused'])} refused"
+        )
     yield from (f"{stream}: {error}" for stream, error in problems.items())
 
 

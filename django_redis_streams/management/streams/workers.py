@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -39,6 +38,7 @@ def _as_json(process: WorkerProcess) -> Mapping[str, Any]:
         "host": process.host,
         "pid": process.pid,
         "started": process.started.isoformat(),
+        "age": process.age,
         "heard": process.heard,
         "clock_ahead": process.clock_ahead,
         "memory": process.memory,
@@ -76,7 +76,7 @@ def _lines(processes: Sequence[WorkerProcess], problems: Mapping[str, str]) -> I
 def _process_cells(process: WorkerProcess) -> Sequence[str]:
     serves = "suspects, in quarantine" if process.quarantine else ", ".join(map(_in_words, process.serves))
     return (
-        process.host, str(process.pid), ago(max(0.0, time.time() - process.started.timestamp())), serves or "-",
+        process.host, str(process.pid), ago(process.age), serves or "-",
         amount(len(process.runs) + process.runs_more), size(process.memory), f"{process.clock_ahead:+z,.1f} s",
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from ...inspection import DeadLetter, wanted
 from ...inspection.records import dead_letter
 from ...inspection.single import each_dead_letter
 from ...keys import LARGEST_PART, EntryId, is_entry_id
+from ...store.consume.clock import server_time
 from ...store.observe.bounded import BODIES, HEADS, Extent
 from ...store.observe.sources import DeadLetters
 from ...store.operate import dead_letters
@@ -36,7 +37,8 @@ class Selection:
 
     `ids` are entry ids in the queue, or ids of messages. `text` is searched for word by word in all that is known
     of a message, `error` as one text in its error and traceback, both ignoring case. `after` and `before` limit when
-    it was dead-lettered. `reason` "" means entries that this package didn't write.
+    it was dead-lettered; so do `newer_than` and `older_than`, in seconds before now by its server's clock. `reason` ""
+    means entries that this package didn't write.
     """
 
     stream: str | None = None
@@ -47,6 +49,8 @@ class Selection:
     error: str = ""
     after: datetime | None = None
     before: datetime | None = None
+    newer_than: float | None = None
+    older_than: float | None = None
     ids: Sequence[str] = ()
 
     def wants(self) -> Callable[[DeadLetter], bool]:
@@ -89,10 +93,11 @@ class Search:
         """Read where the queues end now."""
         name = self.selection.stream
         for stream in [conf.stream(name)] if name is not None else conf.get().streams.values():
-            total, last = dead_letters.extent(connections.get(stream.connection), stream)
+            link = connections.get(stream.connection)
+            total, last = dead_letters.extent(link, stream)
             self.total += total
             if last:
-                self._parts.append(self._part(stream, last))
+                self._parts.append(self._part(stream, last, server_time(link)))
 
     def __iter__(self) -> Iterator[DeadLetter]:
         wants, ids = self.selection.wants(), frozenset(self.selection.ids)
@@ -110,26 +115,27 @@ class Search:
         """The selected ids of which no dead letter was found; none before the search has finished."""
         return [each for each in self.selection.ids if each not in self._met] if self.finished else []
 
-    def _part(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
+    def _part(self, stream: StreamConfig, last: str, now: int) -> Iterator[DeadLetter]:
+        bounds = self._bounds(last, now)
         ids = list(dict.fromkeys(self.selection.ids))
         if ids and all(is_entry_id(each) for each in ids):
-            return self._named(stream, ids, last)
-        return self._walk(stream, last)
+            return self._named(stream, ids, bounds)
+        return self._walk(stream, bounds, now)
 
-    def _named(self, stream: StreamConfig, ids: list[str], last: str) -> Iterator[DeadLetter]:
+    def _named(self, stream: StreamConfig, ids: list[str], bounds: tuple[EntryId, EntryId]) -> Iterator[DeadLetter]:
         """Yield the dead letters with these ids, which are read directly."""
-        first, end = self._bounds(last)
+        first, end = bounds
         within = [each for each in sorted(map(EntryId.of, ids), reverse=self.newest_first) if first <= each <= end]
         yield from filter(None, each_dead_letter(stream.name, list(map(str, within)), bodies=self._extent.bodies))
 
-    def _walk(self, stream: StreamConfig, last: str) -> Iterator[DeadLetter]:
+    def _walk(self, stream: StreamConfig, bounds: tuple[EntryId, EntryId], now: int) -> Iterator[DeadLetter]:
         """Yield all dead letters within the bounds. They are read in parts, each when the part before is used up."""
         source, link = DeadLetters(stream), connections.get(stream.connection)
-        (first, end), count, extent = self._bounds(last), _FIRST_COUNT, self._extent.shared(len(self._parts))
+        (first, end), count, extent = bounds, _FIRST_COUNT, self._extent.shared(len(self._parts))
         while first <= end:
-            bounds = str(first), str(end)
-            part = dead_letters.between(link, stream, bounds, count, extent, newest_first=self.newest_first)
-            yield from (dead_letter(source, each) for each in part.found)
+            left = str(first), str(end)
+            part = dead_letters.between(link, stream, left, count, extent, newest_first=self.newest_first)
+            yield from (dead_letter(source, each, now) for each in part.found)
             if not part.left:
                 return
             seen = EntryId.of(part.found[-1].entry_id)
@@ -143,12 +149,20 @@ class Search:
     def _extent(self) -> Extent:
         return BODIES if self.bodies or self.selection.text.split() else HEADS
 
-    def _bounds(self, last: str) -> tuple[EntryId, EntryId]:
-        after, before = self.selection.after, self.selection.before
-        first = EntryId(_milliseconds(after), 0) if after else EntryId(0, 0)
-        end = EntryId(_milliseconds(before), LARGEST_PART) if before else EntryId.of(last)
-        return max(first, EntryId(0, 0)), min(end, EntryId.of(last))
+    def _bounds(self, last: str, now: int) -> tuple[EntryId, EntryId]:
+        """Return the first and the last id that are searched, where the server's clock shows `now` in ms."""
+        wanted = self.selection
+        begins = [_milliseconds(wanted.after), _before(now, wanted.newer_than)]
+        ends = [_milliseconds(wanted.before), _before(now, wanted.older_than)]
+        firsts = [EntryId(each, 0) for each in begins if each is not None]
+        lasts = [EntryId(each, LARGEST_PART) for each in ends if each is not None]
+        return max([*firsts, EntryId(0, 0)]), min([*lasts, EntryId.of(last)])
 
 
-def _milliseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _before(now: int, seconds: float | None) -> int | None:
+    """Return the time so many seconds before `now`, in ms; before any entry where that is before 1970."""
+    return None if seconds is None else max(0, now - round(1000 * seconds))

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...connections import Link
 from ...keys import StreamKeys
-from ..scripts import run, script
+from ..scripts import Command, run, script
+from .asking import ask_each
 
-__all__ = ["TOLERATED_MS", "ClockRecord", "note_jump", "reset_idle", "seconds_ahead", "server_time", "shorten"]
+__all__ = [
+    "TOLERATED_MS", "ClockRecord", "latest_seen", "note_jump", "reset_idle", "seconds_ahead", "server_time", "shorten",
+    "time_command", "time_of",
+]  # fmt: skip
 
 # Less than this is no jump: neither the latest time seen nor the time a reply takes is known more exactly.
 TOLERATED_MS = 1_000
@@ -52,8 +57,27 @@ class ClockRecord:
 
 def server_time(link: Link) -> int:
     """Return what the server's clock shows, in ms since 1970."""
-    seconds, microseconds = link.call("TIME")
+    return time_of(link.call(*time_command()))
+
+
+def time_command() -> Command:
+    """Ask a server what its clock shows, for `time_of`."""
+    return ["TIME"]
+
+
+def time_of(reply: Any) -> int:
+    """Return the time that the server replied with, in ms since 1970."""
+    seconds, microseconds = reply
     return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def latest_seen(link: Link, each_keys: Sequence[StreamKeys]) -> Sequence[int]:
+    """Return the latest time that workers have recorded for each of some streams, in ms; 0 where none can be read.
+
+    Asks for all of them at once.
+    """
+    replies = ask_each(link, [["HGET", keys.clock, "seen"] for keys in each_keys])
+    return [int(each) if isinstance(each, str) and each.isdecimal() else 0 for each in replies]
 
 
 def seconds_ahead(shown: int, asked: float, answered: float) -> float:
@@ -78,14 +102,14 @@ def shorten(link: Link, keys: StreamKeys, groups: Sequence[str]) -> Iterator[int
                 break
 
 
-def reset_idle(link: Link, key: str, group: str, returned_ms: int) -> Iterator[int]:
-    """Count from now for how long what is pending in a stream has been idle; yield for how many entries, in each step.
+def reset_idle(link: Link, keys: StreamKeys, key: str, group: str, returned_ms: int) -> Iterator[int]:
+    """Count from now for how long what is pending under `key` has been idle; yield for how many entries, in each step.
 
     What was handed back counts as idle for `returned_ms`, so it may be claimed at once.
     """
     begin = "-"
     while begin:
-        begin, anew = run(link, script("reset_idle")([key], group, begin, _AT_ONCE, returned_ms))
+        begin, anew = run(link, script("reset_idle")([key, keys.notices], group, begin, _AT_ONCE, returned_ms))
         yield anew
 
 

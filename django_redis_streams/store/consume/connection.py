@@ -6,17 +6,23 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
+from ...conf import StreamConfig
 from ...connections import Link
+from ...connections.refusals import ClusterDown, OnOtherNode
 from ..scripts import all_scripts
 
-__all__ = ["Client", "begin_session", "unblock"]
+__all__ = ["Client", "begin_session", "check_keys", "unblock"]
 
 
 class Client(NamedTuple):
-    """One connection as its server knows it. Ids begin anew when a server starts: `run` tells which start it was."""
+    """One connection as its server knows it. Ids begin anew when a server starts: `run` tells which start it was.
+
+    `wakeable` says whether its user may end a blocked read by `unblock`.
+    """
 
     id: int | None
     run: str | None
+    wakeable: bool
 
 
 def begin_session(link: Link, previous: Client | None) -> Client:
@@ -27,16 +33,35 @@ def begin_session(link: Link, previous: Client | None) -> Client:
     one was given.
     """
     link.call_many([["SCRIPT", "LOAD", each.source] for each in all_scripts()])
-    client = Client(_allowed(link, "CLIENT", "ID"), _run_id(link))
+    client_id = _allowed(link, "CLIENT", "ID")
+    # It is asked for this connection, which isn't blocked, so it changes nothing: the reply is 0, or a refusal.
+    wakeable = client_id is not None and _allowed(link, "CLIENT", "UNBLOCK", client_id) is not None
+    client = Client(client_id, _run_id(link), wakeable)
     # If the server was restarted since, the id belongs to another client.
     if previous is not None and previous.id is not None and previous.run == client.run is not None:
         _allowed(link, "CLIENT", "KILL", "ID", previous.id)
     return client
 
 
-def unblock(link: Link, client_id: int) -> None:
-    """End another connection's blocking read at once; it replies as if it had timed out."""
-    _allowed(link, "CLIENT", "UNBLOCK", client_id)
+def check_keys(link: Link, stream: StreamConfig) -> None:
+    """Raise `OnOtherNode` where the server is a node of a cluster that hasn't all keys of a stream.
+
+    Each key but that of the dead letters has the hash slot of the stream's by its name. Raises `ClusterDown`, too.
+    """
+    try:
+        link.call("EXISTS", stream.keys.main, stream.keys.dlq)
+    except (OnOtherNode, ClusterDown):
+        raise
+    except ResponseError:  # an ACL may forbid it
+        return
+
+
+def unblock(link: Link, client_id: int) -> bool:
+    """End another connection's blocking read at once; it replies as if it had timed out. Return whether there was one.
+
+    A server that refuses to do so has ended none.
+    """
+    return bool(_allowed(link, "CLIENT", "UNBLOCK", client_id))
 
 
 def _run_id(link: Link) -> str | None:

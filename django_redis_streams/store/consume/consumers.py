@@ -8,9 +8,10 @@ from typing import Any
 from ...connections import Link
 from ..replies import group_is_gone, pairs
 from ..scripts import run, script
+from .asking import Asking, replies_to
 from .membership import RETURNED, Membership
 
-__all__ = ["consumers_on", "remove", "retire_dead"]
+__all__ = ["consumers_on", "remove", "retiring"]
 
 
 def consumers_on(link: Link, key: str, group: str) -> Sequence[Mapping[str, Any]]:
@@ -33,14 +34,14 @@ def remove(link: Link, membership: Membership) -> bool:
     return all([run(link, script("retire")([key], group, name, 0)) for key, _ in rows])  # noqa: C419  each of them
 
 
-def retire_dead(link: Link, membership: Membership, idle_ms: int) -> list[str]:
+def retiring(membership: Membership, idle_ms: int) -> Asking[list[str]]:
     """Remove the consumers that hold nothing and were silent for `idle_ms`; return their names."""
-    removed = []
-    for key in membership.sources:
-        for row in link.call("XINFO", "CONSUMERS", key, membership.group.name):
-            found = pairs(row)
-            name = found["name"]
-            silent = name != RETURNED and found["pending"] == 0 and found["idle"] >= idle_ms
-            if silent and run(link, script("retire")([key], membership.group.name, name, idle_ms)):
-                removed.append(name)
-    return removed
+    group = membership.group.name
+    replies = yield from replies_to([["XINFO", "CONSUMERS", key, group] for key in membership.sources])
+    rows = [(key, pairs(row)) for key, reply in zip(membership.sources, replies, strict=True) for row in reply]
+    silent = [
+        (key, row["name"]) for key, row in rows
+        if row["name"] != RETURNED and row["pending"] == 0 and row["idle"] >= idle_ms
+    ]  # fmt: skip
+    removed = yield from replies_to([script("retire")([key], group, name, idle_ms) for key, name in silent])
+    return [name for (_, name), done in zip(silent, removed, strict=True) if done]

@@ -19,6 +19,7 @@ __all__ = [
     "Deletion",
     "Made",
     "abandoned_groups",
+    "began_after",
     "delete_group",
     "deletion",
     "delivered_to",
@@ -91,7 +92,7 @@ def delete_group(
     "safe" leaves a group alone that somebody consumes; "look" deletes nothing.
     """
     keys, group = membership.keys, membership.group.name
-    names = [keys.main, keys.groups, keys.lanes, keys.workers(group)]
+    names = [keys.main, keys.groups, keys.lanes, keys.workers(group), keys.processes, keys.alive(""), keys.notices]
     names += [key for lane in lanes for key in (keys.lane(lane), keys.redelivery(group, lane))]
     names += [keys.retry(group), keys.retry_entries(group), keys.suspects(group), keys.rate(group)]
     names += [keys.slots(group), keys.totals(group), keys.books(group)]
@@ -106,6 +107,12 @@ def delete_group(
     ]
     there, *consumers = run(link, script("delete_group")(names, *words, len(lanes), *lanes))
     return Deleted(bool(there), how != "look" and there >= 0, sorted(consumers))
+
+
+def began_after(link: Link, membership: Membership) -> str:
+    """Return the id after which the group began on the default lane when it was first made; it is on record."""
+    recorded = link.call("HGET", membership.keys.groups, membership.group.name) or "0"
+    return recorded if "-" in recorded else f"{recorded}-0"
 
 
 def delivered_to(link: Link, key: str) -> dict[str, str]:
@@ -143,7 +150,7 @@ def set_group(link: Link, membership: Membership, lanes: Sequence[str], start: s
 
 def pause(link: Link, keys: StreamKeys, group: str) -> bool:
     """Have no worker read the group's messages from now on; return False if it was paused before."""
-    return bool(run(link, script("pause")([keys.groups, keys.main], paused_field(group))))
+    return bool(run(link, script("pause")([keys.groups, keys.main, keys.notices], group, paused_field(group))))
 
 
 def resume(link: Link, keys: StreamKeys, group: str) -> bool:

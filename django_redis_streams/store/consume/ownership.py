@@ -28,7 +28,7 @@ __all__ = [
     "claim_command",
     "claimed",
     "hand_back",
-    "has_stale",
+    "idle_commands",
     "is_held",
     "pending_of",
     "renew",
@@ -123,13 +123,14 @@ def _pending_ids(link: Link, membership: Membership, key: str) -> Iterator[str]:
         begin = f"({rows[-1][0]}"
 
 
-def has_stale(link: Link, membership: Membership, *, returned_only: bool) -> bool:
-    """Return whether there is something to claim."""
+def idle_commands(membership: Membership, idle_ms: int, *, returned_only: bool = False) -> list[Command]:
+    """Ask each stream that the group reads for one entry that has been idle for so long.
+
+    One that was handed back counts as idle for CLAIM_IDLE at once.
+    """
     owner = [RETURNED] if returned_only else []
-    idle = ("IDLE", membership.claim_idle_ms)
-    return any(
-        link.call("XPENDING", key, membership.group.name, *idle, "-", "+", 1, *owner) for key in membership.sources
-    )
+    group = membership.group.name
+    return [["XPENDING", key, group, "IDLE", idle_ms, "-", "+", 1, *owner] for key in membership.sources]
 
 
 def claim(link: Link, membership: Membership, count: int, *, idle_until: float) -> Found:
@@ -193,9 +194,9 @@ def hand_back(link: Link, membership: Membership) -> tuple[int, list[str]]:
 
 
 def _hand_back(link: Link, membership: Membership, key: str) -> Iterator[tuple[int, list[str]]]:
-    group = membership.group.name
+    keys, group = membership.keys, membership.group.name
     command = script("hand_back")(
-        [key, membership.keys.totals(group), membership.keys.slots(group), membership.keys.workers(group)],
+        [key, keys.totals(group), keys.slots(group), keys.workers(group), keys.notices],
         group, membership.consumer, membership.claim_idle_ms, _HANDED_BACK_AT_ONCE,
     )  # fmt: skip
     left = 0

@@ -1,8 +1,9 @@
 """Which workers are there: each process says so every few seconds, to each stream that it serves.
 
-What a process says is kept beside the stream, in its hash slot, and expires by itself. Idle times of `XINFO CONSUMERS`
-don't tell: before Redis 7.2 the server doesn't know a consumer that was given nothing, and a consumer is silent while
-it runs a handler.
+What a process says of itself is kept beside the stream, in its hash slot, in a key of its own that expires soon. Mostly
+nothing of it has changed: then the process only has the key expire later. Idle times of `XINFO CONSUMERS` don't tell:
+before Redis 7.2 the server doesn't know a consumer that was given nothing, and a consumer is silent while it runs a
+handler.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from ...keys import StreamKeys
 from ..scripts import Command, run, script
 
 __all__ = [
-    "LIVING_MS", "ProcessRecord", "RunRecord", "Serving", "absent_command", "known_consumers", "present_command",
-    "serving",
+    "LIVING_MS", "ProcessRecord", "RunRecord", "absent_command", "consumers_command", "living_command",
+    "present_command", "serving",
 ]  # fmt: skip
 
 # A process that has said nothing for so long is dead. It may miss two of three times.
 _LIVING_SECONDS: Final = 15
 LIVING_MS: Final = _LIVING_SECONDS * 1000
+# A living process says all of it at least once a minute. In seconds: after three times as long it is looked at whether
+# a process is alive at all.
+_PROCESSES_KEPT: Final = 180
 # In seconds, at least: so long the name of a dead worker's consumer is known to be one of a worker.
 _NAMES_KEPT: Final = 3600.0
 # Bounds of what a process says of its runs: how many, and how many characters of each text.
@@ -87,41 +91,57 @@ class ProcessRecord(NamedTuple):
         return record if _is_sound(record) else None
 
 
-class Serving(NamedTuple):
-    """A worker's consumer in a group: whether it is alive, and how many ms ago its process last said so."""
-
-    alive: bool
-    ms: int
-
-
 def present_command(
-    stream: StreamConfig, process: str, clock: int, record: ProcessRecord, consumers: Mapping[str, Sequence[str]]
+    stream: StreamConfig,
+    process: str,
+    clock: int,
+    record: ProcessRecord,
+    consumers: Mapping[str, Sequence[str]],
+    *,
+    ended: Mapping[str, Sequence[str]] | None = None,
 ) -> Command:
-    """Say that a process is there, its clock shows so many ms since 1970, and these consumers serve these groups."""
-    keys = stream.keys
-    names = [keys.main, keys.groups, keys.processes, keys.process_records, *map(keys.workers, consumers)]
+    """Say that a process is there, its clock shows so many ms since 1970, and these consumers serve these groups.
+
+    Others of its consumers have `ended`. The name of each is that of its process, or begins with it, a hyphen and a
+    number.
+    """
+    keys, gone = stream.keys, ended or {}
+    groups = list(dict.fromkeys([*consumers, *gone]))
+    names = [keys.main, keys.groups, keys.processes, keys.alive(""), *map(keys.workers, groups)]
     kept = max(_NAMES_KEPT, *(2 * each.claim_idle for each in stream.groups.values()))
-    words = [process, clock, record.to_json(), _LIVING_SECONDS, round(kept * 1000), *_words(consumers)]
-    return script("present")(names, *words)
+    times = LIVING_MS, _PROCESSES_KEPT * 1000, round(kept * 1000)
+    words = [word for each in groups for word in (each, *_counted(consumers, each), *_counted(gone, each))]
+    return script("present")(names, process, clock, record.to_json(), *times, *words)
+
+
+def living_command(stream: StreamConfig, process: str) -> Command:
+    """Say that a process is still there, and that nothing else has changed. The reply is 0 if the server forgot it."""
+    return ["EXPIRE", stream.keys.alive(process), _LIVING_SECONDS]
 
 
 def absent_command(stream: StreamConfig, process: str, consumers: Mapping[str, Sequence[str]]) -> Command:
     """Say that a process has ended, and that these were its consumers, by their groups."""
     keys = stream.keys
-    names = [keys.main, keys.processes, keys.process_records, *map(keys.workers, consumers)]
-    return script("absent")(names, process, *_words(consumers))
+    names = [keys.main, keys.processes, keys.alive(process), *map(keys.workers, consumers)]
+    words = [word for each in consumers for word in (each, *_counted(consumers, each))]
+    return script("absent")(names, process, *words)
 
 
-def serving(link: Link, keys: StreamKeys, group: str) -> Mapping[str, Serving]:
-    """Return the workers' consumers in a group, by their names; those of dead workers are known for an hour."""
-    reply = run(link, script("serving")([keys.workers(group)], LIVING_MS))
-    rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
-    return {name: Serving(bool(alive), ms) for name, alive, ms in rows}
+def serving(link: Link, keys: StreamKeys, group: str) -> Mapping[str, int | None]:
+    """Return how many ms ago the process of each of the workers' consumers in a group said that it is there, by name.
+
+    It is None for those of dead workers, which are known for an hour.
+    """
+    reply = run(link, script("serving")([keys.workers(group), keys.processes, keys.alive("")], LIVING_MS))
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
-def known_consumers(link: Link, keys: StreamKeys, group: str) -> int:
-    """Return how many consumers workers have in a group; those that died within the last hour count, too."""
-    return int(link.call("ZCARD", keys.workers(group)))
+def consumers_command(keys: StreamKeys, group: str, server_ms: int) -> Command:
+    """Ask how many consumers workers have in a group, when the server's clock shows so many ms.
+
+    Those that died in the last three minutes count, too: a living process says all of it each minute.
+    """
+    return ["ZCOUNT", keys.workers(group), server_ms - _PROCESSES_KEPT * 1000, "+inf"]
 
 
 def _is_sound(record: ProcessRecord) -> bool:
@@ -139,8 +159,6 @@ def _is_sound(record: ProcessRecord) -> bool:
     )
 
 
-def _words(consumers: Mapping[str, Sequence[str]]) -> list[str | int]:
-    words: list[str | int] = []
-    for group, names in consumers.items():
-        words += [group, len(names), *names]
-    return words
+def _counted(consumers: Mapping[str, Sequence[str]], group: str) -> Sequence[str | int]:
+    names = consumers.get(group, ())
+    return len(names), *names

@@ -28,17 +28,17 @@ _ACKS_AT_ONCE = 100
 def settle_commands(membership: Membership, ended: Sequence[Delivery]) -> SettleCommands:
     """Return the commands that settle these deliveries as their outcomes say, each with what it settles."""
     commands: SettleCommands = []
-    acks: dict[tuple[str, bool], list[Delivery]] = {}
+    acks: dict[tuple[str, str], list[Delivery]] = {}
     for outcome, key, alike in _alike(ended):
         if isinstance(outcome, Ack):
-            acks.setdefault((key, outcome.skipped), []).extend(alike)
+            acks.setdefault((key, outcome.total), []).extend(alike)
         else:
             commands += [(_failure_command(membership, each, outcome), [each]) for each in alike]
-    for (key, skipped), batch in acks.items():
+    for (key, total), batch in acks.items():
         for begin in range(0, len(batch), _ACKS_AT_ONCE):
             part = batch[begin : begin + _ACKS_AT_ONCE]
             ids = [delivery.entry_id for delivery in part]
-            commands.append((_ack(membership, key, "skipped" if skipped else "acknowledged", ids), part))
+            commands.append((_ack(membership, key, total, ids), part))
     return commands
 
 
@@ -78,7 +78,10 @@ def _failure_command(membership: Membership, delivery: Delivery, outcome: RetryL
     if isinstance(outcome, DeadLetter):
         return script("dead_letter")([*names, keys.dlq, keys.suspects(group), *slots_key(membership)], *place, *fields)
     return script("retry")(
-        [*names, keys.retry(group), keys.retry_entries(group), keys.suspects(group), *slots_key(membership)],
+        [
+            *names, keys.retry(group), keys.retry_entries(group), keys.suspects(group),
+            keys.notices, keys.promoter, *slots_key(membership),
+        ],
         *place, delivery.token, round(outcome.delay * 1000), delivery.origin.lane, *fields,
     )  # fmt: skip
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from ...connections import Link
 from ...keys import split_token
-from ..scripts import run, script
+from ..scripts import Command, run, script
 from .delivery import Delivery, deliveries
 from .limits import limit_keys, limit_words
 from .membership import Membership
 
-__all__ = ["Crashed", "Tried", "body_of", "count_suspects", "suspect", "suspects", "take_back", "try_suspect"]
+__all__ = [
+    "Crashed", "Tried", "body_of", "count_suspects", "count_suspects_command", "suspect", "suspects", "take_back",
+    "try_suspect",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,12 @@ class Tried:
 
 def count_suspects(link: Link, membership: Membership) -> int:
     """Return how many suspects the group has; some of them may be settled by now."""
-    return int(link.call("HLEN", membership.keys.suspects(membership.group.name)))
+    return int(link.call(*count_suspects_command(membership)))
+
+
+def count_suspects_command(membership: Membership) -> Command:
+    """Return the command by which `count_suspects` counts."""
+    return ["HLEN", membership.keys.suspects(membership.group.name)]
 
 
 def suspects(link: Link, membership: Membership) -> list[str]:

@@ -109,7 +109,8 @@ def overview_command(
     """
     keys = stream.keys
     groups, lanes = (list(stream.groups) if groups is None else groups), (lanes or stream.lane_names)
-    names = [keys.dlq, keys.groups, keys.lanes, keys.delayed, keys.clock, *map(keys.lane, lanes)]
+    names = [keys.dlq, keys.groups, keys.lanes, keys.delayed, keys.clock, keys.processes, keys.alive("")]
+    names += map(keys.lane, lanes)
     words: list[str | float] = [OVERDUE * 1000, int(with_books), lost_by(stream), LIVING_MS, len(lanes), *lanes]
     for group in groups:
         names += [keys.totals(group), keys.retry(group), keys.books(group), keys.suspects(group), keys.workers(group)]

@@ -16,28 +16,30 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 
 
 class ProcessFigures(NamedTuple):
-    """One living process: what it said `ms_ago`, and by how many ms its clock is ahead of the server's.
+    """One living process: `heard_ago` is how many ms ago it said that it is there, `written_ago` its `record`.
 
-    `now` is the server's time, in ms since 1970.
+    `now` is the server's time, in ms since 1970. By `clock_ahead` ms the process' clock was ahead of that when it wrote
+    the record.
     """
 
     process: str
     now: int
-    ms_ago: int
+    heard_ago: int
+    written_ago: int
     clock_ahead: int
     record: ProcessRecord
 
 
 def processes_command(stream: StreamConfig) -> Command:
     """Ask for the living processes of workers that serve groups of a stream, for `processes_of`."""
-    return script("processes")([stream.keys.processes, stream.keys.process_records], LIVING_MS)
+    return script("processes")([stream.keys.processes, stream.keys.alive("")], LIVING_MS)
 
 
 def processes_of(reply: Any) -> Iterator[ProcessFigures]:
     """Yield the processes that the server replied with."""
     now, *rows = reply
-    for process, ms_ago, kept in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+    for process, heard_ago, written_ago, kept in zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True):
         ahead, _, text = kept.partition(" ")
         record = ProcessRecord.from_json(text)
         if record is not None and _WHOLE.fullmatch(ahead):
-            yield ProcessFigures(process, now, ms_ago, int(ahead), record)
+            yield ProcessFigures(process, now, heard_ago, written_ago, int(ahead), record)

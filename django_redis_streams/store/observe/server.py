@@ -9,7 +9,7 @@ from typing import Any
 from ...connections import Link
 from ..scripts import Command
 
-__all__ = ["Facts", "facts", "facts_command", "facts_of"]
+__all__ = ["Facts", "compared_with", "facts", "facts_command", "facts_of", "identity", "note_compared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,24 @@ _SAVINGS = {
 def facts(link: Link) -> Facts:
     """Return what INFO says. Raises `ResponseError` where an ACL forbids to ask."""
     return facts_of(link.call(*facts_command()))
+
+
+def identity(link: Link) -> str:
+    """Return what tells this run of a server, with this history, from any other. Raises `ResponseError` as `facts`."""
+    lines = f"{link.call('INFO', 'server')}\n{link.call('INFO', 'replication')}".splitlines()
+    found = dict(line.split(":", 1) for line in lines if ":" in line)
+    return f"{found.get('run_id', '')}/{found.get('master_replid', '')}"
+
+
+def compared_with(link: Link, key: str) -> str | None:
+    """Return the `identity` that was noted under a key last; None where none is."""
+    noted: str | None = link.call("GET", key)
+    return noted
+
+
+def note_compared(link: Link, key: str, noted: str) -> None:
+    """Note an `identity` under a key."""
+    link.call("SET", key, noted)
 
 
 def facts_command() -> Command:

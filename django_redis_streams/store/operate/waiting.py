@@ -42,10 +42,10 @@ def release(link: Link, stream: StreamConfig, group: GroupConfig, entries: Seque
     and it was acknowledged, or the server's error.
     """
     idle = max(1, round(group.claim_idle * 1000))
-    totals = stream.keys.totals(group.name)
+    sides = [stream.keys.totals(group.name), stream.keys.notices]
     replies = exchange(
         link,
-        [script("release")([key, totals], group.name, entry_id, consumer, idle) for key, entry_id, consumer in entries],
+        [script("release")([key, *sides], group.name, entry_id, consumer, idle) for key, entry_id, consumer in entries],
     )
     return [0 if isinstance(reply, Exception) and group_is_gone(reply) else reply for reply in replies]
 

@@ -11,6 +11,8 @@ from ...conf import StreamConfig
 from ...connections import Link
 from ...exceptions import ServerRefused, ServerUnreachable, StreamsError
 from ...wire import Fields
+from ..scripts import Command
+from .replicas import with_replicas, words_of_wait
 
 __all__ = ["append", "bound", "hard_bound"]
 
@@ -34,25 +36,30 @@ def hard_bound(stream: StreamConfig) -> tuple[str | int, str]:
 def append(link: Link, stream: StreamConfig, lane: str, entries: Sequence[Fields]) -> list[str | StreamsError]:
     """Append entries; return their ids in order, or in place of an id the error that says why the entry isn't there.
 
-    `ServerRefused` concerns one entry. `ServerUnreachable` concerns all from one on: whether the first 250 of these
-    are on the stream is unknown.
+    `ServerRefused` and `NotReplicated` concern one entry. `ServerUnreachable` concerns all from one on: whether the
+    first 250 of these are on the stream is unknown.
     """
     key = stream.keys.lane(lane)
     first = ("XADD", key, *bound(stream), "*")
+    wait = words_of_wait(stream)
     replies: list[str | StreamsError] = []
     try:
-        for batch in _sent(link, first, entries):
-            replies += [_refused(key, reply) if isinstance(reply, ResponseError) else reply for reply in batch]
+        for batch in _sent(link, first, entries, wait):
+            waited = batch.pop() if wait else 0
+            appended = [_refused(key, reply) if isinstance(reply, ResponseError) else reply for reply in batch]
+            replies += with_replicas(stream, appended, waited)
     except ServerUnreachable as error:
         replies += [error] * (len(entries) - len(replies))
     return replies
 
 
-def _sent(link: Link, first: Sequence[str | int], entries: Sequence[Fields]) -> Iterable[list[Any]]:
+def _sent(
+    link: Link, first: Sequence[str | int], entries: Sequence[Fields], then: Sequence[Command]
+) -> Iterable[list[Any]]:
     if len(entries) <= _SEND:  # taking turns would cost publish() a tenth of its time
-        return [link.call_many([(*first, *fields) for fields in entries])]
-    starts = range(0, len(entries), _SEND)
-    return link.call_in_turns([(*first, *fields) for fields in entries[start : start + _SEND]] for start in starts)
+        return [link.call_many([*((*first, *fields) for fields in entries), *then])]
+    pieces = (entries[start : start + _SEND] for start in range(0, len(entries), _SEND))
+    return link.call_in_turns([*((*first, *fields) for fields in piece), *then] for piece in pieces)
 
 
 def _refused(key: str, error: ResponseError) -> ServerRefused:

@@ -1,7 +1,8 @@
 -- Acknowledge what was handled; count only what was still pending, so that a resend counts nothing twice.
 -- KEYS 1 the stream read from (main or redelivery)   2 totals of the group   3 its suspects
 --   4 its slots, if it has some
--- ARGV 1 group   2 "1": they were redelivered, delete them too   3 name of the total ("acknowledged", "skipped")
+-- ARGV 1 group   2 "1": they were redelivered, delete them too
+--      3 name of the total ("acknowledged", "skipped", "repeated")
 --      4 entry ids, separated by spaces: packing each one costs the client more than splitting them costs the server
 -- Returns how many were still pending. Not fenced: the handler did succeed.
 -- The first commands change nothing: each fails at once where a later step would be refused, so all is done or

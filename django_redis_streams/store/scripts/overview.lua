@@ -1,9 +1,10 @@
 -- Look at a stream and its groups, in a time that doesn't depend on how much is in them; changes nothing.
--- KEYS 1 dead letter queue   2 groups   3 lanes   4 delayed set   5 clock   6… the stream of each lane
+-- KEYS 1 dead letter queue   2 groups   3 lanes   4 delayed set   5 clock   6 processes
+--   7 with which the key of each living process begins   8… the stream of each lane
 --   then for each group: its totals, retry set, books, suspects, workers, redelivery stream of each lane
 -- ARGV 1 after how many ms a due message that still waits is overdue   2 "1": with the books, "0": without
---   3 the counter of lost entries, where it is known ("dropped"), or ""   4 for how many ms counts what a worker says
---   5 how many lanes there are   6… their names
+--   3 the counter of lost entries, where it is known ("dropped"), or ""
+--   4 for how many ms a process is alive after it said so   5 how many lanes there are   6… their names
 --   then for each group: its name, its fields in KEYS 2 for a pause and for a deletion, and within how many ms a living
 --   consumer of another client was seen
 -- Returns {time in ms, dead letters, delayed messages, how many of them are overdue, {latest time seen, last jump of
@@ -21,6 +22,7 @@
 local now, with_books, life, lanes = now_in_ms(), ARGV[2] == '1', tonumber(ARGV[4]), tonumber(ARGV[5])
 local due = digits(now - ARGV[1])
 local OLDEST_OF_A_CONSUMER = 10
+local silent = silences(KEYS[6], KEYS[7], life)
 
 local function older(a, b)
   if not a or not b then return a or b or false end
@@ -28,11 +30,11 @@ local function older(a, b)
 end
 
 local function group_asked(number)
-  local at, words = 6 + lanes + (number - 1) * (5 + lanes), 6 + lanes + (number - 1) * 4
+  local at, words = 8 + lanes + (number - 1) * (5 + lanes), 6 + lanes + (number - 1) * 4
   local asked = {group = ARGV[words], paused = ARGV[words + 1], deleted = ARGV[words + 2],
     within = tonumber(ARGV[words + 3]), lost_by = ARGV[3], groups = KEYS[2], starts = KEYS[3], totals = KEYS[at],
     retry = KEYS[at + 1], books = KEYS[at + 2], suspects = KEYS[at + 3], workers = KEYS[at + 4], lanes = {}}
-  for lane = 1, lanes do asked.lanes[lane] = {ARGV[5 + lane], KEYS[5 + lane], KEYS[at + 4 + lane]} end
+  for lane = 1, lanes do asked.lanes[lane] = {ARGV[5 + lane], KEYS[7 + lane], KEYS[at + 4 + lane]} end
   return asked
 end
 
@@ -83,7 +85,7 @@ local function look_at_group(asked)
     published, totals, standing = false, redis.call('HGETALL', asked.totals), look_at_lanes(asked)
   end
   local unread, pending, consumers, told = false, false, 0, {}
-  local found = {living = consumers_of_workers(asked.workers, now, life), idle = 0}
+  local found = {living = consumers_of_workers(asked.workers, silent, now, life), idle = 0}
   for at, lane in ipairs(standing) do
     local first, held = oldest_on(lane.key, lane.group, asked, found)
     -- On a lane where the group isn't yet, everything is unread.
@@ -102,10 +104,10 @@ local function look_at_group(asked)
 end
 
 local function look_at_stream(lane)
-  local stream, names = stream_once(KEYS[5 + lane]), {}
+  local stream, names = stream_once(KEYS[7 + lane]), {}
   if not stream then return {ARGV[5 + lane], 0, '0-0', false} end
-  group_once(KEYS[5 + lane], '')
-  for name in pairs(groups_seen[KEYS[5 + lane]]) do names[#names + 1] = name end
+  group_once(KEYS[7 + lane], '')
+  for name in pairs(groups_seen[KEYS[7 + lane]]) do names[#names + 1] = name end
   return {ARGV[5 + lane], stream['length'], stream['last-generated-id'], names}
 end
 

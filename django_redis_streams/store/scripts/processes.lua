@@ -1,17 +1,17 @@
 -- Look at the living processes of workers that serve groups of a stream; changes nothing.
--- KEYS 1 processes   2 their records
--- ARGV 1 for how many ms counts what a process says
--- Returns {time in ms, process, ms since it said so, its record, …}.
+-- KEYS 1 processes   2 with which the key of each living process begins
+-- ARGV 1 for how many ms a process is alive after it said so
+-- Returns {time in ms, process, for how many ms it has said nothing, ms since it wrote its record, its record, …}.
 --! prelude
 --! presence
-local now, said = now_in_ms(), redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local now = now_in_ms()
 local found = {now}
-for i = 1, #said, 2 do
-  local record = redis.call('HGET', KEYS[2], said[i])
-  if record and counts_still(said[i + 1], now, tonumber(ARGV[1])) then
-    found[#found + 1] = said[i]
-    found[#found + 1] = math.max(0, now - said[i + 1])
-    found[#found + 1] = record
+for process, silence in pairs(silences(KEYS[1], KEYS[2], tonumber(ARGV[1]))) do
+  if silence then
+    found[#found + 1] = process
+    found[#found + 1] = silence
+    found[#found + 1] = math.max(0, now - redis.call('ZSCORE', KEYS[1], process))
+    found[#found + 1] = redis.call('GET', KEYS[2] .. process)
   end
 end
 return found

@@ -2,35 +2,47 @@
 -- process holds or gets the stream's lease.
 -- KEYS 1 promoter lease   2 main stream   3 delayed set   4 delayed entries   5 dead letter queue   6 clock
 --   then for each group: its retry set, retry entries, totals
--- ARGV 1 holder   2 lease in ms   3 most to look at in one set   4 how many of what is due in each set to pass over
---   5 most bytes to move from one set   6 reason of a dead letter of what can't be moved   7 "{stream}:redelivery:"
---   8 "{stream}:lane:"   9 HARD_MAXLEN, or ""   10 "=" or "~": exactly that, or about   11 how many lanes there are
---   12… lanes, then groups in the order of KEYS
--- Returns {-1} where another holds the lease; else {moved, vanished, dead-lettered, 1 if a set may hold more, the
--- server's time in ms, by how many ms that is behind what was seen before, problem, …}.
+-- ARGV 1 holder   2 ms from one look to the next while things move   3 most ms between two looks while anything waits
+--   4 for how many ms after its next look the holder keeps the lease   5 "1": something moved a moment ago
+--   6 what the server's clock shows at least, in ms, as far as the holder knows, or "0"
+--   7 most to look at in one set   8 how many of what is due in each set to pass over   9 most bytes to move from a set
+--   10 reason of a dead letter of what can't be moved   11 "{stream}:redelivery:"   12 "{stream}:lane:"
+--   13 HARD_MAXLEN, or ""   14 "=" or "~": exactly that, or about   15 how many lanes there are
+--   16… lanes, then groups in the order of KEYS
+-- Returns {-1, ms left of the lease} where another holds it; else {moved, vanished, dead-lettered, 1 if a set may hold
+-- more, the server's time in ms, by how many ms that is behind what was seen before, ms until the next look or -1 where
+-- nothing waits and the lease was let go, problem, …}.
+-- The lease says when its holder looks next: who adds something that is due before tells a notice.
 -- XADD comes before ZREM and HDEL: if the script is cut off between them, the entry is promoted again, never lost.
 -- Before XADD, these two are tried on nothing: if they were refused after it, each look would make another copy.
 -- No entry holds up others. Each is moved under pcall. An entry that can't be moved as it is becomes a dead letter; an
--- entry that the server refuses stays where it is, and the caller passes over it in the next step (ARGV 4).
+-- entry that the server refuses stays where it is, and the caller passes over it in the next step (ARGV 8).
 -- A lease that lasts longer than any that is given dates from before the clock went back: its holder may be gone.
 --! prelude
 --! waiting
+--! notices
 open_door(KEYS[2], '-')
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then return {-1} end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local soon, longest, grace = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local lease = redis.call('GET', KEYS[1])
+if lease and holder_of(lease) ~= ARGV[1] then
+  local left = redis.call('PTTL', KEYS[1])
+  if left <= longest + grace then return {-1, left} end
+end
 local now_ms = now_in_ms()
 local now = digits(now_ms)
 
 -- The latest time seen is kept to half a second. After the clock went back it stays until shorten.lua is through.
-local behind = (tonumber(redis.call('HGET', KEYS[6], 'seen') or '') or 0) - now_ms
-if behind <= -500 then redis.call('HSET', KEYS[6], 'seen', now) end
-local result = {0, 0, 0, 0, now_ms, math.max(0, behind)}
-local lanes, groups_at = {}, 12 + ARGV[11]
-for i = 12, groups_at - 1 do lanes[ARGV[i]] = true end
+local kept = tonumber(redis.call('HGET', KEYS[6], 'seen') or '') or 0
+local seen = math.max(kept, tonumber(ARGV[6]), now_ms)
+if seen - kept >= 500 then redis.call('HSET', KEYS[6], 'seen', digits(seen)) end
+local result = {0, 0, 0, 0, now_ms, seen - now_ms, 0}
+local lanes, groups_at = {}, 16 + ARGV[15]
+for i = 16, groups_at - 1 do lanes[ARGV[i]] = true end
+-- When what waits is due first.
+local first = math.huge
 
 local function redeliver(group, row)
-  local default = ARGV[7] .. group
+  local default = ARGV[11] .. group
   local stream = lane_stream(row[1], lanes, default, default .. ':')
   if redis.call('EXISTS', stream) == 0 then redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') end
   redis.call('XADD', stream, '*', unpack(row, 2))
@@ -39,7 +51,7 @@ end
 -- Dead-letter what can't be moved, kept byte by byte: its fields if they can be read, else the entry as it was found.
 local function dead_letter(group, token, packed, row, problem)
   local known = {
-    id = token, source = KEYS[2], entry = '0-0', group = group or '', reason = ARGV[6],
+    id = token, source = KEYS[2], entry = '0-0', group = group or '', reason = ARGV[10],
     error = "The entry that waited can't be moved: " .. problem,
   }
   local name, kept = 'entry', packed
@@ -61,7 +73,7 @@ local function promote(group, due, entries, totals, token)
     elseif group then
       redeliver(group, row)
     else
-      append(row, KEYS[2], ARGV[8], lanes, ARGV[9], ARGV[10])
+      append(row, KEYS[2], ARGV[12], lanes, ARGV[13], ARGV[14])
     end
   end
   if group and count then redis.call('HINCRBY', totals, count, 1) end
@@ -71,27 +83,39 @@ local function promote(group, due, entries, totals, token)
   return packed and #packed or 0
 end
 
+-- Return when the first of a set is due; nothing where it is empty.
+local function first_due(due)
+  local head = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
+  return tonumber(head[2])
+end
+
 local function each(group, due, entries, totals)
-  local tokens = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', ARGV[4], ARGV[3])
-  if #tokens == 0 then return end
+  local head = first_due(due)
+  if not head then return end
+  if head > now_ms then
+    first = math.min(first, head)
+    return
+  end
   redis.call('ZREM', due, '')
   redis.call('HDEL', entries, '')
-  if #tokens == tonumber(ARGV[3]) then result[4] = 1 end
-  local first
-  local left = tonumber(ARGV[5])
+  local tokens = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', ARGV[8], ARGV[7])
+  if #tokens == tonumber(ARGV[7]) then result[4] = 1 end
+  local refused
+  local left = tonumber(ARGV[9])
   for _, token in ipairs(tokens) do
     local done, told = pcall(promote, group, due, entries, totals, token)
     if done then
       left = left - told
     else
-      first = first or told
+      refused = refused or told
     end
     if left < 0 then
       result[4] = 1
       break
     end
   end
-  if first then error(first, 0) end
+  first = math.min(first, first_due(due) or math.huge)
+  if refused then error(refused, 0) end
 end
 
 local function guarded(name, ...)
@@ -105,4 +129,16 @@ for i = groups_at, #ARGV do
   local at = 7 + (i - groups_at) * 3
   guarded(ARGV[i], ARGV[i], KEYS[at], KEYS[at + 1], KEYS[at + 2])
 end
+
+local moved = result[1] + result[2] + result[3] > 0
+-- What is held up by the clock, or was refused, is left as it is: the next look goes on with that.
+if first == math.huge and not moved and ARGV[5] ~= '1' and result[6] == 0 and #result == 7 then
+  redis.call('DEL', KEYS[1])
+  result[7] = -1
+  return result
+end
+local sleep = soon
+if not moved and ARGV[5] ~= '1' then sleep = math.min(longest, math.max(soon, math.ceil(first - now_ms))) end
+redis.call('SET', KEYS[1], lease_of(ARGV[1], now_ms + sleep), 'PX', digits(sleep + grace))
+result[7] = sleep
 return result

@@ -1,15 +1,13 @@
 -- Look at the workers' consumers in a group; changes nothing.
--- KEYS 1 workers of the group
--- ARGV 1 for how many ms counts what a process says
--- Returns {consumer, 1 if it is alive, else 0, ms since it was last said to serve the group, …}.
+-- KEYS 1 workers of the group   2 processes   3 with which the key of each living process begins
+-- ARGV 1 for how many ms a process is alive after it said so
+-- Returns {consumer, for how many ms its process has said nothing, false if it is dead, …}.
 --! prelude
 --! presence
-local now, found = now_in_ms(), {}
-local alive = consumers_of_workers(KEYS[1], now, tonumber(ARGV[1]))
-for name, is_alive in pairs(alive) do
-  local said = redis.call('ZSCORE', KEYS[1], name)
+local life, found = tonumber(ARGV[1]), {}
+local silent = silences(KEYS[2], KEYS[3], life)
+for name, silence in pairs(consumers_of_workers(KEYS[1], silent, now_in_ms(), life)) do
   found[#found + 1] = name
-  found[#found + 1] = is_alive and 1 or 0
-  found[#found + 1] = math.max(0, now - said)
+  found[#found + 1] = silence
 end
 return found

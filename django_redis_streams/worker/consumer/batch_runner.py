@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 
 from redis.exceptions import ResponseError
 
@@ -78,14 +79,14 @@ class BatchRunner:
         self.unacked = Unacked()
         self.counters = counters or ConsumerCounters()
         self.in_flight = InFlight(executor, stop, self._may_run, self._ended)
-        joined = joined or Joined([membership.label])
         self.connection = ConsumerConnection(
-            membership, self.in_flight.pause, self._resume, joined=joined, timing=timing, patient=patient
-        )
+            membership, self.in_flight.pause, self._resume, counters=self.counters, timing=timing, patient=patient,
+            joined=joined or Joined([membership.label]),
+        )  # fmt: skip
         self.claiming = Claiming(membership, self.connection, self.counters, self.take)
         self.settling = Settling(membership, self.unacked, self.counters, on_settled, timing=timing, patient=patient)
         self.unsettled = self.settling.unsettled
-        self.reader = Reader(membership, self.settling.answered, self.claiming, self.take)
+        self.reader = Reader(membership, self.settling.answered, self.claiming, self.take, self.connection.waking)
         self.batch_size = BatchSize(membership.group.batch_size, seconds=timing.batch)
         self._stop = stop
         self._begin = begin
@@ -215,10 +216,6 @@ class BatchRunner:
         """Settle outcomes that wait for a handler to end. The heartbeat calls it, from its thread, on its link."""
         self.settling.flush(link)
 
-    def note_holder(self) -> None:
-        """Write on the slots what keeps the event loop from turning, if anything does; for the main thread."""
-        self.executor.coroutines.note_holder()
-
     def leave(self, link: OpenLink) -> None:
         """Settle what is left, hand back all else, and close the connection."""
         self.reader.free(link)
@@ -289,12 +286,19 @@ class BatchRunner:
         with suppress(ResponseError):
             self.renew(link)
         now = time.monotonic()
-        self._looks = [now, now + self.timing.look_again]
+        # What the server gives until then to a read of the connection before is pending for this consumer, unseen.
+        self._looks = [now, now + self.connection.block_before + self.timing.look_again]
 
     @property
     def looks_due(self) -> bool:
-        """Whether it is time to look for unseen pending messages: when connected, and once more a little later."""
+        """Whether to look for unseen pending messages: when connected, and when no older read can be served."""
         return bool(self._looks) and time.monotonic() >= self._looks[0]
+
+    @property
+    def due_in(self) -> float:
+        """In how many seconds the consumer has something to do, though no message comes; inf if nothing is known of."""
+        look = self._looks[0] - time.monotonic() if self._looks else inf
+        return max(0.0, min(look, self.unsettled.due_in))
 
     def unseen(self, link: Link) -> list[Delivery]:
         """Return the messages that `look` finds, or none if it isn't time to look."""

@@ -12,6 +12,7 @@ from ...connections import OpenLink
 from ...exceptions import ServerUnreachable
 from ...store.consume.delivery import Delivery
 from ...store.consume.drained import Standstill, standstill
+from ...store.consume.settle import SettleCommands
 from ..execution.coroutines.coroutines import LATEST
 from ..log.lines import log_paused
 from .batch_runner import BatchRunner
@@ -47,7 +48,7 @@ class Consumer:
         if self._unsettled.overfull or not self._reader.ahead:
             self._do_chores(link)
         if self._unsettled.overfull:
-            self._in_flight.pause(self.runner.timing.block)
+            self._in_flight.pause(self.runner.timing.unwoken)
         elif self._reader.paused and not self._reader.ahead:
             self._wait_while_paused(link)
         elif not (self._reader.ahead or self._in_flight.fits(1)):
@@ -71,7 +72,8 @@ class Consumer:
         """Settle the last batch and return the next; where batches come full and fast, ask for one more."""
         ahead = self._reader.ahead
         if not ahead:
-            self._reader.ask(link, self._unsettled.send(), self._count, self._block_ms)
+            commands = self._unsettled.send()
+            self._reader.ask(link, commands, self._count, self._block_ms(commands))
         # What was read ahead is here, or about to be.
         if self._reader.asked and (self._in_flight.busy or not ahead):
             self._in_flight.wait_for_reply(link, self.runner.timing.block)
@@ -120,13 +122,17 @@ class Consumer:
                 commands = []
             self._reader.ask(link, commands, count, None, claim)
 
-    @property
-    def _block_ms(self) -> int | None:
+    def _block_ms(self, commands: SettleCommands) -> int | None:
+        """Return for how long a read waits behind these commands, None if it doesn't wait."""
         if self._claiming.stale.is_set() or self._when_idle is not None:
             return None  # there is something to do
         if self._in_flight.begun and self._unsettled.ready:
             return None  # the answer to settling comes first, and hides that the read still waits
-        return round(1_000 * (LATEST if self._in_flight.busy else self.runner.timing.block))
+        seconds = LATEST if self._in_flight.busy else min(self.runner.connection.block, self.runner.due_in)
+        if commands:
+            # What the server answers to them is seen now, and what follows from a refusal only after the read.
+            seconds = min(seconds, self.runner.timing.unwoken)
+        return max(1, round(1_000 * seconds))  # 0 would be for ever
 
     @property
     def _count(self) -> int:
@@ -150,7 +156,7 @@ class Consumer:
             self.runner.handle(self.runner.look(link))
         if wait_ms := self._reader.held_back and self._reader.held_back.wait_ms:
             # A limit leaves no room.
-            self._in_flight.pause(min(wait_ms / 1_000, self.runner.timing.block))
+            self._in_flight.pause(min(wait_ms / 1_000, self.runner.timing.unwoken))
         elif alone:
             before, self._standstill = self._standstill, standstill(link, [self.runner.membership])
             self.runner.drained = self._standstill is not None and before == self._standstill

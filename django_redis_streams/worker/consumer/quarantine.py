@@ -44,7 +44,7 @@ class Quarantine:
         self.runner.settling.take_flushed()
         self.runner.settling.settle(link, self.runner.unsettled.send_everything())
         if len(self.runner.unsettled):  # refused, and reported: nothing more begins meanwhile
-            self.runner.wait(self.runner.timing.block)
+            self.runner.wait(self.runner.timing.unwoken)
             return
         self.runner.reader.look(link)
         if self.runner.reader.paused:

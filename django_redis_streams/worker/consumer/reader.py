@@ -23,6 +23,7 @@ from ...store.consume.read import HeldBack, await_command, delivered, held_back,
 from ...store.consume.settle import SettleCommands
 from ...store.scripts import Command, exchange
 from .claiming import Claiming
+from .waking import Waking
 
 __all__ = ["Reader"]
 
@@ -72,11 +73,13 @@ class Reader:
         answered: Callable[[SettleCommands, Iterable[object]], None],
         claiming: Claiming,
         taken: Callable[[list[Delivery], float], list[Delivery]],
+        waking: Waking,
     ) -> None:
         self._membership = membership
         self._answered = answered
         self._claiming = claiming
         self._taken = taken
+        self._waking = waking
         # A read by a script is answered with more than entries.
         self._by_script = membership.group.limited or bool(membership.stream.lanes)
         self._paused_command = paused_command(membership.keys, membership.group.name)
@@ -107,9 +110,9 @@ class Reader:
         """Send what settles the last batch, and a read of about `count` entries that waits up to `block_ms` for one.
 
         With lanes it waits only after their script has found nothing in them. A limited group's consumer waits without
-        reading, and reads in its next turn.
+        reading, and reads in its next turn. Nobody waits whom another thread has just woken.
         """
-        if self._by_script and not self.empty:
+        if (self._by_script and not self.empty) or (block_ms is not None and not self._waking.begin()):
             block_ms = None
         since = time.monotonic()
         # The script shares among the sources by itself.
@@ -151,9 +154,11 @@ class Reader:
         if named is not None and named.sent:
             bodies, self._named = link.receive(len(named.commands)), None
         if asked is not None:
-            unknown = self._settled(asked.commands, link.receive(len(asked.commands)))
+            if asked.commands:
+                unknown = self._settled(asked.commands, link.receive(len(asked.commands)))
             claim = None if asked.claim is None else link.receive(1)[0]
             reply, paused = link.receive(2)
+            self._waking.end()
             self._asked = None
             self._heard(paused)
             error = self._read(asked, reply)
@@ -208,4 +213,5 @@ class Reader:
 
     def forget(self) -> None:
         """Forget what the link owed, because the link is gone."""
+        self._waking.end()
         self._asked = self._named = None

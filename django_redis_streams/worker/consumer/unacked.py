@@ -6,11 +6,28 @@ the other: each step here is one operation on a set or an attribute, which is at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ...store.consume.delivery import Delivery
 
-__all__ = ["Unacked"]
+__all__ = ["Taken", "Unacked"]
+
+
+class Taken:
+    """Whether any of some consumers has taken something into hand since the heartbeat last looked at them.
+
+    `wake` ends the heartbeat's wait: it sleeps while there is nothing.
+    """
+
+    def __init__(self, wake: Callable[[], object] = lambda: None) -> None:
+        self.anything = False
+        self._wake = wake
+
+    def take(self) -> None:
+        """Note that something was taken."""
+        if not self.anything:
+            self.anything = True
+            self._wake()
 
 
 class Unacked(set[Delivery]):
@@ -19,11 +36,16 @@ class Unacked(set[Delivery]):
     Each delivery tells when it was last known to be this consumer's.
     """
 
+    # The heartbeat gives the consumers of its process one in common.
+    taken = Taken()
+
     def take(self, deliveries: Sequence[Delivery], since: float) -> None:
         """Take these into hand, this consumer's at `since`: when they were asked for, not when they came."""
         for each in deliveries:
             each.since = since
         self.update(deliveries)
+        if deliveries:
+            self.taken.take()
 
     def release(self, tokens: Iterable[str]) -> None:
         """Drop the deliveries with these tokens, which were lost."""

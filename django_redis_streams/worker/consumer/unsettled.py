@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from math import inf
 
 from ...store.consume.delivery import Delivery
 from ...store.consume.membership import Membership
@@ -65,6 +66,11 @@ class Unsettled:
     def retry_due(self) -> bool:
         """Whether what was refused may be tried again now."""
         return bool(self.refused) and self._backoff.over
+
+    @property
+    def due_in(self) -> float:
+        """In how many seconds what was refused may be tried again; inf if nothing was."""
+        return self._backoff.left if self.refused else inf
 
     def collect(self, now: float) -> list[Delivery]:
         """Hand out the list that takes outcomes from now on: always the same one.

@@ -154,6 +154,11 @@ class Databases:
                 del connections[connection.alias]
         return rolled_back
 
+    def look_for_open(self) -> bool:
+        """Return whether there is a connection, after an error: one that failed while it was opened told nobody."""
+        self.any_open = self.any_open or (not self._left_alone and _any_open())
+        return self.any_open
+
     def after_batch(self) -> None:
         """Close what CONN_MAX_AGE says is too old, at once where it is 0; forget the queries that DEBUG keeps."""
         if not self.any_open:
@@ -162,12 +167,16 @@ class Databases:
             reset_queries()
         for connection in connections.all(initialized_only=True):
             connection.close_if_unusable_or_obsolete()
-        self.any_open = any(each.connection is not None for each in connections.all(initialized_only=True))
+        self.any_open = _any_open()
 
     def close(self) -> None:
         """Close all connections of the thread."""
         if not self._left_alone:
             connections.close_all()
+
+
+def _any_open() -> bool:
+    return any(each.connection is not None for each in connections.all(initialized_only=True))
 
 
 def _is_changed(connection: BaseDatabaseWrapper) -> bool:

@@ -214,7 +214,7 @@ class Executor:
         return (self._part.messages if self._part else ()), self.now
 
     def get_on(self) -> None:
-        """Tell the supervisor, at least once a second, that the thread gets on: it neither runs a handler nor hangs."""
+        """Tell the supervisor, before each read at least, that the thread gets on: it runs no handler, nor hangs."""
         self.now = time.monotonic()
         self._slots.get_on(self.now)
 
@@ -350,9 +350,14 @@ class Executor:
             self.now = time.monotonic()
 
     def _outcome(
-        self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | None, began: float
+        self, handler: Handler, delivery: Delivery, message: Message, error: BaseException | Ack | None, began: float
     ) -> Outcome:
-        """Return the outcome of a run that has ended, and write the run down where a receiver listens."""
+        """Return the outcome of a run that has ended, and write the run down where a receiver listens.
+
+        What asked for an outcome stands in the place of the error; a message that repeats another's run has its own.
+        """
+        if isinstance(error, Ack):
+            return error
         if self._has_receivers:
             delivery.run = Run(message, handler.name, time.monotonic() - began, error)
         if error is None:
@@ -377,7 +382,7 @@ class Executor:
         try:
             result = copy_context().run(function, argument)
         except BaseException:
-            if databases.any_open:
+            if databases.look_for_open():
                 leave_if_stray()
                 databases.after_message()
             raise

@@ -7,6 +7,7 @@ from typing import Final
 
 from ...exceptions import Reject, Retry
 from ...handlers import Handler, transactions
+from ...inbox import running
 from ...message import LONGEST_TYPE
 from ...outcomes import Failure
 
@@ -15,8 +16,8 @@ __all__ = ["failure_of", "unmatched"]
 # In characters.
 _LONGEST_ERROR: Final = 1_000
 _LONGEST_TRACEBACK: Final = 8_000
-# The frames of these modules say nothing about a handler: all of this room, and what opens a handler's transaction.
-_OWN_MODULES: Final = (f"{__package__}.", f"{transactions.__name__}.")
+# The frames of these modules say nothing about a handler: all of this room, and what calls it in a transaction.
+_OWN_MODULES: Final = (f"{__package__}.", f"{transactions.__name__}.", f"{running.__name__}.")
 
 
 def failure_of(handler: Handler, error: BaseException) -> Failure:

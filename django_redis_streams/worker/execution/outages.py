@@ -1,7 +1,8 @@
 """Databases that are unavailable: whether an error says so, and the log of it.
 
 A database that is locked, deadlocked or lost is no fault of a handler's, nor of a message's. Django's class doesn't
-tell: SQLite's "no such table" is an `OperationalError` too. The driver's code does; no driver is imported.
+tell: SQLite's "no such table" is an `OperationalError` too. The driver's code does; no driver is imported. Nor is the
+missing table of the inbox anybody's fault but the deploy's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from django.db import Error, InterfaceError, OperationalError
 from django.db.transaction import TransactionManagementError
 
 from ...exceptions import NotCommitted
+from ...inbox.presence import InboxTableMissing
 from ...outcomes import Outcome, RetryLater
 from ...retry import LONGEST_OUTAGE, RetryPolicy
 from ...store.consume.delivery import Delivery
@@ -46,7 +48,7 @@ _ORACLE: Final = re.compile(
 
 
 def unavailable_database(error: BaseException) -> bool:
-    """Whether a database was locked, deadlocked or lost, so that the same run may succeed later.
+    """Whether a database was locked, deadlocked, lost, or without the inbox's table: the same run may succeed later.
 
     `error` is Django's, by whatever driver, or a group of nothing else, as an `asyncio.TaskGroup` raises it. What a
     handler has raised from it is the handler's own word and no such error.
@@ -55,18 +57,21 @@ def unavailable_database(error: BaseException) -> bool:
         return all(map(unavailable_database, error.exceptions))
     if isinstance(error, TransactionManagementError | NotCommitted) and error.__cause__ is not None:
         return unavailable_database(error.__cause__)  # it only says that something went wrong before
+    if isinstance(error, InboxTableMissing):
+        return True  # until somebody migrates
     return isinstance(error, Error) and _driver_says_unavailable(error, error.__cause__ or error)
 
 
 def _driver_says_unavailable(error: Error, cause: Any) -> bool:
     if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
         return code & 0xFF in _SQLITE
-    if hasattr(cause, "sqlstate") or hasattr(cause, "pgcode"):
-        return _postgresql_says_unavailable(error, getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None))
     first = cause.args[0] if cause.args else None
     if isinstance(first, int):
+        # Before the states, which PyMySQL has too: MySQL's are too coarse, HY000 for a lock and for much else.
         # mysqlclient has an InterfaceError of 0 for a connection that is closed.
         return first == 0 if isinstance(error, InterfaceError) else first in _MYSQL
+    if hasattr(cause, "sqlstate") or hasattr(cause, "pgcode"):
+        return _postgresql_says_unavailable(error, getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None))
     return bool(_ORACLE.fullmatch(getattr(first, "full_code", "")))
 
 
@@ -109,8 +114,8 @@ class OutageLog:
         def log(runs: int) -> None:
             extra = {"handler": failure.handler, "traceback": failure.traceback, "runs": runs}
             logger.warning(
-                "%s: %d runs of %s failed because a database was unavailable. They use up no retry. The last, %r, runs "
-                "again in %.1f s: %r",
+                "%s: %d runs of %s failed because a database was unavailable, or isn't migrated. They use up no retry. "
+                "The last, %r, runs again in %.1f s: %r",
                 self._membership.label, runs, failure.handler, delivery.history().id, delay, failure.error,
                 extra={**about(self._membership, delivery), **extra},
             )  # fmt: skip

@@ -18,7 +18,6 @@ from ..log.lines import logger
 from ..shared.counters import WorkerCounters
 from ..system.forking import ended_how, forked
 from ..timing import Backoff
-from .server import Server
 
 __all__ = ["Exporter", "listen"]
 
@@ -41,7 +40,10 @@ class Exporter:
     """One such process; the supervisor starts it where it is missing, and says when it has ended."""
 
     def __init__(self, listening: socket.socket, counters: WorkerCounters) -> None:
+        from .server import Server  # noqa: PLC0415  a worker that doesn't listen needs no HTTP server in its memory
+
         self._listening = listening
+        self._server = Server
         self._counters = counters
         self._pid: int | None = None
         self._backoff = Backoff(least=0.1, most=30.0)
@@ -79,7 +81,7 @@ class Exporter:
 
     def _serve(self, supervisor: int) -> int:
         # A SIGTERM changes nothing: the exporter reports the stop until the supervisor kills it.
-        server = Server(self._listening, self._counters)
+        server = self._server(self._listening, self._counters)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         while os.getppid() == supervisor:
             time.sleep(_LOOK)

@@ -23,7 +23,10 @@ __all__ = ["Server"]
 _METRICS: Final = dict(
     zip(
         COUNTED,
-        (metrics.PROCESSED, metrics.SKIPPED, metrics.RETRIED, metrics.DEAD_LETTERED, metrics.CLAIMED),
+        (
+            *(metrics.PROCESSED, metrics.SKIPPED, metrics.REPEATED),
+            *(metrics.RETRIED, metrics.DEAD_LETTERED, metrics.CLAIMED),
+        ),
         strict=True,
     )
 )

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from ...inspection.books import DONE_BY_OTHERS
 from ...outcomes import Ack, RetryLater
+from ...store.consume.books import DONE_BY_OTHERS
 from ...store.consume.delivery import Delivery
 from ...store.consume.groups import Deletion
 from ...store.consume.membership import Membership
@@ -32,6 +32,11 @@ __all__ = [
 
 logger = logging.getLogger("django_redis_streams.worker")
 
+_ACKNOWLEDGED: Final = {
+    "acknowledged": "%s handled %r",
+    "skipped": "%s skipped %r, as no handler takes its type",
+    "repeated": "%s left out %r, as its effect was committed before",
+}
 # How many entries or messages one line names.
 NAMED: Final = 5
 
@@ -60,8 +65,7 @@ def log_outcome(membership: Membership, delivery: Delivery, *, done: bool) -> No
         )  # fmt: skip
         return
     if isinstance(outcome, Ack):
-        text = "%s skipped %r, as no handler takes its type" if outcome.skipped else "%s handled %r"
-        logger.debug(text, label, name, extra=about(membership, delivery))
+        logger.debug(_ACKNOWLEDGED[outcome.total], label, name, extra=about(membership, delivery))
         return
     failure = outcome.failure
     extra = {**about(membership, delivery), "handler": failure.handler, "traceback": failure.traceback}

@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Iterable
 from math import inf
 from typing import Final
 
+from ... import connections
 from ...exceptions import ServerUnreachable
 from .lines import logger
 
-__all__ = ["log_reached", "log_unreachable"]
+__all__ = ["log_openings", "log_reached", "log_unreachable"]
 
 # In seconds: how often the same error is logged again while an outage lasts.
 _AGAIN: Final = 60.0
 # In seconds: for so long after a server is back, threads may still find that they have lost their connections.
 _LATE: Final = 10.0
+# In seconds: a connection that takes longer to open is an outage already, though nothing has failed yet.
+_SLOW: Final = 5.0
 # How servers and redis-py say that the user or the password is wrong.
 _CREDENTIALS: Final = re.compile(
     r"WRONGPASS|NOAUTH|\bAUTH\b|invalid (username|password)|authentication required", re.IGNORECASE
@@ -28,13 +32,17 @@ _NO_ANSWER: Final = re.compile(
 _AWAY: Final = "away"
 _FATE: Final = re.compile(r" The connection was lost before a reply came: [^.]*\.")
 _TRIES: Final = "The worker tries again until it succeeds. Run `manage.py streams doctor` to find out more."
+_LAST_TRIES: Final = "It is tried for a moment more, as the process stops."
 
 
 class _Outage:
-    """The errors that were logged of one connection, and when; `away` until a thread has reached the server again."""
+    """The errors that were logged of one connection, and when; `away` until a thread has reached the server again.
+
+    It `opens` while a thread waits for long for a new connection: as long others' connections end no outage.
+    """
 
     def __init__(self) -> None:
-        self.away = False
+        self.away = self.opens = False
         self.began = 0.0
         self.back = 0.0
         self.logged: dict[str, float] = {}
@@ -89,10 +97,39 @@ def log_unreachable(alias: str, error: ServerUnreachable) -> None:
         what = "The server of connection %r refuses it, probably for its user or password: %r."
     else:
         what = "The server of connection %r can't be reached: %r. Is it running?"
-    tries = "It is tried for a moment more, as the process stops." if _stops.is_set() else _TRIES
+    tries = _LAST_TRIES if _stops.is_set() else _TRIES
     logger.error(
         f"{what} {tries}",
         alias, text, extra={"connection": alias},
+    )  # fmt: skip
+
+
+def log_openings(openings: Iterable[tuple[str, float | None]]) -> None:
+    """Log which connections take long to open, once an outage: a name server may take a minute before that fails.
+
+    The threads that wait for it can't. `openings` are the connections of all threads of the process, by alias, and
+    since when one is being opened, on the monotonic clock.
+    """
+    now, longest = time.monotonic(), dict[str, float]()
+    for alias, since in openings:
+        longest[alias] = max(longest.get(alias, 0.0), 0.0 if since is None else now - since)
+    for alias, seconds in longest.items():
+        slow = seconds > _SLOW
+        if slow or alias in _outages:
+            with _lock:
+                outage = _outages.setdefault(alias, _Outage())
+                outage.opens = slow
+                is_news = slow and outage.is_news(_AWAY, now)
+            if is_news:
+                _log_slow(alias, seconds)
+
+
+def _log_slow(alias: str, seconds: float) -> None:
+    tries = _LAST_TRIES if _stops.is_set() else "The worker waits for that, and tries again if it fails."
+    logger.error(
+        f"The server of connection %r can't be reached: connecting to %s has taken %.0f s so far, and still goes on. "
+        f"Does the name server answer? {tries}",
+        alias, connections.address(alias), seconds, extra={"connection": alias},
     )  # fmt: skip
 
 
@@ -103,7 +140,7 @@ def log_reached(alias: str, answered: float = inf) -> None:
     sent before the outage may be read when another thread has already lost the server.
     """
     outage = _outages.get(alias)
-    if outage is None or not outage.away or answered < outage.began:
+    if outage is None or not outage.away or outage.opens or answered < outage.began:
         return
     with _lock:
         first = outage.ends(time.monotonic())

@@ -11,12 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...connections import Link
 from ...store.consume.drained import Standstill, standstill
 from ..consumer.batch_runner import BatchRunner
 from ..timing import Timing
 from .service import Service
+
+if TYPE_CHECKING:
+    from .relay import OutboxRelay
 
 __all__ = ["Drain", "Draining"]
 
@@ -61,13 +65,24 @@ class Drain:
 
 
 class Draining(Service):
-    """Looks at the groups of one connection until the drain has ended; `everybody` are all consumers of the process."""
+    """Looks at the groups of one connection until the drain has ended; `everybody` are all consumers of the process.
+
+    `relays` are those of the process that relay the outbox to this connection: what they send is to be handled.
+    """
 
     def __init__(
-        self, alias: str, stop: threading.Event, everybody: Sequence[BatchRunner], drain: Drain, timing: Timing
+        self,
+        alias: str,
+        stop: threading.Event,
+        everybody: Sequence[BatchRunner],
+        drain: Drain,
+        timing: Timing,
+        *,
+        relays: Sequence[OutboxRelay] = (),
     ) -> None:
         super().__init__(alias, stop, timing)
         self._everybody = everybody
+        self._relays = relays
         self._consumers = [each for each in everybody if each.membership.stream.connection == alias]
         self._one_a_group = list({each.membership.label: each.membership for each in self._consumers}.values())
         self._drain = drain
@@ -78,9 +93,13 @@ class Draining(Service):
         return self._timing.look_drained
 
     def step(self, link: Link) -> None:
-        """Look once, if no consumer has anything in hand: even a run of a paused group may publish for another."""
+        """Look once, if no consumer has anything in hand, and no relay anything to send.
+
+        Even a run of a paused group may publish for another.
+        """
         began = time.monotonic()
-        found = standstill(link, self._one_a_group) if all(each.rests for each in self._everybody) else None
-        if self._drain.looked(self._alias, found, began, time.monotonic()):
+        rest = all(each.rests for each in self._everybody) and all(each.rests for each in self._relays)
+        found = standstill(link, self._one_a_group) if rest else None
+        if self._drain.looked(self.alias, found, began, time.monotonic()):
             for each in self._consumers:
                 each.connection.wake(link)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from redis.exceptions import ResponseError
 
 from ... import connections
 from ...connections import OpenLink
 from ...exceptions import ServerUnreachable
-from ...store.replies import group_is_gone
 from ..log.recurring import log_refusal
 from ..log.unreachable import log_reached, log_unreachable
 from ..timing import Timing
+from .refusals import Refusals
 
 __all__ = ["Service"]
 
@@ -24,15 +25,33 @@ T = TypeVar("T")
 
 
 class Service(ABC):
-    """`step` is done each `interval` seconds until `stop`; what goes wrong in it is logged and tried again.
+    """`step` is done each `interval` seconds, or when it is woken, until `stop`.
 
-    It is tried again soon at first, then ever later, but not later than after `longest_wait` seconds.
+    What goes wrong in it is logged and tried again: soon at first, then ever later, but not later than after
+    `longest_wait` seconds. The server counts as gone where a reply isn't there within `reply_within` seconds.
     """
 
-    def __init__(self, alias: str, stop: threading.Event, timing: Timing, *, longest_wait: float = 5.0) -> None:
+    # By connection: when that was sent which its server has last answered to any service, on the monotonic clock.
+    answered: Final[dict[str, float]] = {}
+    # By which share an interval is longer or shorter, so that many processes don't do the same at the same moment.
+    jitter = 0.2
+
+    def __init__(
+        self,
+        alias: str,
+        stop: threading.Event,
+        timing: Timing,
+        *,
+        longest_wait: float = 5.0,
+        reply_within: float | None = None,
+    ) -> None:
         self._timing = timing
-        self._alias = alias
+        self._reply_within = timing.service_timeout if reply_within is None else reply_within
+        self.alias = alias
+        # Since when a connection is being opened, on the monotonic clock; None where none is. For any thread.
+        self.opens_since: float | None = None
         self._stop = stop
+        self._woken = threading.Event()
         self._link: OpenLink | None = None
         self._backoff = timing.backoff(least=min(0.1, longest_wait), most=longest_wait)
 
@@ -61,13 +80,22 @@ class Service(ABC):
     def connected(self) -> None:  # noqa: B027  most have nothing to do then
         """Do what is due after each connecting."""
 
+    def wake(self) -> None:
+        """End the wait for the next step; for any thread."""
+        self._woken.set()
+
+    def end_wait(self) -> None:
+        """End the wait for the next step, or for what a step waits for; for any other thread, once `stop` is set."""
+        self.wake()
+
     def end(self) -> None:  # noqa: B027  as above
         """Do what is left, once, when the service was told to stop."""
 
     def run(self) -> None:
         """Do the step again and again until told to stop."""
-        while not self._stop.wait(self.guarded_step()):
-            pass
+        while not self._stop.is_set():
+            self._woken.wait(self.guarded_step())
+            self._woken.clear()  # before the next step looks at what it was woken for
         self.end()
         if self._link is not None:
             self._link.close()
@@ -77,36 +105,37 @@ class Service(ABC):
         try:
             self._step()
         except ServerUnreachable as error:
-            log_unreachable(self._alias, error)
+            log_unreachable(self.alias, error)
             return self._backoff.more()
         except ResponseError as error:
             return self._refused(str(error))
-        log_reached(self._alias, 0.0 if self._link is None else self._link.answered)
+        answered = 0.0 if self._link is None else self._link.answered
+        self.answered[self.alias] = max(answered, self.answered.get(self.alias, 0.0))
+        log_reached(self.alias, answered)
         self._backoff.reset()
-        return self.interval * random.uniform(0.8, 1.2)  # noqa: S311  jitter, not a secret
+        return self.interval * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not a secret
 
     def _refused(self, error: str) -> float:
         """Log what the server has refused, and return how many seconds to wait for the next try."""
-        wait, name = self._backoff.more(), type(self).__name__
-        log_refusal(
-            (name, self._alias), error, "%s on connection %r failed. The next try is in %.1f s: %r (%d times)",
-            name, self._alias, wait, extra={"connection": self._alias},
-        )  # fmt: skip
+        wait = self._backoff.more()
+        self.log_refused(error, wait)
         return wait
 
-    def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:
-        """Do something for each item; a refusal is raised after all are done.
+    def log_refused(self, error: str, wait: float) -> None:
+        """Log what the server has refused, and in how many seconds it is tried again."""
+        name = type(self).__name__
+        log_refusal(
+            (name, self.alias), error, "%s on connection %r failed. The next try is in %.1f s: %r (%d times)",
+            name, self.alias, wait, extra={"connection": self.alias},
+        )  # fmt: skip
 
-        A group that is gone isn't raised: its consumer makes it again, and reports it.
-        """
-        refused: ResponseError | None = None
+    def each(self, items: Iterable[T], do: Callable[[T], None]) -> None:
+        """Do something for each item; what `Refusals` keeps is raised after all are done."""
+        refusals = Refusals()
         for item in items:
-            try:
+            with refusals.kept():
                 do(item)
-            except ResponseError as error:
-                refused = refused if group_is_gone(error) else error
-        if refused is not None:
-            raise refused
+        refusals.raise_first()
 
     def _step(self) -> None:
         """Do the step, and do it again if the server has closed an idle connection just then: that is no outage."""
@@ -121,6 +150,13 @@ class Service(ABC):
         if self._link is None or not self._link.usable:
             if self._link is not None:
                 self._link.close()
-            self._link = connections.open(self._alias, timeout=self._timing.service_timeout)
+            self._link = self._opened()
             self.connected()
         return self._link
+
+    def _opened(self) -> OpenLink:
+        self.opens_since = time.monotonic()
+        try:
+            return connections.open(self.alias, timeout=self._reply_within)
+        finally:
+            self.opens_since = None

@@ -48,6 +48,6 @@ class Shortening:
         for group in self._groups:
             membership = Membership(self._stream, self._stream.groups.get(group) or GroupConfig(name=group), "")
             for key in membership.sources:
-                for claimable in reset_idle(self._link, key, group, membership.claim_idle_ms):
+                for claimable in reset_idle(self._link, self._stream.keys, key, group, membership.claim_idle_ms):
                     self.claimable += claimable
                     yield

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from ...connections import OpenLink
 from ...store.consume.membership import Membership
 from ...store.observe.minutes import count_command
-from ...store.scripts import Command, exchange
+from ...store.scripts import Command, exchange, raise_first
 from ..consumer.batch_runner import BatchRunner
 from ..shared.counters import ConsumerCounters
 from ..timing import Timing
@@ -54,9 +54,7 @@ class Statistics(Service):
         link.confirm()
         every = [news(some[0].membership, [each.counters for each in some]) for some in self._groups.values()]
         commands = [command for command in every if command is not None]
-        for reply in exchange(link, commands):
-            if isinstance(reply, Exception):
-                raise reply
+        raise_first(exchange(link, commands))
 
     def end(self) -> None:
         """Tell the server what the consumers did last."""

@@ -27,14 +27,14 @@ __all__ = ["COUNTED", "ConsumerCounters", "CountersReading", "Histogram", "Proce
 _DOUBLE: Final = 8
 
 # Messages by what became of them, in the words of the group's totals; and those claimed from another consumer.
-COUNTED: Final = ("acknowledged", "skipped", "retried", "dead-lettered", "claimed")
-_ACKNOWLEDGED, _SKIPPED, _RETRIED, _DEAD, _CLAIMED = range(len(COUNTED))
+COUNTED: Final = ("acknowledged", "skipped", "repeated", "retried", "dead-lettered", "claimed")
+_ACKNOWLEDGED, _SKIPPED, _REPEATED, _RETRIED, _DEAD, _CLAIMED = range(len(COUNTED))
 # What the server is told.
 _FIGURES: Final = (*COUNTED, RUNS, MICROSECONDS)
-_LONGEST, _TURNED, _BUSY, _WELL, _AHEAD, _LOOKED, _DURATIONS = range(len(COUNTED), len(COUNTED) + 7)
-# A look at the server's clock says nothing any more after so many seconds. Each process looks every two seconds or more
-# often, unless looking takes the server long.
-_LATE: Final = 30.0
+_LONGEST, _TURNED, _BUSY, _WELL, _AHEAD, _LOOKED, _OPENS, _DURATIONS = range(len(COUNTED), len(COUNTED) + 8)
+# A look at the server's clock says nothing any more after so many seconds. Each process looks every 30 seconds or more
+# often.
+_LATE: Final = 90.0
 # A bucket for each bound, one for what is above, and the sum.
 _HISTOGRAM: Final = len(BOUNDS) + 2
 _LATENCY: Final = _DURATIONS + _HISTOGRAM
@@ -116,17 +116,24 @@ class ConsumerCounters:
         self._durations = Histogram(numbers[_DURATIONS:_LATENCY])
         self.latency = Histogram(numbers[_LATENCY:_SENT])
         self._sent = numbers[_SENT:]
+        # A number that changes with whatever the consumer does here: it runs, settles or claims messages. Hundreds of
+        # idle consumers are asked for it each second.
+        self.activity = 0
+        # What it was when all was sent. Another process may have left something when this one begins.
+        self._activity_sent = -1
 
     def settled(self, outcome: Outcome, count: int) -> None:
         """Count messages that the server has settled with outcomes of this kind."""
         if isinstance(outcome, Ack):
-            self._numbers[_SKIPPED if outcome.skipped else _ACKNOWLEDGED] += count
+            self._numbers[_SKIPPED if outcome.skipped else _REPEATED if outcome.repeated else _ACKNOWLEDGED] += count
         else:
             self._numbers[_DEAD if isinstance(outcome, DeadLetter) else _RETRIED] += count
+        self.activity += 1
 
     def claimed(self, count: int) -> None:
         """Count messages that were claimed."""
         self._numbers[_CLAIMED] += count
+        self.activity += 1
 
     def ran(self, durations: Sequence[float]) -> None:
         """Count messages that were run, by how many seconds each took.
@@ -134,24 +141,31 @@ class ConsumerCounters:
         Called once a batch.
         """
         self._numbers[_LONGEST] = max(self._numbers[_LONGEST], self._durations.add(durations))
+        self.activity += 1
 
     def retried(self) -> None:
         """Count a run that ended with its process: its message runs again, in quarantine."""
         self._numbers[_RETRIED] += 1
+        self.activity += 1
 
     def add(self, other: ConsumerCounters) -> None:
         """Count all that another consumer's counters show; nobody writes to those any more."""
         for numbers in (range(len(COUNTED)), range(_DURATIONS, _SENT)):
             for number in numbers:
                 self._numbers[number] += other._numbers[number]
+        self.activity += 1
 
     @property
     def has_unsent(self) -> bool:
         """Whether the server wasn't told of everything that was done."""
-        return list(self._figures().values()) != list(self._sent)
+        activity = self.activity  # before the look: what is counted meanwhile is seen by this one or the next
+        if activity != self._activity_sent and list(self._figures().values()) == list(self._sent):
+            self._activity_sent = activity
+        return activity != self._activity_sent
 
     def take_unsent(self) -> Mapping[str, int]:
         """Return the figures that the server wasn't told, without zeros; they count as sent from now on."""
+        self._activity_sent = self.activity  # before the look, as above
         unsent = {}
         for number, (name, count) in enumerate(self._figures().items()):
             if fresh := count - int(self._sent[number]):
@@ -164,6 +178,7 @@ class ConsumerCounters:
         unsent = dead.take_unsent()
         for number, name in enumerate(_FIGURES):
             self._sent[number] -= unsent.get(name, 0)
+        self._activity_sent = -1
         self._numbers[_LONGEST] = max(self._numbers[_LONGEST], dead.take_longest())
 
     def _figures(self) -> Mapping[str, int]:
@@ -184,6 +199,20 @@ class ConsumerCounters:
         self._numbers[_BUSY] = 0.0
         self._numbers[_WELL] = float(well)
 
+    def opens_connection(self) -> None:
+        """Note that a connection is being opened from now on, until `opened_connection`."""
+        self._numbers[_OPENS] = time.monotonic()
+
+    def opened_connection(self) -> None:
+        """Note that the consumer waits for a connection no more: from now on its loop is to turn again."""
+        self._numbers[_TURNED] = time.monotonic()
+        self._numbers[_OPENS] = 0.0
+
+    @property
+    def opens_since(self) -> float | None:
+        """Since when a connection is being opened, on the monotonic clock; None where none is."""
+        return self._numbers[_OPENS] or None
+
     def runs_batch(self) -> None:
         """Note that handlers run from now on, until the loop turns: they may take as long as they need."""
         self._numbers[_BUSY] = 1.0
@@ -199,7 +228,7 @@ class ConsumerCounters:
     def begin(self) -> None:
         """Note that another process begins to use these counters."""
         self.turned(well=False)
-        self._numbers[_LONGEST] = 0.0
+        self._numbers[_LONGEST] = self._numbers[_OPENS] = 0.0
 
     def saw_clock(self, ahead: float) -> None:
         """Note that the server's clock shows so many seconds more than this host's, by a look just now."""
@@ -219,8 +248,15 @@ class ConsumerCounters:
 
     @property
     def silent_for(self) -> float:
-        """Seconds since the loop last turned; 0 while handlers run, and when it has ended."""
-        return 0.0 if self._numbers[_BUSY] else max(0.0, time.monotonic() - self._numbers[_TURNED])
+        """Seconds since the loop last turned; 0 while handlers run or a connection opens, and when it has ended."""
+        excused = self._numbers[_BUSY] or self._numbers[_OPENS]
+        return 0.0 if excused else max(0.0, time.monotonic() - self._numbers[_TURNED])
+
+    @property
+    def opens_for(self) -> float:
+        """For how many seconds a connection is being opened; 0 where none is."""
+        since = self.opens_since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
 
     def read(self) -> CountersReading:
         """Return what the counters show now."""

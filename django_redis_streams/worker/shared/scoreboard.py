@@ -26,9 +26,11 @@ _ENTRY_ID = 43
 # In seconds: a process that didn't tick for so long stood still, with all that it runs.
 _STOOD = 2.0
 
-# The marks beside the slots, a double each.
-_SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _DECODED_BY, _HELD_UP, _HELD, _UNTOLD = range(10)
-_MARKS = 10
+# The marks beside the slots, a double each. The first are 0 at rest, as the deadlines are that stand before them.
+_DECODED_BY, _HELD_UP, _SETTLED, _LEFT, _GOT_ON, _TURNED, _NOTED, _DECODES, _HELD, _UNTOLD = range(10)
+_MARKS, _MARKS_AT_REST = 10, 2
+# How a consumer has left.
+_ENDED, _REFUSED = 1.0, 2.0
 
 
 class Slots:
@@ -52,6 +54,7 @@ class Slots:
         doubles = memory[: (slots + _MARKS) * _DOUBLE].cast("d")
         self.deadlines = doubles[:slots]
         self._marks = doubles[slots:]
+        self._at_rest = bytes((slots + _MARKS_AT_REST) * _DOUBLE)
         # The first slots have a line each; the others so many bytes each, since they are named one by one.
         texts = memory[(slots + _MARKS) * _DOUBLE :]
         self._lines = texts[: self.thread_slots * self._width]
@@ -94,7 +97,7 @@ class Slots:
         self._marks[_DECODED_BY] = 0.0
 
     def get_on(self, now: float) -> None:
-        """Note that the consumer's thread gets on: at least once in each second, unless a handler runs in it."""
+        """Note that the consumer's thread gets on: before each read at least, unless a handler runs in it."""
         self._marks[_GOT_ON] = now
 
     def turn(self, now: float) -> None:
@@ -121,6 +124,14 @@ class Slots:
         """How many coroutines wait for threads whose calls don't return; None if the threads get on."""
         noted = int(self._marks[_HELD_UP])
         return noted - 1 if noted else None
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing runs or is being decoded, and no thread is held up.
+
+        That is one look at the memory, because the supervisor asks it of hundreds of consumers twice a second.
+        """
+        return self._memory[: len(self._at_rest)] == self._at_rest
 
     def running_slots(self) -> list[tuple[int, float]]:
         """Return each slot that runs, with its deadline."""
@@ -173,9 +184,12 @@ class Slots:
         """Count `count` more messages that the consumer has settled."""
         self._marks[_SETTLED] += count
 
-    def leave(self) -> None:
-        """Note that the consumer has ended: it has settled what it ran and handed back the rest, or never will."""
-        self._marks[_LEFT] = 1
+    def leave(self, *, refused: bool = False) -> None:
+        """Note that the consumer has ended: it has settled what it ran and handed back the rest, or never will.
+
+        `refused` says that it couldn't, though its server was reached: a rescuer tries that again.
+        """
+        self._marks[_LEFT] = _REFUSED if refused else _ENDED
 
     def leave_behind(self, held: int, untold: int) -> None:
         """Note how many messages stay pending for the consumer, and the outcomes of how many couldn't be told."""
@@ -189,7 +203,12 @@ class Slots:
     @property
     def left(self) -> bool:
         """Whether the consumer has ended."""
-        return self._marks[_LEFT] == 1
+        return self._marks[_LEFT] > 0
+
+    @property
+    def left_refused(self) -> bool:
+        """Whether the consumer has ended and couldn't settle or hand back all, though its server was reached."""
+        return self._marks[_LEFT] == _REFUSED
 
     @property
     def settled(self) -> int:

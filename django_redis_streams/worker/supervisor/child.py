@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from ...store.consume.membership import Membership
 from ..shared.counters import ConsumerCounters, ProcessCounters
 from ..shared.scoreboard import Scoreboard, Slots
-from .overdue import SILENT, Overdue, overdue
+from .overdue import SILENT, Overdue, gets_on, overdue
 
 __all__ = ["Child", "Orphans", "Suspect"]
 
 
 # In seconds: so long after coroutines have ended, their outcomes are settled.
 _SETTLED = 0.5
+# In seconds: for so long a process in which nothing runs isn't looked at again; or for the shortest TIMEOUT of a group.
+_IDLE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,18 @@ class Child:
     killed_at: float | None = None
     halted: bool = False
     renewed: float = 0.0
+    # How often to renew in its place; and for how long, and until when, it isn't looked at because nothing ran in it.
+    _interval: float = field(init=False)
+    _idle: float = field(init=False)
+    _idles_until: float = -math.inf
     # When coroutines were last seen to get on beside an overdue run.
     _others_ended: float = -math.inf
-    # When each of its consumers was last seen to run something in its thread.
+    # When each of its consumers was last seen to run something in its thread, or to wait for a connection.
     _busy: dict[Slots, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._interval = min(each.group.claim_idle for each in self.consumers) / 3
+        self._idle = min([_IDLE, *(each.group.timeout for each in self.consumers if each.group.timeout is not None)])
 
     @property
     def timed_out(self) -> bool:
@@ -86,8 +96,8 @@ class Child:
 
     def overdue(self, now: float) -> list[Overdue]:
         """Return, for each consumer of the process, what is beyond its time."""
-        for each in self.scoreboard.slots:
-            if each.in_thread:
+        for each, counters in zip(self.scoreboard.slots, self.counters.active, strict=True):
+            if each.in_thread or counters.opens_since is not None:
                 self._busy[each] = now
         if self.halted:  # nobody is to blame, but its messages don't wait until somebody wakes it
             late = [any(deadline <= now for _, deadline in each.running_slots()) for each in self.scoreboard.slots]
@@ -97,6 +107,8 @@ class Child:
 
     def problem(self, now: float) -> str:
         """Return a text that says what keeps the process from getting on; "" where it gets on."""
+        if self._idles(now):
+            return ""
         found = self.overdue(now)
         if any(each.guilty for each in found):
             return "has a handler that runs beyond its TIMEOUT"
@@ -107,6 +119,14 @@ class Child:
         if any(each.unclear for each in found):
             return "is held up beyond a TIMEOUT by one of its handlers, and nobody can see by which"
         return "makes no progress, though no handler runs" if any(each.hangs for each in found) else ""
+
+    def _idles(self, now: float) -> bool:
+        """Whether no consumer runs anything or waits for a connection, or none did lately: nothing can be overdue."""
+        if now >= self._idles_until:
+            pairs = zip(self.scoreboard.slots, self.counters.active, strict=True)
+            if all(gets_on(slots, now) and counters.opens_since is None for slots, counters in pairs):
+                self._idles_until = now + self._idle
+        return now < self._idles_until
 
     def may_be_killed(self, now: float) -> bool:
         """Whether no consumer has to be waited for: each has left, or can't get on, or had its time."""
@@ -120,8 +140,7 @@ class Child:
 
     def needs_renewal(self, now: float) -> bool:
         """Whether it has been silent for too long to renew what it holds, and nobody has done that for it lately."""
-        interval = min(each.group.claim_idle for each in self.consumers) / 3
-        return min(self.scoreboard.silent(now), now - self.renewed) > interval
+        return min(self.scoreboard.silent(now), now - self.renewed) > self._interval
 
     def kill(self) -> None:
         """End it now."""

@@ -14,11 +14,11 @@ from math import inf
 from ...store.consume.membership import Membership
 from ..shared.scoreboard import Scoreboard, Slots
 
-__all__ = ["SILENT", "Overdue", "overdue"]
+__all__ = ["SILENT", "Overdue", "gets_on", "overdue"]
 
 # In seconds: if a process's main thread is silent for so long, none of its threads gets on: a handler holds the GIL.
 SILENT = 2.0
-# In seconds: a consumer's own work, settling above all, may wait for servers at least so long.
+# In seconds: a consumer's own work, settling and waiting for messages above all, may wait for servers at least so long.
 _OWN_WORK = 60.0
 
 # The number of a slot, and by when its run must have ended.
@@ -73,13 +73,18 @@ class _Seen:
         return [([number], deadline) for number, deadline in self.coroutines]
 
 
+def gets_on(slots: Slots, now: float) -> bool:
+    """Return whether a consumer runs nothing and has got on lately: then nothing of it can be overdue at `now`."""
+    return slots.rests and now - slots.got_on < _OWN_WORK
+
+
 def overdue(
     scoreboard: Scoreboard, consumers: Sequence[Membership], busy: Sequence[float], now: float, *, alone: bool
 ) -> list[Overdue]:
     """Return what is overdue at `now`, for each consumer of a process.
 
-    `busy` is when each consumer was last seen to run something in its thread; `alone` says that the process runs one
-    message at a time.
+    `busy` is when each consumer was last seen to run something in its thread, or to wait for a connection: name servers
+    may take a minute. `alone` says that the process runs one message at a time.
     """
     seen = [_seen(each) for each in scoreboard.slots]
     found = [_seen_to_blame(each, scoreboard.ticked, now) for each in seen]

@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from ... import connections, signals
 from ...connections import Link
+from ...connections.refusals import OnOtherNode
 from ...exceptions import ConfigurationError, ServerUnreachable, WorkerProcessEnded
 from ...handlers import Handler
 from ...outcomes import DeadLetter, Failure, Outcome, Reason
@@ -104,6 +105,12 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
     except ServerUnreachable as error:
         log_unreachable(membership.stream.connection, error)
         return False
+    except (ConfigurationError, OnOtherNode) as error:
+        logger.error(
+            "Couldn't look after the messages of another process. Correct the connection's settings: %r",
+            str(error),
+            extra=about(membership),
+        )
     except ResponseError as error:
         if not group_is_gone(error):
             log_refusal(
@@ -112,12 +119,6 @@ def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
             )  # fmt: skip
             return False
         # With the group went all that was pending.
-    except ConfigurationError as error:
-        logger.error(
-            "Couldn't look after the messages of another process. Correct the connection's settings: %r",
-            str(error),
-            extra=about(membership),
-        )
     return True
 
 

@@ -27,7 +27,10 @@ __all__ = ["Rescues"]
 
 @dataclass(slots=True, eq=False)
 class _Rescue:
-    """What one dead process left. `done_at` is when the supervisor saw that the rescuer has handed back all."""
+    """What one dead process left on one server.
+
+    `done_at` is when the supervisor saw that the rescuer has handed back all.
+    """
 
     orphans: Sequence[Orphans]
     done_at: float | None = None
@@ -73,7 +76,8 @@ class Rescues:
         # For how many seconds rescuers may try at the stop; None before it.
         self._tries: float | None = None
         self._at_work: dict[int, _Rescue] = {}
-        self._renewing: set[int] = set()
+        # The aliases of connections by the pids of those that renew there.
+        self._renewing: dict[int, str] = {}
         # A rescuer tries by itself until it is done; this is for one that fails in an unforeseen way.
         self._backoff = Backoff(least=0.1, most=30.0)
 
@@ -88,13 +92,25 @@ class Rescues:
         return bool(self.owed) or any(each.done_at is None for each in self._at_work.values())
 
     def add(self, orphans: Sequence[Orphans]) -> None:
-        """Have settled, written down and handed back what a dead process held."""
-        self.owed.append(_Rescue(orphans))
+        """Have settled, written down and handed back what a dead process held.
+
+        Each connection has a rescuer of its own: what is on a server that is well doesn't wait for one that isn't.
+        """
+        by_connection: dict[str, list[Orphans]] = {}
+        for each in orphans:
+            by_connection.setdefault(each.membership.stream.connection, []).append(each)
+        self.owed += map(_Rescue, by_connection.values())
 
     def renew(self, consumers: Sequence[Membership]) -> None:
-        """Have renewed what the consumers of a silent process hold; one at a time."""
-        if not self._renewing:
-            self._renewing.add(forked(lambda: renew_for(consumers), deaf=True))
+        """Have renewed what the consumers of a silent process hold; on each connection one at a time."""
+        for alias in {each.stream.connection for each in consumers} - {*self._renewing.values()}:
+            silent = [each for each in consumers if each.stream.connection == alias]
+            self._renewing[forked(partial(renew_for, silent), deaf=True)] = alias
+
+    def end_renewing(self) -> None:
+        """Kill those who still renew: nothing is left to renew it for, and the worker's output would stay open."""
+        for pid in self._renewing:
+            os.kill(pid, signal.SIGKILL)
 
     def start(self) -> None:
         """Start rescuers for what is owed, unless it is too soon after one that failed."""
@@ -138,7 +154,7 @@ class Rescues:
     def ended(self, pid: int, code: int, *, retry: bool) -> bool:
         """Note that a process ended; return whether it was a rescuer. With `retry`, a failed rescue is owed again."""
         if pid in self._renewing:
-            self._renewing.remove(pid)
+            del self._renewing[pid]
             return True
         rescue = self._at_work.pop(pid, None)
         if rescue is None:

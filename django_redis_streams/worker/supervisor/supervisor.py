@@ -26,6 +26,7 @@ from ..timing import Backoff
 from .autoreload import Autoreload
 from .before_forking import close_what_is_open, warn_of_what_stays_open
 from .child import Child
+from .common_memory import common_memory
 from .left_behind import LeftBehind
 from .rescues import Rescues
 
@@ -83,25 +84,30 @@ class Supervisor:
             close_what_is_open()
             warn_of_what_stays_open()
             self._leftovers.adopt()
-            while not self._finished():
-                self._leftovers.look(own())
-                self._start_missing()
-                for number in signals.wait(self._pause()):
-                    if number != signal.SIGCHLD:
-                        self.begins_anew = False
-                        self._stop()
-                self._reap()
-                self._enforce_timeouts()
-                self._enforce_deadlines()
-                self._rescues.look()
-                self._leftovers.end_late()
+            with common_memory():
+                self._supervise(signals)
         if self._exporter:
             self._exporter.end()
         if self._autoreload:
             self._autoreload.end()
+        self._rescues.end_renewing()
         self._leftovers.end_all(own())
         self._log_left_behind()
         return 0 if self._clean else 1
+
+    def _supervise(self, signals: Signals) -> None:
+        while not self._finished():
+            self._leftovers.look(own())
+            self._start_missing()
+            for number in signals.wait(self._pause()):
+                if number != signal.SIGCHLD:
+                    self.begins_anew = False
+                    self._stop()
+            self._reap()
+            self._enforce_timeouts()
+            self._enforce_deadlines()
+            self._rescues.look()
+            self._leftovers.end_late()
 
     @property
     def _stopping(self) -> bool:
@@ -358,8 +364,11 @@ class Supervisor:
             self._rescue(child, code, again)
 
     def _rescue(self, child: Child, code: int, again: str) -> None:
-        """Have handed back what a process held, unless it has just found at the stop that its server is away."""
+        """Have handed back what a process held, but not where it has just found at the stop that a server is away."""
+        orphans = child.orphans(ended_how(code))
         if self._stopping and child.scoreboard.left_unreached:
+            orphans = [each for each, slots in zip(orphans, child.scoreboard.slots, strict=True) if slots.left_refused]
+        if not orphans:
             return
-        self._rescues.add(child.orphans(ended_how(code)))
+        self._rescues.add(orphans)
         logger.error("Process %d %s.%s Its messages are to be handed back.", child.pid, ended_how(code), again)

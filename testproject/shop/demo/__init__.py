@@ -1,1 +1,1 @@
-"""The parts of `manage.py demo`: purchases, the workers that handle them, and the books."""
+"""The parts of `manage.py demo`: purchases, the outage of the server, the workers, and the books."""

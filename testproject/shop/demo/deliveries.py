@@ -1,7 +1,7 @@
-"""The deliveries to each group, from the log that each handler writes before it works.
+"""The deliveries to each group's handler, from the log that each handler writes before it works.
 
-A written line stays, even if the worker is killed the moment after and its transaction is rolled
-back. So every delivery is counted, even one without effect.
+A written line stays, even if the worker is killed the moment after and its transaction is rolled back. What a handler
+isn't called for, because its work was committed before, stands in the books as repeated.
 """
 
 from collections import Counter

@@ -38,21 +38,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="Handled",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
-                ),
-                ("group", models.CharField(max_length=100)),
-                ("message_id", models.CharField(max_length=200)),
-            ],
-            options={
-                "verbose_name_plural": "handled",
-                "constraints": [models.UniqueConstraint(fields=("group", "message_id"), name="handled_once")],
-            },
-        ),
-        migrations.CreateModel(
             name="LoyaltyAccount",
             fields=[
                 (

@@ -3,8 +3,8 @@
 -- key of its stream, redelivery stream of the group}; `lost_by` is the counter of lost entries if it is known, or "".
 --! groups
 local ADDS = {'replayed', 'given-again', 'made-again', 'moved-back'}
-local TAKES = {'acknowledged', 'skipped', 'dead-lettered', 'vanished', 'discarded', 'merged', 'passed-over',
-  'dropped', 'lost-with-consumer', 'unexplained'}
+local TAKES = {'acknowledged', 'skipped', 'repeated', 'dead-lettered', 'vanished', 'discarded', 'merged',
+  'passed-over', 'dropped', 'lost-with-consumer', 'unexplained'}
 
 -- Each stream is looked at once, however many groups are asked for.
 local streams_seen, groups_seen = {}, {}

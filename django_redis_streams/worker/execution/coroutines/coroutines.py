@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from ....conf import GroupConfig
 from ....handlers import Handler
 from ....message import Message, asked_of
-from ....outcomes import HANDLED, Outcome
+from ....outcomes import HANDLED, Ack, Outcome
 from ....store.consume.delivery import Delivery
 from ...shared.scoreboard import Slots
 from ...strays import leave, leave_if_stray
@@ -43,7 +43,7 @@ _BEGIN_LATER = sys.version_info < (3, 12)
 
 # A call with one message that hasn't begun. Most calls are like this, so it is as cheap as can be.
 _Single = tuple[Handler, Delivery, Message]
-_Judged = Callable[[Handler, Delivery, Message, BaseException | None, float], Outcome]
+_Judged = Callable[[Handler, Delivery, Message, BaseException | Ack | None, float], Outcome]
 
 
 @dataclass(slots=True)

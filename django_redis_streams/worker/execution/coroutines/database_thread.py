@@ -61,6 +61,7 @@ class DatabaseThread(Threads):
             result = call()
         except BaseException:
             leave_if_stray()
+            self._databases.look_for_open()
             self._databases.after_message()
             raise
         leave_if_stray()

@@ -1,8 +1,12 @@
-"""`manage.py demo`: real purchases, from the saved order to balanced books, with a worker killed half-way."""
+"""`manage.py demo`: real purchases, from the saved order to balanced books.
+
+The server is stopped while orders are saved, and a worker is killed half-way.
+"""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand, CommandParser
 
-from testproject.shop.demo import books, deliveries, purchases
+from testproject.shop.demo import books, deliveries, outages, purchases
 from testproject.shop.demo.workers import Workers
 from testproject.shop.models import Customer
 
@@ -24,7 +28,10 @@ STEPS = 10
 class Command(BaseCommand):
     """Runs the demo in `SHOP_DIR`, which must hold no shop yet, and leaves its data there."""
 
-    help = "Save real purchases as orders, let two workers handle them, kill one half-way, and check the books."
+    help = (
+        "Save real purchases as orders, stop the server meanwhile, let two workers handle them, kill one half-way, and "
+        "check the books."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the number of purchases, and the commands that start this shop's admin and workers."""
@@ -43,7 +50,7 @@ class Command(BaseCommand):
             self._work(workers, len(sample) * len(books.GROUPS))
         rows = books.rows()
         faults = list(books.faults(sample, rows))
-        self._report_deliveries(deliveries.read(workers.deliveries))
+        self._report_deliveries(deliveries.read(workers.deliveries), rows)
         self._report_faults(faults)
         self._say(f"\nTo look around: {admin}, then http://127.0.0.1:8000/admin/ as {NAME!r}, password {PASSWORD!r}")
         self._say(f"To have handled what you replay there: {worker}\n")
@@ -68,23 +75,46 @@ class Command(BaseCommand):
     def _save(self, sample: list[purchases.Purchase]) -> None:
         self._say(f"Saving {len(sample)} orders, each published on its commit")
         progress = Progress(self._say, "saved", len(sample))
-        for done, _ in enumerate(purchases.save(sample), start=1):
-            progress.reached(done)
+        orders = enumerate(purchases.save(sample), start=1)
+
+        def save(count: int | None) -> None:
+            for done, _ in islice(orders, count):
+                progress.reached(done)
+
+        if outages.possible():
+            save(-(-len(sample) // 2))
+            self._without_server(save, -(-len(sample) // STEPS))
+        else:
+            self._say("  the server isn't the demo's own, so nobody stops it")
+        save(None)
+
+    def _without_server(self, save: Callable[[int], None], count: int) -> None:
+        log = settings.BASE_DIR / "outage.log"
+        with outages.outage(log):
+            self._say("  stopped the server; orders are saved all the same")
+            save(count)
+            self._say(f"  {books.unsent()} messages wait in the outbox, each with a line in {log}")
+        self._say("  started the server again")
 
     def _work(self, workers: Workers, total: int) -> None:
         self._say(f"Starting two workers for the groups {', '.join(books.GROUPS)}")
         progress = Progress(self._say, "settled", total)
-        killed = None
-        for settled in _settled(workers):
+        waited, killed = books.unsent(), None
+        for settled, unsent in _settled(workers):
             progress.reached(settled)
-            if killed is None and settled >= total / 2:
+            if waited and not unsent:
+                self._say(f"  a worker has sent the {waited} messages that waited in the outbox")
+                waited = 0
+            # Not while one sends what is in the outbox: it would be sent again, and the books count each message once.
+            if killed is None and not unsent and settled >= total / 2:
                 killed = workers.kill_one()
                 self._say(f"  killed worker {killed} by SIGKILL, {settled} of {total} settled")
 
-    def _report_deliveries(self, seen: list[deliveries.Delivery]) -> None:
-        again = deliveries.duplicates(seen)
-        each = ", ".join(f"{group} {again[group]}" for group in books.GROUPS)
-        self._say(f"{len(seen)} deliveries to handlers, {again.total()} of them of a message delivered before ({each})")
+    def _report_deliveries(self, seen: list[deliveries.Delivery], rows: list[books.Row]) -> None:
+        again, known = deliveries.duplicates(seen), {row.group: row.repeated for row in rows}
+        each = ", ".join(f"{group} {again[group] + known[group]}" for group in books.GROUPS)
+        count, repeated = len(seen) + sum(known.values()), again.total() + sum(known.values())
+        self._say(f"{count} deliveries to handlers, {repeated} of them of a message delivered before ({each})")
 
     def _report_faults(self, faults: list[str]) -> None:
         if not faults:
@@ -107,14 +137,14 @@ class Progress:
             self._say(f"  {self._verb} {done} of {self._total}")
 
 
-def _settled(workers: Workers) -> Iterator[int]:
-    """Yield how many messages are settled, again and again until none is pending."""
+def _settled(workers: Workers) -> Iterator[tuple[int, int]]:
+    """Yield how many messages are settled and how many are in the outbox, again and again until none is pending."""
     settled, since = -1, time.monotonic()
     while True:
         workers.check()
         rows = books.rows()
         before, settled = settled, sum(row.settled for row in rows)
-        yield settled
+        yield settled, rows[0].unsent
         if not any(row.pending for row in rows):
             return
         if settled > before:

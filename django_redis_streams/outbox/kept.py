@@ -1,0 +1,41 @@
+"""Rows of what is on the server, kept for OUTBOX_KEEP seconds: they go in the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from django.db import connections
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from .. import conf
+from ..conf import StreamConfig
+from .standing import KEPT, all_rows
+
+__all__ = ["delete_kept"]
+
+_AT_ONCE: Final = 1_000
+# In seconds: so long are those of streams kept that these settings don't declare. Others' may.
+_UNDECLARED: Final = 86_400.0
+
+
+def delete_kept(using: str, streams: Mapping[str, StreamConfig]) -> bool:
+    """Delete rows that were kept for long enough, a thousand at most; return whether there may be more."""
+    by_keep: dict[float, list[str]] = defaultdict(list)
+    for name, stream in streams.items():
+        by_keep[stream.outbox_keep or 0.0].append(name)
+    old = Q()
+    for seconds, names in by_keep.items():
+        old |= Q(stream__in=names, sent_at__lt=Now() - timedelta(seconds=seconds))
+    old |= ~Q(stream__in=conf.get().streams) & Q(sent_at__lt=Now() - timedelta(seconds=_UNDECLARED))
+    ids = list(all_rows(using).filter(KEPT & old).order_by("pk").values_list("pk", flat=True)[: _most(using)])
+    if ids:
+        all_rows(using).filter(pk__in=ids).delete()
+    return len(ids) >= _most(using)
+
+
+def _most(using: str) -> int:
+    return min(_AT_ONCE, connections[using].features.max_query_params or _AT_ONCE)

@@ -1,0 +1,60 @@
+"""Rows of what is on the server, and too few replicas had when it was sent: each waits until enough have it.
+
+With MIN_REPLICAS alone. A failover may have lost such a message meanwhile, also one of which nobody here knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from redis.exceptions import ResponseError
+
+from ..conf import StreamConfig
+from ..connections import Link
+from .lost import PAGE, lost_rows, send_again
+from .models import OutboxMessage
+from .standing import ON_TOO_FEW_REPLICAS, all_rows
+
+__all__ = ["settle_replicated"]
+
+logger = logging.getLogger("django_redis_streams")
+
+
+def settle_replicated(
+    using: str, streams: Mapping[str, StreamConfig], link: Link, replicas: Callable[[int, float], int]
+) -> bool:
+    """Settle rows of what enough replicas have by now, and have those sent again that the server has lost.
+
+    `replicas(least, seconds)` waits, and returns how many replicas have all that the server has. Returns whether to go
+    on at once.
+    """
+    rows = all_rows(using).filter(ON_TOO_FEW_REPLICAS, stream__in=streams)
+    page = list(rows.defer("entry").order_by("pk")[:PAGE])
+    if not page:
+        return False
+    try:
+        lost = lost_rows(using, link, streams, page)
+    except ResponseError as error:
+        logger.error(  # noqa: TRY400  the traceback says nothing more
+            "The outbox can't find out whether messages are still on the server, so it keeps their rows: %r.",
+            str(error),
+        )
+        return False
+    send_again(using, lost)
+    # What was there just now, these replicas have, too.
+    safe = _safe([row for row in page if row.pk not in set(lost)], streams, replicas)
+    rows.filter(pk__in=[row.pk for row in safe if streams[row.stream].outbox_keep is None]).delete()
+    rows.filter(pk__in=[row.pk for row in safe if streams[row.stream].outbox_keep is not None]).update(error="")
+    return len(page) == PAGE and bool(lost or safe)
+
+
+def _safe(
+    page: list[OutboxMessage], streams: Mapping[str, StreamConfig], replicas: Callable[[int, float], int]
+) -> list[OutboxMessage]:
+    asking = [streams[name] for name in {row.stream for row in page}]
+    if not asking:
+        return []
+    least = max(each.min_replicas or 0 for each in asking)
+    found = replicas(least, max(each.replica_timeout for each in asking)) if least else 0
+    return [row for row in page if found >= (streams[row.stream].min_replicas or 0)]

@@ -1,0 +1,183 @@
+"""The relay within workers: at once after their start, beside others, through what happens to databases and servers."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection, connections
+
+from django_redis_streams import connections as servers
+from django_redis_streams.outbox.models import OutboxMessage
+from django_redis_streams.outbox.relay import Relay
+from django_redis_streams.worker.options import Options
+from django_redis_streams.worker.services.kinds import redis_connections
+from django_redis_streams.worker.services.relay import OutboxRelay
+from django_redis_streams.worker.services.relaying import relayed_connections
+from django_redis_streams.worker.system.memory import resident
+
+from .support.dying import relay_until
+from .support.postgresql import Postgresql
+from .support.waiting import wait_until
+from .support.workers import HASTY, Fleet
+from .test_outbox_relay import STREAMS, payloads, relayed, use_server, waiting
+
+Raw = Any
+QUICK = replace(HASTY, relay=0.02, look_for_relay=0.05)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _streams(streams: Callable[..., None]) -> Iterator[None]:
+    streams(STREAMS)
+    yield
+    OutboxMessage.objects.all().delete()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> None:
+    """Each database, with an empty table."""
+    if request.param != "sqlite":
+        use_server(request, request.param)
+
+
+@contextmanager
+def relaying(**options: Any) -> Iterator[OutboxRelay]:
+    """Run the service within it."""
+    stop = threading.Event()
+    service = OutboxRelay("default", stop, QUICK, **options)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            service.run()
+        except BaseException as error:  # noqa: BLE001  raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield service
+    finally:
+        stop.set()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert errors == []
+
+
+@pytest.mark.usefixtures("database")
+def test_a_service_relays_what_comes(raw: Raw) -> None:
+    """What was there before it, and what comes while it is idle. At its end it lets go of the lease and connections."""
+    waiting(1)
+    with relaying():
+        wait_until(lambda: raw.xlen("orders") == 1)
+        waiting(2)
+        wait_until(lambda: raw.xlen("orders") == 2)
+        wait_until(lambda: not OutboxMessage.objects.exists())
+    assert raw.keys("*:relay:*") == []
+
+
+def test_another_process_takes_over_at_once(raw: Raw) -> None:
+    """When the one with the lease has ended."""
+    with relaying():
+        with relaying():
+            waiting(1)
+            wait_until(lambda: raw.xlen("orders") == 1)
+        waiting(2)
+        wait_until(lambda: raw.xlen("orders") == 2)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql", "mariadb"], indirect=True)
+@pytest.mark.usefixtures("database")
+def test_a_relay_that_is_killed_before_or_after_each_statement_loses_nothing(raw: Raw) -> None:
+    """A message that was sent, and not yet deleted, comes twice; none is lost, and their order stays."""
+    at = 1
+    while True:
+        waiting(1, 2, 3)
+        died = relay_until(at)
+        raw.delete(*raw.keys("*:relay:*") or ["none"])  # it would expire
+        # A server may hold the dead one's locks for a moment.
+        wait_until(lambda: relayed() and not OutboxMessage.objects.exists(), f"an empty outbox after step {at}")
+        assert payloads(raw) in ([1, 2, 3], [1, 2, 3, 1, 2, 3]), at
+        if not died:
+            break
+        raw.delete("orders")
+        at += 1
+    assert at > 12
+
+
+def test_a_database_that_is_restarted_is_told_of_once(
+    raw: Raw, request: pytest.FixtureRequest, postgresql: Postgresql, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The relay goes on, and no thread has ended."""
+    use_server(request, "postgresql")
+    with relaying():
+        waiting(*range(500))
+        wait_until(lambda: raw.xlen("orders") > 0)
+        connections.close_all()
+        postgresql.end()
+        wait_until(lambda: "can't be relayed" in caplog.text)
+        postgresql.start()
+        wait_until(lambda: "is relayed again" in caplog.text)
+        waiting("after")
+        wait_until(lambda: not OutboxMessage.objects.exists())
+    assert caplog.text.count("can't be relayed") == 1
+    assert {json.dumps(each) for each in payloads(raw)} == {*map(str, range(500)), '"after"'}
+
+
+def test_a_database_without_the_table_is_looked_at_again(raw: Raw) -> None:
+    """The table may come with the next migration."""
+    with connection.schema_editor() as editor:
+        editor.delete_model(OutboxMessage)
+    try:
+        with relaying() as service:
+            wait_until(lambda: service._relays[0].due > 0)
+            assert raw.keys("*:relay:*") == []
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(OutboxMessage)
+
+
+def test_each_worker_process_relays_while_the_app_is_installed(
+    fleet: Fleet, raw: Raw, monkeypatch: pytest.MonkeyPatch, streams: Callable[..., None]
+) -> None:
+    """`runconsumers` counts the connection. Without the app there is no thread, and none to a database."""
+    waiting(1)
+    fleet.start("--processes", "2")
+    wait_until(lambda: raw.xlen("orders") == 1)
+    assert relayed_connections() == ["default"]
+    with_app = redis_connections(Options(groups=()))
+    monkeypatch.setattr(apps, "is_installed", lambda _: False)
+    assert relayed_connections() == []
+    assert with_app == {"default": 1}
+    assert redis_connections(Options(groups=())) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_million_messages_drain_in_bounded_memory(raw: Raw, request: pytest.FixtureRequest) -> None:
+    """The process that relays grows by no more than some batches."""
+    use_server(request, "postgresql")
+    waiting(1)
+    with connection.cursor() as cursor:
+        # Django's ORM would hold them all.
+        cursor.execute(
+            "INSERT INTO django_redis_streams_outbox_outboxmessage "
+            "(message_id, stream, lane, entry, attempts, error, entry_id) "
+            "SELECT 'id-' || n, stream, lane, replace(entry, message_id, 'id-' || n), 0, '', '' "
+            "FROM django_redis_streams_outbox_outboxmessage, generate_series(2, 1000000) n"
+        )
+    raw.config_set("appendonly", "no")
+    relay, before = Relay("default", "default"), resident()
+    most = sent = 0
+    while sent < 1_000_000:
+        sent += relay.step(servers.get()).sent
+        most = max(most, resident() - before)
+    raw.config_set("appendonly", "yes")
+    assert raw.xlen("orders") == 1_000_000
+    assert most < 64 * 1024 * 1024
