@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ..support.notes import whole_lines
+
 
 class Fate(StrEnum):
     """What a message tells its handlers to do."""
@@ -65,9 +67,7 @@ class Ledger:
 
 def lines(path: Path) -> Iterator[list[Any]]:
     """Yield the lines of a ledger; none where nobody has written it."""
-    if path.exists():
-        for line in path.read_text().splitlines():
-            yield json.loads(line)
+    yield from map(json.loads, whole_lines(path))
 
 
 def publications(path: Path) -> dict[str, Publication]:

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from ..support.books import letters, totals
+from ..support.notes import whole_lines
 from ..support.samples import samples
 from ..support.waiting import wait_until
 from ..support.workers import Fleet
@@ -64,7 +65,7 @@ class Hearing:
     @property
     def heard(self) -> list[dict[str, str]]:
         """What the receivers heard so far."""
-        return [json.loads(line) for line in self._file.read_text().splitlines()] if self._file.exists() else []
+        return [json.loads(line) for line in whole_lines(self._file)]
 
     def count(self, signal: str, **told: str) -> int:
         """Return how often a signal was sent with these arguments."""

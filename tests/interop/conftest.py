@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.notes import whole_lines
 from tests.support.servers import Server
 
 HERE = Path(__file__).parent
@@ -33,7 +34,7 @@ class Consumer:
     @property
     def handled(self) -> list[dict[str, Any]]:
         """The messages that it has handled."""
-        return [json.loads(line) for line in self._out.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [json.loads(line) for line in whole_lines(self._out)]
 
     @property
     def complaints(self) -> str:

@@ -44,15 +44,28 @@ class Books(NamedTuple):
         return sum(self)
 
 
+# At one moment: read one after another, a message that moves meanwhile from where is looked last to where was looked
+# first would be in no place.
+_BOOKS = """
+local totals, pending, last = redis.call('HGETALL', KEYS[2]), 0, '0-0'
+for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    local group = {}
+    for index = 1, #row, 2 do group[row[index]] = row[index + 1] end
+    if group.name == ARGV[1] then pending, last = group.pending, group['last-delivered-id'] end
+end
+return {
+    totals,
+    #redis.call('XRANGE', KEYS[1], '(' .. last, '+'),
+    pending + redis.call('XLEN', KEYS[3]),
+    redis.call('ZCARD', KEYS[4]),
+}
+"""
+
+
 def books(raw: Raw, group: str = "billing", stream: str = "orders") -> Books:
-    """Count a group's messages. Redelivered messages that aren't settled count as pending."""
-    done = totals(raw, group, stream)
+    """Count a group's messages, all at one moment. Redelivered messages that aren't settled count as pending."""
+    own = [f"{{{stream}}}:{kind}:{group}" for kind in ("totals", "redelivery", "retry")]
+    totals, unread, pending, retrying = raw.execute_command("EVAL", _BOOKS, 4, stream, *own, group)
+    done = dict(zip(totals[::2], map(int, totals[1::2]), strict=True))
     names = ("acknowledged", "skipped", "repeated", "dead-lettered", "vanished", "discarded")
-    row = next((each for each in raw.xinfo_groups(stream) if each["name"] == group), None)
-    last = row["last-delivered-id"] if row else "0-0"
-    return Books(
-        *(done.get(name, 0) for name in names),
-        unread=len(raw.xrange(stream, f"({last}")),
-        pending=(row["pending"] if row else 0) + raw.xlen(f"{{{stream}}}:redelivery:{group}"),
-        retrying=raw.zcard(f"{{{stream}}}:retry:{group}"),
-    )
+    return Books(*(done.get(name, 0) for name in names), unread=unread, pending=pending, retrying=retrying)

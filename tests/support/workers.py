@@ -37,6 +37,7 @@ from django_redis_streams.worker.shared.scoreboard import Scoreboard, Slots
 from django_redis_streams.worker.stop import Stop
 from django_redis_streams.worker.timing import DEFAULT_TIMING, Timing
 
+from .notes import whole_lines
 from .servers import ServerMissing, faketime
 from .warm import WarmPopen, can_fork
 
@@ -273,8 +274,7 @@ class Fleet:
 
     def noted(self, what: str) -> list[list[str]]:
         """Return the handlers' notes: the words after `what` of each line that begins with it."""
-        lines = self.runs.read_text().splitlines() if self.runs.exists() else []
-        return [line.split()[1:] for line in lines if line.startswith(f"{what} ")]
+        return [line.split()[1:] for line in whole_lines(self.runs) if line.startswith(f"{what} ")]
 
     def runner(self) -> int:
         """Return the process that began a handler last."""
