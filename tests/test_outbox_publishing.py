@@ -22,6 +22,7 @@ from django_redis_streams import Message, apublish, apublish_many, publish, publ
 from django_redis_streams.exceptions import ConfigurationError, ServerRefused, ServerUnreachable, TransactionError
 from django_redis_streams.model_events import _by_decorator
 from django_redis_streams.outbox import writing
+from django_redis_streams.outbox.listing import list_unsent
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.rows import entry_of
 from django_redis_streams.publishing import committing, outboxes, sending, transactions
@@ -833,6 +834,21 @@ def test_what_postgresql_rolls_back_at_a_commit_is_not_published(
     with transaction.atomic():
         publish("orders", 3)
     assert published() == ([] if away else [3])
+
+
+@pytest.mark.parametrize("use_tz", [False, True])
+def test_lists_tell_the_time_whatever_zone_a_database_goes_by(declare, database, settings, use_tz):
+    """SQLite goes by UTC, PostgreSQL by that of the project, MariaDB by its session's."""
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Kathmandu"
+    if database == "mariadb":
+        connection.cursor().execute("SET time_zone = '-03:00'")
+    declare(away=True)
+    before = datetime.now(UTC)
+    publish("orders", 1, delay=3600)
+    (row,) = list_unsent().rows
+    for told in (row.created, row.next_try, row.read_at, row.due - timedelta(hours=1)):
+        assert abs(told - before) < timedelta(seconds=10)
+    assert 0 <= row.age.total_seconds() < 10
 
 
 @pytest.mark.parametrize("first", ["always", "fallback"])

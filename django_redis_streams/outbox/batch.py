@@ -15,6 +15,7 @@ from .. import signals, wire
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import InvalidMessage, NotReplicated, ServerUnreachable, StreamsError
+from ..querying import delete
 from ..store.publish.append import append
 from ..store.publish.delay import Due, delay_each
 from ..wire import Fields
@@ -68,7 +69,7 @@ class Batch:
         gone = [row.pk for row, _, _ in self.sent if not self._is_kept(row)]
         every = all_rows(self._using)
         if gone:
-            every.filter(named_by(gone)).delete()
+            delete(every.filter(named_by(gone)))
         if kept:
             errors = dict.fromkeys(self._on_too_few, ON_TOO_FEW)
             marked = [
@@ -97,7 +98,11 @@ class Batch:
             return
         for row, fields, entry_id in self.sent:
             origin = wire.Origin(stream=row.stream, group="", key=row.stream, lane=row.lane)
-            signals.send(signals.message_published, wire.decode(origin, entry_id or "0-0", fields))
+            try:
+                message = wire.decode(origin, entry_id or "0-0", fields)
+            except wire.Undecodable:  # somebody has written the row by hand
+                message = wire.decode_as_foreign(origin, entry_id or "0-0", fields)
+            signals.send(signals.message_published, message)
 
     def _find_blocked(self) -> None:
         """Find the keys of which an earlier row isn't in this batch: another has it, or it waits for its next try."""
