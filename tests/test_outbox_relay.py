@@ -473,6 +473,23 @@ def test_what_a_server_may_have_lost_meanwhile_is_sent_again(raw: Raw, monkeypat
     assert payloads(raw) == [1]
 
 
+def test_a_key_that_is_another_row_by_now_is_not_taken_for_the_old_one(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restore, while a relay remembers what the database didn't take."""
+    relay = Relay("default", "default")
+    (old,) = waiting(1)
+    with monkeypatch.context() as failing:
+        failing.setattr(batch_module.Batch, "settle", Mock(side_effect=OperationalError("disk full")))
+        with pytest.raises(OperationalError):
+            relay.step(servers.get())
+    OutboxMessage.objects.all().delete()
+    (new,) = waiting(2)
+    OutboxMessage.objects.filter(pk=new.pk).update(id=old.pk)
+    relayed(relay)
+    assert payloads(raw) == [1, 2]
+
+
 def test_no_receiver_of_other_apps_has_to_do_with_it(raw: Raw, streams: Callable[..., None]) -> None:
     """One that hears of the deletions of all models, and raises, would have what is sent be sent again and again."""
 

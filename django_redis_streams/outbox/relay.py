@@ -143,6 +143,7 @@ class Relay:
         if (batch := self._unsettled) is None:
             return
         with self._transaction():
+            batch.look_again()
             batch.settle()
         self._unsettled = None
         batch.tell()
