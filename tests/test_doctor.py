@@ -162,6 +162,7 @@ def test_a_missing_table_of_the_inbox_is_a_fault(streams: Streams, once: bool) -
     assert ("inbox-missing" in found) is once
     if once:
         assert found["inbox-missing"]["subject"] == "database 'default'"
+        assert found["inbox-missing"]["evidence"].startswith("With once='default': ")
         assert "manage.py migrate --database=default django_redis_streams_inbox" in found["inbox-missing"]["fix"]
 
 

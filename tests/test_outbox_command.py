@@ -214,10 +214,20 @@ def test_what_is_just_being_sent_is_not_discarded() -> None:
     under_way, free = unsent.under_way(), unsent.refused()
     out = io.StringIO()
     with pytest.raises(SystemExit) as caught:
-        call_command("streams", "outbox", "discard", str(under_way.pk), str(free.pk), "7", "--json", stdout=out)
+        call_command("streams", "outbox", "discard", str(under_way.pk), str(free.pk), "nobody", "--json", stdout=out)
     assert caught.value.code == 1
     assert json.loads(out.getvalue()) == {"discarded": 1, "missing": 1, "left": 1, "result": "discarded"}
     assert OutboxMessage.objects.get().pk == under_way.pk
+
+
+def test_an_id_that_is_not_there_is_named() -> None:
+    """Also beside one that is, and where one row is named by its own id and by its message's."""
+    (row,) = waiting(1)
+    out = io.StringIO()
+    with pytest.raises(SystemExit) as caught:
+        call_command("streams", "outbox", "discard", str(row.pk), row.message_id, "99999", "nobody", stdout=out)
+    assert caught.value.code == 1
+    assert out.getvalue() == "1 discarded.\nNot among the unsent messages: 99999, nobody.\n"
 
 
 def test_a_long_list_is_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:

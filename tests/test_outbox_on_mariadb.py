@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
+from django_redis_streams import conf
 from django_redis_streams.outbox.actions import find
 from django_redis_streams.outbox.figures import figures
 from django_redis_streams.outbox.kept import delete_kept
 from django_redis_streams.outbox.listing import list_unsent
 from django_redis_streams.outbox.models import OutboxMessage
-from django_redis_streams.outbox.relay import Relay, streams_of, tell_undeclared
+from django_redis_streams.outbox.relay import Relay, tell_undeclared
 from django_redis_streams.testing.unsent import send_unsent
 
 from .support.servers import Server
@@ -86,5 +87,5 @@ def test_rows_are_kept_for_as_long_as_their_own_stream_says() -> None:
     for name in ("orders", *ALIKE):
         of_stream(name)
     OutboxMessage.objects.update(sent_at=Now() - timedelta(seconds=90))
-    assert not delete_kept("default", streams_of("default"))
+    assert not delete_kept("default", conf.get().streams_of("default"))
     assert {each.stream for each in OutboxMessage.objects.all()} == set(ALIKE)

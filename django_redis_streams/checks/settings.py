@@ -48,9 +48,8 @@ def _connections() -> Iterator[CheckMessage]:
 
 def _waits(alias: str, timeout: float | None) -> Iterator[CheckMessage]:
     """Find streams whose publishing waits for replicas for longer than for any reply: it would lose that one."""
-    for stream in conf.get().streams.values():
-        waits = stream.connection == alias and stream.min_replicas is not None
-        if waits and timeout is not None and stream.replica_timeout >= timeout:
+    for stream in conf.get().streams_of(alias).values():
+        if stream.min_replicas is not None and timeout is not None and stream.replica_timeout >= timeout:
             yield Error(
                 f"Stream {stream.name!r} has the REPLICA_TIMEOUT {stream.replica_timeout:g} s, and its connection "
                 f"{alias!r} waits for a reply for {timeout:g} s.",

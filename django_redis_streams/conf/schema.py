@@ -123,3 +123,7 @@ class Config:
     connections: Mapping[str, ConnectionConfig] = field(default_factory=lambda: MappingProxyType({}))
     streams: Mapping[str, StreamConfig] = field(default_factory=lambda: MappingProxyType({}))
     handler_modules: tuple[str, ...] = ()
+
+    def streams_of(self, alias: str) -> dict[str, StreamConfig]:
+        """Return the streams of a connection, by name."""
+        return {name: each for name, each in self.streams.items() if each.connection == alias}

@@ -236,12 +236,11 @@ def _answer(members: Members, alias: str, link: Link) -> _Answer:
         told = facts(link)
     except ResponseError as error:
         told = error
-    streams = [each for each in conf.get().streams.values() if each.connection == alias]
     return _Answer(
         told,
         _clock_ahead(link),
         _undeclared(alias, link),
-        {each.name: _stream_or_error(members, each, link) for each in streams},
+        {name: _stream_or_error(members, each, link) for name, each in conf.get().streams_of(alias).items()},
     )
 
 

@@ -35,7 +35,7 @@ def bounds(stream: StreamFacts) -> Iterator[Finding]:
             subject=stream.config.name,
             message="The stream is never trimmed: it keeps what was handled, and the server's memory fills.",
             evidence=f"It has neither MAXLEN nor MAX_AGE, and holds {stream.state.length:,} entries.",
-            fix=f"Set MAXLEN or MAX_AGE, and until then:  manage.py streams trim {stream.config.name} --maxlen 10000.",
+            fix=f"Set MAXLEN or MAX_AGE, and until then: manage.py streams trim {stream.config.name} --maxlen 10000.",
         )
     elif stream.state.length and not stream.state.group_names:
         yield Finding(

@@ -48,7 +48,7 @@ def _of_database(alias: str, names: str, found: bool | None, error: str) -> Iter
             code=Code.INBOX_MISSING,
             subject=subject,
             message="Messages of handlers with once wait, and aren't handled: the inbox has no table.",
-            evidence=f"{names} has once={alias!r}, and {subject} has no table of the inbox.",
+            evidence=f"With once={alias!r}: {names}; and {subject} has no table of the inbox.",
             fix=table_is_missing(alias).partition(". ")[2],
         )
 

@@ -114,8 +114,7 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 
 def _least_replicas(alias: str) -> int:
-    streams = conf.get().streams.values()
-    return max((each.min_replicas or 0 for each in streams if each.connection == alias), default=0)
+    return max((each.min_replicas or 0 for each in conf.get().streams_of(alias).values()), default=0)
 
 
 def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:

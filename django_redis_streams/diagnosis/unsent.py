@@ -59,7 +59,7 @@ def would_keep(connection: str) -> str:
 
 
 def _with_outbox(connection: str) -> Sequence[str]:
-    return [each for each in declared() if conf.get().streams[each].connection == connection]
+    return [name for name in conf.get().streams_of(connection) if name in declared()]
 
 
 def _of_problem(database: str, problem: Exception, streams: Sequence[str]) -> Finding:

@@ -35,7 +35,7 @@ from .replicated import settle_replicated
 from .rows import DueRow
 from .standing import all_rows, unsent
 
-__all__ = ["Relay", "Step", "streams_of", "tell_undeclared"]
+__all__ = ["Relay", "Step", "tell_undeclared"]
 
 logger = logging.getLogger("django_redis_streams")
 
@@ -75,7 +75,7 @@ class Relay:
     def __init__(self, using: str, alias: str) -> None:
         self.using, self.alias = using, alias
         # Beside a stream, as on a node of a cluster another key may be elsewhere.
-        keys, database = min(streams_of(alias).items())[1].keys, _database(using)
+        keys, database = min(conf.get().streams_of(alias).items())[1].keys, _database(using)
         self._lease = RelayLease(keys, database, secrets.token_hex(8))
         self._repair = Repair(using, keys.relayed(database))
         # Until when the lease needs no renewal, when the pass began, and when kept rows are looked at again: all on the
@@ -115,7 +115,7 @@ class Relay:
         if not self.hold(link):
             return Step(held=False)
         self._settle_again()
-        streams = streams_of(self.alias)
+        streams = conf.get().streams_of(self.alias)
         if self._repair.step(link, streams.values()):
             return Step(held=True, more=True)
         now = time.monotonic()
@@ -224,11 +224,6 @@ class Relay:
             each = max(1, sum(len(row.entry) for row in rows) // len(rows))
             self._limit = max(10, min(_AT_ONCE, 4 * len(rows) + 10, _CHARACTERS // each))
         self._window = self._limit if full else min(_WIDEST, max(_AT_ONCE, 4 * self._window))
-
-
-def streams_of(alias: str) -> dict[str, StreamConfig]:
-    """Return the declared streams of a connection, by name."""
-    return {name: each for name, each in conf.get().streams.items() if each.connection == alias}
 
 
 def tell_undeclared(using: str) -> None:

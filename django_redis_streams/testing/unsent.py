@@ -46,11 +46,10 @@ def _usable() -> Iterator[str]:
 def _sent(using: str, alias: str) -> int:
     # As above.
     from ..outbox.batch import Batch  # noqa: PLC0415
-    from ..outbox.relay import streams_of  # noqa: PLC0415
     from ..outbox.rows import DueRow  # noqa: PLC0415
     from ..outbox.standing import unsent  # noqa: PLC0415
 
-    streams, sent = streams_of(alias), 0
+    streams, sent = conf.get().streams_of(alias), 0
     while True:
         rows = unsent(using).filter(exactly("stream", streams)).order_by("pk").values_list(*DueRow._fields)[:_AT_ONCE]
         batch = Batch(using, streams, [DueRow(*row) for row in rows])

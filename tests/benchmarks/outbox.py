@@ -32,7 +32,7 @@ def fallback(bench: Bench) -> Comparison:
 
 @figure("outbox.latency")
 def latency(bench: Bench) -> Comparison:
-    """From the commit to an idle worker's handler, a message each 10 ms, medians: without an outbox to `"always"`."""
+    """From the COMMIT to an idle worker's handler, a message each 10 ms, medians: without an outbox to `"always"`."""
 
     def with_outbox() -> list[float]:
         with _environment("BENCH_OUTBOX", "always"):

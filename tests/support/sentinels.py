@@ -76,13 +76,17 @@ class DataServer(Server):
 
     @property
     def role(self) -> str:
-        """Its role: "master" or "slave"."""
-        return str(self.raw().role()[0])
+        """Its role: "master" or "slave"; "" where it tells none, as it drops its clients when that changes."""
+        with suppress(RedisError):
+            return str(self.raw().role()[0])
+        return ""
 
     @property
     def in_step(self) -> bool:
         """Whether it is a replica that has its master's data, and follows."""
-        return dict(self.raw().info("replication")).get("master_link_status") == "up"
+        with suppress(RedisError):
+            return dict(self.raw().info("replication")).get("master_link_status") == "up"
+        return False
 
 
 class SentinelSet:
@@ -159,7 +163,7 @@ class SentinelSet:
         """Wait until another is elected instead of `before`, and says that it is the master; return it."""
 
         def elected() -> bool:
-            with suppress(RedisError):
+            with suppress(RedisError):  # a sentinel is away, too
                 return self.master is not before and self.master.role == "master"
             return False
 

@@ -158,6 +158,9 @@ def _discard(options: Mapping[str, Any]) -> Result:
     databases = _databases(options)
     _check_numbers(databases, options)
     found = {using: _found(using, options) for using in databases}
+    missing = [
+        each for each in dict.fromkeys(options["ids"]) if not any(actions.find(it, ids=[each]) for it in databases)
+    ]
     number = sum(map(len, found.values()))
     what = f"{amount(number)} unsent message{'s' * (number != 1)}"
     what += " would be deleted for good: no group gets them." if number else f"{_undeclared(options)}."
@@ -165,11 +168,11 @@ def _discard(options: Mapping[str, Any]) -> Result:
         result, line = undone(what, "discard", options)
         return Result(as_json={"would_be_discarded": number, "result": result}, lines=[line])
     done = sum(len(actions.discard(using, ids, by=by(options))) for using, ids in found.items())
-    missing, left = max(0, len(set(options["ids"])) - number), number - done
-    lines = [f"{amount(done)} discarded."] if done else [] if missing + left else [what]
-    lines += [f"{amount(missing)} weren't there."] if missing else []
+    left = number - done
+    lines = [f"{amount(done)} discarded."] if done else [] if missing or left else [what]
+    lines += [f"Not among the unsent messages: {', '.join(map(visible, missing))}."] if missing else []
     lines += [f"{amount(left)} left as they are: they are just being sent, or were sent meanwhile."] if left else []
-    as_json = {"discarded": done, "missing": missing, "left": left, "result": "discarded"}
+    as_json = {"discarded": done, "missing": len(missing), "left": left, "result": "discarded"}
     return Result(as_json=as_json, lines=lines, code=1 if missing or left else 0)
 
 
