@@ -219,7 +219,7 @@ def test_the_snippets_of_a_page_run(shown: Page, server: Any, streams: Callable[
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda each: each.name)
 def test_a_tutorial_can_be_followed(tutorial: Page, tmp_path: Any) -> None:
     """Whoever types what the page shows sees what the page shows."""

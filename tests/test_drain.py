@@ -113,7 +113,7 @@ def test_a_group_whose_retry_comes_due_while_another_is_busy_is_served(streams: 
 
     @handler("orders", group="statistics")
     def count(_: Message) -> None:
-        wait_until(lambda: billed == [1, 2], deadline=10)
+        wait_until(lambda: billed == [1, 2], deadline=60)
 
     publish("orders", {"n": 1})
     drain()

@@ -19,6 +19,10 @@ from .support.workers import Fleet, Worker
 Raw = Any
 HANDLERS = {"TEST_HANDLERS": "tests.support.forking_handlers"}
 AFTERWARDS = 20
+# In seconds. Under coverage each fork begins to measure anew, and each end of one saves again what all above it have
+# measured: on a busy machine some of that takes half a minute.
+PATIENCE = 150
+pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 
 def publish(raw: Raw, type_: str, **fields: str) -> None:
@@ -61,9 +65,9 @@ def test_a_child_that_leaves_the_handler_ends(raw: Raw, fleet: Fleet, type_: str
     for _ in range(AFTERWARDS):
         raw.xadd("orders", {"do": "ok"})
     worker = fleet.start("--processes", "1", **HANDLERS)
-    wait_until(lambda: totals(raw) == {"acknowledged": AFTERWARDS + 1})
+    wait_until(lambda: totals(raw) == {"acknowledged": AFTERWARDS + 1}, deadline=PATIENCE)
     worker.terminate()
-    said = fleet.finish(worker)
+    said = fleet.finish(worker, PATIENCE)
     assert [words[0] for words in fleet.noted("forked")] == [str(CODES[do])]
     assert set(Counter(words[1] for words in fleet.noted("ended")).values()) == {1}
     assert len({words[-1] for words in fleet.noted("began")}) == 1
@@ -76,7 +80,7 @@ def test_a_child_that_leaves_the_handler_ends(raw: Raw, fleet: Fleet, type_: str
 def test_a_child_of_forkpty_is_no_second_worker_either(raw: Raw, fleet: Fleet) -> None:
     """It is a fork like any other."""
     publish(raw, "fork", how="forkpty", do="exit")
-    fleet.drain(**HANDLERS)
+    fleet.drain(deadline=PATIENCE, **HANDLERS)
     assert [words[0] for words in fleet.noted("forked")] == ["3"]
     assert totals(raw) == {"acknowledged": 1}
 
@@ -84,7 +88,7 @@ def test_a_child_of_forkpty_is_no_second_worker_either(raw: Raw, fleet: Fleet) -
 def test_a_child_that_a_thread_of_the_handler_forks_ends_with_that(raw: Raw, fleet: Fleet) -> None:
     """It has no other thread to go on in."""
     publish(raw, "fork-in-thread", do="return")
-    fleet.drain(**HANDLERS)
+    fleet.drain(deadline=PATIENCE, **HANDLERS)
     assert [words[0] for words in fleet.noted("forked")] == ["0"]
     assert totals(raw) == {"acknowledged": 1}
 
@@ -95,7 +99,7 @@ def test_a_child_that_waits_in_a_coroutine_ends_there(raw: Raw, fleet: Fleet, se
     publish(raw, "fork-async", do=f"wait:{seconds}")
     for _ in range(AFTERWARDS):
         publish(raw, "async", do="sleep:0.01")
-    said = fleet.drain(TEST_HANDLERS="tests.support.forking_handlers tests.faults.stopping")
+    said = fleet.drain(deadline=PATIENCE, TEST_HANDLERS="tests.support.forking_handlers tests.faults.stopping")
     assert [words[0] for words in fleet.noted("forked")] == ["1"]
     assert not fleet.noted("waited")
     assert told in said
@@ -105,7 +109,7 @@ def test_a_child_that_waits_in_a_coroutine_ends_there(raw: Raw, fleet: Fleet, se
 
 def ended(pid: int) -> int:
     """How a child has ended, as the kernel tells it."""
-    return wait_until(lambda: (found := os.waitpid(pid, os.WNOHANG))[0] and found, deadline=10)[1]
+    return wait_until(lambda: (found := os.waitpid(pid, os.WNOHANG))[0] and found, deadline=PATIENCE)[1]
 
 
 @pytest.mark.usefixtures("isolated_handlers", "streams")
@@ -213,7 +217,7 @@ def test_no_other_coroutine_has_a_turn_in_a_child(raw: Raw) -> None:
 def test_what_a_handler_starts_can_be_signalled(raw: Raw, fleet: Fleet, type_: str, noted: str) -> None:
     """A child of multiprocessing by terminate(), a program by SIGINT."""
     publish(raw, type_)
-    fleet.drain(**HANDLERS)
+    fleet.drain(deadline=PATIENCE, **HANDLERS)
     assert len(fleet.noted(noted)) == 1
     assert totals(raw) == {"acknowledged": 1}
 
@@ -221,7 +225,7 @@ def test_what_a_handler_starts_can_be_signalled(raw: Raw, fleet: Fleet, type_: s
 def test_a_forked_child_has_the_signals_of_a_program_that_just_began(raw: Raw, fleet: Fleet) -> None:
     """The usual handlers, none blocked, and no wakeup fd."""
     publish(raw, "state")
-    fleet.drain(**HANDLERS)
+    fleet.drain(deadline=PATIENCE, **HANDLERS)
     assert [words[:3] for words in fleet.noted("state")] == [["True", "True", "-1"]]
 
 
@@ -229,6 +233,6 @@ def test_pools_of_processes_come_and_go(raw: Raw, fleet: Fleet) -> None:
     """One after another, none of them hangs at its end."""
     for _ in range(20):
         publish(raw, "pool")
-    fleet.drain(deadline=50, **HANDLERS)  # forty processes come and go: on a busy machine, under coverage, in 20 s
+    fleet.drain(deadline=PATIENCE, **HANDLERS)
     assert totals(raw) == {"acknowledged": 20}
     assert len(fleet.noted("ended")) == 20

@@ -85,7 +85,7 @@ def test_what_is_dropped_while_it_is_pending_is_counted(streams: Any, raw: Raw, 
     raw.xreadgroup("billing", "dead", {"orders": ">"})
     publish("orders", 2)
     with caplog.at_level(logging.ERROR), working():
-        wait_until(lambda: raw.hget("{orders}:totals:billing", "vanished") == "1", deadline=20)
+        wait_until(lambda: raw.hget("{orders}:totals:billing", "vanished") == "1", deadline=120)
     assert runs == [2]
     assert raw.xpending("orders", "billing")["pending"] == 0
     assert "was deleted while it was pending" in caplog.text

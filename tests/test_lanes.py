@@ -304,7 +304,7 @@ def test_replays_do_not_starve_live_traffic(lanes: Any, raw: Raw, count: int) ->
         pipeline.xadd(LOW, {"n": "1"})
     pipeline.execute()
     with working():
-        wait_until(lambda: order.count("live") == 200, deadline=60)
+        wait_until(lambda: order.count("live") == 200, deadline=120)
     last = max(index for index, each in enumerate(order) if each == "live")
     assert last < 1_000
 
@@ -426,7 +426,7 @@ def test_what_a_killed_worker_held_in_any_lane_is_handled(raw: Raw, tmp_path: An
         for number, key in enumerate((HIGH, "orders", LOW)):
             for do in ("ok", f"die-once:{tmp_path / str(number)}", "fail-once"):
                 raw.xadd(key, {"do": do})
-        fleet.drain(deadline=60)
+        fleet.drain(deadline=120)
         assert totals(raw) == {"acknowledged": 9, "retried": 3}
     finally:
         fleet.end()

@@ -34,7 +34,7 @@ def test_a_process_that_grows_is_replaced_and_no_message_is_lost_or_run_twice(ra
     each = [f"keep:{LEAK}", "sleep:0.3", "ok", "ok", "ok"]
     publish(raw, *each * 6)
     worker = fleet.start("--max-memory", "110M")
-    wait_until(lambda: totals(raw) == {"acknowledged": 30}, deadline=30)
+    wait_until(lambda: totals(raw) == {"acknowledged": 30}, deadline=120)
     worker.terminate()
     said = fleet.finish(worker)
     assert set(runs(fleet).values()) == {1}
@@ -58,7 +58,7 @@ def test_a_replaced_process_finishes_what_it_runs(raw: Raw, fleet: Fleet, tmp_pa
     wait_until(lambda: len(fleet.noted("ended")) >= 2)
     assert fleet.children(worker) == [own]
     finish.touch()
-    wait_until(lambda: totals(raw) == {"acknowledged": 4}, deadline=20)
+    wait_until(lambda: totals(raw) == {"acknowledged": 4}, deadline=120)
     wait_until(lambda: fleet.children(worker) not in ([], [own]))
     worker.terminate()
     fleet.finish(worker)

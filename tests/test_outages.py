@@ -436,7 +436,7 @@ def test_a_lock_in_a_test_is_raised_by_drain(raw: Raw, sqlite: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_writers_of_sqlite_that_do_not_wait_for_each_other_lose_nothing(
     raw: Raw, fleet: Any, use_database: Any, tmp_path: Path
 ) -> None:
@@ -450,6 +450,6 @@ def test_writers_of_sqlite_that_do_not_wait_for_each_other_lose_nothing(
     environment = {"DJANGO_SETTINGS_MODULE": "tests.support.default_sqlite_settings", "TEST_SQLITE": str(path)}
     fleet.start("--processes", "2", **environment)
     for group in ("billing", "loyalty"):
-        wait_until(lambda group=group: totals(raw, group).get("acknowledged") == 800, deadline=120)
+        wait_until(lambda group=group: totals(raw, group).get("acknowledged") == 800, deadline=240)
     assert letters(raw) == []
     assert Group.objects.filter(name__startswith="work ").count() == 1_600

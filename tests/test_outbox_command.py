@@ -249,7 +249,7 @@ def test_a_relay_that_is_told_to_stop_lets_another_go_on_at_once(server: Server,
     program = [sys.executable, "-m", "django", "streams", "outbox", "relay"]
     with subprocess.Popen(program, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: raw.keys("*:relay:*"), deadline=20)
+            wait_until(lambda: raw.keys("*:relay:*"), deadline=60)
             process.send_signal(number)
             assert process.wait(10) == 0
         finally:

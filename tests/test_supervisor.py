@@ -153,7 +153,7 @@ def test_what_a_dead_process_held_is_handed_back_at_once(raw: Raw, fleet: Fleet,
         pipeline.xadd("orders", {"do": each})
     pipeline.execute()
     worker = fleet.start()
-    wait_until(lambda: totals(raw) == {"acknowledged": 5}, deadline=20)
+    wait_until(lambda: totals(raw) == {"acknowledged": 5}, deadline=120)
     assert len([each for each in fleet.noted("began") if each[2] == deadly]) == 2
     wait_until(lambda: consuming(raw))
     worker.terminate()

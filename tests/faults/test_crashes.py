@@ -97,8 +97,8 @@ def test_of_many_only_the_poisonous_are_dead_lettered(
     every, count = 1_000, 1_000 * poison
     publish(raw, *("segfault-for:billing" if n % every == every - 1 else "sleep-for:slow:0.002" for n in range(count)))
     worker = fleet.start("orders:billing", "orders:slow", "--threads", threads)
-    wait_until(lambda: totals(raw) == {"acknowledged": count - poison, "dead-lettered": poison}, deadline=90)
-    wait_until(lambda: totals(raw, "slow") == {"acknowledged": count}, deadline=90)
+    wait_until(lambda: totals(raw) == {"acknowledged": count - poison, "dead-lettered": poison}, deadline=120)
+    wait_until(lambda: totals(raw, "slow") == {"acknowledged": count}, deadline=120)
     worker.terminate()
     fleet.finish(worker)
     assert_buried(raw, poison, "SIGSEGV")
@@ -204,7 +204,7 @@ def test_a_handler_that_does_not_return_is_ended_at_its_timeout(raw: Raw, fleet:
     """It counts as a failure, which is retried and then dead-lettered. Its neighbours finish, there or elsewhere."""
     declare(TIMEOUT=1)
     publish(raw, "ok", "ok", do, "ok", "ok")
-    said = fleet.drain("orders:billing", "--threads", "2", deadline=50)
+    said = fleet.drain("orders:billing", "--threads", "2", deadline=120)
     assert totals(raw) == {"acknowledged": 4, "dead-lettered": 1, "retried": 1}
     (letter,) = letters(raw)
     assert letter.metadata["reason"] == "retries exhausted"
@@ -234,7 +234,7 @@ def test_of_a_batch_that_does_not_return_each_message_is_run_alone(raw: Raw, fle
     """So the guilty message is found, and the others are acknowledged."""
     declare(TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, "ok", "ok", "sleep:600", "ok", type="batched")
-    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=50)
+    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=120)
     assert totals(raw) == {"acknowledged": 3, "dead-lettered": 1}
     (letter,) = letters(raw)
     assert letter.fields[:2] == ["do", "sleep:600"]
@@ -259,7 +259,7 @@ def test_a_neighbour_that_another_keeps_from_ending_is_not_to_blame(raw: Raw, fl
     """If no thread of the process makes progress, all its messages are run alone; there the guilty one fails."""
     declare({"other": {"TIMEOUT": 1, "MAX_RETRIES": 0}}, TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, "hold-gil-for:billing")
-    said = fleet.drain(deadline=50)
+    said = fleet.drain(deadline=120)
     assert "nobody can see by which" in said
     assert totals(raw) == {"dead-lettered": 1}
     assert totals(raw, "other") == {"acknowledged": 1}
@@ -328,7 +328,7 @@ def test_of_coroutines_only_the_one_that_holds_the_loop_is_dead_lettered(
     """Coroutines beside it are blocked too, but end well, in its process or after it."""
     declare(TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, *["sleep:0.4"] * 4, do, *["sleep:0.4"] * 4, type="async")
-    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=80)
+    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=120)
     assert totals(raw) == {"acknowledged": 8, "dead-lettered": 1}
     (letter,) = letters(raw)
     assert letter.metadata["reason"] == "retries exhausted"
@@ -343,7 +343,7 @@ def test_of_a_batch_that_holds_the_loop_each_message_is_run_alone(raw: Raw, flee
     declare(TIMEOUT=1, MAX_RETRIES=0)
     publish(raw, *["sleep:0.6"] * 3, type="async")
     publish(raw, "ok", "loop:sleep:3600", "ok", type="async-batched")
-    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=80)
+    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=120)
     assert totals(raw) == {"acknowledged": 5, "dead-lettered": 1}
     (letter,) = letters(raw)
     assert letter.fields[:2] == ["do", "loop:sleep:3600"]
@@ -356,7 +356,7 @@ def test_coroutines_in_flight_have_time_to_end_when_one_is_ended(raw: Raw, fleet
     declare(MAX_RETRIES=0)
     publish(raw, *["sleep:4.5"] * 5, type="async")
     raw.xadd("orders", {"type": "stubborn", "do": ""})
-    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=60)
+    fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=120)
     assert totals(raw) == {"acknowledged": 5, "dead-lettered": 1}
     assert runs(fleet, "sleep:4.5") == [1] * 5
 
@@ -402,7 +402,7 @@ def test_what_goes_on_when_its_coroutine_has_ended_keeps_no_worker_from_its_end(
     """The worker ends despite a call in a thread, which nobody can end, and a task that can't be cancelled."""
     declare(TIMEOUT=0.5, MAX_RETRIES=0)
     publish(raw, do, type="async")
-    said = fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=20)
+    said = fleet.drain(TEST_HANDLERS="tests.faults.stopping", deadline=120)
     assert "don't return: 1, of 'orders/" in said or "left behind don't end" in said
     assert books(raw).unread == books(raw).pending == 0
 
@@ -422,7 +422,7 @@ def test_what_cannot_be_decoded_within_the_timeout_is_dead_lettered(
     publish(raw, *neighbours)
     raw.xadd("orders", {"do": "ok", "decode": "hang"})
     publish(raw, *neighbours)
-    said = fleet.drain(deadline=60, **DECODING)
+    said = fleet.drain(deadline=120, **DECODING)
     assert "was being decoded when its worker was held up" in said
     assert totals(raw).get("acknowledged", 0) == 2 * len(neighbours)
     (letter,) = letters(raw)
@@ -439,7 +439,7 @@ def test_a_number_that_takes_for_ever_to_read_is_found_too(raw: Raw, fleet: Flee
     publish(raw, "ok")
     raw.xadd("orders", {"data": "7" * 20_000_000})
     publish(raw, "ok")
-    fleet.drain(deadline=60, PYTHONINTMAXSTRDIGITS="0")
+    fleet.drain(deadline=120, PYTHONINTMAXSTRDIGITS="0")
     assert totals(raw) == {"acknowledged": 2, "dead-lettered": 1}
     (letter,) = letters(raw)
     assert letter.metadata["reason"] == "invalid"
@@ -451,7 +451,7 @@ def test_what_ends_its_worker_while_it_is_decoded_is_dead_lettered_alone(raw: Ra
     publish(raw, "ok")
     raw.xadd("orders", {"do": "ok", "decode": "die"})
     publish(raw, "ok")
-    fleet.drain(deadline=60, **DECODING)
+    fleet.drain(deadline=120, **DECODING)
     assert totals(raw) == {"acknowledged": 2, "dead-lettered": 1}
     (letter,) = letters(raw)
     assert letter.metadata["reason"] == "crashed the worker"

@@ -127,7 +127,7 @@ def test_ten_thousand_messages_that_come_twice(
         done = totals(raw, group)
         return done.get("acknowledged", 0) + done.get("repeated", 0)
 
-    wait_until(lambda: settled() > 100, deadline=30)
+    wait_until(lambda: settled() > 100, deadline=120)
     for _ in range(5):
         children = fleet.children(random.choice(workers))
         if children:

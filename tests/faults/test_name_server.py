@@ -71,7 +71,7 @@ def site(make_server: Callable[..., Server], tmp_path: Path) -> Iterator[Site]:
     fleet.end()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("met", [True, False], ids=["lost", "never met"])
 def test_a_worker_whose_name_server_stalls_is_alive_and_says_so_once(site: Site, met: bool) -> None:
     """No probe has it restarted, its supervisor replaces no process, and it works when names are resolved again."""

@@ -126,7 +126,7 @@ class Outage(NamedTuple):
     most: float
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "outage",
     [

@@ -90,7 +90,7 @@ def test_all_that_was_published_is_handled(
         for share in (3, 2):
             wait_until(lambda share=share: len(runs) > COUNT // share)
             away(own_server)
-        wait_until(lambda: books(own_server.raw()) == wanted, f"{wanted}", deadline=30)
+        wait_until(lambda: books(own_server.raw()) == wanted, f"{wanted}", deadline=120)
     assert set(runs) == set(range(COUNT))
     assert len({letter.metadata["entry"] for letter in letters(own_server.raw())}) == 15
     again = runs.total() - COUNT - COUNT // 100
@@ -281,6 +281,6 @@ def test_a_server_that_closes_idle_connections_is_no_fault(
     with working() as worker:
         for n in range(2):
             raw.xadd("orders", {"n": n})
-            wait_until(lambda n=n: totals(raw) == {"acknowledged": n + 1}, deadline=20)
+            wait_until(lambda n=n: totals(raw) == {"acknowledged": n + 1}, deadline=120)
         wait_until(lambda: inspection.activity("orders").groups[0].last(2).acknowledged == 2)
     assert [each.getMessage() for each in caplog.records if each.levelname in {"ERROR", "WARNING"}] == []

@@ -40,7 +40,7 @@ def test_a_late_riser_neither_steals_back_nor_settles_what_another_has(
     own = fleet.runner()
     os.killpg(sleeper.pid, signal.SIGSTOP)
     fleet.start()
-    wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}", deadline=40)
+    wait_until(lambda: totals(raw) == SETTLED, f"{SETTLED}", deadline=120)
     woken.touch()
     os.killpg(sleeper.pid, signal.SIGCONT)
     # The woken worker works again: it gets some of the messages that are published from now on.

@@ -122,7 +122,7 @@ def test_what_fails_with_its_process_is_told_once(
     expected = {"retried": 3 * again, "dead-lettered": 3, "runs": 3 * (again + 1)}
     expected = {name: count for name, count in expected.items() if count}
     hearing.start(raw, do, do, do, **settings)
-    wait_until(lambda: hearing.counted == expected, deadline=60)
+    wait_until(lambda: hearing.counted == expected, deadline=120)
     wait_until(lambda: minutes(raw) == expected)
     wait_until(lambda: hearing.count("dead-lettered") == 3)
     wait_until(lambda: hearing.count("failed") == 3 * (again + 1))

@@ -42,9 +42,9 @@ def fork(how: Callable[[], int] = os.fork) -> bool:
 def code_of(pid: int) -> int | None:
     """Return the exit code of a child; None if it doesn't end.
 
-    Under coverage, which begins anew in each child, it takes up to four seconds on a machine with much else to do.
+    Under coverage, which begins anew in each child, that takes long on a machine with much else to do.
     """
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

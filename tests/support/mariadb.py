@@ -52,7 +52,7 @@ class Mariadb:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(lambda: self._admin("ping"), "an answer of MariaDB", deadline=30)
+        wait_until(lambda: self._admin("ping"), "an answer of MariaDB", deadline=60)
         self._admin("create", _NAME)
 
     @property

@@ -96,7 +96,7 @@ class Postgresql:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self._answers, "an answer of PostgreSQL", deadline=20)
+        wait_until(self._answers, "an answer of PostgreSQL", deadline=60)
 
     def ask(self, query: str) -> Any:
         """Return the first row of a query's result, if there is one."""

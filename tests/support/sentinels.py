@@ -114,8 +114,8 @@ class SentinelSet:
             self.add_server(replicaof=(HOST, str(first.port)))
             for _ in range(3):
                 self.sentinels.append(SentinelServer(kind, first.port, lines, quorum=2))
-            wait_until(lambda: all(each.in_step for each in self.servers[1:]), "a replica in step", deadline=20)
-            wait_until(lambda: all(map(self._complete, self.sentinels)), "sentinels that know each other", deadline=20)
+            wait_until(lambda: all(each.in_step for each in self.servers[1:]), "a replica in step", deadline=60)
+            wait_until(lambda: all(map(self._complete, self.sentinels)), "sentinels that know each other", deadline=60)
         except BaseException:
             self.stop()
             raise
@@ -167,7 +167,7 @@ class SentinelSet:
                 return self.master is not before and self.master.role == "master"
             return False
 
-        wait_until(elected, "a new master", deadline=20)
+        wait_until(elected, "a new master", deadline=60)
         return self.master
 
     def stop(self) -> None:

@@ -181,7 +181,7 @@ class Server:
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
-        wait_until(self._answers, f"an answer of {self.program}", deadline=20)
+        wait_until(self._answers, f"an answer of {self.program}", deadline=60)
 
     def set_clock(self, seconds: float) -> None:
         """Set the server's clock so many seconds ahead of this host's, or behind it."""

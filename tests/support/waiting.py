@@ -9,10 +9,10 @@ import pytest
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str = "", *, deadline: float = 30.0) -> T:
+def wait_until(condition: Callable[[], T], what: str = "", *, deadline: float = 60.0) -> T:
     """Wait until `condition()` is true and return its value; fail the test after `deadline` seconds.
 
-    `what` completes the sentence "Not within 30 s: …".
+    `what` completes the sentence "Not within 60 s: …".
     """
     until = time.monotonic() + deadline
     while True:

@@ -242,12 +242,12 @@ class Fleet:
             check=False,
         )
 
-    def drain(self, *arguments: str, deadline: float = 50, **environment: str) -> str:
+    def drain(self, *arguments: str, deadline: float = 120, **environment: str) -> str:
         """Run a worker until nothing is left to do; return its output."""
         process = self.start("--drain", *arguments, **environment)
         return self.finish(process, deadline)
 
-    def finish(self, process: subprocess.Popen[str], deadline: float = 50, code: int = 0) -> str:
+    def finish(self, process: subprocess.Popen[str], deadline: float = 120, code: int = 0) -> str:
         """Wait for its end; return its output."""
         said, _ = process.communicate(timeout=deadline)
         assert process.returncode == code, said
