@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from .support.proxies import Proxy
 from .support.sentinels import BY_SENTINELS, SentinelSet
 from .support.servers import CHOSEN, STARTED, Server, ServerMissing
 from .support.waiting import wait_until
-from .support.workers import Fleet
+from .support.workers import Fleet, Worker
 
 __all__ = ["wait_until"]
 
@@ -151,6 +152,16 @@ def _no_outage() -> None:
     """Forget what servers did to a worker of another test: each worker's process begins without that."""
     unreachable._outages.clear()
     recurring.refusals.forget()
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_left() -> Iterator[None]:
+    """End the workers that a failed test has left in this process: the next tests would meet them."""
+    yield
+    for each in Worker.left.copy():
+        with suppress(BaseException):
+            each.end()
+    Worker.left.clear()
 
 
 @pytest.fixture

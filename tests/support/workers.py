@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.db import connections as databases
@@ -135,8 +135,12 @@ class Worker:
         self.error: BaseException | None = None
         self.threads: list[threading.Thread] = []
 
+    # Those that were started and weren't joined.
+    left: ClassVar[list["Worker"]] = []
+
     def start(self) -> "Worker":
         """Start all threads."""
+        self.left.append(self)
         for run in (self._consume, *(each.run for each in self.services)):
             thread = threading.Thread(target=self._guarded(run), daemon=True, name=self.runner.membership.consumer)
             thread.start()
@@ -169,6 +173,8 @@ class Worker:
             while thread.is_alive() and time.monotonic() < until:
                 service.end_wait()
                 thread.join(0.02)
+        if self in self.left:
+            self.left.remove(self)
         if self.error is not None:
             raise self.error
 
