@@ -56,7 +56,7 @@ def _create(options: Mapping[str, Any]) -> Result:
 
 def _reset(options: Mapping[str, Any]) -> Result:
     stream, group = any_target(options["group"])
-    effect = groups.move(stream, group, options["start"])
+    effect = groups.reset_effect(stream, group, options["start"])
     as_json: dict[str, Any] = {"stream": stream, "group": group, "again": effect.again, "skipped": effect.skipped}
     what = (
         f"{stream}:{group} would get {amount(effect.again)} messages again and skip {amount(effect.skipped)} "
