@@ -1,4 +1,4 @@
-"""Questions to databases: whether a table is there; and any question with a time limit."""
+"""Questions to databases: whether a table is there, and how to make it; and any question with a time limit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Generic, TypeVar
 
+from django.conf import settings
 from django.db import connections
 
-__all__ = ["Question", "has_table"]
+__all__ = ["Question", "has_table", "how_to_make", "migrate_command"]
 
 T = TypeVar("T")
 
@@ -18,6 +19,20 @@ def has_table(alias: str, table: str) -> bool:
     """Return whether a database has a table, by its list of tables: a failed SELECT would break a transaction."""
     introspection = connections[alias].introspection
     return introspection.identifier_converter(table) in introspection.table_names()
+
+
+def migrate_command(app: str, alias: str) -> str:
+    """Return the command that makes the table of an app, named by its label, in a database."""
+    return f"manage.py migrate {app} --database={alias}"
+
+
+def how_to_make(app: str, alias: str) -> str:
+    """Return a sentence that says how to make the table of an app in a database."""
+    how = f"Run `{migrate_command(app, alias)}`."
+    # Who has no router needn't read of any.
+    if settings.DATABASE_ROUTERS:
+        how += " DATABASE_ROUTERS have to allow it there; where nothing needs it, they may forbid it."
+    return how
 
 
 class Question(Thread, Generic[T]):

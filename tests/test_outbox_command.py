@@ -97,7 +97,10 @@ def test_the_list_says_how_a_row_stands_and_for_how_long_it_is_overdue() -> None
     assert re.search(rf"refused +2 +{rows[1].next_try_at:%Y-%m-%dT%H:%M}.* OOM", refused)
 
 
-LACKING = "Database 'default' has no table of the outbox: run `manage.py migrate --database default`."
+LACKING = (
+    "Database 'default' has no table of the outbox. "
+    "Run `manage.py migrate django_redis_streams_outbox --database=default`."
+)
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def test_a_missing_table_gives_a_page_that_says_so(browser: Client) -> None:
     """With the command that makes it; so do the verbs and the page of a message."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {OutboxMessage._meta.db_table} RENAME TO elsewhere")
-    said = "manage.py migrate django_redis_streams_outbox --database default"
+    said = "manage.py migrate django_redis_streams_outbox --database=default"
     assert said in site.text(browser.get(url()))
     assert said in site.text(browser.get(url(), {"q": "word", "standing": "refused"}))
     assert said in site.told(browser.get(url("change", quote("default/1"))))

@@ -14,8 +14,8 @@ from django.db import connections as declared_databases
 
 from ... import conf, connections
 from ...inspection import visible
-from ...outbox.presence import APP, TABLE, is_installed
-from ...querying import has_table
+from ...outbox.presence import APP, LABEL, TABLE, is_installed
+from ...querying import has_table, how_to_make
 from ...worker.services.relaying import relayed_connections, relays
 from ...worker.system.os_signals import Signals
 from ...worker.timing import DEFAULT_TIMING
@@ -222,7 +222,7 @@ def _databases(options: Mapping[str, Any]) -> Sequence[str]:
         )
     found = [each for each in wanted if has_table(each, TABLE)]
     lacking = [
-        f"Database {each!r} has no table of the outbox: run `manage.py migrate --database {each}`."
+        f"Database {each!r} has no table of the outbox. {how_to_make(LABEL, each)}"
         for each in wanted
         if each not in found
     ]
