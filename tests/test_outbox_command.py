@@ -88,9 +88,9 @@ def test_an_empty_list_says_whether_anything_was_asked_for() -> None:
 
 def test_the_list_says_how_a_row_stands_and_for_how_long_it_is_overdue() -> None:
     """Of a server that is away the relay writes nothing into the rows: only their time tells."""
-    rows = [unsent.row(next_try=-41.5), unsent.refused(), unsent.held(), unsent.under_way()]
+    rows = [unsent.row(next_try=-41.5), unsent.refused(), unsent.held(), unsent.sending()]
     told = json.loads(said("list", "--json"))["outbox"]
-    assert [each["state"] for each in told] == ["waiting", "refused", "waiting", "under-way"]
+    assert [each["state"] for each in told] == ["waiting", "refused", "waiting", "sending"]
     head, overdue, refused, *_ = said("list").splitlines()
     assert "age  state" in head
     assert re.search(r"waiting +0 +overdue for 4\ds +-$", overdue)
@@ -213,13 +213,13 @@ def test_all_of_a_stream_are_discarded_after_a_question() -> None:
 
 def test_what_is_just_being_sent_is_not_discarded() -> None:
     """Its publisher has it; the command says so, and ends with 1."""
-    under_way, free = unsent.under_way(), unsent.refused()
+    sending, free = unsent.sending(), unsent.refused()
     out = io.StringIO()
     with pytest.raises(SystemExit) as caught:
-        call_command("streams", "outbox", "discard", str(under_way.pk), str(free.pk), "nobody", "--json", stdout=out)
+        call_command("streams", "outbox", "discard", str(sending.pk), str(free.pk), "nobody", "--json", stdout=out)
     assert caught.value.code == 1
     assert json.loads(out.getvalue()) == {"discarded": 1, "missing": 1, "left": 1, "result": "discarded"}
-    assert OutboxMessage.objects.get().pk == under_way.pk
+    assert OutboxMessage.objects.get().pk == sending.pk
 
 
 def test_an_id_that_is_not_there_is_named() -> None:

@@ -79,7 +79,7 @@ def test_the_figures_tell_each_stream_apart() -> None:
     """Unsent, overdue, refused and kept ones, by the database's clock."""
     unsent.row(ago=95, next_try=-90)
     unsent.row(ago=10, next_try=-1)
-    unsent.under_way()
+    unsent.sending()
     unsent.refused("first")
     unsent.refused("last")
     unsent.held()

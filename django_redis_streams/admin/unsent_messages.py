@@ -61,7 +61,7 @@ def _find(database: str, identities: Sequence[Identity], *, bodies: bool) -> Seq
 def _why_not(row: UnsentMessage) -> StreamsError | None:
     if row.standing is Standing.SENT:
         return StreamsError(_("It is on the server, and is kept only in case the server loses it."))
-    if row.standing is Standing.UNDER_WAY:
+    if row.standing is Standing.SENDING:
         return StreamsError(_("It is being sent right now."))
     return None
 
@@ -116,7 +116,7 @@ DISCARD_UNSENT: Final = replace(
 )
 
 _STANDINGS: Final[Mapping[Standing, tuple[Any, Any]]] = {
-    Standing.UNDER_WAY: (gettext_lazy("being sent"), gettext_lazy("by the process that published it")),
+    Standing.SENDING: (gettext_lazy("sending"), gettext_lazy("by the process that published it")),
     Standing.WAITING: (gettext_lazy("waiting"), gettext_lazy("the relay of a worker sends it")),
     Standing.REFUSED: (gettext_lazy("refused"), gettext_lazy("the server didn't take it; the relay tries again")),
     Standing.SENT: (gettext_lazy("sent"), gettext_lazy("kept in case the server loses it")),
@@ -162,7 +162,7 @@ class UnsentMessageAdmin(MessageAdmin):
     def next_try(self, message: Any) -> str:
         """Return when it will be tried next, or for how long it should have been."""
         row: UnsentMessage = message.row
-        if row.standing in (Standing.SENT, Standing.UNDER_WAY):
+        if row.standing in (Standing.SENT, Standing.SENDING):
             return str(_STANDINGS[row.standing][0])
         if row.next_try <= row.read_at:
             return overdue(row.next_try, row.read_at)
