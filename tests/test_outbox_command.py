@@ -79,9 +79,11 @@ def test_an_empty_list_says_whether_anything_was_asked_for() -> None:
     assert said("list", "--refused") == said("list", "--database", "default") == "No unsent message fits.\n"
     undeclared = "(the settings declare no stream 'ordres')"
     assert said("list", "--stream", "ordres") == f"No unsent message fits {undeclared}.\n"
-    assert said("discard", "--stream", "ordres", "--dry-run") == f"0 unsent messages {undeclared}.\n"
-    assert said("discard", "--stream", "ordres") == f"0 unsent messages {undeclared}.\n"
-    assert said("discard", "--all", "--dry-run") == said("discard", "--all") == "0 unsent messages.\n"
+    assert said("discard", "--stream", "ordres", "--dry-run") == f"No unsent message fits {undeclared}.\n"
+    assert said("discard", "--stream", "ordres") == f"No unsent message fits {undeclared}.\n"
+    assert said("discard", "--all", "--dry-run") == said("discard", "--all") == "Nothing is unsent.\n"
+    assert said("discard", "--all", "--no-input") == "Nothing is unsent.\n"
+    assert said("discard", "nobody", "--dry-run") == "No unsent message fits.\n"
     unsent.row(stream="ordres")
     assert "declare" not in said("list", "--stream", "ordres") + said("discard", "--stream", "ordres", "--dry-run")
 

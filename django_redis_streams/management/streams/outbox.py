@@ -65,8 +65,8 @@ def _list(options: Mapping[str, Any]) -> Result:
 
 
 def _nothing(options: Mapping[str, Any]) -> str:
-    """Return the line of an empty list."""
-    if options["stream"] is None and options["database"] is None and not options["refused"]:
+    """Return the line that says that there is none of what is asked for."""
+    if not any(options.get(each) for each in ("ids", "stream", "database", "refused")):
         return "Nothing is unsent."
     return f"No unsent message fits{_undeclared(options)}."
 
@@ -163,8 +163,8 @@ def _discard(options: Mapping[str, Any]) -> Result:
         each for each in dict.fromkeys(options["ids"]) if not any(actions.find(it, ids=[each]) for it in databases)
     ]
     number = sum(map(len, found.values()))
-    what = f"{amount(number)} unsent message{'s' * (number != 1)}"
-    what += " would be deleted for good: no group gets them." if number else f"{_undeclared(options)}."
+    what = f"{amount(number)} unsent message{'s' * (number != 1)} would be deleted for good: no group gets them."
+    what = what if number else _nothing(options)
     if options["dry_run"] or (number and not options["ids"] and not confirmed(what, options)):
         result, line = undone(what, "discard", options)
         return Result(as_json={"would_be_discarded": number, "result": result}, lines=[line])
