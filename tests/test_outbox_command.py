@@ -173,6 +173,19 @@ def test_relay_once_sends_what_is_due(raw: Raw) -> None:
     assert json.loads(out.getvalue()) == {"sent": 0, "refused": 1, "left": 1, "relayed_elsewhere": []}
 
 
+def test_relay_says_what_it_has_sent(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it runs at most once in some seconds, and nothing while there is nothing; and at its end, with all."""
+    monkeypatch.setattr(outbox_command, "_SAYS_EACH", 0.0)
+    lines = outbox_command._until_stopped(as_json=False)
+    assert next(lines) == "Relays to 'default'. Ctrl-C ends it."
+    for number in (2, 1):
+        waiting(*range(number))
+        assert next(lines) == f"{number} sent."
+    assert raw.xlen("orders") == 3
+    os.kill(os.getpid(), signal.SIGINT)
+    assert list(lines) == ["Stopped. 3 sent in all."]
+
+
 def test_relay_once_says_that_another_relays() -> None:
     """It has the lease."""
     other = Relay("default", "default")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,8 @@ __all__ = ["DISCARD_OUTBOX", "LIST_OUTBOX", "RELAY_OUTBOX"]
 
 _HEAD: Final = ("id", "message", "stream", "lane", "key", "age", "state", "attempts", "next try", "error")
 _LIMIT: Final = 100
+# In seconds: how often a relay at most says what it has sent.
+_SAYS_EACH: Final = 5.0
 
 
 def _add_database(parser: CommandParser) -> None:
@@ -141,15 +144,22 @@ def _until_stopped(*, as_json: bool) -> Iterator[str]:
             yield f"Relays to {', '.join(repr(each.alias) for each in services) or 'nothing'}. Ctrl-C ends it."
         for each in threads:
             each.start()
+        told, due = 0, time.monotonic() + _SAYS_EACH
         try:
             while not signals.wait(0.2):
                 if not all(each.is_alive() for each in threads):
                     raise CommandError("The relay has failed; see the log.")
+                sent = sum(each.sent for each in services)
+                if sent > told and time.monotonic() >= due and not as_json:
+                    yield f"{amount(sent - told)} sent."
+                    told, due = sent, time.monotonic() + _SAYS_EACH
         finally:
             # At its end each lets go of its leases, so that another process relays at once.
             stop.set()
             for each in threads:
                 each.join(5)
+        if not as_json:
+            yield f"Stopped. {amount(sum(each.sent for each in services))} sent in all."
 
 
 def _discard(options: Mapping[str, Any]) -> Result:
