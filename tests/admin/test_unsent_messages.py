@@ -3,9 +3,11 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -78,13 +80,23 @@ def test_the_list_tells_how_each_message_stands(browser: Client) -> None:
     sending = unsent.sending()
     unsent.sent()
     assert listed(browser) == [late.pk, refused.pk, sending.pk]
-    html = site.text(browser.get(url()))
+    text = site.text(browser.get(url()))
     for told in (
         late.message_id, "overdue for 1", "customer-7", "<wbr>created", "MISCONF can&#x27;t persist", "in 29 seconds",
         "sending", "3 of 3 unsent messages",
     ):  # fmt: skip
-        assert told in html, told
-    assert "(default)" not in html
+        assert told in text, told
+    assert "(default)" not in text
+    cells = re.findall(r'class="field-(state|next_try)">(.*?)</td>', text)
+    assert [cell for name, cell in cells if name == "state"] == ["waiting", "refused<br>2 attempts", "sending"]
+    assert cells[-1] == ("next_try", "-")
+
+
+def test_the_list_shows_what_the_server_said_to_its_end(browser: Client) -> None:
+    """Also of a stream with a long name, which is named before that."""
+    said = f"The server refuses to append to the stream {'streams' * 15!r}: MISCONF can't persist on disk"
+    unsent.refused(said)
+    assert escape(said) in site.text(browser.get(url()))
 
 
 def test_the_filters_select(browser: Client) -> None:
