@@ -1,16 +1,21 @@
-"""Questions to databases: whether a table is there, and how to make it; and any question with a time limit."""
+"""Questions to databases: whether a table is there, whether a text is exactly that; any question with a time limit.
+
+And how to make a table that is missing, and deleting rows that are the package's own.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 from django.db import connections
+from django.db.models import CharField, Func, Q, QuerySet
+from django.db.models.lookups import In
 
-__all__ = ["Question", "has_table", "how_to_make", "migrate_command"]
+__all__ = ["Exactly", "Question", "delete", "exactly", "has_table", "how_to_make", "migrate_command", "takes"]
 
 T = TypeVar("T")
 
@@ -33,6 +38,48 @@ def how_to_make(app: str, alias: str) -> str:
     if settings.DATABASE_ROUTERS:
         how += " DATABASE_ROUTERS have to allow it there; where nothing needs it, they may forbid it."
     return how
+
+
+class Exactly(Func):
+    """A column of text, as what tells texts apart.
+
+    MySQL and MariaDB hold texts to be equal that differ in case, in accents or in spaces at their end. So what is
+    asked for by a name, or grouped by it, may be another's there.
+    """
+
+    template = "%(expressions)s"
+    arity = 1
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column, output_field=CharField())
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Compare the bytes, of one encoding whatever the column's is."""
+        template = "CAST(CONVERT(%(expressions)s USING utf8mb4) AS BINARY)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def exactly(column: str, texts: Iterable[str]) -> Q:
+    """Return the condition that a column holds one of these texts, on each database the very same one."""
+    return Q(In(Exactly(column), list(texts)))
+
+
+def takes(text: str) -> bool:
+    """Return whether every database takes a text in a query: a NUL some refuse, half a character all."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def delete(rows: QuerySet[Any]) -> None:
+    """Delete rows by one statement, without signals.
+
+    A receiver of all models' deletions, as an app for audits has one, would have each row read again first. One that
+    raises would keep rows of what is done, which would be done again and again.
+    """
+    rows._raw_delete(rows.db)  # noqa: SLF001  what `delete` itself calls where it can
 
 
 class Question(Thread, Generic[T]):

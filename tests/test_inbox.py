@@ -726,6 +726,20 @@ def test_old_rows_are_deleted(caplog: pytest.LogCaptureFixture) -> None:
     assert "deleted 1500 rows of the inbox" in caplog.text
 
 
+def test_rows_of_a_group_of_nearly_that_name_stay() -> None:
+    """It has an INBOX_RETENTION of its own. MariaDB holds such names to be equal."""
+    handler("orders", group="billing", once=True)(add)
+    remember(1, 3_660)
+    remember(1, 3_661, group="Billing")
+    remember(1, 3_662, stream="Orders")
+    upkeep().step()
+    assert remembered() == 2
+    assert {(each.stream, each.group) for each in InboxMessage.objects.all()} == {
+        ("orders", "Billing"),
+        ("Orders", "billing"),
+    }
+
+
 def test_rows_that_were_claimed_by_hand_are_deleted_too() -> None:
     """No handler of the group has `once`, but this process has claimed."""
     handler("orders", group="billing")(add)

@@ -89,3 +89,11 @@ def test_a_table_that_is_missing_is_told_of(table_gone: None, ask: Callable[...,
     arguments: dict[str, Any] = {"ids": [1], "by": "ann"} if ask in VERBS else {}
     with pytest.raises(TableMissing, match="has no table for the outbox"):
         ask("default", **arguments)
+
+
+@pytest.mark.parametrize("odd", ["9" * 19, "9" * 5_000, "\0", "\udcff", "0" * 400, "-1"])
+def test_whatever_is_asked_for_is_an_answer(odd: str) -> None:
+    """A database takes no such number and no such text: there is no such row."""
+    row = unsent.row()
+    assert find("default", ids=[odd]) == find("default", stream=odd) == []
+    assert find("default", ids=[odd, str(row.pk)]) == [row.pk]

@@ -21,6 +21,7 @@ from django_redis_streams import conf, publish
 from django_redis_streams import connections as servers
 from django_redis_streams.management.streams import outbox as outbox_command
 from django_redis_streams.outbox import listing
+from django_redis_streams.outbox.batch import Batch
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay
 from django_redis_streams.outbox.rows import row_of
@@ -307,3 +308,51 @@ def test_a_relay_that_is_told_to_stop_lets_another_go_on_at_once(server: Server,
         finally:
             process.kill()
     assert raw.keys("*:relay:*") == []
+
+
+class NotOther:
+    """A router that keeps the table out of the other database."""
+
+    def allow_migrate(self, db: str, *_: Any, **__: Any) -> bool:
+        """Return whether a database may have a table."""
+        return db != "other"
+
+
+def test_a_database_that_no_relay_looks_into_is_listed_where_it_is_named(other: Any, settings: Any) -> None:
+    """And that nobody will send its rows is told."""
+    with other.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+    settings.DATABASE_ROUTERS = [NotOther()]
+    row = unsent.row(using="other")
+    assert json.loads(said("list", "--json")) == {"outbox": []}
+    out, err = io.StringIO(), io.StringIO()
+    call_command("streams", "outbox", "list", "--database", "other", "--json", stdout=out, stderr=err)
+    assert [each["message_id"] for each in json.loads(out.getvalue())["outbox"]] == [row.message_id]
+    assert "No relay looks into database 'other'" in err.getvalue()
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["discard", "--all", "--no-input"], ["relay", "--once"]])
+def test_a_database_that_is_away_is_an_error_in_words(use_database: Callable[..., None], arguments: list[str]) -> None:
+    """Not a traceback."""
+    use_database(NAME="/no/such/directory/db.sqlite3")
+    try:
+        with pytest.raises(CommandError, match=r"“default” can't be used: unable to open") as caught:
+            said(*arguments)
+        assert caught.value.returncode == 1
+    finally:
+        use_database()
+
+
+def test_a_database_that_fails_in_mid_relay_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the lease let go."""
+    waiting(1)
+    monkeypatch.setattr(Batch, "settle", fails)
+    with pytest.raises(CommandError, match="“default” can't be used: disk full"):
+        said("relay", "--once")
+    monkeypatch.undo()
+    assert said("relay", "--once") == "1 sent, 0 refused, 0 left.\n"
+
+
+def fails(*_: Any) -> None:
+    """Do as a database that takes nothing more."""
+    raise OperationalError("disk full")

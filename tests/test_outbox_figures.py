@@ -4,22 +4,25 @@ import io
 import json
 import logging
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.test import Client
 
-from django_redis_streams.diagnosis import Code, diagnose
+from django_redis_streams.diagnosis import Code, diagnose, stranding
 from django_redis_streams.diagnosis.unsent import kept_meanwhile, outbox_findings
 from django_redis_streams.outbox import bounded
 from django_redis_streams.outbox import figures as figures_module
 from django_redis_streams.outbox.bounded import Asked
 from django_redis_streams.outbox.databases import OutboxUnavailable, TableMissing
 from django_redis_streams.outbox.figures import DatabaseFigures, StreamFigures, figures
+from django_redis_streams.outbox.listing import list_unsent
+from django_redis_streams.outbox.models import OutboxMessage
 
 from .support import unsent
 from .support.samples import samples
@@ -313,3 +316,88 @@ def test_an_error_of_the_database_is_told_in_words(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(figures_module, "_errors", fails)
     (found,) = figures()
     assert str(found.problem) == "The outbox of the database “default” can't be used: disk I/O error"
+
+
+class AtOnce:
+    """A question that is asked in the test's own thread: Django lets no other reach the other database."""
+
+    def __init__(self, alias: str, ask: Callable[[str], Any]) -> None:
+        self._answer = ask(alias)
+
+    def answer(self, _: float) -> Any:
+        """Return the answer."""
+        return self._answer
+
+
+@pytest.fixture
+def forbidden(other: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The other database, with the table; since then a router keeps that out of it."""
+    monkeypatch.setattr(stranding, "Question", AtOnce)
+    with other.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+    settings.DATABASE_ROUTERS = [OnlyDefault()]
+    return other
+
+
+@pytest.mark.usefixtures("forbidden")
+def test_the_doctor_finds_what_waits_where_no_relay_looks(streams: Streams) -> None:
+    """Of each stream, declared or not; not yet what may only be on its way."""
+    streams(OUTBOX)
+    unsent.row(ago=10, using="other")
+    assert "outbox-forbidden" not in examined()
+    unsent.row(ago=95, next_try=-90, using="other")
+    unsent.row(ago=95, next_try=-90, using="other", stream="tomorrows")
+    found = examined()["outbox-forbidden"]
+    assert (found["level"], found["subject"]) == ("fault", "database 'other'")
+    assert "'other' holds 1 of orders, 1 of tomorrows, the oldest 9" in found["evidence"]
+    assert "allow_migrate" in found["fix"]
+
+
+@pytest.mark.usefixtures("forbidden")
+def test_the_doctor_takes_no_replica_for_a_database_of_its_own(streams: Streams) -> None:
+    """It shows the rows of its primary, which are sent from there."""
+    streams(OUTBOX)
+    row = unsent.row(ago=95, next_try=-90)
+    row.save(using="other", force_insert=True)
+    assert "outbox-forbidden" not in examined()
+    unsent.row(ago=95, next_try=-90, using="other")
+    assert "holds 1 of orders" in examined()["outbox-forbidden"]["evidence"]
+
+
+def test_a_database_that_never_had_the_table_is_no_finding(other: Any, streams: Streams, settings: Any) -> None:
+    """Nor one that is away: it has nothing to do with the outbox."""
+    streams(OUTBOX)
+    settings.DATABASE_ROUTERS = [OnlyDefault()]
+    assert examined() == {}
+    connections.settings["gone"] = {**connections.settings["default"], "NAME": "/no/such/directory/db"}
+    try:
+        assert examined() == {}
+    finally:
+        del connections.settings["gone"]
+
+
+def test_an_entry_without_an_engine_is_no_database(streams: Streams, settings: Any) -> None:
+    """Django allows an empty "default", or any other."""
+    connections.settings["nothing"] = {**connections.settings["default"], "ENGINE": "django.db.backends.dummy"}
+    try:
+        streams(OUTBOX)
+        assert [each.database for each in figures()] == ["default"]
+        assert examined() == {}
+        assert list_unsent().problems == list_unsent(database="nothing").problems == []
+    finally:
+        del connections.settings["nothing"]
+
+
+def test_a_list_of_large_messages_holds_few_of_them_at_once() -> None:
+    """Whoever asks for some of them, with their bodies or without."""
+    for _ in range(40):
+        unsent.row("x" * 900_000)
+    for count in (1, 40):
+        tracemalloc.start()
+        try:
+            found = list_unsent(count=count, bodies=False).rows
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(found) == count
+        assert peak < 20_000_000

@@ -19,9 +19,10 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from django_redis_streams import Message, apublish, apublish_many, publish, publish_many, publishes, signals
-from django_redis_streams.exceptions import ConfigurationError, ServerRefused, ServerUnreachable
+from django_redis_streams.exceptions import ConfigurationError, ServerRefused, ServerUnreachable, TransactionError
 from django_redis_streams.model_events import _by_decorator
 from django_redis_streams.outbox import writing
+from django_redis_streams.outbox.listing import list_unsent
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.rows import entry_of
 from django_redis_streams.publishing import committing, outboxes, sending, transactions
@@ -775,3 +776,95 @@ def test_a_key_is_committed_whatever_characters_a_column_can_hold(declare, publi
     with transaction.atomic():
         publish("orders", 1, key="漢字", type="Zahlung ✓")
     assert kept() == [1]
+
+
+@pytest.mark.parametrize("outbox", ["always", "fallback"])
+@pytest.mark.parametrize("where", [nullcontext, transaction.atomic])
+@pytest.mark.usefixtures("transactional_db")
+def test_nothing_to_publish_is_nothing(declare, published, outbox, where):
+    """An empty iterable is no error, in a transaction and outside."""
+    declare(outbox)
+    with where():
+        assert publish_many("orders", []) == 0
+    assert published() == []
+
+
+@pytest.mark.parametrize("outbox", ["always", "fallback", None])
+def test_nothing_is_kept_where_nobody_commits(declare, use_database, tmp_path, outbox):
+    """With AUTOCOMMIT off in DATABASES, also before the connection is opened: a row would be rolled back at its end."""
+    use_database(NAME=tmp_path / "off.sqlite3")
+    with connection.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+    use_database(NAME=tmp_path / "off.sqlite3", AUTOCOMMIT=False)
+    declare(outbox, away=True)
+    with pytest.raises(TransactionError, match="Autocommit of database 'default' is off"):
+        publish("orders", 1)
+    assert connection.connection is None
+
+
+@pytest.fixture
+def with_postgresql(postgresql, use_database):
+    """PostgreSQL as the default database, with the outbox's table."""
+    use_database(**postgresql.settings)
+    with connection.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+
+
+def publish_and_catch(payload):
+    """Publish in a transaction, and catch the error of a query in it."""
+    with transaction.atomic():
+        publish("orders", payload)
+        with suppress(DatabaseError):
+            connection.cursor().execute("SELECT 1/0")
+
+
+@pytest.mark.parametrize("outbox", ["fallback", None])
+@pytest.mark.parametrize("away", [False, True])
+def test_what_postgresql_rolls_back_at_a_commit_is_not_published(
+    declare, published, with_postgresql, caplog, failed, *, outbox, away
+):
+    """It does so without an error where that of a query was caught, and Django calls the callbacks all the same."""
+    declare(outbox, away=away)
+    called = []
+    with transaction.atomic():
+        OutboxMessage.objects.create(message_id="saved", entry="[]")
+        publish_many("orders", [1, 2])
+        transaction.on_commit(lambda: called.append("theirs"))
+        with suppress(DatabaseError):
+            connection.cursor().execute("SELECT 1/0")
+    assert called == ["theirs"]
+    assert (published(), kept(), failed) == ([], [], [])
+    (record,) = caplog.records
+    assert record.message.startswith("2 messages of a transaction of database 'default' aren't published")
+    with transaction.atomic():
+        publish("orders", 3)
+    assert published() == ([] if away else [3])
+
+
+@pytest.mark.parametrize("use_tz", [False, True])
+def test_lists_tell_the_time_whatever_zone_a_database_goes_by(declare, database, settings, use_tz):
+    """SQLite goes by UTC, PostgreSQL by that of the project, MariaDB by its session's."""
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Kathmandu"
+    if database == "mariadb":
+        connection.cursor().execute("SET time_zone = '-03:00'")
+    declare(away=True)
+    before = datetime.now(UTC)
+    publish("orders", 1, delay=3600)
+    (row,) = list_unsent().rows
+    for told in (row.created, row.next_try, row.read_at, row.due - timedelta(hours=1)):
+        assert abs(told - before) < timedelta(seconds=10)
+    assert 0 <= row.age.total_seconds() < 10
+
+
+@pytest.mark.parametrize("first", ["always", "fallback"])
+def test_what_postgresql_would_roll_back_at_a_commit_is_an_error_where_rows_are_inserted(
+    declare, published, with_postgresql, first
+):
+    """Whatever this connection has published before: nobody is to take it for committed."""
+    declare(first)
+    with transaction.atomic():
+        publish("orders", 1)
+    declare("always")
+    with pytest.raises(DatabaseError, match="transaction is aborted"):
+        publish_and_catch(2)
+    assert (published(), kept()) == ([1], [])

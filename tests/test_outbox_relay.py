@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models.functions import Now
+from django.db.models.signals import post_delete, pre_delete
+from django.utils import timezone
 
-from django_redis_streams import conf
+from django_redis_streams import Message, conf, signals
 from django_redis_streams import connections as servers
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.outbox import batch as batch_module
 from django_redis_streams.outbox import relay as relay_module
+from django_redis_streams.outbox.kept import delete_kept
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay, Step, tell_undeclared
 from django_redis_streams.outbox.rows import row_of
@@ -431,3 +435,97 @@ def test_kept_rows_go_in_the_end(raw: Raw, streams: Callable[..., None]) -> None
     relayed(relay)
     assert [row.pk for row in OutboxMessage.objects.all()] == [new.pk]
     assert payloads(raw) == ["old", "new"]
+
+
+@pytest.mark.usefixtures("database")
+def test_what_the_database_does_not_take_as_sent_is_not_sent_again_and_again(raw: Raw) -> None:
+    """A full disk takes no DELETE. Each try would double a batch."""
+    relay, taken = Relay("default", "default"), []
+
+    def refuse(execute: Any, sql: str, *arguments: Any) -> Any:
+        if "DELETE" in sql and not taken:
+            raise OperationalError("disk full")
+        return execute(sql, *arguments)
+
+    waiting(1, 2)
+    with connection.execute_wrapper(refuse):
+        for _ in range(3):
+            with pytest.raises(OperationalError):
+                relay.step(servers.get())
+        taken.append(True)
+        waiting(3)
+        relayed(relay)
+    assert payloads(raw) == [1, 2, 3]
+    assert not OutboxMessage.objects.exists()
+
+
+def test_what_a_server_may_have_lost_meanwhile_is_sent_again(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the database took no DELETE, and the connection is another since: rather twice than never."""
+    relay = Relay("default", "default")
+    waiting(1)
+    with monkeypatch.context() as failing:
+        failing.setattr(batch_module.Batch, "settle", Mock(side_effect=OperationalError("disk full")))
+        with pytest.raises(OperationalError):
+            relay.step(servers.get())
+    raw.flushall()
+    relay.connected()
+    relayed(relay)
+    assert payloads(raw) == [1]
+
+
+def test_a_key_that_is_another_row_by_now_is_not_taken_for_the_old_one(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restore, while a relay remembers what the database didn't take."""
+    relay = Relay("default", "default")
+    (old,) = waiting(1)
+    with monkeypatch.context() as failing:
+        failing.setattr(batch_module.Batch, "settle", Mock(side_effect=OperationalError("disk full")))
+        with pytest.raises(OperationalError):
+            relay.step(servers.get())
+    OutboxMessage.objects.all().delete()
+    (new,) = waiting(2)
+    OutboxMessage.objects.filter(pk=new.pk).update(id=old.pk)
+    relayed(relay)
+    assert payloads(raw) == [1, 2]
+
+
+def test_no_receiver_of_other_apps_has_to_do_with_it(raw: Raw, streams: Callable[..., None]) -> None:
+    """One that hears of the deletions of all models, and raises, would have what is sent be sent again and again."""
+
+    def refuse(*, sender: type, **_: Any) -> None:
+        raise ValueError(f"{sender} is deleted by nobody")
+
+    waiting(1)
+    for signal in (pre_delete, post_delete):
+        signal.connect(refuse)
+    try:
+        relayed()
+        streams({"orders": {"OUTBOX": "always", "OUTBOX_KEEP": 1}})
+        OutboxMessage.objects.create(stream="orders", sent_at=timezone.now() - timedelta(seconds=9), message_id="kept")
+        delete_kept("default", conf.get().streams)
+    finally:
+        for signal in (pre_delete, post_delete):
+            signal.disconnect(refuse)
+    assert payloads(raw) == [1]
+    assert not OutboxMessage.objects.exists()
+
+
+def test_a_row_that_somebody_wrote_by_hand_is_told_of_as_it_is(raw: Raw) -> None:
+    """What it holds may be no JSON: that ends no relay."""
+    found: list[Message] = []
+
+    def receive(*, message: Message, **_: Any) -> None:
+        found.append(message)
+
+    (row,) = waiting(1)
+    OutboxMessage.objects.update(entry=json.dumps(["id", row.message_id, "data", "{"]))
+    waiting(2)
+    signals.message_published.connect(receive)
+    try:
+        relayed()
+    finally:
+        signals.message_published.disconnect(receive)
+    assert [each.payload for each in found] == [{"id": row.message_id, "data": "{"}, 2]
+    assert raw.xlen("orders") == 2
+    assert not OutboxMessage.objects.exists()

@@ -1,9 +1,9 @@
 """What is wrong with streams, and what fixes it: "messages aren't consumed", "messages pile up", "memory grows".
 
 `gathering` asks the servers and the settings once. Each theme (`servers`, `clocks`, `renaming`, `unsent`, `growth`,
-`consuming`, `pace`) makes findings of these facts, by small checks that ask nothing; `remembering` asks databases. Its
-checks stand in the order of the findings: a cause comes before its consequences. `asking` asks the servers with a time
-limit, `findings` says what a finding is. Nothing here changes anything.
+`consuming`, `pace`) makes findings of these facts, by small checks that ask nothing; `remembering` and `stranding` ask
+databases. Its checks stand in the order of the findings: a cause comes before its consequences. `asking` asks the
+servers with a time limit, `findings` says what a finding is. Nothing here changes anything.
 
 Two programs with one consumer name aren't found: the server keeps one consumer of that name, and no command tells
 which connections read as it. Workers' names are unique for ever.
@@ -29,6 +29,7 @@ from .pace import pace_findings
 from .remembering import Inboxes
 from .renaming import after_renaming, renamed_groups, renamed_streams
 from .servers import server_findings
+from .stranding import Strandings
 from .unsent import kept_meanwhile, outbox_findings
 
 if TYPE_CHECKING:
@@ -48,16 +49,16 @@ def diagnose() -> Sequence[Finding]:
 
     Raises `ConfigurationError` for settings that can't work.
     """
-    asked, inboxes = Asked(), Inboxes()  # the databases are asked while the servers are
+    asked, strandings, inboxes = Asked(), Strandings(), Inboxes()  # the databases are asked while the servers are
     observed = gather()
     until = time.monotonic() + _DATABASES_WITHIN
     figures = asked.figures(_DATABASES_WITHIN)
-    missing = list(inboxes.findings(until))
-    return sorted(_findings(observed, figures, missing), key=lambda each: _ORDER.index(each.level))
+    of_databases = [*strandings.findings(until), *inboxes.findings(until)]
+    return sorted(_findings(observed, figures, of_databases), key=lambda each: _ORDER.index(each.level))
 
 
 def _findings(
-    observed: Observed, figures: Sequence[DatabaseFigures], of_inboxes: Sequence[Finding]
+    observed: Observed, figures: Sequence[DatabaseFigures], of_databases: Sequence[Finding]
 ) -> Iterator[Finding]:
     yield from _declared()
     for server in observed.servers:
@@ -66,7 +67,7 @@ def _findings(
         yield from renamed_streams(server)
         yield from workers_differ(server)
     yield from outbox_findings(figures)
-    yield from of_inboxes
+    yield from of_databases
     for name, error in observed.unreadable.items():
         yield _unreadable(name, error)
     for stream in observed.streams:

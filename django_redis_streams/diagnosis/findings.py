@@ -52,6 +52,7 @@ class Code(StrEnum):
     OUTBOX_MISSING = "outbox-missing", Level.FAULT
     OUTBOX_UNASKED = "outbox-unasked", Level.WARNING
     OUTBOX_STALLED = "outbox-stalled", Level.FAULT
+    OUTBOX_FORBIDDEN = "outbox-forbidden", Level.FAULT
     OUTBOX_REFUSED = "outbox-refused", Level.WARNING
     OUTBOX_UNDECLARED = "outbox-undeclared", Level.WARNING
     INBOX_MISSING = "inbox-missing", Level.FAULT

@@ -101,7 +101,11 @@ def _of_stream(database: str, rows: StreamFigures) -> Iterator[Finding]:
             subject=rows.stream,
             message="Messages are committed and not sent: no relay works them off.",
             evidence=_count(database, rows, f"{rows.overdue:,} overdue, the first for {rows.late:,.0f} s"),
-            fix="Start a worker, or `streams outbox relay`. Where one runs, its log says what keeps it.",
+            fix=(
+                "Start a worker, or `streams outbox relay`. Where one runs, its log says what keeps it. If it says "
+                "nothing, another project at this server may have a database of the same ENGINE, HOST, PORT and NAME: "
+                "one of the two needs others."
+            ),
         )
     if rows.refused:
         yield Finding(

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from ..message import Message
+from ..querying import delete, exactly
 from .inserting import Key, Rows, inserted, model, short
 from .presence import missing_table
 
@@ -69,7 +70,7 @@ def insert(messages: Sequence[Message], using: str) -> list[Message]:
 
 def forget(messages: Sequence[Message], using: str) -> None:
     """Delete the rows of these messages, which are to run again."""
-    _rows(using).filter(pk__in=list(map(key_of, messages))).delete()
+    delete(_rows(using).filter(pk__in=list(map(key_of, messages))))
 
 
 def delete_old(stream: str, group: str, seconds: float, using: str, most: int) -> int:
@@ -78,13 +79,14 @@ def delete_old(stream: str, group: str, seconds: float, using: str, most: int) -
     Rows that another worker deletes in this moment are left to it where the database can tell.
     """
     ends = Now() - timedelta(seconds=seconds)
-    old = _rows(using).filter(stream=short(stream), group=short(group), created_at__lt=ends)
+    old = _rows(using).filter(stream=short(stream), group=short(group), created_at__lt=ends)  # by the index
+    old = old.filter(exactly("stream", [short(stream)]), exactly("group", [short(group)]))
     with transaction.atomic(using=using):
         if connections[using].features.has_select_for_update_skip_locked:
             old = old.select_for_update(skip_locked=True)
         found = list(old.order_by("created_at").values_list("pk", flat=True)[:most])
         if found:
-            _rows(using).filter(pk__in=found).delete()
+            delete(_rows(using).filter(pk__in=found))
     return len(found)
 
 

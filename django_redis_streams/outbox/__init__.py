@@ -18,5 +18,6 @@
 | `listing` | rows as records, page by page, for the admin and commands |
 | `actions` | what a person does: find, send now, discard |
 | `figures` | counts rows by stream, for the doctor, the status and metrics |
+| `stranded` | rows in databases that no relay looks into, for the doctor |
 | `bounded` | asks for these counts, but not for longer than a limit; needs no app |
 """

@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from ..querying import exactly, takes
 from .databases import asking
 from .models import OutboxMessage
 from .standing import HELD, SENDING, all_rows, unsent
@@ -24,16 +25,18 @@ logger = logging.getLogger("django_redis_streams")
 
 # Rows that are locked and changed at once.
 _AT_ONCE: Final = 500
+# The digits of what is surely the key of a row: a database takes no larger number than a column holds.
+_DIGITS: Final = 18
 
 
 def find(using: str, *, ids: Sequence[str] | None = None, stream: str | None = None) -> list[int]:
     """Return the ids of the unsent rows of a database: of a stream, or those that are named by row or by message."""
     found = unsent(using)
     if stream is not None:
-        found = found.filter(stream=stream)
+        found = found.filter(exactly("stream", [each for each in [stream] if takes(each)]))
     if ids is not None:
-        numbers = [int(each) for each in ids if each.isascii() and each.isdecimal()]
-        found = found.filter(Q(pk__in=numbers) | Q(message_id__in=ids))
+        numbers = [int(each) for each in ids if each.isascii() and each.isdecimal() and len(each) <= _DIGITS]
+        found = found.filter(Q(pk__in=numbers) | Q(message_id__in=filter(takes, ids)))
     with asking(using):
         return list(found.order_by("pk").values_list("pk", flat=True))
 

@@ -15,6 +15,7 @@ from .. import signals, wire
 from ..conf import StreamConfig
 from ..connections import Link
 from ..exceptions import InvalidMessage, NotReplicated, ServerUnreachable, StreamsError
+from ..querying import delete
 from ..store.publish.append import append
 from ..store.publish.delay import Due, delay_each
 from ..wire import Fields
@@ -47,6 +48,8 @@ class Batch:
         self._put_off: list[tuple[DueRow, int]] = []
         # The rows of what was sent, and too few replicas have.
         self._on_too_few: set[int] = set()
+        # The keys that aren't those of the rows any more.
+        self._others: set[int] = set()
         self._using, self._streams, self._rows = using, streams, rows
         # For each key that has a row which can't leave now: the id of that, and for how many seconds.
         self._blocked: dict[int, tuple[int, int]] = {}
@@ -62,13 +65,20 @@ class Batch:
                     return lost
         return None
 
+    def look_again(self) -> None:
+        """Leave alone what is another row by now: a database that was restored may give a key once more."""
+        named = unsent(self._using).filter(named_by(row.pk for row in self._rows))
+        there = dict(named.values_list("pk", "message_id"))
+        self._others = {row.pk for row in self._rows if there.get(row.pk) != row.message_id}
+
     def settle(self) -> None:
         """Delete what is on the server, or mark it where it is kept; put off what isn't."""
-        kept = [(row, entry_id) for row, _, entry_id in self.sent if self._is_kept(row)]
-        gone = [row.pk for row, _, _ in self.sent if not self._is_kept(row)]
+        sent = [(row, entry_id) for row, _, entry_id in self.sent if row.pk not in self._others]
+        kept = [(row, entry_id) for row, entry_id in sent if self._is_kept(row)]
+        gone = [row.pk for row, _ in sent if not self._is_kept(row)]
         every = all_rows(self._using)
         if gone:
-            every.filter(named_by(gone)).delete()
+            delete(every.filter(named_by(gone)))
         if kept:
             errors = dict.fromkeys(self._on_too_few, ON_TOO_FEW)
             marked = [
@@ -78,13 +88,15 @@ class Batch:
             every.bulk_update(marked, ["sent_at", "entry_id", "error"], batch_size=100)
         alike: dict[tuple[int, str], list[int]] = defaultdict(list)
         for row, error in self.refused:
-            alike[_backoff(row.attempts), error].append(row.pk)
+            if row.pk not in self._others:
+                alike[_backoff(row.attempts), error].append(row.pk)
         for (seconds, error), ids in alike.items():
             later = Now() + timedelta(seconds=seconds)
             every.filter(named_by(ids)).update(attempts=F("attempts") + 1, error=error, next_try_at=later)
         waits: dict[int, list[int]] = defaultdict(list)
         for row, seconds in self._put_off:
-            waits[seconds].append(row.pk)
+            if row.pk not in self._others:
+                waits[seconds].append(row.pk)
         for seconds, ids in waits.items():
             every.filter(named_by(ids)).update(error=HELD, next_try_at=Now() + timedelta(seconds=seconds))
 
@@ -97,7 +109,11 @@ class Batch:
             return
         for row, fields, entry_id in self.sent:
             origin = wire.Origin(stream=row.stream, group="", key=row.stream, lane=row.lane)
-            signals.send(signals.message_published, wire.decode(origin, entry_id or "0-0", fields))
+            try:
+                message = wire.decode(origin, entry_id or "0-0", fields)
+            except wire.Undecodable:  # somebody has written the row by hand
+                message = wire.decode_as_foreign(origin, entry_id or "0-0", fields)
+            signals.send(signals.message_published, message)
 
     def _find_blocked(self) -> None:
         """Find the keys of which an earlier row isn't in this batch: another has it, or it waits for its next try."""

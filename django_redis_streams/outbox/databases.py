@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from typing import Final
 
 from django.db import Error, connections, router, transaction
 from django.utils.translation import gettext as _
@@ -13,7 +14,10 @@ from ..querying import has_table, migrate_command
 from .models import OutboxMessage
 from .presence import LABEL, TABLE
 
-__all__ = ["OutboxUnavailable", "TableMissing", "aliases", "asking", "unavailable"]
+__all__ = ["OutboxUnavailable", "TableMissing", "aliases", "asking", "every_database", "forbidden", "unavailable"]
+
+# The engine of an entry of DATABASES that names none.
+_NO_DATABASE: Final = "django.db.backends.dummy"
 
 
 class OutboxUnavailable(StreamsError):
@@ -26,7 +30,17 @@ class TableMissing(OutboxUnavailable):
 
 def aliases() -> Sequence[str]:
     """Return the databases that the project's routers let have the table, in the order of DATABASES."""
-    return [alias for alias in connections if router.allow_migrate_model(alias, OutboxMessage)]
+    return [alias for alias in every_database() if router.allow_migrate_model(alias, OutboxMessage)]
+
+
+def forbidden() -> Sequence[str]:
+    """Return the databases that a router keeps the table out of: no relay looks there, even if one has it."""
+    return [alias for alias in every_database() if not router.allow_migrate_model(alias, OutboxMessage)]
+
+
+def every_database() -> Sequence[str]:
+    """Return all databases. An entry without an engine, as Django allows for "default", is none."""
+    return [alias for alias in connections if connections.settings[alias]["ENGINE"] != _NO_DATABASE]
 
 
 def unavailable(alias: str, why: str) -> OutboxUnavailable:

@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Count, Max, Min, Q
 from django.db.models.functions import Now
 
+from ..querying import Exactly
 from .databases import OutboxUnavailable, aliases, asking
 from .standing import ROWS, SENT, UNSENT, Standing, all_rows
 
@@ -59,7 +60,7 @@ def figures_of(alias: str) -> DatabaseFigures:
     overdue, refused = UNSENT & Q(next_try_at__lte=Now()), ROWS[Standing.REFUSED]
     by_stream = (
         all_rows(alias)
-        .values("stream")
+        .values("stream", exact=Exactly("stream"))
         .annotate(
             now=Now(),
             unsent=Count("pk", filter=UNSENT),

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from .. import conf
 from ..conf import StreamConfig
+from ..querying import delete, exactly
 from .standing import KEPT, all_rows
 
 __all__ = ["delete_kept"]
@@ -29,11 +30,11 @@ def delete_kept(using: str, streams: Mapping[str, StreamConfig]) -> bool:
         by_keep[stream.outbox_keep or 0.0].append(name)
     old = Q()
     for seconds, names in by_keep.items():
-        old |= Q(stream__in=names, sent_at__lt=Now() - timedelta(seconds=seconds))
-    old |= ~Q(stream__in=conf.get().streams) & Q(sent_at__lt=Now() - timedelta(seconds=_UNDECLARED))
+        old |= Q(exactly("stream", names), sent_at__lt=Now() - timedelta(seconds=seconds))
+    old |= ~exactly("stream", conf.get().streams) & Q(sent_at__lt=Now() - timedelta(seconds=_UNDECLARED))
     ids = list(all_rows(using).filter(KEPT & old).order_by("pk").values_list("pk", flat=True)[: _most(using)])
     if ids:
-        all_rows(using).filter(pk__in=ids).delete()
+        delete(all_rows(using).filter(pk__in=ids))
     return len(ids) >= _most(using)
 
 

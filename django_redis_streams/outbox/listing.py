@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
-from django.utils import timezone
+from django.db.models import QuerySet
+from django.db.models.functions import Length, Now
 
 from ..exceptions import InvalidMessage
 from ..inspection import Cursor, MessageRecord, Page, Problem, wanted
 from ..inspection.records import moment
+from ..querying import exactly, takes
 from ..store.observe.sources import Position
-from .databases import OutboxUnavailable, aliases, asking
+from .databases import OutboxUnavailable, aliases, asking, every_database
 from .models import OutboxMessage
 from .rows import entry_of
 from .standing import ROWS, SENT, UNSENT, Standing, all_rows
@@ -28,9 +29,12 @@ __all__ = ["UnsentMessage", "find_unsent", "list_unsent"]
 
 _MOST_SEARCHED: Final = 10_000
 _MOST_HELD: Final = 16 * 1024 * 1024
+# Rows that are read at once, and about so many characters of their entries: memory holds these several times.
 _AT_ONCE: Final = 100
+_CHARACTERS: Final = 4 * 1024 * 1024
 # What the largest key of a row may be, in any database.
 _LAST: Final = 2**63 - 1
+_QUARTER: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +109,14 @@ def list_unsent(
     chosen = UNSENT if standing is None else ROWS[Standing(standing)]
     counted = SENT if standing == Standing.SENT else UNSENT
     if stream is not None:
-        chosen &= Q(stream=stream)
+        chosen &= exactly("stream", [stream])
     found = _Found(count, wants, bodies=bodies)
     total = 0
     for alias, start in _starts(database, after):
         try:
             with asking(alias):
                 total += all_rows(alias).filter(counted).count()
-                if start is not None and (stream is None or _can_be_stored(stream)):
+                if start is not None and (stream is None or takes(stream)):
                     found.read(alias, all_rows(alias).filter(chosen), start)
         except OutboxUnavailable as error:
             found.problems.append(Problem("", error))
@@ -135,21 +139,12 @@ def find_unsent(database: str, keys: Sequence[int]) -> list[UnsentMessage]:
 
 def _starts(database: str | None, after: Cursor | None) -> Iterator[tuple[str, int | None]]:
     """Yield each database that is listed, and the key behind which its rows are read on; None where all were read."""
-    every = aliases()
+    # One that is named is listed also where a router keeps the table out of it: nobody else tells of its rows.
+    every = aliases() if database is None else [each for each in every_database() if each == database]
     first = every.index(after.source) if after is not None and after.source in every else -1
     for index, alias in enumerate(every):
-        if database in (None, alias):
-            at = after.position.second if after is not None and index == first else 0
-            yield alias, None if index < first else at
-
-
-def _can_be_stored(text: str) -> bool:
-    """Return whether every database takes a text in a query: a NUL some refuse, half a character all."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
+        at = after.position.second if after is not None and index == first else 0
+        yield alias, None if index < first else at
 
 
 class _Found:
@@ -178,12 +173,21 @@ class _Found:
 
 
 def _in_turns(rows: QuerySet[OutboxMessage], start: int) -> Iterator[OutboxMessage]:
+    """Yield the rows behind a key, read by the hundred, or fewer where they are large."""
     while start < _LAST:
-        some = list(rows.filter(pk__gt=start).annotate(read_at=Now()).order_by("pk")[:_AT_ONCE])
-        yield from some
-        if len(some) < _AT_ONCE:
+        lengths = list(rows.filter(pk__gt=start).order_by("pk").values_list("pk", Length("entry"))[:_AT_ONCE])
+        if not lengths:
             return
-        start = some[-1].pk
+        last, room = lengths[0][0], _CHARACTERS
+        for pk, length in lengths:
+            room -= length
+            if room < 0:
+                break
+            last = pk
+        yield from list(rows.filter(pk__gt=start, pk__lte=last).annotate(read_at=Now()).order_by("pk"))
+        if last == lengths[-1][0] and len(lengths) < _AT_ONCE:
+            return
+        start = last
 
 
 def _record(database: str, row: OutboxMessage) -> UnsentMessage:
@@ -198,6 +202,7 @@ def _record(database: str, row: OutboxMessage) -> UnsentMessage:
         key = "" if row.key_hash is None else values.get("key", "")
         decoded = {"fields": fields, "type": values.get("type", ""), "sort_key": key}
     known: Any = row  # with the annotation
+    told = partial(_in_utc, behind=_behind(known.read_at))
     return UnsentMessage(
         **decoded,
         stream=row.stream,
@@ -210,15 +215,27 @@ def _record(database: str, row: OutboxMessage) -> UnsentMessage:
         size=len(row.entry),
         database=database,
         pk=row.pk,
-        created=_aware(row.created_at),
-        next_try=_aware(row.next_try_at),
-        sent=row.sent_at and _aware(row.sent_at),
+        created=told(row.created_at),
+        next_try=told(row.next_try_at),
+        sent=row.sent_at and told(row.sent_at),
         delay_ms=row.delay_ms,
         due_ms=row.due_ms,
-        read_at=_aware(known.read_at),
+        read_at=told(known.read_at),
     )
 
 
-def _aware(moment: datetime) -> datetime:
-    """Return a time with its zone: without USE_TZ the database tells it in the project's."""
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+def _behind(now: datetime) -> timedelta:
+    """Return how far a database's clock, read just now, is behind UTC: it may go by any time zone, and not say so.
+
+    Without USE_TZ it tells no zone, and its sessions have one of their own on MySQL, always. Zones differ by quarters
+    of an hour.
+    """
+    return round((datetime.now(UTC) - _as_utc(now)) / _QUARTER) * _QUARTER
+
+
+def _in_utc(moment: datetime, behind: timedelta) -> datetime:
+    return _as_utc(moment) + behind
+
+
+def _as_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -26,6 +26,7 @@ from django.db.models.functions import Length, Now
 from .. import conf
 from ..conf import StreamConfig
 from ..connections import Link
+from ..querying import Exactly, exactly
 from ..store.publish.relay_lease import Held, RelayLease
 from .batch import Batch
 from .kept import delete_kept
@@ -83,6 +84,8 @@ class Relay:
         # The id after which the next batch begins; and where an interrupted pass goes on, 0 where none is.
         self._after = self._goes_on = 0
         self._limit = self._window = _FIRST
+        # What was sent, while the database doesn't take that.
+        self._unsettled: Batch | None = None
 
     def hold(self, link: Link) -> bool:
         """Take or renew the lease; return whether this process has it."""
@@ -93,12 +96,16 @@ class Relay:
         self._held_until = now + _RENEW if held else 0.0
         # Another may have relayed meanwhile, or the server has lost the lease, and what else.
         if held is Held.ANEW:
-            self.connected()
+            self._repair.begin()
         return bool(held)
 
     def connected(self) -> None:
-        """Compare what is kept with the server in the next step: it may be another since, or have lost something."""
+        """Compare what is kept with the server in the next step: it may be another since, or have lost something.
+
+        So it may have lost what the database didn't take as sent: that is rather sent twice.
+        """
         self._repair.begin()
+        self._unsettled = None
 
     def step(self, link: Link) -> Step:
         """Send the next batch, if this process has or gets the lease.
@@ -107,6 +114,7 @@ class Relay:
         """
         if not self.hold(link):
             return Step(held=False)
+        self._settle_again()
         streams = conf.get().streams_of(self.alias)
         if self._repair.step(link, streams.values()):
             return Step(held=True, more=True)
@@ -120,14 +128,25 @@ class Relay:
         last, more_follow = self._range()
         with self._transaction():
             rows, end = ([], None) if last is None else self._due(streams, last)
-            batch = Batch(self.using, streams, rows)
+            self._unsettled = batch = Batch(self.using, streams, rows)
             lost = batch.send(link)
             batch.settle()
+        self._unsettled = None
         self._go_on(rows, end, last if more_follow else None)
         batch.tell()
         if lost is not None:
             raise lost
         return Step(held=True, sent=len(batch.sent), refused=len(batch.refused), more=self._after > 0)
+
+    def _settle_again(self) -> None:
+        """Settle what was sent when the database took no DELETE: else each try would send it once more."""
+        if (batch := self._unsettled) is None:
+            return
+        with self._transaction():
+            batch.look_again()
+            batch.settle()
+        self._unsettled = None
+        batch.tell()
 
     def _turn(self, now: float) -> None:
         """Interrupt the pass for a look at the front, or end that look and go on with the pass."""
@@ -159,7 +178,7 @@ class Relay:
 
         How long entries are is asked first: a thousand large ones would take gigabytes of memory.
         """
-        due = unsent(self.using).filter(next_try_at__lte=Now(), stream__in=streams)
+        due = unsent(self.using).filter(exactly("stream", streams), next_try_at__lte=Now())
         due = due.filter(pk__gt=self._after, pk__lte=last).order_by("pk")
         most = self._most
         ids: list[int] = []
@@ -209,8 +228,8 @@ class Relay:
 
 def tell_undeclared(using: str) -> None:
     """Log how many rows of a database wait for a stream that the settings don't declare: they aren't sent."""
-    others = unsent(using).exclude(stream__in=conf.get().streams)
-    for name, count in others.values_list("stream").annotate(Count("pk")):
+    others = unsent(using).exclude(exactly("stream", conf.get().streams)).annotate(exact=Exactly("stream"))
+    for name, count in others.values("stream", "exact").annotate(count=Count("pk")).values_list("stream", "count"):
         logger.warning(
             "%d messages wait in the outbox of database %r for the stream %r, which isn't declared here. A newer "
             "release may declare it. Else declare it, or discard them by `manage.py streams outbox discard`.",

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..querying import exactly
 from ..store.observe.server import compared_with, identity, note_compared
 from .lost import PAGE, lost_rows, send_again
 from .standing import SENT, all_rows
@@ -68,7 +69,7 @@ class Repair:
             if compared_with(link, self._key) == self._identity:
                 self._due = None
                 return False
-        every = all_rows(self._using).filter(SENT, stream__in=kept)
+        every = all_rows(self._using).filter(SENT, exactly("stream", kept))
         page = list(every.filter(pk__gt=self._after).defer("entry").order_by("pk")[:PAGE])
         send_again(self._using, lost_rows(self._using, link, kept, page))
         if len(page) == PAGE:

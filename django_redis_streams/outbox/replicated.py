@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..querying import delete, exactly
 from .lost import PAGE, lost_rows, send_again
 from .models import OutboxMessage
 from .standing import ON_TOO_FEW_REPLICAS, all_rows
@@ -29,7 +30,7 @@ def settle_replicated(
     `replicas(least, seconds)` waits, and returns how many replicas have all that the server has. Returns whether to go
     on at once.
     """
-    rows = all_rows(using).filter(ON_TOO_FEW_REPLICAS, stream__in=streams)
+    rows = all_rows(using).filter(ON_TOO_FEW_REPLICAS, exactly("stream", streams))
     page = list(rows.defer("entry").order_by("pk")[:PAGE])
     if not page:
         return False
@@ -44,7 +45,7 @@ def settle_replicated(
     send_again(using, lost)
     # What was there just now, these replicas have, too.
     safe = _safe([row for row in page if row.pk not in set(lost)], streams, replicas)
-    rows.filter(pk__in=[row.pk for row in safe if streams[row.stream].outbox_keep is None]).delete()
+    delete(rows.filter(pk__in=[row.pk for row in safe if streams[row.stream].outbox_keep is None]))
     rows.filter(pk__in=[row.pk for row in safe if streams[row.stream].outbox_keep is not None]).update(error="")
     return len(page) == PAGE and bool(lost or safe)
 

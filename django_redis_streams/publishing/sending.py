@@ -162,7 +162,7 @@ def _append_unless_hopeless(call: Call, whole: Sequence[Fields]) -> list[str | S
     if failed is connection and time.monotonic() < until:
         return [ServerUnreachable(text)] * len(whole)
     replies = _append(call, whole)
-    if isinstance(replies[-1], ServerUnreachable):
+    if replies and isinstance(replies[-1], ServerUnreachable):
         _unreachable.__dict__[connection.alias] = connection, time.monotonic() + _BELIEVED, str(replies[-1])
     return replies
 

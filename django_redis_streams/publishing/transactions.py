@@ -42,7 +42,9 @@ def in_transaction(using: str) -> bool:
     database = databases[using]
     if database.in_atomic_block and database.commit_on_exit:
         return True
-    if database.connection is not None and not database.autocommit:
+    # A connection that isn't open yet will be as DATABASES says.
+    autocommits = database.settings_dict["AUTOCOMMIT"] if database.connection is None else database.autocommit
+    if not autocommits:
         raise TransactionError(
             f"Autocommit of database {using!r} is off, so Django can't tell when its transaction commits. Turn it "
             "on with set_autocommit(True) before you publish, and use transaction.atomic()."
@@ -188,6 +190,32 @@ def _insert_rows(database: BaseDatabaseWrapper) -> None:
 _guarded: Final[WeakSet[BaseDatabaseWrapper]] = WeakSet()
 
 
+# What libpq says of a transaction that commits nothing any more
+# (https://www.postgresql.org/docs/current/libpq-status.html).
+_FAILED: Final = 3
+
+
+def _drop_what_is_lost(database: BaseDatabaseWrapper) -> None:
+    """Take our callbacks off a transaction that PostgreSQL rolls back at its COMMIT, without an error.
+
+    It does so where a query has failed and its error was caught. Django knows of that only for some queries, and calls
+    the callbacks for the others, as if all had been committed.
+    """
+    status = getattr(getattr(database.connection, "info", None), "transaction_status", None)
+    ours = _waiting(database)
+    if status is None or int(status) != _FAILED or not ours or any(each.needs_rows for each in ours):
+        return  # where rows are to be inserted, that raises
+    lost = set(map(id, ours))
+    database.run_on_commit = [
+        each for each in database.run_on_commit if id(getattr(each[1], "__self__", None)) not in lost
+    ]
+    logger.error(
+        "%d messages of a transaction of database %r aren't published, as PostgreSQL rolls it back: the error of a "
+        "query was caught in it. Let it raise, or wrap what may fail in a transaction.atomic() of its own, in the try.",
+        sum(len(each.whole) for each in ours), database.alias,
+    )  # fmt: skip
+
+
 def _guard(database: BaseDatabaseWrapper) -> None:
     """Have our callbacks called at each commit of this connection, whatever other callbacks do.
 
@@ -205,7 +233,12 @@ def _guard(database: BaseDatabaseWrapper) -> None:
     """
     if database in _guarded:
         return
-    call_all = database.run_and_clear_commit_hooks
+    call_all, commit = database.run_and_clear_commit_hooks, database.commit
+
+    def drop_and_commit() -> None:
+        if not database.in_atomic_block:
+            _drop_what_is_lost(database)
+        commit()
 
     def call_all_and_send_ours() -> None:
         # Django refuses a call by hand in an atomic block: nothing is committed.
@@ -217,6 +250,7 @@ def _guard(database: BaseDatabaseWrapper) -> None:
 
     _guarded.add(database)
     database.run_and_clear_commit_hooks = call_all_and_send_ours  # type: ignore[method-assign]  # this one's alone
+    database.commit = drop_and_commit  # type: ignore[method-assign]  # as above
 
 
 def _waiting(database: BaseDatabaseWrapper) -> list[_Waiting]:

@@ -10,7 +10,7 @@ from django.db import connections as databases
 from .. import conf, connections
 from ..exceptions import ServerRefused
 from ..outbox.presence import TABLE, declared, is_installed
-from ..querying import has_table
+from ..querying import exactly, has_table
 
 __all__ = ["send_unsent"]
 
@@ -51,7 +51,7 @@ def _sent(using: str, alias: str) -> int:
 
     streams, sent = conf.get().streams_of(alias), 0
     while True:
-        rows = unsent(using).filter(stream__in=streams).order_by("pk").values_list(*DueRow._fields)[:_AT_ONCE]
+        rows = unsent(using).filter(exactly("stream", streams)).order_by("pk").values_list(*DueRow._fields)[:_AT_ONCE]
         batch = Batch(using, streams, [DueRow(*row) for row in rows])
         lost = batch.send(connections.get(alias))
         batch.settle()

@@ -130,10 +130,10 @@ def test_the_list_has_pages(browser: Client) -> None:
 def test_a_list_takes_as_many_queries_whatever_its_length(
     browser: Client, django_assert_num_queries: Callable[..., Any], count: int
 ) -> None:
-    """Session, user, count, rows; and the savepoint within a test's transaction, set and released."""
+    """Session, user, count, lengths, rows; and the savepoint within a test's transaction, set and released."""
     for _ in range(count):
         unsent.row()
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         browser.get(url())
 
 

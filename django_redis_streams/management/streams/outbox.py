@@ -10,8 +10,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error as DatabaseError
-from django.db import connections as declared_databases
 
 from ... import conf, connections
 from ...inspection import visible
@@ -101,7 +99,7 @@ def _relay(options: Mapping[str, Any]) -> Result:
     if options["once"]:
         return _once(options)
     # One that is away is waited for, as a worker does.
-    with suppress(DatabaseError):
+    with suppress(_app().databases.OutboxUnavailable):
         _databases(options)
     return Result(as_json=None, lines=_until_stopped(as_json=options["json"]), follows=True)
 
@@ -115,14 +113,15 @@ def _once(options: Mapping[str, Any]) -> Result:
         for alias in relayed_connections():
             one, link = outbox.relay.Relay(using, alias), connections.get(alias)
             try:
-                step = one.step(link)
-                if not step.held:
-                    elsewhere.append({"database": using, "connection": alias})
-                    continue
-                while step.more or step.sent:
-                    sent, refused = sent + step.sent, refused + step.refused
+                with outbox.databases.asking(using):
                     step = one.step(link)
-                refused += step.refused
+                    if not step.held:
+                        elsewhere.append({"database": using, "connection": alias})
+                        continue
+                    while step.more or step.sent:
+                        sent, refused = sent + step.sent, refused + step.refused
+                        step = one.step(link)
+                    refused += step.refused
             finally:
                 one.let_go(link)
     left = sum(map(outbox.actions.stuck, databases))
@@ -220,9 +219,9 @@ def _databases(options: Mapping[str, Any]) -> Sequence[str]:
     Raises `CommandError` where none has it, and for one that isn't declared.
     """
     databases, alias = _app().databases, options.get("database")
-    if alias is not None and alias not in declared_databases:
+    if alias is not None and alias not in databases.every_database():
         raise CommandError(
-            f"Database {alias!r} isn't declared in DATABASES.{conf.nearest(alias, list(declared_databases))}",
+            f"Database {alias!r} isn't declared in DATABASES.{conf.nearest(alias, databases.every_database())}",
             returncode=2,
         )
     wanted = databases.aliases() if alias is None else [alias]
@@ -230,7 +229,7 @@ def _databases(options: Mapping[str, Any]) -> Sequence[str]:
         raise CommandError(
             "No database may have the table of the outbox: a router's allow_migrate() refuses it to all."
         )
-    found = [each for each in wanted if has_table(each, TABLE)]
+    found = [each for each in wanted if _has_table(each)]
     lacking = [
         f"Database {each!r} has no table of the outbox. {how_to_make(LABEL, each)}"
         for each in wanted
@@ -240,7 +239,16 @@ def _databases(options: Mapping[str, Any]) -> Sequence[str]:
         raise CommandError("\n".join(lacking))
     for line in lacking:
         options["err"].write(line)
+    if alias is not None and alias not in databases.aliases():
+        options["err"].write(
+            f"No relay looks into database {alias!r}: a router's allow_migrate() keeps the outbox's table out of it."
+        )
     return found
+
+
+def _has_table(using: str) -> bool:
+    with _app().databases.asking(using):
+        return has_table(using, TABLE)
 
 
 def _age(row: UnsentMessage) -> float:
