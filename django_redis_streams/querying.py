@@ -1,6 +1,6 @@
 """Questions to databases: whether a table is there, whether a text is exactly that; any question with a time limit.
 
-And deleting rows that are the package's own.
+And how to make a table that is missing, and deleting rows that are the package's own.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
+from django.conf import settings
 from django.db import connections
 from django.db.models import CharField, Func, Q, QuerySet
 from django.db.models.lookups import In
 
-__all__ = ["Exactly", "Question", "delete", "exactly", "has_table", "takes"]
+__all__ = ["Exactly", "Question", "delete", "exactly", "has_table", "how_to_make", "migrate_command", "takes"]
 
 T = TypeVar("T")
 
@@ -23,6 +24,20 @@ def has_table(alias: str, table: str) -> bool:
     """Return whether a database has a table, by its list of tables: a failed SELECT would break a transaction."""
     introspection = connections[alias].introspection
     return introspection.identifier_converter(table) in introspection.table_names()
+
+
+def migrate_command(app: str, alias: str) -> str:
+    """Return the command that makes the table of an app, named by its label, in a database."""
+    return f"manage.py migrate {app} --database={alias}"
+
+
+def how_to_make(app: str, alias: str) -> str:
+    """Return a sentence that says how to make the table of an app in a database."""
+    how = f"Run `{migrate_command(app, alias)}`."
+    # Who has no router needn't read of any.
+    if settings.DATABASE_ROUTERS:
+        how += " DATABASE_ROUTERS have to allow it there; where nothing needs it, they may forbid it."
+    return how
 
 
 class Exactly(Func):

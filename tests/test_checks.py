@@ -227,13 +227,13 @@ def test_once_without_the_table_of_the_inbox(declare, other):
 
     def asked(*databases, deploy=True):
         messages = run_checks(tags=[TAG], include_deployment_checks=deploy, databases=databases)
-        return {each.id.removeprefix(f"{TAG}."): each.msg for each in messages if ".E" in each.id}
+        return {each.id.removeprefix(f"{TAG}."): (each.msg, each.hint) for each in messages if ".E" in each.id}
 
     assert asked() == asked("default") == asked("other", deploy=False) == {}
-    ((identity, text),) = asked("default", "other").items()
+    ((identity, (text, hint)),) = asked("default", "other").items()
     assert identity == "E018"
     assert "'other' has no table 'django_redis_streams_inbox_inboxmessage'" in text
-    assert "manage.py migrate --database=other django_redis_streams_inbox" in text
+    assert hint == "Run `manage.py migrate django_redis_streams_inbox --database=other`."
     with other.schema_editor() as editor:
         editor.create_model(InboxMessage)
     assert asked("other") == {}
@@ -680,6 +680,10 @@ class Elsewhere:
         return db != "other"
 
 
+class Everywhere:
+    """A router that has no opinion."""
+
+
 @pytest.mark.django_db
 def test_a_database_without_the_table_of_the_outbox(declare, other, settings):
     """It is told of those that are asked for, where a router lets the table in."""
@@ -687,12 +691,20 @@ def test_a_database_without_the_table_of_the_outbox(declare, other, settings):
 
     def told(databases):
         asked = run_checks(tags=[TAG], include_deployment_checks=True, databases=databases)
-        return [(each.id, each.msg) for each in asked if each.id != f"{TAG}.W030" and not each.id.endswith("W013")]
+        return [
+            (each.id, each.msg, each.hint)
+            for each in asked
+            if each.id != f"{TAG}.W030" and not each.id.endswith("W013")
+        ]
 
     assert told(["default"]) == []
-    ((identity, text),) = told(["default", "other"])
+    ((identity, text, hint),) = told(["default", "other"])
     assert identity == f"{TAG}.E017"
     assert "Database 'other' has no table 'django_redis_streams_outbox_outboxmessage'" in text
+    assert hint == "Run `manage.py migrate django_redis_streams_outbox --database=other`."
+    settings.DATABASE_ROUTERS = [Everywhere()]
+    ((*_, hint),) = told(["default", "other"])
+    assert hint.startswith("Run `manage.py migrate django_redis_streams_outbox --database=other`. DATABASE_ROUTERS ")
     settings.DATABASE_ROUTERS = [Elsewhere()]
     assert told(["default", "other"]) == []
     settings.DATABASE_ROUTERS = []

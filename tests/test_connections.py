@@ -101,6 +101,18 @@ def test_error_reply_raises_and_keeps_the_link(link):
     assert client_id(link) == before
 
 
+def test_error_of_a_script_is_that_of_its_command(link):
+    """Not in which script, and on which line: whoever reads it can't look there."""
+    link.call("SET", "a", 1)
+    with pytest.raises(ResponseError) as caught:
+        link.call("EVAL", "return redis.call('XLEN', KEYS[1])", 1, "a")
+    by_script = str(caught.value)
+    with pytest.raises(ResponseError) as caught:
+        link.call("XLEN", "a")
+    assert by_script.startswith("WRONGTYPE")
+    assert by_script == str(caught.value)
+
+
 def test_call_many_has_each_error_in_its_place(link):
     """One refused command of several hides none of the others' replies."""
     replies = link.call_many([("SET", "a", 1), ("XLEN", "a"), ("GET", "a")])

@@ -79,10 +79,10 @@ def test_what_waits_in_the_outbox_is_handled(
     def bill(_: Message) -> None: ...
 
     rows = [unsent.row() for _ in range(150)]  # more than the relay's first batch
-    under_way = unsent.under_way()
+    sending = unsent.sending()
     drain()
     assert totals(raw) == {"acknowledged": len(rows)}
-    assert [row.pk for row in OutboxMessage.objects.all()] == [under_way.pk]
+    assert [row.pk for row in OutboxMessage.objects.all()] == [sending.pk]
 
 
 def test_a_relay_that_the_server_refuses_does_not_hold_up_the_end(raw: Raw) -> None:

@@ -45,11 +45,11 @@ def isolated_server(request: pytest.FixtureRequest, settings: Any) -> Iterator[N
 def test_what_waits_is_sent_whoever_had_its_turn(isolated_server: None, handled: list[Any]) -> None:
     """Its publisher's lease, and the wait for the next try, say nothing here; the order is that of the rows."""
     unsent.row("due")
-    unsent.under_way(payload="under way")
+    unsent.sending(payload="sending")
     unsent.refused(payload="refused", key="k")
     unsent.held(payload="held", key="k")
     assert drain().acknowledged == 4
-    assert handled == ["due", "under way", "refused", "held"]
+    assert handled == ["due", "sending", "refused", "held"]
     assert not OutboxMessage.objects.exists()
     assert drain().settled == 0
 

@@ -576,7 +576,7 @@ def test_messages_wait_for_a_missing_table(
     publish_many("orders", ["a", "b"])
     with workers.working():
         wait_until(lambda: totals(raw).get("retried", 0) >= 2)
-    assert "manage.py migrate --database=default django_redis_streams_inbox" in caplog.text
+    assert "manage.py migrate django_redis_streams_inbox --database=default" in caplog.text
     assert effects() == []
     with connection.schema_editor() as editor:
         editor.create_model(InboxMessage)
@@ -593,7 +593,7 @@ def test_drain_raises_what_says_that_the_table_is_missing(batch: bool) -> None:
         editor.delete_model(InboxMessage)
     handler("orders", group="billing", once=True, batch=batch)(add_each if batch else add)
     publish_many("orders", ["a", "b"])
-    with pytest.raises(ConfigurationError, match=r"migrate --database=default django_redis_streams_inbox"):
+    with pytest.raises(ConfigurationError, match=r"migrate django_redis_streams_inbox --database=default"):
         drain("orders:billing", hasten=True)
 
 

@@ -22,8 +22,8 @@ OPERATIONS: dict[str, Callable[[str], Any]] = {
     "waiting": lambda group: groups.waiting("orders", group),
     "delete": lambda group: groups.delete("orders", group, by="ann"),
     "delete, by force": lambda group: groups.delete("orders", group, by="ann", force=True),
-    "move": lambda group: groups.move("orders", group, "0"),
-    "move, to the end": lambda group: groups.move("orders", group, "$"),
+    "reset_effect": lambda group: groups.reset_effect("orders", group, "0"),
+    "reset_effect, to the end": lambda group: groups.reset_effect("orders", group, "$"),
     "reset": lambda group: groups.reset("orders", group, "0", by="ann"),
     "reset, to the end": lambda group: groups.reset("orders", group, "$", by="ann"),
     "remove_consumer": lambda group: groups.remove_consumer("orders", group, "c", release=False, by="ann"),
@@ -74,7 +74,7 @@ def test_no_answer_of_the_server_s_gets_through(raw: Raw, operation: str, state:
     assert not re.search("NOGROUP|script|XGROUP", said)
 
 
-@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.startswith(("move", "reset"))])
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.startswith("reset")])
 @pytest.mark.parametrize("state", NO_GROUP)
 def test_a_group_that_is_not_there_is_neither_moved_nor_made(raw: Raw, operation: str, state: str) -> None:
     """A message count of zero would say that all is well."""
@@ -110,4 +110,4 @@ def test_a_reset_makes_a_declared_group_on_the_lanes_where_it_is_missing(raw: Ra
     assert groups.reset("orders", group, "$", by="ann") == "5-0"
     there = [each["last-delivered-id"] for each in raw.xinfo_groups("{orders}:lane:high")]
     assert there == (["5-0"] if made else [])
-    assert groups.move("orders", group, "0").again == (2 if made else 1)
+    assert groups.reset_effect("orders", group, "0").again == (2 if made else 1)

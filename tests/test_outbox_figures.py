@@ -82,7 +82,7 @@ def test_the_figures_tell_each_stream_apart() -> None:
     """Unsent, overdue, refused and kept ones, by the database's clock."""
     unsent.row(ago=95, next_try=-90)
     unsent.row(ago=10, next_try=-1)
-    unsent.under_way()
+    unsent.sending()
     unsent.refused("first")
     unsent.refused("last")
     unsent.held()
@@ -114,7 +114,7 @@ def test_each_database_is_told_of(other: Any) -> None:
     here, there = figures()
     assert (here.database, here.unsent, here.problem) == ("default", 1, None)
     assert isinstance(there.problem, TableMissing)
-    assert "migrate django_redis_streams_outbox --database other" in str(there.problem)
+    assert "migrate django_redis_streams_outbox --database=other" in str(there.problem)
 
 
 def test_a_router_says_which_databases_have_the_table(other: Any, settings: Any) -> None:
@@ -195,8 +195,8 @@ def test_the_doctor_finds_a_missing_table_where_a_stream_needs_it(streams: Strea
     found = examined()
     assert set(found) == {"outbox-missing"}
     assert found["outbox-missing"]["subject"] == "database 'default'"
-    fix = found["outbox-missing"]["fix"]
-    assert fix.startswith("manage.py migrate django_redis_streams_outbox --database default; or ")
+    fix = "Run `manage.py migrate django_redis_streams_outbox --database=default`."
+    assert found["outbox-missing"]["fix"] == fix
 
 
 def test_the_doctor_finds_a_missing_app(streams: Streams, settings: Any) -> None:

@@ -62,7 +62,7 @@ def test_a_text_that_the_database_would_refuse_finds_nothing() -> None:
         assert (list(page.rows), list(page.problems)) == ([], [])
 
 
-def test_what_a_relay_holds_is_under_way() -> None:
+def test_what_a_relay_holds_is_being_sent() -> None:
     """It is neither discarded nor sent once more, and nobody waits for the relay."""
     held, free = unsent.refused(), unsent.refused()
     locked, ended = threading.Event(), threading.Event()

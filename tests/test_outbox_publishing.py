@@ -688,7 +688,8 @@ def test_without_the_table_the_call_raises_and_the_transaction_goes_on(declare, 
     use_database(**postgresql.settings)
     writing._have_table.discard("default")
     with transaction.atomic():
-        with pytest.raises(ConfigurationError, match=r"no table .*Run `manage.py migrate --database default`"):
+        command = "manage.py migrate django_redis_streams_outbox --database=default"
+        with pytest.raises(ConfigurationError, match=rf"no table .*Run `{command}`"):
             publish("orders", 1)
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -143,6 +143,55 @@ def test_a_database_without_the_table_is_looked_at_again(raw: Raw) -> None:
             editor.create_model(OutboxMessage)
 
 
+def test_a_missing_table_is_told_of_once(
+    raw: Raw, streams: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As soon as the relay looks, with the command that makes it; and again where it comes and goes."""
+    quick = replace(QUICK, look_for_table=0.02)
+    stop = threading.Event()
+    service = OutboxRelay("default", stop, quick, tells=True)
+
+    def told() -> int:
+        return caplog.text.count("Run `manage.py migrate django_redis_streams_outbox --database=default`.")
+
+    for times in (1, 2):
+        with connection.schema_editor() as editor:
+            editor.delete_model(OutboxMessage)
+        try:
+            for _ in range(3):
+                # What the service thinks of a table that it has seen is an error of the database, which is told too.
+                service._relays[0].due = 0.0
+                service.step(servers.get())
+            assert told() == times
+        finally:
+            with connection.schema_editor() as editor:
+                editor.create_model(OutboxMessage)
+        service._relays[0].due = 0.0
+        waiting(times)
+        service.step(servers.get())
+        assert raw.xlen("orders") == times
+    assert "what is published to orders, bills in its transactions is refused" in caplog.text
+    service.end()
+
+
+def test_a_missing_table_that_no_stream_needs_is_not_told_of(
+    streams: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The app is installed; no stream has an OUTBOX."""
+    streams({"orders": {}})
+    with connection.schema_editor() as editor:
+        editor.delete_model(OutboxMessage)
+    try:
+        service = OutboxRelay("default", threading.Event(), QUICK, tells=True)
+        service.step(servers.get())
+        assert service._relays[0].due > 0
+        service.end()
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(OutboxMessage)
+    assert "has no table" not in caplog.text
+
+
 def test_each_worker_process_relays_while_the_app_is_installed(
     fleet: Fleet, raw: Raw, monkeypatch: pytest.MonkeyPatch, streams: Callable[..., None]
 ) -> None:

@@ -109,6 +109,28 @@ def test_status_counts_what_failed(raw: Raw) -> None:
     assert next(each for each in stream["groups"] if each["group"] == "billing")["dead_letters"] == 2
 
 
+def test_status_counts_what_came_again(raw: Raw) -> None:
+    """What a handler with once had done before: a total of the group."""
+    raw.hset("{orders}:totals:billing", "repeated", 1204)
+    publish(raw, 1)
+    states.deliver()
+    billing = next(each for each in told("status", "orders")["streams"][0]["groups"] if each["group"] == "billing")
+    assert billing["repeated"] == 1204
+    head, row = (
+        line.split("  ") for line in said("status").splitlines() if line.startswith(("group", "orders:billing"))
+    )
+    cells = dict(zip((each.strip() for each in head if each), (each.strip() for each in row if each), strict=True))
+    assert cells["repeated"] == "1,204"
+
+
+def test_status_gives_the_servers_words_for_what_it_refuses(raw: Raw) -> None:
+    """Without the place in a script."""
+    raw.set("orders", "taken")
+    (said_of_it,) = told("status", code=1)["problems"].values()
+    assert said_of_it.startswith("WRONGTYPE")
+    assert "script" not in said_of_it
+
+
 def test_the_rate_of_a_busy_stream_is_that_of_its_newest_entries(raw: Raw) -> None:
     """Counting is bounded; what was counted is set against the time in which it came."""
     now = int(raw.time()[0]) * 1000
@@ -328,7 +350,10 @@ def test_a_group_that_is_reset_reads_on_from_there(raw: Raw, streams: Callable[.
     skipping = told("groups", "reset", "orders:billing", "--start", "$", "--no-input")
     assert (skipping["again"], skipping["skipped"], skipping["result"]) == (0, 3, "reset")
     assert raw.hget("{orders}:groups", "billing") == raw.xrevrange("orders", count=1)[0][0]
-    assert "reads on after" in said("groups", "reset", "orders:billing", "--start", "0", "--no-input")
+    effect = "8 messages again and skips 0 (10,000 stands for that many or more)"
+    assert said("groups", "reset", "orders:billing", "--start", "0", "--no-input") == (
+        f"orders:billing reads on after 0-0. It gets {effect}. What waits for a retry stays.\n"
+    )
 
 
 @pytest.mark.parametrize("lanes", [False, True], ids=["plain", "lanes"])

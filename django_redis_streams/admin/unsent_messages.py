@@ -35,6 +35,8 @@ __all__ = ["UnsentMessageAdmin"]
 
 # The digits of the largest key of a row.
 _DIGITS: Final = 18
+# In characters, of an error in the list: the server's words after those that name the stream.
+_LONGEST_ERROR: Final = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ def _find(database: str, identities: Sequence[Identity], *, bodies: bool) -> Seq
 def _why_not(row: UnsentMessage) -> StreamsError | None:
     if row.standing is Standing.SENT:
         return StreamsError(_("It is on the server, and is kept only in case the server loses it."))
-    if row.standing is Standing.UNDER_WAY:
+    if row.standing is Standing.SENDING:
         return StreamsError(_("It is being sent right now."))
     return None
 
@@ -116,7 +118,7 @@ DISCARD_UNSENT: Final = replace(
 )
 
 _STANDINGS: Final[Mapping[Standing, tuple[Any, Any]]] = {
-    Standing.UNDER_WAY: (gettext_lazy("being sent"), gettext_lazy("by the process that published it")),
+    Standing.SENDING: (gettext_lazy("sending"), gettext_lazy("by the process that published it")),
     Standing.WAITING: (gettext_lazy("waiting"), gettext_lazy("the relay of a worker sends it")),
     Standing.REFUSED: (gettext_lazy("refused"), gettext_lazy("the server didn't take it; the relay tries again")),
     Standing.SENT: (gettext_lazy("sent"), gettext_lazy("kept in case the server loses it")),
@@ -130,7 +132,7 @@ class UnsentMessageAdmin(MessageAdmin):
     kind = _Outbox(model=OutboxMessage, page=list_unsent, find=_find, identity=lambda row: (str(row.pk),), parts=1)
     message_actions = (SEND, DISCARD_UNSENT)
     actions = (as_action(SEND), as_action(DISCARD_UNSENT))
-    list_display = ("message_id", "place", "event", "sort_key", "age", "attempts", "next_try", "trouble")
+    list_display = ("message_id", "place", "event", "sort_key", "age", "state", "next_try", "trouble")
     list_filter = (StandingFilter, StreamFilter, DatabaseFilter)
     search_help_text = gettext_lazy("Finds messages with all of these words in their id, type, error or fields.")
 
@@ -158,12 +160,22 @@ class UnsentMessageAdmin(MessageAdmin):
         """Return how long ago it was published."""
         return ago(message.row.created, message.row.read_at)
 
-    @admin.display(description=gettext_lazy("next try"))
+    @admin.display(description=gettext_lazy("state"))
+    def state(self, message: Any) -> str:
+        """Return how it stands, and how often it was refused."""
+        row: UnsentMessage = message.row
+        word = _STANDINGS[row.standing][0]
+        if not row.attempts:
+            return str(word)
+        times = ngettext("%(count)d attempt", "%(count)d attempts", row.attempts) % {"count": row.attempts}
+        return format_html("{}<br>{}", word, times)
+
+    @admin.display(description=gettext_lazy("next try"), empty_value="-")
     def next_try(self, message: Any) -> str:
         """Return when it will be tried next, or for how long it should have been."""
         row: UnsentMessage = message.row
-        if row.standing in (Standing.SENT, Standing.UNDER_WAY):
-            return str(_STANDINGS[row.standing][0])
+        if row.standing in (Standing.SENT, Standing.SENDING):
+            return ""
         if row.next_try <= row.read_at:
             return overdue(row.next_try, row.read_at)
         return until(row.next_try, row.read_at)
@@ -171,7 +183,7 @@ class UnsentMessageAdmin(MessageAdmin):
     @admin.display(description=gettext_lazy("error"), empty_value="-")
     def trouble(self, message: Any) -> str:
         """Return what the server said of it last, or why its row can't be decoded, in one line."""
-        return shortened(_trouble(message.row))
+        return shortened(_trouble(message.row), _LONGEST_ERROR)
 
     def facts(self, row: Any) -> Iterator[Fact]:
         """Yield how the message stands, and where it goes."""

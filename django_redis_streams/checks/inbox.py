@@ -10,8 +10,8 @@ from django.core import checks
 from .. import conf, handlers
 from ..exceptions import ConfigurationError
 from ..handlers import Handler
-from ..inbox.presence import HOW_TO_INSTALL, TABLE, is_installed, table_is_missing
-from ..querying import has_table
+from ..inbox.presence import HOW_TO_INSTALL, LABEL, TABLE, is_installed, table_is_missing
+from ..querying import has_table, how_to_make
 from ..retry import longest_retry
 from .settings import TAG, check_settings, when_settings_are_sound
 
@@ -42,7 +42,7 @@ def check_inbox_tables(databases: Sequence[str] | None = None, **_: Any) -> list
 def _tables(asked: set[str]) -> Iterator[checks.CheckMessage]:
     for alias in sorted({each.atomic for each in _with_once() if each.atomic} & asked):
         if not has_table(alias, TABLE):
-            yield checks.Error(table_is_missing(alias), id=f"{TAG}.E018")
+            yield checks.Error(table_is_missing(alias), hint=how_to_make(LABEL, alias), id=f"{TAG}.E018")
 
 
 def _with_once() -> Sequence[Handler]:

@@ -9,7 +9,7 @@ from django.core import checks
 
 from .. import conf
 from ..outbox.presence import APP, LABEL, TABLE, declared, is_installed
-from ..querying import has_table
+from ..querying import has_table, how_to_make
 from .settings import TAG, when_settings_are_sound
 
 __all__ = ["check_outbox", "check_outbox_tables"]
@@ -45,7 +45,6 @@ def _tables(databases: Collection[str]) -> Iterator[checks.CheckMessage]:
             yield checks.Error(
                 f"Database {alias!r} has no table {TABLE!r}, in which the outbox keeps "
                 f"what is published in its transactions.",
-                hint=f"Run `manage.py migrate --database {alias}`. Where nothing is published with using={alias!r}, "
-                f"let a database router's allow_migrate() keep the app {LABEL!r} out of it.",
+                hint=how_to_make(LABEL, alias),
                 id=f"{TAG}.E017",
             )

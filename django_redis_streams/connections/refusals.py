@@ -24,9 +24,14 @@ __all__ = ["ONE_SERVER", "ClusterDown", "OnOtherNode", "cannot_serve", "explaine
 # LOADING, NOAUTH, WRONGPASS and "max number of clients" are connection errors in redis-py already.
 # Not here: NOPERM, OOM, MISCONF, NOREPLICAS, MOVED, CLUSTERDOWN. After these a new connection gets the same.
 _CANNOT_SERVE: Final = r"READONLY|UNBLOCKED|MASTERDOWN|TRYAGAIN|BUSY"
-# Redis before 7.0 wraps the error of a script's command: "ERR Error running script (call to f_…):
-# @user_script:1: @user_script: 1: -READONLY You can't write …".
-_REFUSAL: Final = re.compile(rf"(?:.*@user_script: ?\d+: ?-)?(?:{_CANNOT_SERVE})\b")
+_REFUSAL: Final = re.compile(rf"(?:{_CANNOT_SERVE})\b")
+# What servers put around the error of a script's command. From 7.0 on: "WRONGTYPE Operation … script: d425…, on
+# @user_script:60.", or without the digest. Before: "ERR Error running script (call to f_…): @user_script:1:
+# @user_script: 1: -READONLY …".
+_SCRIPT: Final = re.compile(
+    r"^(?:ERR )?Error running script \(call to f_[0-9a-f]{40}\): (?:@user_script: ?\d+: ?)*-?"
+    r"| script: (?:[0-9a-f]{40}, )?on @user_script: ?\d+\.?$"
+)
 # redis-py cuts the first word off where it has a class for it, from 6.4 on for more of them.
 _CLASSES: Final = (ReadOnlyError, MasterDownError, TryAgainError)
 
@@ -51,8 +56,12 @@ class ClusterDown(ResponseError):
 
 
 def explained(error: ResponseError) -> ResponseError:
-    """Return an error reply in words: redis-py leaves of MOVED a slot and an address."""
-    text = str(error)
+    """Return an error reply in words: redis-py leaves of MOVED a slot and an address.
+
+    In which script of this package and on which of its lines the server refused a command is left out: it helps nobody.
+    """
+    if (text := _SCRIPT.sub("", str(error))) != str(error):
+        error.args = (text,)
     # A MovedError is an AskError too.
     if isinstance(error, AskError | ClusterCrossSlotError) or _ON_OTHER_NODE.match(text) or _ON_NO_NODE.match(text):
         return OnOtherNode(

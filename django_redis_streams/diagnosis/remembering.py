@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from django.db import connections
 
 from .. import conf, handlers
-from ..inbox.presence import TABLE, is_installed, table_is_missing
-from ..querying import Question, has_table
+from ..inbox.presence import LABEL, TABLE, is_installed
+from ..querying import Question, has_table, how_to_make
 from .findings import Code, Finding
 
 __all__ = ["Inboxes"]
@@ -49,7 +49,7 @@ def _of_database(alias: str, names: str, found: bool | None, error: str) -> Iter
             subject=subject,
             message="Messages of handlers with once wait, and aren't handled: the inbox has no table.",
             evidence=f"With once={alias!r}: {names}; and {subject} has no table of the inbox.",
-            fix=table_is_missing(alias).partition(". ")[2],
+            fix=how_to_make(LABEL, alias),
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from .. import conf
 from ..outbox.presence import APP, LABEL, declared, is_installed
+from ..querying import how_to_make
 from .findings import Code, Finding
 
 if TYPE_CHECKING:
@@ -72,10 +73,7 @@ def _of_problem(database: str, problem: Exception, streams: Sequence[str]) -> Fi
             subject=f"database {database!r}",
             message=f"Nothing can be published to {', '.join(streams)} in its transactions: the outbox has no table.",
             evidence=str(problem),
-            fix=(
-                f"manage.py migrate {LABEL} --database {database}; or have a router's allow_migrate() say that this "
-                "database has no outbox."
-            ),
+            fix=how_to_make(LABEL, database),
         )
     return Finding(
         code=Code.OUTBOX_UNASKED,

@@ -8,17 +8,19 @@ from django.apps import apps
 from django.db import DatabaseError
 
 from ..exceptions import ConfigurationError
+from ..querying import how_to_make
 
 __all__ = [
-    "HOW_TO_INSTALL", "LONGEST", "TABLE", "InboxTableMissing", "is_installed", "missing_table", "table_is_missing",
+    "HOW_TO_INSTALL", "LABEL", "LONGEST", "TABLE", "InboxTableMissing", "is_installed", "missing_table",
+    "table_is_missing",
 ]  # fmt: skip
 
 # Of each column of text, in characters: an index of MySQL takes 3,072 bytes, and a character up to 4.
 LONGEST: Final = 255
 # What goes into INSTALLED_APPS, and the name by which `migrate` knows it.
 _APP: Final = "django_redis_streams.inbox"
-_LABEL: Final = "django_redis_streams_inbox"
-TABLE: Final = f"{_LABEL}_inboxmessage"
+LABEL: Final = "django_redis_streams_inbox"
+TABLE: Final = f"{LABEL}_inboxmessage"
 HOW_TO_INSTALL: Final = f"add {_APP!r} to INSTALLED_APPS, and run manage.py migrate."
 
 
@@ -32,17 +34,16 @@ def is_installed() -> bool:
 
 
 def table_is_missing(using: str) -> str:
-    """Return a sentence that says that the database has no table, and what to do."""
-    return (
-        f"The database {using!r} has no table {TABLE!r}, in which the inbox keeps the messages that have had their "
-        f"effect. Run manage.py migrate --database={using} {_LABEL}; a router of DATABASE_ROUTERS has to allow it."
-    )
+    """Return a sentence that says that the database has no table."""
+    return f"Database {using!r} has no table {TABLE!r}, in which the inbox keeps what has had its effect."
 
 
 def missing_table(error: DatabaseError, using: str) -> InboxTableMissing | None:
     """Return what to raise instead of an error that only says that the table isn't there; None for another."""
     # Each database's own words hold the table's name where it is missing; what else fails names no table.
-    return InboxTableMissing(table_is_missing(using)) if _names_table(error) else None
+    if not _names_table(error):
+        return None
+    return InboxTableMissing(f"{table_is_missing(using)} {how_to_make(LABEL, using)}")
 
 
 def _names_table(error: DatabaseError) -> bool:

@@ -29,17 +29,17 @@ from ..store.observe.sources import Pending, group_names
 from ..store.replies import group_is_gone
 
 __all__ = [
-    "Move",
+    "ResetEffect",
     "Waiting",
     "check_undeclared",
     "create",
     "delete",
     "in_use",
     "is_paused",
-    "move",
     "pause",
     "remove_consumer",
     "reset",
+    "reset_effect",
     "resume",
     "waiting",
 ]
@@ -92,8 +92,8 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """The effect of a reset: how many messages the group gets `again`, how many are `skipped`.
+class ResetEffect:
+    """What a reset does: how many messages the group gets `again`, how many are `skipped`.
 
     10,000 stands for that many or more.
     """
@@ -164,22 +164,22 @@ def in_use(stream: str, group: str, consumers: Sequence[str]) -> GroupInUse:
     )
 
 
-def move(stream: str, group: str, start: str) -> Move:
-    """Return what `reset` would do. Raises `UnknownStream` where the group isn't on the server."""
+def reset_effect(stream: str, group: str, start: str) -> ResetEffect:
+    """Return what `reset` would do, and do nothing. Raises `UnknownStream` where the group isn't on the server."""
     member, link = _member(stream, group)
     again = skipped = 0
     for lane, last in _delivered(member, link).items():
         key = member.keys.lane(lane)
         again += span(link, key, f"({start}", last) if start != "$" else 0
         skipped += span(link, key, f"({last}", "+" if start == "$" else start)
-    return Move(min(again, MOST_COUNTED), min(skipped, MOST_COUNTED))
+    return ResetEffect(min(again, MOST_COUNTED), min(skipped, MOST_COUNTED))
 
 
 def reset(stream: str, group: str, start: str, *, by: str) -> str:
     """Have a group read on after an entry id, from "0", or with "$" only new messages; return the entry id.
 
     Pending messages stay pending, except those that the group gets again: they become unread. Retries stay as they are.
-    A declared group is made on lanes where it is missing. Raises as `move`.
+    A declared group is made on lanes where it is missing. Raises as `reset_effect`.
     """
     member, link = _member(stream, group)
     lanes: Sequence[str] = list(_delivered(member, link))

@@ -7,7 +7,7 @@
 | `models` | the table |
 | `databases` | which databases have it, and their errors in words |
 | `rows` | turns a message into a row, and a row back into what is sent |
-| `standing` | how a row stands: unsent, under way, waiting, refused, sent; as conditions of queries |
+| `standing` | how a row stands: unsent, sending, waiting, refused, sent; as conditions of queries |
 | `writing` | inserts rows, and takes those that are sent off the table: what `publishing` asks for |
 | `relay` | sends what is due, batch by batch, while it has the lease |
 | `batch` | one batch: order by key, what the server took and what it refused |

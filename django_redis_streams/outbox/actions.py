@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from ..querying import exactly, takes
 from .databases import asking
 from .models import OutboxMessage
-from .standing import HELD, UNDER_WAY, all_rows, unsent
+from .standing import HELD, SENDING, all_rows, unsent
 
 __all__ = ["discard", "find", "send_now", "stuck"]
 
@@ -44,7 +44,7 @@ def find(using: str, *, ids: Sequence[str] | None = None, stream: str | None = N
 def stuck(using: str) -> int:
     """Return how many messages of a database are due, or were refused: all but those that are just being sent."""
     with asking(using):
-        return unsent(using).exclude(UNDER_WAY).count()
+        return unsent(using).exclude(SENDING).count()
 
 
 def send_now(using: str, ids: Iterable[int], *, by: str) -> list[int]:
@@ -93,10 +93,10 @@ def _pieces(ids: Iterable[int]) -> Iterator[Sequence[int]]:
 
 def _free(using: str, ids: Sequence[int]) -> Sequence[OutboxMessage]:
     """Return the rows that nobody is about to send, and keep others from beginning to."""
-    free = unsent(using).filter(pk__in=ids).exclude(UNDER_WAY).order_by("pk")
+    free = unsent(using).filter(pk__in=ids).exclude(SENDING).order_by("pk")
     features = connections[using].features
     if features.has_select_for_update:
-        # What the relay holds is under way.
+        # What the relay holds is being sent.
         free = free.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
     return list(free.only("message_id", "stream", "key_hash"))
 

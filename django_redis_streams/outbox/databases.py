@@ -10,9 +10,9 @@ from django.db import Error, connections, router, transaction
 from django.utils.translation import gettext as _
 
 from ..exceptions import StreamsError
-from ..querying import has_table
+from ..querying import has_table, migrate_command
 from .models import OutboxMessage
-from .presence import TABLE
+from .presence import LABEL, TABLE
 
 __all__ = ["OutboxUnavailable", "TableMissing", "aliases", "asking", "every_database", "forbidden", "unavailable"]
 
@@ -65,9 +65,6 @@ def _in_words(alias: str, error: Error) -> OutboxUnavailable:
     with suppress(Error):  # whoever can't list the tables has told why already
         missing = not has_table(alias, TABLE)
     if missing:
-        text = _(
-            "The database “%(database)s” has no table for the outbox. "
-            "Create it: manage.py migrate django_redis_streams_outbox --database %(database)s"
-        )
-        return TableMissing(text % {"database": alias})
+        text = _("The database “%(database)s” has no table for the outbox. Create it: %(command)s")
+        return TableMissing(text % {"database": alias, "command": migrate_command(LABEL, alias)})
     return unavailable(alias, str(error).strip())

@@ -88,7 +88,7 @@ class UnsentMessage(MessageRecord):
             return Standing.SENT
         if self.attempts:
             return Standing.REFUSED
-        return Standing.WAITING if self.error or self.next_try <= self.read_at else Standing.UNDER_WAY
+        return Standing.WAITING if self.error or self.next_try <= self.read_at else Standing.SENDING
 
 
 def list_unsent(

@@ -17,8 +17,8 @@ __all__ = [
     "ON_TOO_FEW",
     "ON_TOO_FEW_REPLICAS",
     "ROWS",
+    "SENDING",
     "SENT",
-    "UNDER_WAY",
     "UNSENT",
     "Standing",
     "all_rows",
@@ -36,13 +36,13 @@ ON_TOO_FEW_REPLICAS: Final = SENT & Q(error=ON_TOO_FEW)
 # Only in case the server loses it.
 KEPT: Final = SENT & Q(error="")
 # Whoever published it is about to send it: nobody has said anything of it yet, and it isn't the relay's turn.
-UNDER_WAY: Final = UNSENT & Q(attempts=0, error="", next_try_at__gt=Now())
+SENDING: Final = UNSENT & Q(attempts=0, error="", next_try_at__gt=Now())
 
 
 class Standing(StrEnum):
     """How a row stands. One that waits for an earlier one of its key has an error, and no attempts."""
 
-    UNDER_WAY = "under-way"
+    SENDING = "sending"
     WAITING = "waiting"
     REFUSED = "refused"
     SENT = "sent"
@@ -50,8 +50,8 @@ class Standing(StrEnum):
 
 # The condition for each.
 ROWS: Final[Mapping[Standing, Q]] = {
-    Standing.UNDER_WAY: UNDER_WAY,
-    Standing.WAITING: UNSENT & Q(attempts=0) & ~UNDER_WAY,
+    Standing.SENDING: SENDING,
+    Standing.WAITING: UNSENT & Q(attempts=0) & ~SENDING,
     Standing.REFUSED: UNSENT & Q(attempts__gt=0),
     Standing.SENT: SENT,
 }

@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 
 from ..exceptions import ConfigurationError
 from ..publishing.outboxes import OutboxEntry, SentMessage
-from ..querying import has_table
+from ..querying import has_table, how_to_make
 from .models import OutboxMessage
 from .presence import LABEL, TABLE
 from .rows import COLUMNS, row_of, values_of
@@ -69,8 +69,7 @@ def check_table(using: str) -> None:
     if not has_table(using, TABLE):
         raise ConfigurationError(
             f"Database {using!r} has no table {OutboxMessage._meta.db_table!r}, in which the outbox keeps what is "
-            f"published with using={using!r}. Run `manage.py migrate --database {using}`; a database router must allow "
-            f"the app {LABEL!r} there."
+            f"published with using={using!r}. {how_to_make(LABEL, using)}"
         )
     _have_table.add(using)
 

@@ -3,9 +3,11 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -75,23 +77,33 @@ def test_the_list_tells_how_each_message_stands(browser: Client) -> None:
     """One is late, one was refused, one is being sent; what is sent and kept isn't among them."""
     late = unsent.row(key="customer-7", ago=95, next_try=-90)
     refused = unsent.refused("MISCONF can't persist")
-    under_way = unsent.under_way()
+    sending = unsent.sending()
     unsent.sent()
-    assert listed(browser) == [late.pk, refused.pk, under_way.pk]
-    html = site.text(browser.get(url()))
+    assert listed(browser) == [late.pk, refused.pk, sending.pk]
+    text = site.text(browser.get(url()))
     for told in (
         late.message_id, "overdue for 1", "customer-7", "<wbr>created", "MISCONF can&#x27;t persist", "in 29 seconds",
-        "being sent", "3 of 3 unsent messages",
+        "sending", "3 of 3 unsent messages",
     ):  # fmt: skip
-        assert told in html, told
-    assert "(default)" not in html
+        assert told in text, told
+    assert "(default)" not in text
+    cells = re.findall(r'class="field-(state|next_try)">(.*?)</td>', text)
+    assert [cell for name, cell in cells if name == "state"] == ["waiting", "refused<br>2 attempts", "sending"]
+    assert cells[-1] == ("next_try", "-")
+
+
+def test_the_list_shows_what_the_server_said_to_its_end(browser: Client) -> None:
+    """Also of a stream with a long name, which is named before that."""
+    said = f"The server refuses to append to the stream {'streams' * 15!r}: MISCONF can't persist on disk"
+    unsent.refused(said)
+    assert escape(said) in site.text(browser.get(url()))
 
 
 def test_the_filters_select(browser: Client) -> None:
     """By state, by stream, and by words."""
     waits, refused = unsent.row({"city": "Köln"}), unsent.refused("OOM")
     kept, other = unsent.sent(), unsent.row(stream="tomorrows")
-    unsent.under_way()
+    unsent.sending()
     held = unsent.held()
     assert listed(browser, standing="waiting") == [waits.pk, other.pk, held.pk]
     assert "Waits for an earlier message of its key." in site.text(browser.get(url(), {"standing": "waiting"}))
@@ -135,9 +147,9 @@ def test_a_page_tells_all_that_is_known(browser: Client) -> None:
         assert told in html, told
 
 
-def test_what_is_under_way_or_sent_offers_no_verb_but_says_why(browser: Client) -> None:
+def test_what_is_being_sent_or_sent_offers_no_verb_but_says_why(browser: Client) -> None:
     """A message that its publisher sends right now, and one that is on the server."""
-    for row, why in ((unsent.under_way(), "being sent right now"), (unsent.sent(), "is on the server")):
+    for row, why in ((unsent.sending(), "being sent right now"), (unsent.sent(), "is on the server")):
         html = page(browser, row)
         assert html.count(why) >= len(VERBS)
         assert not any(f'value="{verb}"' in html for verb in VERBS)
@@ -168,27 +180,27 @@ def test_any_text_is_shown_escaped(browser: Client) -> None:
 
 def test_send_now_makes_them_due(browser: Client, root: User) -> None:
     """What was refused is due now; what its publisher sends isn't touched. Who asked for it is in the log."""
-    refused, under_way, due = unsent.refused(), unsent.under_way(), unsent.row(next_try=-5)
-    told = site.told(do(browser, "send", refused, under_way, due))
+    refused, sending, due = unsent.refused(), unsent.sending(), unsent.row(next_try=-5)
+    told = site.told(do(browser, "send", refused, sending, due))
     assert "2 unsent messages are sent at the relay's next look." in told
     assert "1 message is left as it is. It is being sent right now." in told
     now = timezone.now()
     tries = dict(OutboxMessage.objects.values_list("pk", "next_try_at"))
     assert tries[refused.pk] <= now
-    assert (tries[under_way.pk], tries[due.pk]) == (under_way.next_try_at, due.next_try_at)
+    assert (tries[sending.pk], tries[due.pk]) == (sending.next_try_at, due.next_try_at)
     entries = LogEntry.objects.filter(user=root, change_message="Sent before its next try.")
     assert {each.object_id for each in entries} == {key(refused), key(due)}
 
 
 def test_discard_deletes(browser: Client, root: User, caplog: pytest.LogCaptureFixture) -> None:
     """For good, but not what is being sent, nor what is kept. The log has the user; the history outlives the row."""
-    refused, under_way, kept = unsent.refused(), unsent.under_way(), unsent.sent()
+    refused, sending, kept = unsent.refused(), unsent.sending(), unsent.sent()
     with caplog.at_level(logging.INFO, "django_redis_streams"):
-        told = site.told(do(browser, "discard", refused, under_way, kept))
+        told = site.told(do(browser, "discard", refused, sending, kept))
     assert f"{refused.message_id} of stream 'orders' was discarded by {root.get_username()!r}." in caplog.text
     assert "1 unsent message was discarded." in told
     assert "kept only in case the server loses it" in told
-    assert set(OutboxMessage.objects.values_list("pk", flat=True)) == {under_way.pk, kept.pk}
+    assert set(OutboxMessage.objects.values_list("pk", flat=True)) == {sending.pk, kept.pk}
     response = browser.get(url("change", quote(key(refused))))
     assert response.url == url("history", quote(key(refused)))
     assert "Discarded." in site.text(browser.get(response.url))
@@ -279,7 +291,7 @@ def test_a_missing_table_gives_a_page_that_says_so(browser: Client) -> None:
     """With the command that makes it; so do the verbs and the page of a message."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {OutboxMessage._meta.db_table} RENAME TO elsewhere")
-    said = "manage.py migrate django_redis_streams_outbox --database default"
+    said = "manage.py migrate django_redis_streams_outbox --database=default"
     assert said in site.text(browser.get(url()))
     assert said in site.text(browser.get(url(), {"q": "word", "standing": "refused"}))
     assert said in site.told(browser.get(url("change", quote("default/1"))))
@@ -326,7 +338,7 @@ def test_nothing_is_inline(browser: Client) -> None:
 def test_the_page_speaks_german(browser: Client) -> None:
     """Its own texts, and those of errors."""
     unsent.row(next_try=-90)
-    unsent.under_way()
+    unsent.sending()
     with override("de"):
         html = site.text(browser.get(url()))
         for told in ("Nicht gesendete Nachrichten", "überfällig", "wird gesendet", "Nächster Versuch"):

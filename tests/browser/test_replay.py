@@ -9,6 +9,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 
+from tests.support import unsent
 from tests.support.workers import Fleet
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -106,6 +107,22 @@ def test_a_dead_letter_is_replayed_to_its_own_group_alone(
     page.goto(f"{live_server.url}/admin/")
     page.click("#recent-actions-module a")
     expect(page.locator("#change-history")).to_contain_text("ann")
+
+
+def test_the_unsent_messages_fit_a_small_screen(live_server: Any, page: Any, streams: Any) -> None:
+    """No column is cut off, however long the words of the server, the stream's name and the key are."""
+    streams(STREAMS)
+    User.objects.create_superuser("ann", password="ann's")
+    unsent.row(ago=7000, next_try=-700, key="customer-1234567", stream="warehouse.incoming_deliveries")
+    unsent.refused(f"The server refuses to append to the stream 'orders': MISCONF {'unbreakable' * 9}", attempts=1400)
+    page.set_viewport_size({"width": 1280, "height": 700})
+    page.goto(f"{live_server.url}/admin/django_redis_streams_outbox/outboxmessage/")
+    page.fill("#id_username", "ann")
+    page.fill("#id_password", "ann's")
+    page.click("[type=submit]")
+    expect(page.locator("#result_list tbody tr")).to_have_count(2)
+    results = page.locator(".results")
+    assert results.evaluate("it => it.scrollWidth") <= results.evaluate("it => it.clientWidth")
 
 
 def test_many_are_chosen_across_pages(live_server: Any, page: Any, raw: Any, streams: Any) -> None:

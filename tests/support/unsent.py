@@ -38,7 +38,7 @@ def row(
     return made
 
 
-def under_way(**fields: Any) -> OutboxMessage:
+def sending(**fields: Any) -> OutboxMessage:
     """A row that its publisher is about to send."""
     return row(next_try=20, **fields)
 

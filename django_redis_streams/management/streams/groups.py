@@ -56,19 +56,23 @@ def _create(options: Mapping[str, Any]) -> Result:
 
 def _reset(options: Mapping[str, Any]) -> Result:
     stream, group = any_target(options["group"])
-    effect = groups.move(stream, group, options["start"])
+    effect = groups.reset_effect(stream, group, options["start"])
     as_json: dict[str, Any] = {"stream": stream, "group": group, "again": effect.again, "skipped": effect.skipped}
-    what = (
-        f"{stream}:{group} would get {amount(effect.again)} messages again and skip {amount(effect.skipped)} "
-        "(10,000 stands for that many or more). What waits for a retry stays."
-    )
+    what = f"{stream}:{group} would get {_effect(effect, 'skip')}"
     if not confirmed(what, options):
         result, line = undone(what, "reset", options)
         return Result(as_json={**as_json, "result": result}, lines=[line])
     reached = groups.reset(stream, group, options["start"], by=by(options))
     return Result(
         as_json={**as_json, "result": "reset", "position": reached},
-        lines=[f"{stream}:{group} reads on after {reached}."],
+        lines=[f"{stream}:{group} reads on after {reached}. It gets {_effect(effect, 'skips')}"],
+    )
+
+
+def _effect(effect: groups.ResetEffect, skips: str) -> str:
+    return (
+        f"{amount(effect.again)} messages again and {skips} {amount(effect.skipped)} (10,000 stands for that many or "
+        "more). What waits for a retry stays."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -12,8 +13,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from ... import conf, connections
 from ...inspection import visible
-from ...outbox.presence import APP, TABLE, is_installed
-from ...querying import has_table
+from ...outbox.presence import APP, LABEL, TABLE, is_installed
+from ...querying import has_table, how_to_make
 from ...worker.services.relaying import relayed_connections, relays
 from ...worker.system.os_signals import Signals
 from ...worker.timing import DEFAULT_TIMING
@@ -29,6 +30,8 @@ __all__ = ["DISCARD_OUTBOX", "LIST_OUTBOX", "RELAY_OUTBOX"]
 
 _HEAD: Final = ("id", "message", "stream", "lane", "key", "age", "state", "attempts", "next try", "error")
 _LIMIT: Final = 100
+# In seconds: how often a relay at most says what it has sent.
+_SAYS_EACH: Final = 5.0
 
 
 def _add_database(parser: CommandParser) -> None:
@@ -63,8 +66,8 @@ def _list(options: Mapping[str, Any]) -> Result:
 
 
 def _nothing(options: Mapping[str, Any]) -> str:
-    """Return the line of an empty list."""
-    if options["stream"] is None and options["database"] is None and not options["refused"]:
+    """Return the line that says that there is none of what is asked for."""
+    if not any(options.get(each) for each in ("ids", "stream", "database", "refused")):
         return "Nothing is unsent."
     return f"No unsent message fits{_undeclared(options)}."
 
@@ -140,15 +143,22 @@ def _until_stopped(*, as_json: bool) -> Iterator[str]:
             yield f"Relays to {', '.join(repr(each.alias) for each in services) or 'nothing'}. Ctrl-C ends it."
         for each in threads:
             each.start()
+        told, due = 0, time.monotonic() + _SAYS_EACH
         try:
             while not signals.wait(0.2):
                 if not all(each.is_alive() for each in threads):
                     raise CommandError("The relay has failed; see the log.")
+                sent = sum(each.sent for each in services)
+                if sent > told and time.monotonic() >= due and not as_json:
+                    yield f"{amount(sent - told)} sent."
+                    told, due = sent, time.monotonic() + _SAYS_EACH
         finally:
             # At its end each lets go of its leases, so that another process relays at once.
             stop.set()
             for each in threads:
                 each.join(5)
+        if not as_json:
+            yield f"Stopped. {amount(sum(each.sent for each in services))} sent in all."
 
 
 def _discard(options: Mapping[str, Any]) -> Result:
@@ -162,8 +172,8 @@ def _discard(options: Mapping[str, Any]) -> Result:
         each for each in dict.fromkeys(options["ids"]) if not any(actions.find(it, ids=[each]) for it in databases)
     ]
     number = sum(map(len, found.values()))
-    what = f"{amount(number)} unsent message{'s' * (number != 1)}"
-    what += " would be deleted for good: no group gets them." if number else f"{_undeclared(options)}."
+    what = f"{amount(number)} unsent message{'s' * (number != 1)} would be deleted for good: no group gets them."
+    what = what if number else _nothing(options)
     if options["dry_run"] or (number and not options["ids"] and not confirmed(what, options)):
         result, line = undone(what, "discard", options)
         return Result(as_json={"would_be_discarded": number, "result": result}, lines=[line])
@@ -221,7 +231,7 @@ def _databases(options: Mapping[str, Any]) -> Sequence[str]:
         )
     found = [each for each in wanted if _has_table(each)]
     lacking = [
-        f"Database {each!r} has no table of the outbox: run `manage.py migrate --database {each}`."
+        f"Database {each!r} has no table of the outbox. {how_to_make(LABEL, each)}"
         for each in wanted
         if each not in found
     ]

@@ -20,8 +20,8 @@ __all__ = ["STATUS"]
 
 _STREAM: Final = ("stream", "length", "memory", "oldest", "newest", "rate/s", "delayed", "dead", "undeclared groups")
 _GROUP: Final = (
-    "group", "lag", "oldest unread", "pending", "oldest pending", "retrying", "dead", "consumers", "rate/s",
-    "failures/h", "paused",
+    "group", "lag", "oldest unread", "pending", "oldest pending", "retrying", "dead", "repeated", "consumers",
+    "rate/s", "failures/h", "paused",
 )  # fmt: skip
 _HOUR: Final = 60
 # Puts a terminal's cursor at the top of an empty screen.
@@ -113,6 +113,7 @@ def _group(group: GroupState, activity: GroupActivity | None) -> Mapping[str, An
         "oldest_pending": group.oldest_pending,
         "retrying": group.retrying,
         "dead_letters": max(0, ever.get("dead-lettered", 0) - gone),
+        "repeated": ever.get("repeated", 0),
         "consumers": group.consumers,
         "rate": hour and hour.rate,
         "failures": hour and hour.failures,
@@ -147,7 +148,7 @@ def _group_cells(stream: str, group: Mapping[str, Any]) -> Sequence[str]:
     return (
         f"{stream}:{group['group']}", amount(group["lag"]), _ago(group["oldest_unread"]), amount(group["pending"]),
         _ago(group["oldest_pending"]), amount(group["retrying"]), amount(group["dead_letters"]),
-        amount(group["consumers"]),
+        amount(group["repeated"]), amount(group["consumers"]),
         amount(round(group["rate"] or 0, 2)), amount(group["failures"] or 0), group["paused"] or "-",
     )  # fmt: skip
 

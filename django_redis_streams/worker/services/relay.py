@@ -14,9 +14,9 @@ from django.db import Error
 
 from ...connections import Link
 from ...outbox.databases import aliases
-from ...outbox.presence import TABLE
+from ...outbox.presence import LABEL, TABLE, declared
 from ...outbox.relay import Relay, tell_undeclared
-from ...querying import has_table
+from ...querying import has_table, how_to_make
 from ..execution.databases import Databases
 from ..log.lines import logger
 from ..timing import Timing
@@ -42,6 +42,8 @@ class OutboxRelay(Service):
         self._busy = self._leads = self._leaves = False
         # Whether the last step has left nothing to send, as far as it is this process's to send. For any thread.
         self.rests = False
+        # How many messages it has sent. For any thread.
+        self.sent = 0
 
     @property
     def interval(self) -> float:
@@ -95,17 +97,31 @@ class OutboxRelay(Service):
             self._databases.before_message()
             each.has_table = each.has_table or has_table(each.relay.using, TABLE)
             if each.has_table:
-                self._busy = each.relay.step(link).more or self._busy
+                step = each.relay.step(link)
+                self.sent += step.sent
+                self._busy = step.more or self._busy
                 self._tell_undeclared(each)
             else:
                 each.due = time.monotonic() + self._timing.look_for_table
+                self._tell_lacking(each)
         except Error as error:
             each.failed(error)
             return False
         finally:
             self._databases.after_message()
-        each.succeeded()
+        if each.has_table:
+            each.succeeded()
         return each.has_table
+
+    def _tell_lacking(self, each: _OfDatabase) -> None:
+        """Log that a database has no table, where a stream needs it: once, unless it comes and goes again."""
+        streams = declared()
+        if self._tells and streams and not each.lacks_table:
+            each.lacks_table = True
+            logger.warning(
+                "Database %r has no table of the outbox: what is published to %s in its transactions is refused. %s",
+                each.relay.using, ", ".join(streams), how_to_make(LABEL, each.relay.using),
+            )  # fmt: skip
 
     def _tell_undeclared(self, each: _OfDatabase) -> None:
         if self._tells and time.monotonic() >= each.tells_at:
@@ -118,7 +134,8 @@ class _OfDatabase:
 
     def __init__(self, relay: Relay, timing: Timing) -> None:
         self.relay = relay
-        self.has_table = False
+        # Whether the log has told that the table is missing.
+        self.has_table = self.lacks_table = False
         self.due = self.tells_at = 0.0
         self._backoff = timing.backoff(least=0.1, most=5.0)
         self._logged = ""
@@ -145,7 +162,8 @@ class _OfDatabase:
             )  # fmt: skip
 
     def succeeded(self) -> None:
-        """Note that the database has answered."""
+        """Note that the database has answered, and has the table."""
+        self.lacks_table = False
         self._backoff.reset()
         if self._logged:
             self._logged = ""
