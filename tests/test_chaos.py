@@ -121,6 +121,17 @@ def test_a_repetition_is_excused_by_the_end_of_its_process(ended: float | None, 
     assert not judged(replace(found, faults=other)).holds
 
 
+@pytest.mark.parametrize(
+    ("began", "excused"), [(11.0, True), (13.0, True), (14.0, False)], ids=["while it ran", "right after it", "later"]
+)
+def test_a_repetition_is_excused_by_another_master_whatever_its_process(began: float, excused: bool) -> None:
+    """What was acknowledged right before may not be on the server that was elected; what was long before is."""
+    runs = [run(), run(began=20.0, ended=20.1, pid=2), run("plain")]
+    found = evidence(nemesis="master-killed", runs=runs, faults=[Fault("master-killed", (), began, began + 1)])
+    assert judged(found).holds is excused
+    assert not judged(replace(found, nemesis="server-killed")).holds
+
+
 @pytest.mark.parametrize("nemesis", ["worker-stopped", "group-destroyed"])
 def test_what_was_read_before_a_fault_may_be_run_right_after_it(nemesis: str) -> None:
     """A worker that wakes up goes on with what it has; so does one whose group was taken away."""

@@ -146,6 +146,8 @@ def _excuses(fault: Fault, excuses: frozenset[Excuse], promise: Promise, run: Ru
         return read_before and not settled_before
     if Excuse.COMMIT in excuses and fault.nemesis == "postgresql-restarted":
         return read_before and not settled_before
+    if Excuse.FAILED_OVER in excuses and fault.nemesis in ("master-killed", "master-stopped"):
+        return read_before and not settled_before
     return Excuse.REMADE in excuses and fault.nemesis == "group-destroyed" and read_before
 
 

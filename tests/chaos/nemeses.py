@@ -16,6 +16,8 @@ from typing import ClassVar
 
 from redis.exceptions import ResponseError
 
+from tests.support.waiting import wait_until
+
 from . import proxy
 from .evidence import Fault
 from .stage import Stage
@@ -30,11 +32,13 @@ class Nemesis:
     """One fault, again and again: it lasts for `hold` seconds, and `pause` seconds pass between two.
 
     `struck` are the processes that the last fault concerned. With `through_proxy` all connections to the server go
-    through the stage's proxy.
+    through the stage's proxy. With `by_sentinels` there is a master and a replica, and both streams have
+    `"MIN_REPLICAS": 1`.
     """
 
     name: ClassVar[str]
     through_proxy: ClassVar[bool] = False
+    by_sentinels: ClassVar[bool] = False
     hold: Span = (0.1, 0.6)
     pause: Span = (0.2, 0.6)
 
@@ -354,14 +358,52 @@ class DeadLettersTaken(Nemesis):
         return [f"{{{stream}}}:dlq" for stream in GROUPS]
 
 
+class MasterKilled(Nemesis):
+    """SIGKILL of the master that sentinels name. They elect its replica; then it comes back, as a replica of that."""
+
+    name = "master-killed"
+    by_sentinels = True
+    # Seconds that the new master has before the old one is back.
+    hold = (0.0, 1.0)
+
+    def do(self) -> None:
+        self.old = self.stage.sentinels.master
+        self.end()
+        self.stage.sentinels.await_other(self.old)
+
+    def undo(self) -> None:
+        self.bring_back()
+        wait_until(lambda: self.old.in_step, "the old master as a replica in step", deadline=30)
+
+    def end(self) -> None:
+        """Have the master serve nobody."""
+        self.old.kill9()
+
+    def bring_back(self) -> None:
+        """Let it serve again."""
+        self.old.start()
+
+
+class MasterStopped(MasterKilled):
+    """SIGSTOP of the master, which is woken when another was elected: until sentinels tell it, it takes writes."""
+
+    name = "master-stopped"
+
+    def end(self) -> None:
+        self.old.pause()
+
+    def bring_back(self) -> None:
+        self.old.cont()
+
+
 class Mixed(Nemesis):
-    """Any of the others, one after another."""
+    """Any of the others on one server, one after another."""
 
     name = "mixed"
     through_proxy = True
 
     def strike(self) -> Fault:
-        others = sorted(set(NEMESES) - {self.name, Calm.name})
+        others = sorted(name for name, each in NEMESES.items() if not each.by_sentinels and each not in {Mixed, Calm})
         return NEMESES[self.random.choice(others)](self.stage, self.random).strike()
 
 

@@ -21,6 +21,8 @@ class Excuse(StrEnum):
     RESENT = "it was sent again"
     # It was given to a group that was destroyed and made again.
     REMADE = "its group was made again"
+    # It was acknowledged, and the server that was elected doesn't know that yet.
+    FAILED_OVER = "the master was replaced"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +79,11 @@ PROMISES: Final = {
     "clients-killed": _both(kept=(Excuse.RESENT,)),
     "group-destroyed": _both(Excuse.REMADE, by_others=("made-again",)),
     "dead-letters-taken": _both(),
+    # Replication is asynchronous: what a master knew last is lost with it. Publishers alone wait for a replica.
+    "master-killed": _both(Excuse.FAILED_OVER, kept=(Excuse.RESENT,), around=2.0),
+    "master-stopped": _both(Excuse.FAILED_OVER, kept=(Excuse.RESENT,), around=2.0),
     # While one fault lasts, another may keep a worker from settling for seconds.
-    "mixed": _both(*Excuse, by_others=("made-again",), around=5.0),
+    "mixed": _both(*set(Excuse) - {Excuse.FAILED_OVER}, by_others=("made-again",), around=5.0),
 }
 
 # The nemesis under which the checker must notice each of the mutants.

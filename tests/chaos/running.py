@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from . import report, trial
 from .checker import Verdict, judged
 from .stage import Stage
@@ -92,7 +94,7 @@ def _perform(wanted: Any, done: Any) -> None:
 def _held(stage: Stage, job: Job) -> Outcome:
     try:
         evidence = trial.run(stage, job.nemesis, job.seed, job.seconds, job.mutant)
-    except Exception:  # noqa: BLE001  told with the others
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001  told with the others
         return Outcome(job, None, [f"{job.nemesis}: {traceback.format_exc()}", *_last_lines(stage)])
     verdict = judged(evidence)
     told = list(report.failures(verdict, evidence))

@@ -13,6 +13,7 @@ from typing import Any
 import django
 
 from tests.support.postgresql import Postgresql, programs
+from tests.support.sentinels import SentinelSet
 from tests.support.servers import Server
 from tests.support.warm import WarmPopen
 from tests.support.workers import ROOT
@@ -28,15 +29,19 @@ class Stage:
     """Serves one trial after another; each begins with an empty server and database."""
 
     def __init__(self) -> None:
-        self.server = Server()
-        self.proxy = FaultyProxy(self.server)
+        self._alone = Server()
+        self.proxy = FaultyProxy(self._alone)
+        # Made for the first trial that wants it.
+        self._sentinels: SentinelSet | None = None
+        self._by_sentinels = False
         found = programs()
         assert found is not None, "the database of make chaos is PostgreSQL: apt-get install postgresql"
         self.postgresql = Postgresql(found)
         self.directory = Path(tempfile.mkdtemp(prefix="streams-chaos-"))
         self.workers: list[subprocess.Popen[str]] = []
         self.publishers: list[subprocess.Popen[str]] = []
-        self._seed, self._url, self._mutant = "", self.server.url, ""
+        self._seed, self._mutant = "", ""
+        self.url = self._alone.url
         self._started = 0
         self._set_up()
 
@@ -44,7 +49,7 @@ class Stage:
         os.environ.update(
             DJANGO_SETTINGS_MODULE=SETTINGS,
             CHAOS_DATABASE=json.dumps(self.postgresql.settings),
-            CHAOS_URL=self.server.url,
+            CHAOS_URL=self.url,
         )
         django.setup()
         from django.core.management import call_command  # noqa: PLC0415  needs settings
@@ -53,10 +58,25 @@ class Stage:
         call_command("migrate", run_syncdb=True, verbosity=0)
         connections.close_all()
 
-    def begin(self, seed: str, *, through_proxy: bool, mutant: str = "") -> None:
+    @property
+    def sentinels(self) -> SentinelSet:
+        """The sentinels, with a master and a replica."""
+        if self._sentinels is None:
+            self._sentinels = SentinelSet()
+        return self._sentinels
+
+    @property
+    def server(self) -> Server:
+        """The server, or the master that the sentinels name now."""
+        return self.sentinels.master if self._by_sentinels else self._alone
+
+    def begin(self, seed: str, *, through_proxy: bool, by_sentinels: bool, mutant: str = "") -> None:
         """Empty everything, and start workers and publishers."""
-        self._seed, self._mutant = seed, mutant
-        self._url = self.proxy.url if through_proxy else self.server.url
+        self._seed, self._mutant, self._by_sentinels = seed, mutant, by_sentinels
+        if by_sentinels:
+            self.url = self.sentinels.url()
+        else:
+            self.url = self.proxy.url if through_proxy else self._alone.url
         shutil.rmtree(self.directory)
         self.directory.mkdir()
         self.server.raw().flushall()
@@ -80,7 +100,9 @@ class Stage:
         self.publishers.append(self._start("chaospublish", f"p{self._started}"))
 
     def _start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        own = {"CHAOS_URL": self._url, "CHAOS_DIRECTORY": str(self.directory), "CHAOS_SEED": self._seed}
+        own = {"CHAOS_URL": self.url, "CHAOS_DIRECTORY": str(self.directory), "CHAOS_SEED": self._seed}
+        if self._by_sentinels:
+            own["CHAOS_MIN_REPLICAS"] = "1"
         with (self.directory / "log").open("ab") as log:
             return WarmPopen(
                 arguments,
@@ -142,6 +164,8 @@ class Stage:
         """End everything."""
         self.kill([*self.workers, *self.publishers])
         self.proxy.stop()
-        self.server.stop()
+        self._alone.stop()
+        if self._sentinels is not None:
+            self._sentinels.stop()
         self.postgresql.stop()
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -35,7 +35,7 @@ def run(stage: Stage, nemesis: str, seed: int, seconds: float, mutant: str = "")
     """Run a trial; return its evidence."""
     own_seed = f"{seed}/{nemesis}/"
     kind = NEMESES[nemesis]
-    stage.begin(own_seed, through_proxy=kind.through_proxy, mutant=mutant)
+    stage.begin(own_seed, through_proxy=kind.through_proxy, by_sentinels=kind.by_sentinels, mutant=mutant)
     try:
         _warm_up(stage)
         faults = strikes(kind(stage, random.Random(own_seed)), seconds)
@@ -87,15 +87,19 @@ def _gathered(stage: Stage, course: Course) -> Evidence:
         faults=course.faults,
         waiting=course.waiting,
         left=course.left,
-        books=_books(),
+        books=_books(stage),
         recovered=course.recovered,
     )
 
 
-def _books() -> list[BookOf]:
-    from django_redis_streams import inspection  # noqa: PLC0415  needs settings
+def _books(stage: Stage) -> list[BookOf]:
+    from django.conf import settings  # noqa: PLC0415  needs settings
+    from django.test import override_settings  # noqa: PLC0415  as above
 
-    found = [each for stream in GROUPS for each in inspection.books(stream)]
+    from django_redis_streams import inspection  # noqa: PLC0415  as above
+
+    with override_settings(REDIS_STREAMS={**settings.REDIS_STREAMS, "CONNECTIONS": {"default": {"URL": stage.url}}}):
+        found = [each for stream in GROUPS for each in inspection.books(stream)]
     return [BookOf(each.stream, each.group, each.missing, dict(each.by_others)) for each in found]
 
 
