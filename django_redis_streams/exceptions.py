@@ -92,10 +92,14 @@ class ServerUnreachable(StreamsError):
 
     `was_idle` is whether a connection was lost that had been idle for a second or more. The server may have closed that
     one alone. `was_silent` is whether no answer came in time, from a server that refused nothing and closed nothing.
+    `node` is the address of the node of a cluster that it is about, while others may be well; "" where it is about all.
+    `moved` is whether the keys are on another node by now, to which the next connection leads.
     """
 
     was_idle = False
     was_silent = False
+    moved = False
+    node: str = ""
 
 
 class ServerRefused(StreamsError):

@@ -156,7 +156,9 @@ class _Follower:
 
     def _read(self, left: float) -> list[Message]:
         if self._link is None:
-            self._link = connections.open(self._alias, timeout=_BLOCK + _REPLY)
+            # All lanes of a stream are on one node of a cluster.
+            key = next(iter(self._positions))
+            self._link = connections.open(self._alias, timeout=_BLOCK + _REPLY, key=key)
         found = next_entries(self._link, self._positions, self._count)
         if not found and left > 0:
             block_ms = math.ceil(1000 * min(left, _BLOCK))

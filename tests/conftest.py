@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from django_redis_streams.worker.log import recurring, unreachable
 
 from .support import mariadb as mariadb_support
 from .support import workers
+from .support.clusters import BY_CLUSTER, ClusterSet
 from .support.collecting import import_share
 from .support.postgresql import NEEDS, Postgresql, forget_connections, programs
 from .support.proxies import Proxy
@@ -74,7 +75,10 @@ def server() -> Iterator[Server]:
     """The server of this run, for all tests that don't kill it."""
     try:
         # Where it is restarted, or stands still for a while, it stays the master.
-        running = SentinelSet(down_after=600_000).as_server() if BY_SENTINELS else Server()
+        if BY_CLUSTER:
+            running: Server = ClusterSet().as_server()
+        else:
+            running = SentinelSet(down_after=600_000).as_server() if BY_SENTINELS else Server()
     except ServerMissing as error:
         pytest.exit(f"No test can run: {error}", returncode=3)
     os.environ["TEST_REDIS_URL"] = running.url
@@ -103,6 +107,22 @@ def make_server() -> Iterator[Callable[..., Server]]:
     yield make
     for each in running:
         each.stop()
+
+
+@pytest.fixture
+def make_cluster() -> Iterator[Callable[..., ClusterSet]]:
+    """Starts clusters, `make_cluster(masters=3, replicas=0, **options)`, for this test alone."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> ClusterSet:
+            try:
+                made = ClusterSet(**options)
+            except ServerMissing as error:
+                pytest.skip(str(error))
+            stack.callback(made.stop)
+            return made
+
+        yield make
 
 
 @pytest.fixture

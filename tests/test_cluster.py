@@ -53,7 +53,7 @@ def test_a_worker_of_a_stream_that_is_not_on_the_node_ends(
     output = elsewhere.finish(elsewhere.start("--processes", "2"), code=1)
     (line,) = [each for each in output.splitlines() if ENDS in each]
     assert f"{ENDS}{label}, connection 'default': {IS_NODE} (" in line
-    assert "lead to one that isn't in cluster mode." in line
+    assert "lead to a server that isn't in cluster mode." in line
     assert said in line
     assert f"CommandError: {label}, connection 'default': {IS_NODE}" in output
     assert "can't be reached" not in output

@@ -12,6 +12,7 @@ from django_redis_streams import Message, Retry, conf, connections, publish
 from django_redis_streams.handlers import handler
 from django_redis_streams.operations import groups
 from django_redis_streams.store.consume.clock import server_time
+from django_redis_streams.worker.services.listener import Listener
 from django_redis_streams.worker.services.promoter import Promoter
 from django_redis_streams.worker.timing import Timing
 
@@ -27,12 +28,12 @@ NOTICES, LEASE, DELAYED, CLOCK = "{orders}:notices", "{orders}:promoter", "{orde
 ASLEEP = Timing(look_at_rest=600_000)
 
 
-SLEEPERS = ("Promoter", "Listener")
+SLEEPERS = (Promoter, Listener)
 
 
 def rests(worker: Worker) -> bool:
     """Whether the promoter has seen that nothing waits, and the listener hears what comes."""
-    promoter, listener = (next(each for each in worker.services if type(each).__name__ == name) for name in SLEEPERS)
+    promoter, listener = (next(each for each in worker.services if isinstance(each, kind)) for kind in SLEEPERS)
     return bool(promoter._look_at["orders"] > time.monotonic() + 60 and not promoter._heard and listener.waits_since)
 
 
@@ -110,7 +111,7 @@ def test_notices_that_cannot_be_read_keep_nothing_from_being_moved(
     if wrong == "from the beginning":
         raw.set(NOTICES, "of a wrong type")
     worker = Worker(timing=Timing(listen=0.5, look_at_rest=0.5, backoff_factor=0.1))
-    listener = next(each for each in worker.services if type(each).__name__ == "Listener")
+    listener = next(each for each in worker.services if isinstance(each, Listener))
     listener._streams = {f"{{{each}}}:notices": each for each in ("orders", "mails")}
     listener._hear_due = heard.append
     worker.start()
@@ -166,7 +167,7 @@ def test_a_clock_that_goes_back_while_nothing_waits_is_found(
 def test_a_pause_that_nobody_heard_of_is_seen_after_the_next_connecting(raw: Raw) -> None:
     """The listener lost its connection just then. Consumers look when it is back, not only at their reads' ends."""
     with working(timing=Timing(block=60)) as worker:
-        listener = next(each for each in worker.services if type(each).__name__ == "Listener")
+        listener = next(each for each in worker.services if isinstance(each, Listener))
         wait_until(lambda: waiting_reads(raw) == 1 and listener.waits_since)
         raw.hset("{orders}:groups", "billing:paused", "1")
         listener.cut()

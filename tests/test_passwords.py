@@ -53,6 +53,11 @@ URLS = {
     "of sentinels, without a host": f"rediss+sentinel://:{PASSWORD}",
     "of sentinels, for a port": f"redis+sentinel://h:{PASSWORD},i/m",
     "of sentinels, in the query": f"redis+sentinel://h/m?password={PASSWORD}",
+    "of a cluster": f"redis+cluster://clerk:{PASSWORD}@h,i:1/0",
+    "of a cluster, unescaped": f"redis+cluster://clerk:a/{PASSWORD}@h,i",
+    "of a cluster, without a host": f"rediss+cluster://:{PASSWORD}",
+    "of a cluster, for a database": f"redis+cluster://h/{PASSWORD}",
+    "of a cluster, in the query": f"redis+cluster://h?password={PASSWORD}",
     "in words": f"host=h password={PASSWORD}",
 }
 SHAPES = {

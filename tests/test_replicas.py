@@ -1,5 +1,6 @@
 """MIN_REPLICAS: what is published is safe on replicas, or it is told, kept by the outbox and never sent twice."""
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -260,6 +261,33 @@ def test_too_few_replicas_are_a_fault(pair: Pair, streams: Streams) -> None:
     streams({"orders": {"MIN_REPLICAS": 2}}, URL=pair.primary.url)
     assert "Connected replicas: 1, and a stream here has MIN_REPLICAS 2." in diagnosed()["too-few-replicas"]
     assert "django_redis_streams.W038" in {each.id for each in run_checks(include_deployment_checks=True)}
+
+
+@pytest.mark.django_db
+def test_a_server_that_goes_on_without_its_replicas_is_a_warning(pair: Pair, streams: Streams) -> None:
+    """Cut off, it would take what is lost later. A server that refuses to be asked isn't judged."""
+    assert "takes writes with 0 replicas" in diagnosed()["replicas-not-required"]
+    assert "django_redis_streams.W039" in {each.id for each in run_checks(include_deployment_checks=True)}
+    streams({"orders": WAITS}, URL=pair.primary.user("half", "blind", "+@all", "-config", "~*", "&*"))
+    assert "replicas-not-required" not in diagnosed()
+    streams({"orders": {}}, URL=pair.primary.url)
+    assert "replicas-not-required" not in diagnosed()
+    pair.primary.raw().config_set("min-replicas-to-write", 1)
+    streams({"orders": WAITS}, URL=pair.primary.url)
+    assert "replicas-not-required" not in diagnosed()
+
+
+@pytest.mark.django_db
+def test_a_replica_that_lacks_much_is_a_warning(pair: Pair) -> None:
+    """Though it was heard of just now: a failover to it would lose all that."""
+    pair.replica.pause()
+    for _ in range(70):
+        pair.primary.raw().set("large", "x" * 1_000_000)
+    told = r"state online, (6[89]|7\d),\d{3},\d{3} bytes behind, silent for \d s\)"
+    assert re.search(told, diagnosed()["replica-behind"])
+    assert "django_redis_streams.W040" in {each.id for each in run_checks(include_deployment_checks=True)}
+    pair.replica.cont()
+    wait_until(lambda: "replica-behind" not in diagnosed(), "a replica that has caught up")
 
 
 def diagnosed() -> dict[str, str]:

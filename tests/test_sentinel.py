@@ -337,6 +337,7 @@ def test_a_remap_that_fails_is_told(
         (f"clerk:a/{PASSWORD}@h/mymaster", "can't be understood (it isn't shown"),
         ("a/mymaster/x", "isn't the number of a database"),
         ("a/mymaster/0?port=1", "sets 'port' in OPTIONS or in the query of URL, which the sentinels say."),
+        ("a/mymaster/0?host=b", "sets 'host' in OPTIONS or in the query of URL, which the sentinels say."),
         ("a/mymaster/0?socket_timeout=soon", "has a wrong socket_timeout"),
     ],
 )
@@ -392,10 +393,18 @@ def test_settings_of_sentinels_that_cannot_work_are_told(
     assert PASSWORD not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["SENTINEL_OPTIONS", "ADDRESS_REMAP"])
-def test_what_is_for_sentinels_needs_a_url_that_names_some(lead: Callable[..., None], key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("SENTINEL_OPTIONS", {"password": PASSWORD}, "its URL names no sentinels."),
+        ("ADDRESS_REMAP", elsewhere, "its URL names neither sentinels nor nodes of a cluster."),
+    ],
+)
+def test_what_is_for_sentinels_needs_a_url_that_names_some(
+    lead: Callable[..., None], key: str, value: Any, said: str
+) -> None:
     """It would have no effect."""
-    lead("redis://localhost", **{key: {"password": PASSWORD} if key == "SENTINEL_OPTIONS" else elsewhere})
+    lead("redis://localhost", **{key: value})
     (found,) = check_settings()
     assert found.id == "django_redis_streams.E002"
-    assert found.msg == f"{CONNECTION} has {key!r}, but its URL names no sentinels."
+    assert found.msg == f"{CONNECTION} has {key!r}, but {said}"

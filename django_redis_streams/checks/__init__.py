@@ -10,6 +10,7 @@
 | E006 | two streams or dead letter queues in one key |
 | E007 | a `URL` or `OPTIONS` that can't work, or an extra that is missing for it |
 | E008 | a `REPLICA_TIMEOUT` that isn't shorter than the time for any reply |
+| E009 | a stream on a cluster whose dead letters are in another hash slot |
 | E010 | a handler for a stream or group that isn't declared |
 | E011 | two handlers of a group for one type |
 | E012 | a group whose handlers leave types that models publish to its stream, without `UNMATCHED` |
@@ -37,14 +38,19 @@
 | W032 | a server older than 6.2 |
 | W033 | a server that may evict streams |
 | W034 | a server without an append-only file |
-| W035 | a server that is a node of a cluster |
+| W035 | a server that is a node of a cluster, to which a plain URL leads |
 | W036 | a new group beside one that is no longer declared: was it renamed? (this and the following: `check --deploy`) |
 | W037 | a stream on a server that isn't declared any more, and that holds something |
 | W038 | a server with fewer replicas than MIN_REPLICAS of a stream on it |
+| W039 | a server that goes on without the replicas that MIN_REPLICAS of a stream on it waits for |
+| W040 | a replica that doesn't follow |
+| W041 | a cluster that is down |
+| W042 | a cluster some of whose slots no node serves |
+| W043 | a cluster's master without a replica |
 
-While there are problems of the settings (E001 to E008) only these are reported: what follows from them would
-only hide them. All but the last nine checks talk to no server, and only E017 and E018 to a database, to those they are
-asked for.
+While there are problems of the settings (E001 to E009) only these are reported: what follows from them would
+only hide them. All but E030 and those from W030 on talk to no server, and only E017 and E018 to a database, to those
+they are asked for.
 """
 
 from typing import Any
@@ -74,7 +80,7 @@ __all__ = [
 
 
 def check_servers(**options: Any) -> list[CheckMessage]:
-    """E030, W030 to W038. Asks all servers at once, with a time limit."""
+    """E030, W030 to W043. Asks all servers at once, with a time limit."""
     from . import servers  # noqa: PLC0415  `check --deploy` alone needs the doctor in its memory
 
     return servers.check_servers(**options)

@@ -10,6 +10,7 @@ from django.utils.text import capfirst
 
 from .. import conf
 from ..diagnosis import Code, Finding
+from ..diagnosis.clusters import cluster_findings
 from ..diagnosis.gathering import gather, is_embedded
 from ..diagnosis.renaming import renamed_groups, renamed_streams
 from ..diagnosis.servers import development, server_findings
@@ -31,12 +32,17 @@ _WARNINGS: Final[Mapping[Code, str]] = {
     Code.GROUP_RENAMED: "W036",
     Code.STREAM_RENAMED: "W037",
     Code.TOO_FEW_REPLICAS: "W038",
+    Code.REPLICAS_NOT_REQUIRED: "W039",
+    Code.REPLICA_BEHIND: "W040",
+    Code.CLUSTER_DOWN: "W041",
+    Code.SLOTS_MISSING: "W042",
+    Code.MASTER_ALONE: "W043",
 }
 
 
 @when_settings_are_sound
 def check_servers() -> Iterator[checks.CheckMessage]:
-    """E030, W030 to W038. Asks all servers at once, with a time limit."""
+    """E030, W030 to W043. Asks all servers at once, with a time limit."""
     for connection in conf.get().connections.values():
         if is_embedded(connection):
             # Asking it would start it.
@@ -45,6 +51,7 @@ def check_servers() -> Iterator[checks.CheckMessage]:
     observed = gather(embedded=False)
     for server in observed.servers:
         # A subject is "connection 'default'" here, else the name of a stream or group.
+        yield from _warnings(cluster_findings(server), capfirst)
         yield from _warnings(server_findings(server, would_keep(server.connection.alias)), capfirst)
     for stream in observed.streams:
         yield from _warnings(renamed_groups(stream))

@@ -19,7 +19,7 @@ Check = Callable[..., list[CheckMessage]]
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E001 to E008, W001."""
+    """E001 to E009, W001."""
     found = [Error(problem.message, hint=problem.hint or None, id=f"{TAG}.{problem.id}") for problem in conf.problems()]
     return [*found, *_connections(), *_misspelt()]
 

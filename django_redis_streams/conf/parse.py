@@ -6,10 +6,12 @@ the nearest one that it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
+
+from redis.crc import key_slot
 
 from ..keys import StreamKeys
 from . import values
@@ -126,12 +128,14 @@ class _Reader:
     def config(self, raw: Any) -> Config:
         top = self.read("REDIS_STREAMS", _TOP, raw, "REDIS_STREAMS")
         connections = {alias: self.connection(alias, each) for alias, each in top.pop("connections", {}).items()}
+        by_cluster = {alias for alias, each in connections.items() if each.by_cluster}
         streams = {
             name: self.stream(name, each, connections)
             for name, each in top.pop("streams", {}).items()
             if self.named("stream", name, "{}")
         }
         self.distinct(streams.values())
+        self.in_one_slot(each for each in streams.values() if each.connection in by_cluster)
         return Config(connections=MappingProxyType(connections), streams=MappingProxyType(streams), **top)
 
     def connection(self, alias: str, raw: Any) -> ConnectionConfig:
@@ -146,18 +150,17 @@ class _Reader:
         return made
 
     def without_sentinels(self, where: str, connection: ConnectionConfig) -> None:
-        """Refuse what is said of sentinels, or of what they announce, where the URL names none."""
+        """Refuse what is said of sentinels, or of what they or a cluster announce, where the URL names neither."""
         if not connection.url or connection.by_sentinels:
             return
-        for key, value in (
-            ("SENTINEL_OPTIONS", connection.sentinel_options),
-            ("ADDRESS_REMAP", connection.address_remap),
-        ):
-            if value:
-                message = f"{where} has {key!r}, but its URL names no sentinels."
-                self.report(
-                    "E002", message, f"Let URL begin with redis+sentinel:// or rediss+sentinel://, or remove {key}."
-                )
+        if connection.sentinel_options:
+            message = f"{where} has 'SENTINEL_OPTIONS', but its URL names no sentinels."
+            hint = "Let URL begin with redis+sentinel:// or rediss+sentinel://, or remove SENTINEL_OPTIONS."
+            self.report("E002", message, hint)
+        if connection.address_remap and not connection.by_cluster:
+            message = f"{where} has 'ADDRESS_REMAP', but its URL names neither sentinels nor nodes of a cluster."
+            hint = "Let URL begin with redis+cluster:// or redis+sentinel:// (or rediss+…), or remove ADDRESS_REMAP."
+            self.report("E002", message, hint)
 
     def stream(self, name: str, raw: Any, connections: Mapping[str, ConnectionConfig]) -> StreamConfig:
         where = f"REDIS_STREAMS['STREAMS'][{name!r}]"
@@ -177,7 +180,7 @@ class _Reader:
         dlq = found.pop("dead_letter_stream", None)
         return StreamConfig(
             name=name,
-            keys=StreamKeys(_prefixed(prefix, name), dlq and _prefixed(prefix, dlq)),
+            keys=StreamKeys(_prefixed(prefix, name), dlq and _dead_letters(prefix, name, dlq)),
             groups=MappingProxyType(dict(self.groups(where, found.pop("groups", {})))),
             models=tuple(self.models(where, found.pop("models", {}))),
             **found,
@@ -255,6 +258,28 @@ class _Reader:
                         "Rename one of them, or its DEAD_LETTER_STREAM.",
                     )
 
+    def in_one_slot(self, streams: Iterable[StreamConfig]) -> None:
+        """Refuse dead letters in another hash slot than their stream: no script of a cluster may touch both.
+
+        All other keys are in that of the stream by their names.
+        """
+        for each in streams:
+            if key_slot(each.keys.dlq.encode()) != key_slot(each.keys.main.encode()):
+                self.report(
+                    "E009",
+                    f"Stream {each.name!r} has its dead letters in the key {each.keys.dlq!r}, which a cluster keeps in "
+                    "another slot than the stream, so no message could become a dead letter.",
+                    f"Remove its DEAD_LETTER_STREAM, or begin it with '{{{each.name}}}:'.",
+                )
+
 
 def _prefixed(prefix: str, name: str) -> str:
     return f"{prefix}:{name}" if prefix else name
+
+
+def _dead_letters(prefix: str, stream: str, name: str) -> str:
+    """Return the key of dead letters; a name that begins with the stream's in braces stays in its slot."""
+    tag = f"{{{stream}}}"
+    if name.startswith(tag):
+        return f"{{{_prefixed(prefix, stream)}}}{name.removeprefix(tag)}"
+    return _prefixed(prefix, name)

@@ -14,12 +14,13 @@ __all__ = ["Config", "ConnectionConfig", "GroupConfig", "ModelEvents", "StreamCo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionConfig:
-    """One server, or the master of a set of them.
+    """One server, the master of a set of them, or a cluster.
 
     `url` is redis://, rediss://, unix://, embedded://, or redis+sentinel:// and rediss+sentinel://, which name the
-    sentinels that know the master; `key_prefix` goes before every key, a colon after it; `options` go to redis-py's
-    connection, `sentinel_options` to those to the sentinels. `address_remap`, a function or its dotted path, turns an
-    announced address into one that can be reached. The repr tells no password.
+    sentinels that know the master, or redis+cluster:// and rediss+cluster://, which name nodes; `key_prefix` goes
+    before every key, a colon after it; `options` go to redis-py's connection, `sentinel_options` to those to the
+    sentinels. `address_remap`, a function or its dotted path, turns an announced address into one that can be reached.
+    The repr tells no password.
     """
 
     alias: str
@@ -33,6 +34,11 @@ class ConnectionConfig:
     def by_sentinels(self) -> bool:
         """Whether the URL names sentinels instead of a server."""
         return self.url.startswith(("redis+sentinel://", "rediss+sentinel://"))
+
+    @property
+    def by_cluster(self) -> bool:
+        """Whether the URL names nodes of a cluster: each stream is on the node that has its slot."""
+        return self.url.startswith(("redis+cluster://", "rediss+cluster://"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,10 @@ __all__ = [
 _ENTRY_ID = re.compile("[0-9]{1,20}(-[0-9]{1,20})?")
 _RATE = re.compile(r"(\d+)/([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_SCHEMES = ("redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://", "unix://", "embedded://")
+_SCHEMES = (
+    "redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://", "redis+cluster://", "rediss+cluster://",
+    "unix://", "embedded://",
+)  # fmt: skip
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 # More is no limit: the server counts in microseconds.
 _MOST_AT_A_RATE = 1_000_000

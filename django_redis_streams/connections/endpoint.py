@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -16,11 +17,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from .. import embedded
 from ..conf import ConnectionConfig, hidden
 from ..exceptions import ConfigurationError, ServerUnreachable
+from . import cluster_settings, sentinel_settings
+from .addresses import Address, Remap, place, remap_of
 from .arguments import FIXED_OPTIONS, arguments_of, checked, where
 from .protocols import wrong_scheme
-from .refusals import ONE_SERVER
-from .sentinel_settings import Address, SentinelUrl, read_url, remap_of, sentinel_arguments
-from .sentinels import Sentinels, check_role, place
+from .refusals import BY_CLUSTER
+from .sentinel_settings import SentinelUrl, sentinel_arguments
+from .sentinels import Sentinels, check_role
 from .transport import CLASSES, Transport, connect
 from .trial import Unusable, try_out
 
@@ -33,6 +36,8 @@ _REPEATED: Final = re.compile(r"with args beginning with:.*", re.DOTALL)
 _NO_DATABASES: Final = "not allowed in cluster mode"
 _TIMEOUT: Final = 5.0
 _CONNECT_TIMEOUT: Final = 2.0
+# What is left for connecting to a node of a cluster, at least, where another has cost the time.
+_LEAST: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,9 @@ class Endpoint:
 
     `address` is printable. `arguments` are redis-py's; `of_url` are the names of those that the URL gave. `directory`
     is where an embedded server lives. `sentinels` say where the server is, each time that a link connects: then
-    neither `address` nor `server` changes with a failover.
+    neither `address` nor `server` changes with a failover. `nodes` are those of a cluster that the URL names, and
+    `remap` turns what they announce into addresses to connect to: no link connects to a cluster, but to one of its
+    nodes, by an endpoint of its own, `at` the node's address; `node` is that then.
     """
 
     alias: str
@@ -51,11 +58,16 @@ class Endpoint:
     directory: Path | None = None
     of_url: frozenset[str] = field(default=frozenset(), repr=False)
     sentinels: Sentinels | None = field(default=None, repr=False)
+    nodes: tuple[Address, ...] = ()
+    node: Address | None = None
+    remap: Remap | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, config: ConnectionConfig) -> Endpoint:
         """Return where a connection leads. Raises `ConfigurationError` for a URL or an option that can't work."""
-        told = read_url(config) if config.by_sentinels else None
+        if config.by_cluster:
+            return cls._of_cluster(config)
+        told = sentinel_settings.read_url(config) if config.by_sentinels else None
         config = config if told is None else told.plain
         url = checked(config)
         kind = CLASSES[url.scheme]
@@ -73,6 +85,33 @@ class Endpoint:
         endpoint._try_out_sentinels()
         return replace(endpoint, arguments={**endpoint.arguments, **_looked_up(made)})
 
+    @classmethod
+    def _of_cluster(cls, config: ConnectionConfig) -> Endpoint:
+        told = cluster_settings.read_url(config)
+        url = checked(told.plain)
+        kind = CLASSES[url.scheme]
+        arguments = cluster_settings.node_arguments(config, arguments_of(told.plain, kind, url))
+        of_url = frozenset(name for name, value in arguments.items() if value is not config.options.get(name))
+        address = f"{url.scheme}+cluster://{','.join(map(place, told.nodes))}"
+        endpoint = cls(
+            config.alias, address, kind, {**arguments, **FIXED_OPTIONS}, of_url=of_url | {"host"}, nodes=told.nodes,
+            remap=remap_of(config),
+        )  # fmt: skip
+        made = [endpoint.at(each)._tried() for each in told.nodes]  # noqa: SLF001  endpoints as this one
+        return replace(endpoint, arguments={**endpoint.arguments, **_looked_up(made[0])})
+
+    def _tried(self) -> Any:
+        """Return redis-py's connection, not connected, of which sockets and TLS take all options."""
+        made = self._made(self.timeout)
+        self._try_out(made)
+        return made
+
+    def at(self, node: Address) -> Endpoint:
+        """Return the endpoint of one node of the cluster; the addresses are those after `remap`."""
+        host, port = node
+        arguments = {**self.arguments, "host": host, "port": port}
+        return replace(self, address=f"{self.address}, node {place(node)}", arguments=arguments, node=node)
+
     @property
     def timeout(self) -> float | None:
         """Seconds that a reply to a short request may take."""
@@ -82,7 +121,7 @@ class Endpoint:
     @property
     def bound(self) -> float | None:
         """Seconds that all attempts of a kept link to connect may take together; None where they needn't be bounded."""
-        if self.sentinels is None:
+        if self.sentinels is None and not self.nodes:
             return None
         bound: float | None = self.arguments.get("socket_connect_timeout", _CONNECT_TIMEOUT)
         return bound
@@ -91,10 +130,13 @@ class Endpoint:
     def server(self) -> tuple[str, int | None]:
         """The server's host and port, or the path of its socket, or the name of the sentinels' master, and None.
 
-        Raises `ConfigurationError` where the directory of an embedded server can't be used.
+        Of a cluster it is the first node of the URL. Raises `ConfigurationError` where the directory of an embedded
+        server can't be used.
         """
         if self.sentinels is not None:
             return self.sentinels.master, None
+        if self.nodes:
+            return self.node or self.nodes[0]
         if self.directory is not None:
             return embedded.socket_path(self.directory), None
         if "path" in self.arguments:
@@ -107,22 +149,20 @@ class Endpoint:
         """Make a connection and log in; `timeout` is how long a reply may take on it afterwards.
 
         Starts the embedded server if the URL names one, and asks for the master if it names sentinels; `until`, on the
-        monotonic clock, bounds that as a whole. Raises redis-py's errors, and `ConfigurationError` for an option that
-        has a wrong value, or a database that a node of a cluster doesn't have.
+        monotonic clock, bounds that as a whole, or connecting to a node of a cluster. Raises redis-py's errors, and
+        `ConfigurationError` for an option that has a wrong value, or a database that a node of a cluster doesn't have.
         """
         if self.sentinels is not None:
             return self.sentinels.connect(lambda address, limit: self._to_master(timeout, address, limit), until)
-        connection = self._made(timeout)
+        connection = self._made(timeout, **self._limited(until))
         if self.directory is not None:
             connection.path = embedded.serve(self.directory)
         return self._logged_in(connection)
 
     def _to_master(self, timeout: float | None, address: Address, limit: float | None) -> Transport:
         """Connect to what sentinels name, within a limit for each step; raises redis-py's error for a replica."""
-        own = self.arguments.get("socket_connect_timeout", _CONNECT_TIMEOUT)
-        limits = [each for each in (own, limit) if each is not None]
         host, port = address
-        connection = self._made(timeout, host=host, port=port, socket_connect_timeout=min(limits, default=None))
+        connection = self._made(timeout, host=host, port=port, socket_connect_timeout=self._shorter(limit))
         made = self._logged_in(connection)
         try:
             check_role(connection)
@@ -130,6 +170,16 @@ class Endpoint:
             connection.disconnect()
             raise
         return made
+
+    def _limited(self, until: float | None) -> Mapping[str, Any]:
+        """Return the arguments that bound connecting to a node of a cluster; a single server's options bound it."""
+        if self.node is None or until is None:
+            return {}
+        return {"socket_connect_timeout": self._shorter(max(_LEAST, until - time.monotonic()))}
+
+    def _shorter(self, limit: float | None) -> float | None:
+        own = self.arguments.get("socket_connect_timeout", _CONNECT_TIMEOUT)
+        return min([each for each in (own, limit) if each is not None], default=None)
 
     def _logged_in(self, connection: Any) -> Transport:
         try:
@@ -139,7 +189,7 @@ class Endpoint:
         except RedisError as error:
             self._try_out(connection)  # redis-py takes an unreadable file for a server that is away
             if _NO_DATABASES in str(error):
-                said = f"the server is a node of a cluster ({self._redacted(str(error))}). {ONE_SERVER}"
+                said = f"the server is a node of a cluster ({self._redacted(str(error))}). {BY_CLUSTER}"
                 raise ConfigurationError(f"{where(self.alias)}: {said}") from None
             if said := self._wrong_scheme(connection, error):
                 raise RedisError(said) from None
@@ -190,10 +240,17 @@ class Endpoint:
 
     def unreachable(self, what: str) -> ServerUnreachable:
         """Return the error that says what became of the server, or of a command on its way to it."""
-        return ServerUnreachable(
+        error = ServerUnreachable(
             f"Connection {self.alias!r} ({self.address}): {self._redacted(what)} "
             f"(Set by REDIS_STREAMS['CONNECTIONS'][{self.alias!r}].)"
         )
+        error.node = self.place
+        return error
+
+    @property
+    def place(self) -> str:
+        """The address of the node of a cluster, as a URL has it; "" where the endpoint is no node's."""
+        return "" if self.node is None else place(self.node)
 
     def _misconfigured(self, error: Exception) -> ConfigurationError:
         return ConfigurationError(

@@ -11,9 +11,9 @@ import os
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import hiredis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
@@ -26,6 +26,8 @@ from .refusals import cannot_serve, explained
 from .transport import Transport, cut, fileno, limited
 
 __all__ = ["Command", "Link", "OpenLink"]
+
+T = TypeVar("T")
 
 Command = Sequence[str | int | float | bytes]
 
@@ -58,8 +60,36 @@ class Link(ABC):
         """Do as `call_many` for each of some batches, none of them empty; yield their replies, batch by batch.
 
         The next batch is made and packed while the server works on the one before, but sent only when all replies to
-        that are here: if the connection is lost, the fate of one batch alone is unknown.
+        that are here: if the connection is lost, the fate of one batch alone is unknown. In a cluster all of them are
+        for one stream.
         """
+
+    @property
+    def node(self) -> str:
+        """The address of the one node of a cluster that it sends to what names no key; "" where there is none such."""
+        return ""
+
+    def by_node(self, items: Sequence[T], key: Callable[[T], str]) -> Iterable[tuple[Link, Sequence[T]]]:
+        """Yield for each node of a cluster, and for a single server once, those items whose `key` it has.
+
+        The link with them sends to that node what names no key.
+        """
+        del key
+        return [(self, items)]
+
+    def at(self, key: str) -> Link:
+        """Return what sends to the node that has a key what names none; itself for a single server."""
+        del key
+        return self
+
+    def of_node(self, node: str) -> Link:
+        """Return what sends to one node of a cluster, by its address, what names no key; itself for a single server."""
+        del node
+        return self
+
+    def each_node(self) -> Sequence[Link]:
+        """Return what sends to each node of a cluster that has slots what names no key; itself for a single server."""
+        return [self]
 
 
 class OpenLink(Link):
@@ -88,6 +118,26 @@ class OpenLink(Link):
     def connected(self) -> bool:
         """Whether there is a connection, as far as is known without asking the server."""
         return self._connection is not None
+
+    @property
+    def node(self) -> str:
+        """The address of the node of a cluster that it leads to; "" for a single server."""
+        return self._endpoint.place
+
+    def answered_by(self, node: str) -> float | None:
+        """Return when that was sent which the server, or a node of the cluster, has answered last.
+
+        It is on the monotonic clock, and None where the link isn't connected to the node.
+        """
+        del node
+        return self.answered
+
+    def take_reconnected(self) -> bool:
+        """Return whether it has connected to a node of a cluster anew since this was asked; never for a single server.
+
+        A link to a single server stays lost.
+        """
+        return False
 
     @property
     def idle(self) -> float:
@@ -135,6 +185,15 @@ class OpenLink(Link):
             raise
         self._used = time.monotonic()
 
+    def silent_nodes(self, seconds: float, keys: Iterable[str]) -> list[ServerUnreachable]:
+        """Do as `ask` for each node that has these keys, of a single server for that; return the errors."""
+        del keys
+        try:
+            self.ask(seconds)
+        except ServerUnreachable as error:
+            return [error]
+        return []
+
     def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send some commands at once and return the replies; an error reply stands in its place, as an exception."""
         self._check_owed()
@@ -147,7 +206,7 @@ class OpenLink(Link):
             self.close()
             raise
 
-    def call_in_turns(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
+    def call_in_turns(self, batches: Iterable[Sequence[Command]]) -> Generator[list[Any], None, None]:
         """Do as `call_many` for each of some batches, in turns with the server."""
         self._check_owed()
         sent = 0
@@ -182,10 +241,15 @@ class OpenLink(Link):
         self._used = time.monotonic()
         self.answered = self._sent
         for reply in replies:
-            if isinstance(reply, ResponseError) and cannot_serve(reply):
-                self.close()
-                raise self._endpoint.unreachable(f"refuses: {reply}") from reply
+            if isinstance(reply, ResponseError):
+                self._refused(reply)
         return replies
+
+    def _refused(self, error: ResponseError) -> None:
+        """Close the link and raise where an error reply says that the server can't serve now."""
+        if cannot_serve(error):
+            self.close()
+            raise self._endpoint.unreachable(f"refuses: {error}") from error
 
     def fileno(self) -> int:
         """Return the file descriptor, which is readable once a reply is there; -1 without a connection.

@@ -31,6 +31,8 @@ class Pool(Link):
     KEPT: Final = 10
     IDLE: Final = 60.0
     PAUSES: Final = (0.05, 0.1, 0.2)  # seconds between attempts to connect
+    # What it lends.
+    LINK: type[OpenLink] = OpenLink
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -43,29 +45,29 @@ class Pool(Link):
 
     def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send some commands at once and return the replies; an error reply stands in its place, as an exception."""
-        link = self._take()
+        link = self.lend()
         try:
             return link.call_many(commands)
         finally:
-            self._give_back(link)
+            self.take_back(link)
 
     def call_in_turns(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
         """Do as `call_many` for each of some batches, in turns with the server, on one connection."""
-        link = self._take()
+        link = self.lend()
         try:
             yield from link.call_in_turns(batches)
         finally:
-            self._give_back(link)
+            self.take_back(link)
 
     def close(self) -> None:
         """Close the idle connections now, and each lent one when it is given back."""
         self._closed = True
         self._close_idle()
 
-    def _take(self) -> OpenLink:
+    def lend(self) -> OpenLink:
         """Return a link as `_borrow` does, of a server that answers, if somebody waits for it in a hurry."""
         if (look := ANSWERS.get()) is not None:
-            look.check(self._endpoint.alias, self._ask)
+            look.check(self._endpoint.alias + self._endpoint.place, self._ask)
         return self._borrow()
 
     def _ask(self) -> None:
@@ -73,7 +75,7 @@ class Pool(Link):
         try:
             link.ask(ANSWER)
         finally:
-            self._give_back(link)
+            self.take_back(link)
 
     def _borrow(self) -> OpenLink:
         """Return a connected link that is the caller's until it gives it back. Raises `ServerUnreachable`."""
@@ -85,11 +87,11 @@ class Pool(Link):
                 link.close()
         except IndexError:  # none is left
             pass
-        link = OpenLink(self._endpoint, self._endpoint.timeout)
+        link = self.LINK(self._endpoint, self._endpoint.timeout)
         link.connect(self.PAUSES, self._endpoint.bound)
         return link
 
-    def _give_back(self, link: OpenLink) -> None:
+    def take_back(self, link: OpenLink) -> None:
         """Keep a link for the next exchange, unless it was lost: a link whose exchange failed has closed itself."""
         if self._closed or not link.connected:
             link.close()

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     ReadOnlyError,
     ResponseError,
     TryAgainError,
 )
 
-__all__ = ["ONE_SERVER", "ClusterDown", "OnOtherNode", "cannot_serve", "explained"]
+from ..exceptions import ServerUnreachable
+
+__all__ = [
+    "BY_CLUSTER", "ClusterDown", "OnNoNode", "OnOtherNode", "PartUnreachable", "Redirect", "cannot_serve", "explained",
+    "moves", "part_of",
+]  # fmt: skip
 
 # All of these are mended by connecting again, later or to the server that the address leads to by then:
 # - READONLY, UNBLOCKED: it was a master and is a replica now (a blocked read gets the second).
@@ -41,18 +47,68 @@ _ON_OTHER_NODE: Final = re.compile(r"(?:MOVED|ASK|CROSSSLOT)\b")
 _CLUSTER_DOWN: Final = re.compile(r"CLUSTERDOWN\b")
 # What CLUSTERDOWN says of a slot that no node has.
 _ON_NO_NODE: Final = re.compile(r"(?:CLUSTERDOWN )?Hash slot not served")
+_MOVES: Final = re.compile(r"TRYAGAIN\b")
+# Slot, host ("" or "?" for that of the node that says it) and port.
+_REDIRECT: Final = re.compile(r"(MOVED |ASK )?(\d+) (.*):(\d+)")
 # What to do about a node of a cluster.
-ONE_SERVER: Final = (
-    "This version works with a single server: let URL of the connection lead to one that isn't in cluster mode."
+BY_CLUSTER: Final = (
+    "Let URL of the connection begin with redis+cluster:// (or rediss+cluster://), or lead to a server that isn't in "
+    "cluster mode."
+)
+_ONE_SLOT: Final = (
+    "In a cluster all keys of a stream must have one hash slot: DEAD_LETTER_STREAM of a stream 'orders' is named as in "
+    "'{orders}:letters'."
 )
 
 
+class Redirect(NamedTuple):
+    """Where a node says that a slot is: for good, or with `ask` for the one command. A host of "" is the node's own."""
+
+    slot: int
+    host: str
+    port: int
+    ask: bool
+
+
 class OnOtherNode(ResponseError):
-    """The server is a node of a cluster, and not all keys of the command are on it: that stays so."""
+    """The server is a node of a cluster, and not all keys of the command are on it.
+
+    `said` is what it says. `redirect` is where they are; None where they are on several nodes, or on none.
+    """
+
+    def __init__(self, text: str, said: str, redirect: Redirect | None = None) -> None:
+        super().__init__(text)
+        self.said = said
+        self.redirect = redirect
+
+
+class OnNoNode(OnOtherNode):
+    """No node of the cluster has the slot of the command's keys."""
 
 
 class ClusterDown(ResponseError):
     """The server is a node of a cluster that is down: it may be for a moment only, as after the node's start."""
+
+    def __init__(self, text: str, said: str) -> None:
+        super().__init__(text)
+        self.said = said
+
+
+class PartUnreachable(ServerUnreachable, ResponseError):
+    """A node of a cluster can't be reached, or doesn't serve the command now; other nodes may.
+
+    It may stand in a reply's place: to callers that ask for many streams it is a refusal that concerns some of them.
+    """
+
+
+def part_of(error: ServerUnreachable) -> PartUnreachable:
+    """Return an error of a node as one that may stand in a reply's place."""
+    if isinstance(error, PartUnreachable):
+        return error
+    made = PartUnreachable(str(error))
+    made.node, made.moved = error.node, error.moved
+    made.was_idle, made.was_silent = error.was_idle, error.was_silent
+    return made
 
 
 def explained(error: ResponseError) -> ResponseError:
@@ -62,14 +118,30 @@ def explained(error: ResponseError) -> ResponseError:
     """
     if (text := _SCRIPT.sub("", str(error))) != str(error):
         error.args = (text,)
+    is_node = f"The server is a node of a cluster, and not all keys of the command are on it ({text})."
+    if _ON_NO_NODE.match(text):
+        return OnNoNode(f"{is_node} {BY_CLUSTER}", text)
     # A MovedError is an AskError too.
-    if isinstance(error, AskError | ClusterCrossSlotError) or _ON_OTHER_NODE.match(text) or _ON_NO_NODE.match(text):
-        return OnOtherNode(
-            f"The server is a node of a cluster, and not all keys of the command are on it ({text}). {ONE_SERVER}"
-        )
+    if isinstance(error, AskError | ClusterCrossSlotError) or _ON_OTHER_NODE.match(text):
+        redirect = _redirect(error)
+        return OnOtherNode(f"{is_node} {BY_CLUSTER}{'' if redirect else f' {_ONE_SLOT}'}", text, redirect)
     if isinstance(error, ClusterDownError) or _CLUSTER_DOWN.match(text):
-        return ClusterDown(f"The server is a node of a cluster, which is down ({text}). {ONE_SERVER}")
+        return ClusterDown(f"The server is a node of a cluster, which is down ({text}). {BY_CLUSTER}", text)
     return error
+
+
+def _redirect(error: ResponseError) -> Redirect | None:
+    found = _REDIRECT.fullmatch(str(error))
+    if found is None:
+        return None
+    word, slot, host, port = found.groups()
+    ask = word == "ASK " if word else not isinstance(error, MovedError)
+    return Redirect(int(slot), "" if host == "?" else host, int(port), ask)
+
+
+def moves(error: ResponseError) -> bool:
+    """Return whether an error reply says that some of a command's keys are on another node by now, and others not."""
+    return isinstance(error, TryAgainError) or _MOVES.match(str(error)) is not None
 
 
 def cannot_serve(error: ResponseError) -> bool:

@@ -16,11 +16,11 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from .addresses import Address, Remap, place
 from .protocols import WITHIN, wrong_scheme
-from .sentinel_settings import Address, Remap
 from .transport import ask, connect
 
-__all__ = ["Sentinels", "check_role", "place"]
+__all__ = ["Sentinels", "check_role"]
 
 T = TypeVar("T")
 
@@ -175,12 +175,6 @@ def check_role(connection: Any) -> None:
         ) from None
     if role != "master":
         raise RedisConnectionError(f"says that it is {'a replica' if role == 'slave' else repr(role)}")
-
-
-def place(address: Address) -> str:
-    """Return an address as a URL has it."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _share(until: float | None, parts: int) -> float | None:

@@ -1,9 +1,9 @@
 """What is wrong with streams, and what fixes it: "messages aren't consumed", "messages pile up", "memory grows".
 
-`gathering` asks the servers and the settings once. Each theme (`servers`, `clocks`, `renaming`, `unsent`, `growth`,
-`consuming`, `pace`) makes findings of these facts, by small checks that ask nothing; `remembering` and `stranding` ask
-databases. Its checks stand in the order of the findings: a cause comes before its consequences. `asking` asks the
-servers with a time limit, `findings` says what a finding is. Nothing here changes anything.
+`gathering` asks the servers and the settings once. Each theme (`clusters`, `servers`, `clocks`, `renaming`, `unsent`,
+`growth`, `consuming`, `pace`) makes findings of these facts, by small checks that ask nothing; `remembering` and
+`stranding` ask databases. Its checks stand in the order of the findings: a cause comes before its consequences.
+`asking` asks the servers with a time limit, `findings` says what a finding is. Nothing here changes anything.
 
 Two programs with one consumer name aren't found: the server keeps one consumer of that name, and no command tells
 which connections read as it. Workers' names are unique for ever.
@@ -21,6 +21,7 @@ from .. import conf
 from ..connections.refusals import OnOtherNode
 from ..outbox.bounded import Asked
 from .clocks import difference, future_ids, jumps, workers_differ
+from .clusters import cluster_findings
 from .consuming import consuming_findings
 from .findings import Code, Finding, Level
 from .gathering import Observed, StreamFacts, gather
@@ -62,6 +63,7 @@ def _findings(
 ) -> Iterator[Finding]:
     yield from _declared()
     for server in observed.servers:
+        yield from cluster_findings(server)
         yield from server_findings(server, kept_meanwhile(server.connection.alias, figures))
         yield from difference(server)
         yield from renamed_streams(server)
@@ -111,7 +113,7 @@ def _unreadable(stream: str, error: Exception) -> Finding:
             subject=stream,
             message="The stream is on another node of a cluster: nothing can be published or consumed there.",
             evidence=str(error),
-            fix="Let URL of the connection lead to a server that isn't in cluster mode.",
+            fix="Let URL begin with redis+cluster:// or rediss+cluster://. It may name the same host.",
         )
     return Finding(
         code=Code.UNREADABLE,

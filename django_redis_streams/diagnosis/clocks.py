@@ -8,7 +8,7 @@ from typing import Final
 from ..inspection.records import age, moment
 from ..store.consume.clock import TOLERATED_MS, ClockRecord
 from .findings import Code, Finding
-from .gathering import ServerFacts, StreamFacts
+from .gathering import ServerFacts, StreamFacts, subject_of
 
 __all__ = ["difference", "future_ids", "jumps", "workers_differ"]
 
@@ -45,7 +45,7 @@ def workers_differ(server: ServerFacts) -> Iterator[Finding]:
         ) + ("; …" if len(wrong) > _NAMED else "")
         yield Finding(
             code=Code.WORKER_CLOCK_DIFFERS,
-            subject=server.subject,
+            subject=subject_of(server.connection),
             message=f"The clocks of {len(wrong):,} worker processes are wrong: so are the times that they log, the "
             "waits of messages in their metrics, and what they publish with at=.",
             evidence=f"They show, compared with the server's: {some}.",

@@ -34,6 +34,8 @@ class Code(StrEnum):
     UNASKED = "unasked", Level.WARNING
     OLD_SERVER = "old-server", Level.FAULT
     CLUSTER = "cluster", Level.WARNING
+    CLUSTER_DOWN = "cluster-down", Level.FAULT
+    SLOTS_MISSING = "slots-missing", Level.FAULT
     REPLICA = "replica", Level.FAULT
     TOO_FEW_REPLICAS = "too-few-replicas", Level.FAULT
     MEMORY_FULL = "memory-full", Level.FAULT
@@ -42,6 +44,8 @@ class Code(StrEnum):
     EVICTED = "evicted", Level.FAULT
     EVICTS = "evicts", Level.WARNING
     REPLICA_BEHIND = "replica-behind", Level.WARNING
+    REPLICAS_NOT_REQUIRED = "replicas-not-required", Level.WARNING
+    MASTER_ALONE = "master-alone", Level.WARNING
     NO_APPEND_ONLY_FILE = "no-append-only-file", Level.WARNING
     NO_MAXMEMORY = "no-maxmemory", Level.INFORMATION
     NO_REPLICA = "no-replica", Level.INFORMATION

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from .. import conf, handlers, inspection
 from ..conf import ConnectionConfig, GroupConfig, StreamConfig
 from ..connections import Link
-from ..exceptions import StreamsError
+from ..exceptions import ServerUnreachable, StreamsError
 from ..handlers import HandlerSet
 from ..inspection import (
     Activities,
@@ -30,12 +30,14 @@ from ..keys import EntryId
 from ..operations.groups import Waiting, waiting
 from ..store.consume.clock import seconds_ahead, server_time
 from ..store.consume.groups import abandoned_groups, delivered_to
+from ..store.observe.cluster import ClusterFacts, cluster_facts
 from ..store.observe.lanes import left_in_lanes
-from ..store.observe.server import Facts, facts
+from ..store.observe.server import Facts, facts, required_replicas
 from .asking import Refusal, ask_all
 
 __all__ = [
-    "MINUTES", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather", "is_embedded", "subject_of",
+    "MINUTES", "GroupFacts", "Observed", "ServerFacts", "StreamFacts", "gather", "is_embedded", "least_replicas",
+    "subject_of",
 ]  # fmt: skip
 
 # How far back the workers' activity is looked at.
@@ -54,9 +56,18 @@ def is_embedded(connection: ConnectionConfig) -> bool:
     return connection.url.startswith("embedded:")
 
 
+def least_replicas(alias: str) -> int:
+    """Return for how many replicas publishing waits, of the streams of a connection for the most."""
+    return max((each.min_replicas or 0 for each in conf.get().streams_of(alias).values()), default=0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
     """One connection; `told` is what its server says of itself, or the error of asking it.
+
+    `required_replicas` is without how many replicas it refuses writes; None where no stream waits for one, or it
+    doesn't tell. Of a cluster, each `node` with slots has facts of its own; the first has all that is about the
+    connection, too: `cluster` is what a node says of the whole, or the error of asking it.
 
     Its clock shows at least `clock_ahead` seconds more than this host's (negative: less); None where it is unknown.
     `undeclared` are the streams there that no setting declares, or the error of looking for them; None where nobody
@@ -68,11 +79,14 @@ class ServerFacts:
     clock_ahead: float | None = None
     undeclared: UndeclaredStreams | Exception | None = None
     workers: Sequence[WorkerProcess] = ()
+    required_replicas: int | None = None
+    node: str = ""
+    cluster: ClusterFacts | Refusal | None = None
 
     @property
     def subject(self) -> str:
-        """The name by which findings call the connection."""
-        return subject_of(self.connection)
+        """The name by which findings call the connection, or a node of its cluster."""
+        return f"{subject_of(self.connection)}{self.node and f', node {self.node}'}"
 
     @property
     def embedded(self) -> bool:
@@ -173,9 +187,19 @@ Members = Mapping[tuple[str, str], HandlerSet | Exception]
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Told:
+    """What a server says of itself, or a node of a cluster; the fields are those of `ServerFacts`."""
+
+    node: str
     told: Facts | Refusal
-    clock_ahead: float | None
+    clock_ahead: float | None = None
+    required_replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    told: Sequence[_Told]
+    cluster: ClusterFacts | Refusal | None
     undeclared: UndeclaredStreams | Exception
     streams: Mapping[str, StreamFacts | Exception]
 
@@ -200,17 +224,7 @@ def gather(*, embedded: bool = True) -> Observed:
     found: dict[str, StreamFacts | Exception] = {}
     for alias, answer in answers.items():
         if isinstance(answer, _Answer):
-            known_streams = [each for each in answer.streams.values() if isinstance(each, StreamFacts)]
-            by_name = {each.name: each for stream in known_streams for each in stream.workers}
-            servers.append(
-                ServerFacts(
-                    connection=config.connections[alias],
-                    told=answer.told,
-                    clock_ahead=answer.clock_ahead,
-                    undeclared=answer.undeclared,
-                    workers=list(by_name.values()),
-                )
-            )
+            servers += _of_answer(config.connections[alias], answer)
             found |= answer.streams
         else:
             servers.append(ServerFacts(connection=config.connections[alias], told=answer))
@@ -230,18 +244,60 @@ def _members(stream: str, group: str) -> HandlerSet | Exception:
         return error
 
 
+def _of_answer(connection: ConnectionConfig, answer: _Answer) -> Iterator[ServerFacts]:
+    known_streams = [each for each in answer.streams.values() if isinstance(each, StreamFacts)]
+    workers = {each.name: each for stream in known_streams for each in stream.workers}
+    of_all: dict[str, Any] = {
+        "undeclared": answer.undeclared,
+        "workers": list(workers.values()),
+        "cluster": answer.cluster,
+    }
+    for each in answer.told:
+        yield ServerFacts(
+            connection=connection,
+            node=each.node,
+            told=each.told,
+            clock_ahead=each.clock_ahead,
+            required_replicas=each.required_replicas,
+            **of_all,
+        )
+        of_all = {}
+
+
 def _answer(members: Members, alias: str, link: Link) -> _Answer:
-    told: Facts | Refusal
-    try:
-        told = facts(link)
-    except ResponseError as error:
-        told = error
+    nodes = link.each_node()
+    told = [_told(alias, each) for each in nodes]
+    there = [link for link, each in zip(nodes, told, strict=True) if not isinstance(each.told, ServerUnreachable)]
     return _Answer(
         told,
-        _clock_ahead(link),
+        _cluster(there) if conf.get().connections[alias].by_cluster else None,
         _undeclared(alias, link),
         {name: _stream_or_error(members, each, link) for name, each in conf.get().streams_of(alias).items()},
     )
+
+
+def _told(alias: str, link: Link) -> _Told:
+    try:
+        told: Facts | ResponseError = facts(link)
+    except ResponseError as error:
+        told = error
+    if isinstance(told, ServerUnreachable):
+        return _Told(link.node, told)
+    # An ACL that refuses it would log that each time.
+    required = required_replicas(link) if least_replicas(alias) else None
+    return _Told(link.node, told, _clock_ahead(link), required)
+
+
+def _cluster(nodes: Sequence[Link]) -> ClusterFacts | Refusal | None:
+    """Return what a node says of the cluster: of those that can be reached, one that says that it is down."""
+    answers: list[ClusterFacts | Refusal] = []
+    for each in nodes:
+        try:
+            answers.append(cluster_facts(each))
+        except ResponseError as error:
+            answers.append(error)
+    known = [each for each in answers if isinstance(each, ClusterFacts)]
+    return next(iter([*(each for each in known if each.state != "ok"), *known, *answers]), None)
 
 
 def _undeclared(alias: str, link: Link) -> UndeclaredStreams | Exception:

@@ -9,7 +9,7 @@ from ..inspection.undeclared import UndeclaredStream
 from ..keys import EntryId
 from ..operations.groups import Waiting
 from .findings import Code, Finding
-from .gathering import GroupFacts, ServerFacts, StreamFacts
+from .gathering import GroupFacts, ServerFacts, StreamFacts, subject_of
 
 __all__ = ["after_renaming", "renamed_groups", "renamed_streams"]
 
@@ -108,8 +108,8 @@ def _stranded(server: ServerFacts, stream: UndeclaredStream) -> Finding:
         subject=stream.name,
         message="No setting declares this stream, and nobody reads it. Was it renamed, or moved to another connection? "
         "What it holds waits there.",
-        evidence=f"On {server.subject} it holds {stream.length:,} entries, {stream.delayed:,} delayed messages and "
-        f"{stream.dead_letters:,} dead letters.{groups}",
+        evidence=f"On {subject_of(server.connection)} it holds {stream.length:,} entries, {stream.delayed:,} delayed "
+        f"messages and {stream.dead_letters:,} dead letters.{groups}",
         fix=f"Declare {stream.name!r} again beside the new stream, with its groups and handlers, until nothing waits: "
         f"manage.py runconsumers {stream.name}; manage.py deadletters list --stream {stream.name}. Where it is another "
         "project's, let it be. A project that has published nothing yet can have a KEY_PREFIX. Docs: Renaming.",
@@ -119,7 +119,7 @@ def _stranded(server: ServerFacts, stream: UndeclaredStream) -> Finding:
 def _not_searched(server: ServerFacts, evidence: str) -> Finding:
     return Finding(
         code=Code.NOT_SEARCHED,
-        subject=server.subject,
+        subject=subject_of(server.connection),
         message="Not all of the server was searched for streams that no setting declares, as after a renaming.",
         evidence=evidence,
         fix="Allow the user of the connection SCAN and what the error names; or look yourself: redis-cli --scan "

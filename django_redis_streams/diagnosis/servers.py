@@ -7,11 +7,11 @@ from typing import Final
 
 from redis.exceptions import ResponseError
 
-from .. import conf
 from ..conf import ConnectionConfig
+from ..exceptions import ServerUnreachable
 from ..store.observe.server import Facts
 from .findings import Code, Finding
-from .gathering import ServerFacts, is_embedded, subject_of
+from .gathering import ServerFacts, is_embedded, least_replicas, subject_of
 
 __all__ = ["development", "server_findings"]
 
@@ -24,7 +24,8 @@ Check = Callable[[ServerFacts, Facts], Iterator[Finding]]
 
 def server_findings(server: ServerFacts, kept: str = "") -> Iterator[Finding]:
     """Find what is wrong with one server; `kept` is a sentence on what the outbox keeps while it is away."""
-    if isinstance(server.told, ResponseError):
+    # A node of a cluster that can't be reached is both.
+    if isinstance(server.told, ResponseError) and not isinstance(server.told, ServerUnreachable):
         yield _unasked(server, f"INFO was answered by: {server.told}")
     elif isinstance(server.told, Exception):
         way = "sent" if kept else "published"
@@ -65,14 +66,14 @@ def version(server: ServerFacts, told: Facts) -> Iterator[Finding]:
 
 def cluster(server: ServerFacts, told: Facts) -> Iterator[Finding]:
     """Find a node of a cluster: it refuses the streams that are on other nodes."""
-    if told.cluster:
+    if told.cluster and not server.connection.by_cluster:
         yield Finding(
             code=Code.CLUSTER,
             subject=server.subject,
-            message="The server is a node of a cluster; this version works with a single server. Streams whose keys "
-            "are on another node can be neither published to nor consumed.",
+            message="The server is a node of a cluster, and URL leads to this one alone. Streams whose keys are on "
+            "another node can be neither published to nor consumed.",
             evidence="INFO says cluster_enabled:1.",
-            fix="Let URL of the connection lead to a server that isn't in cluster mode. With a single shard it works.",
+            fix="Let URL begin with redis+cluster:// or rediss+cluster://. It may name the same host.",
         )
 
 
@@ -86,7 +87,7 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
             evidence="INFO says that its role isn't that of a primary.",
             fix="Let URL of the connection lead to the primary, or promote this one: REPLICAOF NO ONE.",
         )
-    elif told.replicas is not None and told.replicas < (least := _least_replicas(server.connection.alias)):
+    elif told.replicas is not None and told.replicas < (least := least_replicas(server.connection.alias)):
         yield Finding(
             code=Code.TOO_FEW_REPLICAS,
             subject=server.subject,
@@ -95,7 +96,7 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
             evidence=f"INFO says connected_slaves:{told.replicas}.",
             fix="Start the missing replicas, or lower MIN_REPLICAS.",
         )
-    elif told.replicas == 0 and not server.embedded:
+    elif told.replicas == 0 and not server.embedded and not server.connection.by_cluster:
         yield Finding(
             code=Code.NO_REPLICA,
             subject=server.subject,
@@ -108,13 +109,24 @@ def replication(server: ServerFacts, told: Facts) -> Iterator[Finding]:
             code=Code.REPLICA_BEHIND,
             subject=server.subject,
             message=f"Replicas don't follow: {', '.join(told.late_replicas)}. A failover to one loses messages.",
-            evidence="INFO says that they aren't online, or have acknowledged nothing for more than 10 s.",
+            evidence="INFO says that they aren't online, were silent for more than 10 s, or lack more than 64 MiB.",
             fix="Look into the replica's log, and at the network between both.",
         )
+    yield from _not_required(server)
 
 
-def _least_replicas(alias: str) -> int:
-    return max((each.min_replicas or 0 for each in conf.get().streams_of(alias).values()), default=0)
+def _not_required(server: ServerFacts) -> Iterator[Finding]:
+    """Find a server that goes on without the replicas that publishing waits for."""
+    least, required = least_replicas(server.connection.alias), server.required_replicas
+    if required is not None and required < least:
+        yield Finding(
+            code=Code.REPLICAS_NOT_REQUIRED,
+            subject=server.subject,
+            message=f"A stream here has MIN_REPLICAS {least}, and the server takes writes with {required} replicas: "
+            "cut off from them it goes on, and what it does then is lost with the failover.",
+            evidence=f"CONFIG GET says min-replicas-to-write {required}.",
+            fix=f"Set min-replicas-to-write to {least}, and min-replicas-max-lag to 10, on each server.",
+        )
 
 
 def memory(server: ServerFacts, told: Facts) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from ..exceptions import ServerUnreachable, StreamsError
 from ..keys import EntryId
 from ..store.consume.clock import server_time
 from ..store.observe.contents import MOST_COUNTED, contents
+from .grouping import server_of
 from .paging import Problem
 from .records import age
 
@@ -47,22 +48,22 @@ def stream_contents(*names: str) -> tuple[Sequence[StreamContents], Sequence[Pro
     Raises `UnknownStream`, and `ConfigurationError` for settings that can't work.
     """
     found, problems = [], []
-    lost: dict[str, ServerUnreachable] = {}
+    lost: dict[tuple[str, str], ServerUnreachable] = {}
     for stream in [conf.stream(name) for name in names] or conf.get().streams.values():
         try:
-            if stream.connection in lost:  # as each try takes time
-                raise lost[stream.connection]
+            if (server := server_of(stream)) in lost:  # as each try takes time
+                raise lost[server]
             found.append(_contents(stream))
         except (StreamsError, ResponseError) as error:
             problems.append(Problem(stream.name, error))
             if isinstance(error, ServerUnreachable):
-                lost[stream.connection] = error
+                lost[server] = error
     return found, problems
 
 
 def _contents(stream: StreamConfig) -> StreamContents:
     link = connections.get(stream.connection)
-    now = server_time(link)
+    now = server_time(link.at(stream.keys.main))
     lanes = contents(link, stream, now - _HOUR_MS)
     firsts = sorted((each.first for each in lanes if each.first), key=EntryId.of)
     lasts = sorted((each.last for each in lanes if each.last), key=EntryId.of)

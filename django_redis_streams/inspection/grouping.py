@@ -1,9 +1,11 @@
-"""Grouping streams by server: each server costs one round trip, however many of its streams are asked for."""
+"""Grouping streams by server: each server costs one round trip, however many of its streams are asked for.
+
+Each node of a cluster is a server here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
 from operator import attrgetter
 from time import time
 from typing import Any, NamedTuple
@@ -16,20 +18,27 @@ from ..exceptions import StreamsError
 from ..store.scripts import Command, exchange
 from .paging import Problem
 
-__all__ = ["Answer", "ask_each", "ask_servers", "by_server", "in_order"]
+__all__ = ["Answer", "ask_each", "ask_servers", "by_server", "in_order", "server_of"]
+
+
+def server_of(stream: StreamConfig) -> tuple[str, str]:
+    """Return what names the server of a stream: its connection, and of a cluster the node that has it now."""
+    return stream.connection, connections.node(stream.connection, stream.keys.main)
 
 
 def by_server(streams: Iterable[StreamConfig]) -> list[list[StreamConfig]]:
-    """Return these streams, grouped by connection, in their order."""
-    alias = attrgetter("connection")
-    return [list(theirs) for _, theirs in groupby(sorted(streams, key=alias), alias)]
+    """Return these streams, grouped by server, in their order."""
+    found: dict[tuple[str, str], list[StreamConfig]] = {}
+    for each in sorted(streams, key=attrgetter("connection")):
+        found.setdefault(server_of(each), []).append(each)
+    return list(found.values())
 
 
 class Answer(NamedTuple):
     """What one server replied: to the command of each of these streams, and to further ones.
 
     An error stands in a reply's place. The replies were made between two times by this host's clock, in seconds since
-    1970.
+    1970. `node` is that of a cluster, "" for a single server.
     """
 
     streams: Sequence[StreamConfig]
@@ -37,6 +46,7 @@ class Answer(NamedTuple):
     further: Sequence[Any]
     asked: float
     answered: float
+    node: str = ""
 
 
 def ask_servers(
@@ -72,9 +82,9 @@ def _declared(names: Sequence[str]) -> list[StreamConfig]:
 def _ask(
     streams: Sequence[StreamConfig], command: Callable[[StreamConfig], Command], further: Sequence[Command]
 ) -> Answer:
-    asked = time()
+    asked, node = time(), server_of(streams[0])[1]
     try:
         replies = exchange(connections.get(streams[0].connection), [*map(command, streams), *further])
     except (StreamsError, ResponseError) as error:
         replies = [error] * (len(streams) + len(further))
-    return Answer(streams, replies[: len(streams)], replies[len(streams) :], asked, time())
+    return Answer(streams, replies[: len(streams)], replies[len(streams) :], asked, time(), node)

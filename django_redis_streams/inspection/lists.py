@@ -11,7 +11,6 @@ each list.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -151,17 +150,21 @@ def _page(
 
 def _read(reading: Reading[S], item: Item[S]) -> tuple[S, Found, int]:
     """Return an item's source, what was found there, and when by the server's clock, in ms since 1970."""
-    return item.source, item.found, reading.now[item.source.stream.connection]
+    return item.source, item.found, reading.now[item.source.stream.name]
 
 
 def _with_entries(reading: Reading[Pending], items: Sequence[Item[Pending]]) -> Iterator[PendingMessage | None]:
     """Yield the rows of pending entries, with what their streams have of them; None where that can't be read."""
-    wanted: dict[str, dict[str, tuple[Pending, list[str]]]] = defaultdict(dict)
-    for each in items:
-        theirs = wanted[each.source.stream.connection]
-        theirs.setdefault(each.source.key, (each.source, []))[1].append(each.found.entry_id)
-    entries = {alias: reading.entries(list(theirs.values())) for alias, theirs in wanted.items()}
+    streams = {each.source.stream.name: each.source.stream for each in items}
+    entries: dict[str, dict[str, Iterator[Entry | None]]] = {}
+    for theirs in by_server(streams.values()):
+        names = {each.name for each in theirs}
+        wanted: dict[str, tuple[Pending, list[str]]] = {}
+        for each in items:
+            if each.source.stream.name in names:
+                wanted.setdefault(each.source.key, (each.source, []))[1].append(each.found.entry_id)
+        entries |= dict.fromkeys(names, reading.entries(list(wanted.values())))
     for each in items:
         source, unread = each.source, Entry("", 0, ())
-        entry = next(entries[source.stream.connection].get(source.key, iter(())), unread)
+        entry = next(entries[source.stream.name].get(source.key, iter(())), unread)
         yield records.pending(source, each.found.holding(entry)) if entry is not unread else None

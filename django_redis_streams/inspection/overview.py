@@ -82,7 +82,7 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerState:
-    """The server of one connection.
+    """The server of one connection, or a `node` of its cluster that has declared streams.
 
     `facts` is what it says of itself, or the error of asking. Its clock shows at least `clock_ahead` seconds more than
     this host's (negative: less), and has jumped by `clock_jump` seconds within the last hour (negative: back; 0: it
@@ -93,6 +93,12 @@ class ServerState:
     facts: Facts | Exception
     clock_ahead: float | None = None
     clock_jump: float | None = None
+    node: str = ""
+
+    @property
+    def name(self) -> str:
+        """The connection's alias, and behind it the node's address."""
+        return f"{self.connection} {self.node}" if self.node else self.connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,7 @@ def _server(answer: Answer, states: Sequence[StreamState]) -> ServerState:
     clocks = [each.clock for each in states if each.name in names]
     return ServerState(
         connection=answer.streams[0].connection,
+        node=answer.node,
         facts=told if isinstance(told, Exception) else facts_of(told),
         clock_ahead=seconds_ahead(clocks[0].now, answer.asked, answer.answered) if clocks else None,
         clock_jump=max((each.jump_within(_JUMP_SHOWN_MS) / 1000 for each in clocks), key=abs, default=None),

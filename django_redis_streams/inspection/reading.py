@@ -16,6 +16,7 @@ from ..store.consume.clock import time_command, time_of
 from ..store.observe.bounded import Entry, Extent, Part, by_identity, entries_of, named
 from ..store.observe.sources import BEGIN, Pending, Source, group_names
 from ..store.scripts import Command, exchange
+from .grouping import server_of
 from .paging import Cursor, Item, Problem
 
 __all__ = ["Reading"]
@@ -30,7 +31,7 @@ S = TypeVar("S", bound=Source)
 class Reading(Generic[S]):
     """One look at some streams: how many entries to read first and how much of each, how many there are, the problems.
 
-    `now` is what the clock of each server showed that was read, in ms since 1970, by the connection's alias.
+    `now` is what the clock of its server showed, in ms since 1970, by the name of each stream that was read.
     All sources together hold about as many bytes as the `extent` allows, and one entry each at least.
     """
 
@@ -39,23 +40,23 @@ class Reading(Generic[S]):
     total: int = 0
     problems: list[Problem] = field(default_factory=list)
     now: dict[str, int] = field(default_factory=dict)
-    _lost: dict[str, ServerUnreachable] = field(default_factory=dict)
+    _lost: dict[tuple[str, str], ServerUnreachable] = field(default_factory=dict)
 
     def ask(self, streams: Sequence[StreamConfig], question: Callable[[Link], Any]) -> Any:
         """Return the answer of the server that these streams share, or None after an error, which is noted.
 
         A server that was unreachable isn't asked again, as each try takes time.
         """
-        alias = streams[0].connection
-        if alias not in self._lost:
+        server = server_of(streams[0])
+        if server not in self._lost:
             try:
-                return question(connections.get(alias))
+                return question(connections.get(streams[0].connection))
             except ServerUnreachable as error:
-                self._lost[alias] = error
+                self._lost[server] = error
             except ResponseError as error:
                 self._note(streams, error)
                 return None
-        self._note(streams, self._lost[alias])
+        self._note(streams, self._lost[server])
         return None
 
     def groups(self, streams: Sequence[StreamConfig]) -> list[list[str]]:
@@ -75,7 +76,7 @@ class Reading(Generic[S]):
             self._note(streams, clock)
         if clock is None or isinstance(clock, Exception):
             return readers
-        self.now[streams[0].connection] = time_of(clock)
+        self.now |= dict.fromkeys((each.name for each in streams), time_of(clock))
         for source, size, found in zip(sources, replies[: len(sizes)], replies[len(sizes) :], strict=False):
             if self._usable(source, size) and self._usable(source, found):
                 self.total += source.size(size)

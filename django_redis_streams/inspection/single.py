@@ -38,7 +38,7 @@ def each_dead_letter(stream: str, entry_ids: Sequence[str], *, bodies: bool) -> 
     """Yield what `find_dead_letters` returns, read as it is asked for. Each id is one that an entry may have."""
     config = conf.stream(stream)
     source, link = DeadLetters(config), connections.get(config.connection)
-    now = server_time(link) if entry_ids else 0
+    now = server_time(link.at(config.keys.main)) if entry_ids else 0
     for each in _some(link, source, entry_ids, _extent(bodies)):
         yield _row(records.dead_letter(source, each, now), bodies) if each else None
 
@@ -49,7 +49,7 @@ def find_retrying(
     """Return retries of a stream, each by (group, token)."""
     config = conf.stream(stream)
     link = connections.get(config.connection)
-    there, now = group_names(link, [config])[0], server_time(link)
+    there, now = group_names(link, [config])[0], server_time(link.at(config.keys.main))
     wanted: dict[str, list[str]] = defaultdict(list)
     for group, token in tokens:
         wanted[group].append(token)
@@ -65,7 +65,7 @@ def find_delayed(stream: str, tokens: Sequence[str], *, bodies: bool = True) -> 
     """Return delayed messages of a stream by their tokens."""
     config = conf.stream(stream)
     source, link = Delayed(config), connections.get(config.connection)
-    now, found = server_time(link), _some(link, source, tokens, _extent(bodies))
+    now, found = server_time(link.at(config.keys.main)), _some(link, source, tokens, _extent(bodies))
     return [_row(records.delayed(source, each, now), bodies) if each else None for each in found]
 
 

@@ -69,7 +69,7 @@ class Collector:
             for group in stream.groups:
                 add([stream.name, group.name], _of_group(group))
         for server in found.servers:
-            add([server.connection], _of_server(server))
+            add([server.name], _of_server(server))
         for labels, values in _of_databases(unsent):
             add(labels, values)
         return families.values()

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from .. import signals, wire
 from ..conf import StreamConfig
 from ..connections import Link
+from ..connections.refusals import PartUnreachable
 from ..exceptions import InvalidMessage, NotReplicated, ServerUnreachable, StreamsError
 from ..querying import delete
 from ..store.publish.append import append
@@ -57,13 +58,15 @@ class Batch:
     def send(self, link: Link) -> ServerUnreachable | None:
         """Send the rows; return the error if the server was lost: some of them may be there, or may not."""
         self._find_blocked()
-        ages = self._ages()
+        ages, part = self._ages(), None
         for wave in self._waves():
             for where, rows in self._groups(wave).items():
                 lost = self._send_group(link, where, rows, ages)
-                if lost is not None:
+                if isinstance(lost, PartUnreachable):  # of a cluster: what is for other nodes isn't held up
+                    part = lost
+                elif lost is not None:
                     return lost
-        return None
+        return part
 
     def look_again(self) -> None:
         """Leave alone what is another row by now: a database that was restored may give a key once more."""
@@ -188,6 +191,7 @@ class Batch:
             replies = append(link, stream, lane, [fields for _, fields in rows])
         for (row, fields), reply in zip(rows, replies, strict=True):
             if isinstance(reply, ServerUnreachable):
+                self._leave(rows)
                 return reply
             if isinstance(reply, NotReplicated):
                 self._on_too_few.add(row.pk)
@@ -197,6 +201,13 @@ class Batch:
             else:
                 self._refuse(row, str(reply))
         return None
+
+    def _leave(self, rows: Sequence[tuple[DueRow, Fields]]) -> None:
+        """Have what comes behind these rows, of the same keys, wait for as long as they wait at least."""
+        sent = {row.pk for row, _, _ in self.sent}
+        for row, _ in rows:
+            if row.key_hash is not None and row.pk not in sent:
+                self._blocked[row.key_hash] = row.pk, _SHORTEST
 
     def _refuse(self, row: DueRow, error: str) -> None:
         self.refused.append((row, error.replace("\0", "\ufffd")[:_ERROR]))

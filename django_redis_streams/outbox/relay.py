@@ -14,8 +14,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final
 
@@ -121,7 +120,7 @@ class Relay:
         now = time.monotonic()
         if now >= self._kept_due:
             more = delete_kept(self.using, streams)
-            more = settle_replicated(self.using, streams, link, partial(self._lease.replicas, link)) or more
+            more = settle_replicated(self.using, streams, link, self._replicas) or more
             self._kept_due = now if more else now + _LOOK_AT_KEPT
         if now - self._began > _PASS:
             self._turn(now)
@@ -147,6 +146,13 @@ class Relay:
             batch.settle()
         self._unsettled = None
         batch.tell()
+
+    def _replicas(self, link: Link, stream: StreamConfig, least: int, seconds: float) -> int:
+        """Do as the lease's `replicas`; for a node of a cluster by another lease, beside a stream that it has."""
+        lease = self._lease
+        if conf.connection(self.alias).by_cluster:
+            lease = replace(lease, keys=stream.keys)
+        return lease.replicas(link, least, seconds)
 
     def _turn(self, now: float) -> None:
         """Interrupt the pass for a look at the front, or end that look and go on with the pass."""

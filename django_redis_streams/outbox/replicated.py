@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..connections.refusals import PartUnreachable
 from ..querying import delete, exactly
 from .lost import PAGE, lost_rows, send_again
 from .models import OutboxMessage
@@ -23,12 +24,15 @@ logger = logging.getLogger("django_redis_streams")
 
 
 def settle_replicated(
-    using: str, streams: Mapping[str, StreamConfig], link: Link, replicas: Callable[[int, float], int]
+    using: str,
+    streams: Mapping[str, StreamConfig],
+    link: Link,
+    replicas: Callable[[Link, StreamConfig, int, float], int],
 ) -> bool:
     """Settle rows of what enough replicas have by now, and have those sent again that the server has lost.
 
-    `replicas(least, seconds)` waits, and returns how many replicas have all that the server has. Returns whether to go
-    on at once.
+    `replicas(link, stream, least, seconds)` waits, and returns how many replicas have all that the stream's server has.
+    Returns whether to go on at once.
     """
     rows = all_rows(using).filter(ON_TOO_FEW_REPLICAS, exactly("stream", streams))
     page = list(rows.defer("entry").order_by("pk")[:PAGE])
@@ -44,18 +48,26 @@ def settle_replicated(
         return False
     send_again(using, lost)
     # What was there just now, these replicas have, too.
-    safe = _safe([row for row in page if row.pk not in set(lost)], streams, replicas)
+    try:
+        safe = _safe([row for row in page if row.pk not in set(lost)], streams, link, replicas)
+    except PartUnreachable:  # of a cluster: they are looked at again, and what is for other nodes isn't held up
+        return False
     delete(rows.filter(pk__in=[row.pk for row in safe if streams[row.stream].outbox_keep is None]))
     rows.filter(pk__in=[row.pk for row in safe if streams[row.stream].outbox_keep is not None]).update(error="")
     return len(page) == PAGE and bool(lost or safe)
 
 
 def _safe(
-    page: list[OutboxMessage], streams: Mapping[str, StreamConfig], replicas: Callable[[int, float], int]
+    page: list[OutboxMessage],
+    streams: Mapping[str, StreamConfig],
+    link: Link,
+    replicas: Callable[[Link, StreamConfig, int, float], int],
 ) -> list[OutboxMessage]:
     asking = [streams[name] for name in {row.stream for row in page}]
-    if not asking:
-        return []
-    least = max(each.min_replicas or 0 for each in asking)
-    found = replicas(least, max(each.replica_timeout for each in asking)) if least else 0
-    return [row for row in page if found >= (streams[row.stream].min_replicas or 0)]
+    found: dict[str, int] = {}
+    for part, theirs in link.by_node(asking, lambda stream: stream.keys.main) if asking else ():
+        least = max(each.min_replicas or 0 for each in theirs)
+        seconds = max(each.replica_timeout for each in theirs)
+        count = replicas(part, theirs[0], least, seconds) if least else 0
+        found |= {each.name: count for each in theirs}
+    return [row for row in page if found[row.stream] >= (streams[row.stream].min_replicas or 0)]

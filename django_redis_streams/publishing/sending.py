@@ -162,7 +162,8 @@ def _append_unless_hopeless(call: Call, whole: Sequence[Fields]) -> list[str | S
     if failed is connection and time.monotonic() < until:
         return [ServerUnreachable(text)] * len(whole)
     replies = _append(call, whole)
-    if replies and isinstance(replies[-1], ServerUnreachable):
+    # Of a cluster, a node that is away tells nothing of the others.
+    if replies and isinstance(replies[-1], ServerUnreachable) and not replies[-1].node:
         _unreachable.__dict__[connection.alias] = connection, time.monotonic() + _BELIEVED, str(replies[-1])
     return replies
 

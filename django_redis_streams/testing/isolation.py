@@ -13,7 +13,7 @@ from typing import Final
 
 from .. import conf, connections
 from ..conf import ConnectionConfig
-from ..connections import Endpoint, OpenLink
+from ..connections import Endpoint
 from ..connections.fake import fake_servers
 from ..store.operate.erase import erase
 from .published import recording
@@ -61,8 +61,7 @@ def isolated(server: str = "fake") -> Iterator[None]:
 
 
 def _erase(endpoint: Endpoint, prefix: str) -> None:
-    link = OpenLink(endpoint, _TIMEOUT)
-    link.connect()
+    link = connections.open_at(endpoint, timeout=_TIMEOUT)
     erase(link, prefix)
     link.close()
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
@@ -47,13 +47,26 @@ class SentinelServer(Server):
         return host, int(port)
 
 
-class DataServer(Server):
-    """A master or a replica: a server that has a port, by which sentinels and replicas know it."""
+class Naming(Protocol):
+    """A set of servers that one of them stands for: what leads to the set leads to that server."""
 
-    def __init__(self, kind: str = CHOSEN, **options: str | tuple[str, ...]) -> None:
-        self.port = free_port()
+    # What a user needs beside the rules of a single server.
+    rights: Sequence[str]
+
+    def url(self, login: str = "") -> str:
+        """Return the URL of the set."""
+
+    def stop(self) -> None:
+        """End all of it for good."""
+
+
+class DataServer(Server):
+    """A master or a replica: a server that has a port, by which sentinels and other servers know it."""
+
+    def __init__(self, kind: str = CHOSEN, *, port: int = 0, **options: str | tuple[str, ...]) -> None:
+        self.port = port or free_port()
         # The set that it stands for: then that is what leads to it.
-        self.named_by: SentinelSet | None = None
+        self.named_by: Naming | None = None
         # Else a replica waits for others for five seconds before the first is given the data.
         super().__init__(kind, port=str(self.port), bind=HOST, repl_diskless_sync_delay="0", **options)
 
@@ -63,8 +76,8 @@ class DataServer(Server):
         return super().url if self.named_by is None else self.named_by.url()
 
     def user(self, name: str, password: str, *rules: str) -> str:
-        """Make an ACL user; return the URL to connect as that user. By sentinels, it needs one right more."""
-        url = super().user(name, password, *rules, *([] if self.named_by is None else ["+role"]))
+        """Make an ACL user; return the URL to connect as that user. Of a set, it needs one right more."""
+        url = super().user(name, password, *rules, *([] if self.named_by is None else self.named_by.rights))
         return url if self.named_by is None else self.named_by.url(login=url.removeprefix("unix://").rpartition("@")[0])
 
     def stop(self) -> None:
@@ -94,6 +107,8 @@ class SentinelSet:
 
     `options` are those of master and replica, as of any `Server`.
     """
+
+    rights = ("+role",)
 
     def __init__(
         self,

@@ -25,8 +25,8 @@ from django_redis_streams.worker.execution.executor import Executor
 from django_redis_streams.worker.options import Options
 from django_redis_streams.worker.process import Assignment
 from django_redis_streams.worker.services.draining import Drain, Draining
+from django_redis_streams.worker.services.ears import listening
 from django_redis_streams.worker.services.heartbeat import Heartbeat
-from django_redis_streams.worker.services.listener import Listener
 from django_redis_streams.worker.services.maintenance import Maintenance
 from django_redis_streams.worker.services.presence import Presence
 from django_redis_streams.worker.services.promoter import Promoter
@@ -119,7 +119,7 @@ class Worker:
             maintenance,
             Presence(alias, self.services_stop, [self.runner], timing, process=name),
             promoter,
-            Listener(
+            listening(alias)(
                 alias,
                 self.services_stop,
                 [self.runner],

@@ -97,7 +97,7 @@ class Search:
             total, last = dead_letters.extent(link, stream)
             self.total += total
             if last:
-                self._parts.append(self._part(stream, last, server_time(link)))
+                self._parts.append(self._part(stream, last, server_time(link.at(stream.keys.main))))
 
     def __iter__(self) -> Iterator[DeadLetter]:
         wants, ids = self.selection.wants(), frozenset(self.selection.ids)

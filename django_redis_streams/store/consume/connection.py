@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from ...conf import StreamConfig
-from ...connections import Link
+from ...connections import Link, OpenLink
 from ...connections.refusals import ClusterDown, OnOtherNode
 from ..scripts import all_scripts
 
@@ -17,15 +17,17 @@ __all__ = ["Client", "begin_session", "check_keys", "unblock"]
 class Client(NamedTuple):
     """One connection as its server knows it. Ids begin anew when a server starts: `run` tells which start it was.
 
-    `wakeable` says whether its user may end a blocked read by `unblock`.
+    `wakeable` says whether its user may end a blocked read by `unblock`. `node` is the node of a cluster that it is
+    connected to, "" for a single server.
     """
 
     id: int | None
     run: str | None
     wakeable: bool
+    node: str = ""
 
 
-def begin_session(link: Link, previous: Client | None) -> Client:
+def begin_session(link: OpenLink, previous: Client | None) -> Client:
     """Load the scripts, and end the connection that this one replaces; return this one's ids, as far as ACLs allow.
 
     A server goes on serving a dead connection's blocked read, under the same consumer name, before the new
@@ -36,7 +38,7 @@ def begin_session(link: Link, previous: Client | None) -> Client:
     client_id = _allowed(link, "CLIENT", "ID")
     # It is asked for this connection, which isn't blocked, so it changes nothing: the reply is 0, or a refusal.
     wakeable = client_id is not None and _allowed(link, "CLIENT", "UNBLOCK", client_id) is not None
-    client = Client(client_id, _run_id(link), wakeable)
+    client = Client(client_id, _run_id(link), wakeable, link.node)
     # If the server was restarted since, the id belongs to another client.
     if previous is not None and previous.id is not None and previous.run == client.run is not None:
         _allowed(link, "CLIENT", "KILL", "ID", previous.id)
@@ -56,12 +58,15 @@ def check_keys(link: Link, stream: StreamConfig) -> None:
         return
 
 
-def unblock(link: Link, client_id: int) -> bool:
+def unblock(link: Link, client: Client) -> bool:
     """End another connection's blocking read at once; it replies as if it had timed out. Return whether there was one.
 
-    A server that refuses to do so has ended none.
+    A server that refuses to do so has ended none, and none blocks for long at a node of a cluster that is away.
     """
-    return bool(_allowed(link, "CLIENT", "UNBLOCK", client_id))
+    try:
+        return bool(link.of_node(client.node).call("CLIENT", "UNBLOCK", client.id or 0))
+    except ResponseError:  # also `PartUnreachable`
+        return False
 
 
 def _run_id(link: Link) -> str | None:

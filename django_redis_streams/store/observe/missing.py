@@ -59,7 +59,7 @@ def missing_delayed(link: Link, keys: StreamKeys, key: str, messages: Sequence[D
     absent = {each.message_id: each for each, reply in zip(messages, replies, strict=True) if not reply}
     if not absent:
         return set()
-    now = server_time(link)
+    now = server_time(link.at(key))
     oldest = now - max(each.age_ms for each in absent.values()) - _MARGIN_MS
     for entry in onward(link, key, f"{max(0, oldest)}-0", _ALL):
         if entry.fields[1:2] and entry.fields[1] in absent:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from redis.exceptions import ResponseError
 
 from ...connections import Link
 from ..scripts import Command
 
-__all__ = ["Facts", "compared_with", "facts", "facts_command", "facts_of", "identity", "note_compared"]
+__all__ = [
+    "Facts",
+    "compared_with",
+    "facts",
+    "facts_command",
+    "facts_of",
+    "identity",
+    "note_compared",
+    "required_replicas",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,8 @@ class Facts:
 _REPLICA = re.compile(r"slave\d+")
 # In seconds since a replica last acknowledged what it has; it does so each second.
 _LATE = 10
+# In bytes that it hasn't acknowledged. Below that lies what a fast server may write in that second.
+_FAR = 64 * 1024 * 1024
 
 # Fields of INFO that tell the status of each saving. After a failure the server may refuse writes.
 _SAVINGS = {
@@ -60,7 +74,14 @@ def facts(link: Link) -> Facts:
 
 
 def identity(link: Link) -> str:
-    """Return what tells this run of a server, with this history, from any other. Raises `ResponseError` as `facts`."""
+    """Return what tells this run of a server, with this history, from any other. Raises `ResponseError` as `facts`.
+
+    Of a cluster it tells that of all nodes that have slots.
+    """
+    return " ".join(sorted(map(_identity, link.each_node())))
+
+
+def _identity(link: Link) -> str:
     lines = f"{link.call('INFO', 'server')}\n{link.call('INFO', 'replication')}".splitlines()
     found = dict(line.split(":", 1) for line in lines if ":" in line)
     return f"{found.get('run_id', '')}/{found.get('master_replid', '')}"
@@ -75,6 +96,15 @@ def compared_with(link: Link, key: str) -> str | None:
 def note_compared(link: Link, key: str, noted: str) -> None:
     """Note an `identity` under a key."""
     link.call("SET", key, noted)
+
+
+def required_replicas(link: Link) -> int | None:
+    """Return without how many replicas the server refuses writes; None where it doesn't tell, as managed ones don't."""
+    try:
+        reply = link.call("CONFIG", "GET", "min-replicas-to-write")
+    except ResponseError:
+        return None
+    return _number(reply[1]) if reply else None
 
 
 def facts_command() -> Command:
@@ -97,13 +127,21 @@ def facts_of(reply: Any) -> Facts:
         evicted=_number(found.get("evicted_keys")),
         replica=None if "role" not in found else found["role"] != "master",
         replicas=_number(found.get("connected_slaves")),
-        late_replicas=tuple(
-            f"{each.get('ip')}:{each.get('port')}"
-            for each in (_parts(line) for field, line in found.items() if _REPLICA.fullmatch(field))
-            if each.get("state") != "online" or (_number(each.get("lag")) or 0) > _LATE
-        ),
+        late_replicas=tuple(_late_replicas(found)),
         cluster=found.get("cluster_enabled") == "1",
     )
+
+
+def _late_replicas(found: Mapping[str, str]) -> Iterator[str]:
+    """Yield the replicas that don't follow closely, each with how that is known."""
+    written = _number(found.get("master_repl_offset")) or 0
+    for each in (_parts(line) for field, line in found.items() if _REPLICA.fullmatch(field)):
+        state, silent = each.get("state"), _number(each.get("lag")) or 0
+        behind = max(0, written - (_number(each.get("offset")) or 0))
+        if state != "online" or silent > _LATE or behind > _FAR:
+            yield (
+                f"{each.get('ip')}:{each.get('port')} (state {state}, {behind:,} bytes behind, silent for {silent:,} s)"
+            )
 
 
 def _parts(line: str) -> dict[str, str]:

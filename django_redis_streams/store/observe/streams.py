@@ -27,8 +27,14 @@ class StreamsThere(NamedTuple):
 def streams_there(link: Link, prefix: str) -> StreamsThere:
     """Look for streams of a connection with this KEY_PREFIX; without one, other projects' streams are found too.
 
-    A stream that no worker has ever read isn't found: nothing stands beside it. Raises the server's error.
+    A stream that no worker has ever read isn't found: nothing stands beside it. Raises the server's error, and of a
+    cluster that of any node.
     """
+    there = [_of_node(each, prefix) for each in link.each_node()]
+    return StreamsThere({main for each in there for main in each.mains}, all(each.complete for each in there))
+
+
+def _of_node(link: Link, prefix: str) -> StreamsThere:
     found: set[str] = set()
     cursor, until = "0", time.monotonic() + _WITHIN
     for _ in range(_STEPS):

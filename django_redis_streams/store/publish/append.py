@@ -46,7 +46,7 @@ def append(link: Link, stream: StreamConfig, lane: str, entries: Sequence[Fields
     try:
         for batch in _sent(link, first, entries, wait):
             waited = batch.pop() if wait else 0
-            appended = [_refused(key, reply) if isinstance(reply, ResponseError) else reply for reply in batch]
+            appended = [_failed(key, reply) if isinstance(reply, ResponseError) else reply for reply in batch]
             replies += with_replicas(stream, appended, waited)
     except ServerUnreachable as error:
         replies += [error] * (len(entries) - len(replies))
@@ -62,7 +62,9 @@ def _sent(
     return link.call_in_turns([*((*first, *fields) for fields in piece), *then] for piece in pieces)
 
 
-def _refused(key: str, error: ResponseError) -> ServerRefused:
+def _failed(key: str, error: ResponseError) -> StreamsError:
+    if isinstance(error, ServerUnreachable):  # of a part of a cluster, where the stream was moving
+        return error
     refused = ServerRefused(f"The server refuses to append to the stream {key!r}: {error}")
     refused.__cause__ = error
     return refused

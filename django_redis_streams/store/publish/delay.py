@@ -61,6 +61,8 @@ def delay_each(
 
 
 def _refused(keys: StreamKeys, error: Exception) -> StreamsError:
+    if isinstance(error, ServerUnreachable):  # of a part of a cluster, where the stream was moving
+        return error
     if not isinstance(error, ResponseError):
         raise error
     refused = ServerRefused(f"The server refuses to keep a delayed message of the stream {keys.main!r}: {error}")

@@ -73,10 +73,8 @@ class ConsumerConnection:
         self._down_since: float | None = None
         # Why the server is no server to wait for.
         self._unfit: ConfigurationError | None = None
-        self._membership = membership
-        self._pause = wait
-        self._patient = patient
-        self._resume = resume
+        self._membership, self._patient = membership, patient
+        self._pause, self._resume = wait, resume
         self._link: OpenLink | None = None
         # The link that is open, and isn't ready for the consumer yet.
         self._new: OpenLink | None = None
@@ -84,12 +82,20 @@ class ConsumerConnection:
         # For how many seconds the server may still serve a read of the connection before this one.
         self.block_before = 0.0
         self._client: Client | None = None
+        # The nodes of a cluster that it couldn't reach, or that didn't serve it, since it last succeeded.
+        self._failed_on: set[str] = set()
         self._backoff = timing.backoff(least=0.05, most=min(5.0, membership.group.claim_idle / 6))
 
     @property
     def connected(self) -> bool:
         """Whether there is a link, as far as is known."""
         return self._link is not None and self._link.connected
+
+    @property
+    def node(self) -> str:
+        """The node of a cluster that it is connected to; "" for a single server, or where it isn't. For any thread."""
+        link = self._new or self._link
+        return "" if link is None else link.node
 
     def doubt(self) -> None:
         """Count the connection as good since now only; any thread may call this."""
@@ -166,8 +172,13 @@ class ConsumerConnection:
             if error.was_idle:
                 # The server may have closed this connection alone. The next step finds out, by connecting again.
                 return
+            if error.moved and self.well:
+                # No outage either, unless it goes on.
+                self.well = False
+                return
             self._raise_if_impatient(error)
             log_unreachable(self._membership.stream.connection, error)
+            self._failed_on.add(error.node)
             self._pause(self._backoff.more())
         except OnOtherNode as error:
             raise self._unworkable(error) from None
@@ -178,16 +189,25 @@ class ConsumerConnection:
             else:
                 self._refused(error)
         else:
-            log_reached(self._membership.stream.connection, 0.0 if self._link is None else self._link.answered)
+            self._reached(0.0 if self._link is None else self._link.answered)
             self._backoff.reset()
             self._down_since = None
             self.well = True
+
+    def _reached(self, answered: float) -> None:
+        alias = self._membership.stream.connection
+        log_reached(alias, answered)
+        if self._failed_on:
+            for node in self._failed_on:
+                log_reached(alias, answered, node)
+            self._failed_on.clear()
 
     def _open(self) -> OpenLink:
         self._counters.opens_connection()
         try:
             if not self.given_up:
-                return connections.open(self._membership.stream.connection, timeout=self._timeout)
+                stream = self._membership.stream
+                return connections.open(stream.connection, timeout=self._timeout, key=stream.keys.main)
         finally:
             self._counters.opened_connection()
         raise ServerUnreachable(f"{self._membership.label} was given up, because its server didn't answer in time.")

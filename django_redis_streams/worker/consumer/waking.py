@@ -55,6 +55,6 @@ class Waking:
             client = self.client
             if client is None or client.id is None or not (self._blocks and self._marked):
                 return
-            if unblock(link, client.id) or not client.wakeable:
+            if unblock(link, client) or not client.wakeable:
                 return
             time.sleep(_BETWEEN)

@@ -29,6 +29,8 @@ _CREDENTIALS: Final = re.compile(
 _NO_ANSWER: Final = re.compile(
     r"Error (-?\d+ )?(connecting|while)|Timeout |Connection (closed|reset)|Broken pipe|no whole reply"
 )
+# How links say that a node of a cluster doesn't serve a command.
+_NOT_NOW: Final = re.compile(r"doesn't serve it now:")
 _AWAY: Final = "away"
 _FATE: Final = re.compile(r" The connection was lost before a reply came: [^.]*\.")
 _TRIES: Final = "The worker tries again until it succeeds. Run `manage.py streams doctor` to find out more."
@@ -82,18 +84,25 @@ def note_stop() -> None:
 
 def _cause(error: str) -> str:
     """Return what errors have in common that threads meet in the same outage, each at its own step."""
+    if _NOT_NOW.search(error):
+        return "not now"
     return _AWAY if _NO_ANSWER.search(error) else error
 
 
 def log_unreachable(alias: str, error: ServerUnreachable) -> None:
-    """Log an error that a thread has met, once an outage; another error of the same outage is logged, too."""
+    """Log an error that a thread has met, once an outage; another error of the same outage is logged, too.
+
+    Each node of a cluster has its own outages.
+    """
     # Whether a command was carried out is the worker's affair: it sees to that when the server is back.
     text = _FATE.sub("", str(error))
     with _lock:
-        is_news = _outages.setdefault(alias, _Outage()).is_news(_cause(text), time.monotonic())
+        is_news = _outages.setdefault(alias + error.node, _Outage()).is_news(_cause(text), time.monotonic())
     if not is_news:
         return
-    if _CREDENTIALS.search(text):
+    if _NOT_NOW.search(text):
+        what = "A node of the cluster of connection %r doesn't serve what is there: %r."
+    elif _CREDENTIALS.search(text):
         what = "The server of connection %r refuses it, probably for its user or password: %r."
     else:
         what = "The server of connection %r can't be reached: %r. Is it running?"
@@ -133,16 +142,20 @@ def _log_slow(alias: str, seconds: float) -> None:
     )  # fmt: skip
 
 
-def log_reached(alias: str, answered: float = inf) -> None:
+def log_reached(alias: str, answered: float = inf, node: str = "") -> None:
     """Log that a server is back, in the first thread that has reached it; else this costs nothing.
 
+    Of a cluster: what the `node` has kept from the thread goes on, there or on another node.
     `answered` is when that thread sent what the server has answered last, on the monotonic clock: a reply to what was
     sent before the outage may be read when another thread has already lost the server.
     """
-    outage = _outages.get(alias)
+    outage = _outages.get(alias + node)
     if outage is None or not outage.away or outage.opens or answered < outage.began:
         return
     with _lock:
         first = outage.ends(time.monotonic())
-    if first:
+    if first and node:
+        text = "Connection %r: what was on the node %s of its cluster is served again."
+        logger.warning(text, alias, node, extra={"connection": alias})
+    elif first:
         logger.warning("The server of connection %r is back.", alias, extra={"connection": alias})

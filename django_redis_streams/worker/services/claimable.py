@@ -18,6 +18,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from ...connections import Link
+from ...connections.refusals import PartUnreachable
 from ...store.consume.asking import Answer, ask_all
 from ...store.consume.ownership import idle_commands
 from ...store.consume.suspects import count_suspects_command
@@ -247,7 +248,8 @@ class ClaimableLooks:
             yield
         except ResponseError as error:
             wait = look.put_off(now)
-            if not group_is_gone(error):
+            # Who consumes the group tells that its node is away.
+            if not (group_is_gone(error) or isinstance(error, PartUnreachable)):
                 self._refused(str(error), wait)
 
 

@@ -10,7 +10,9 @@ import time
 from collections.abc import Sequence
 from math import inf
 
+from ... import conf
 from ...connections import OpenLink
+from ...connections.refusals import PartUnreachable
 from ...exceptions import ServerUnreachable
 from ..consumer.batch_runner import BatchRunner
 from ..consumer.unacked import Taken
@@ -40,6 +42,9 @@ class Heartbeat(Service):
         # Two beats may be missed before anything is claimed.
         self._beat = shortest / 3
         self._beat_at = 0.0
+        self._by_cluster = conf.connection(alias).by_cluster
+        # When the nodes of a cluster were asked last, on the monotonic clock.
+        self._asked = 0.0
 
     @property
     def interval(self) -> float:
@@ -58,13 +63,28 @@ class Heartbeat(Service):
         """Ask a server that was quiet whether it answers; flush, and renew where it is time to."""
         now = time.monotonic()
         if self._quiet_in <= 0:
-            link.ask(self._timing.answer)
-            self.answered[self.alias] = now
-        holders = self._holders()
-        self.each(holders, lambda consumer: consumer.flush(link))
+            self._ask(link, now)
+        holders, away = self._holders(), None
+        try:
+            self.each(holders, lambda consumer: consumer.flush(link))
+        except PartUnreachable as error:  # of a node of a cluster: what is on others is to be renewed
+            away = error
         if now >= self._beat_at:
-            self.each(holders, lambda consumer: consumer.renew(link))
             self._beat_at = now + self._beat
+            self.each(holders, lambda consumer: consumer.renew(link))
+        if away is not None:
+            raise away
+
+    def _ask(self, link: OpenLink, began: float) -> None:
+        """Ask whether the server answers, or each node of a cluster that has these streams; raise the first error."""
+        self._asked = began
+        keys = {each.membership.stream.keys.main for each in self._consumers} if self._by_cluster else ()
+        errors = link.silent_nodes(self._timing.answer, keys)
+        for error in errors[1:]:
+            self._cut(error, began)
+        if errors:
+            raise errors[0]
+        self.answered[self.alias] = began
 
     def note_holders(self) -> None:
         """Write on the slots what keeps event loops from turning, if anything does; for the main thread."""
@@ -77,7 +97,9 @@ class Heartbeat(Service):
         """In how many seconds the server counts as quiet, unless it answers something meanwhile; it does from 0 on."""
         # Where nothing is in hand, what the services say every few seconds will mostly do.
         most = self._timing.quiet if self._taken.anything else self._timing.quiet_idle
-        return self.answered.get(self.alias, 0.0) + most - time.monotonic()
+        # Of a cluster, one node's answer tells nothing of the others.
+        last = self._asked if self._by_cluster else self.answered.get(self.alias, 0.0)
+        return last + most - time.monotonic()
 
     def _holders(self) -> Sequence[BatchRunner]:
         """Return the consumers that hold a message or an outcome that wasn't sent."""
@@ -95,8 +117,12 @@ class Heartbeat(Service):
         try:
             super()._step()
         except ServerUnreachable as error:
-            if error.was_silent:
-                for connection in [each.connection for each in self._consumers]:
-                    if (connection.waits_since or inf) < began:
-                        connection.cut()
+            self._cut(error, began)
             raise
+
+    def _cut(self, error: ServerUnreachable, began: float) -> None:
+        """Cut the connections to a server, or to the node of a cluster, that was silent since `began`."""
+        if error.was_silent:
+            for connection in [each.connection for each in self._consumers]:
+                if (connection.waits_since or inf) < began and connection.node == error.node:
+                    connection.cut()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ... import conf
 from ..options import Options
 from .draining import Draining
 from .heartbeat import Heartbeat
@@ -29,10 +30,13 @@ def services_of(options: Options, *, quarantine: bool = False) -> Sequence[type[
 def redis_connections(options: Options) -> Mapping[str, int]:
     """Return how many connections the processes of a worker keep open together, by the connection's alias.
 
-    Each consumer has one, and each service. Those that handlers borrow from their process aren't counted.
+    Each consumer has one, and each service. Those that handlers borrow from their process aren't counted. In a cluster
+    the listener has one more for each stream, and each service one for each further node, which isn't counted.
     """
     consumers = Counter(stream.connection for stream, _ in options.targets)
     services = len(services_of(options))
     counts = Counter({alias: count + services for alias, count in consumers.items()})
+    listened = {(stream.connection, stream.name) for stream, _ in options.targets}
+    counts.update(alias for alias, _ in listened if conf.connection(alias).by_cluster)
     counts.update(relayed_connections())
     return {alias: options.processes * count for alias, count in counts.items()}

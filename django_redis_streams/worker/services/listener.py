@@ -64,11 +64,10 @@ class Listener(Service):
         refused = self._begin(link)
         try:
             if self._after:
-                self._hear(link, link.call(*wait_command(self._after, round(self._timing.listen * 1000))))
+                self._wait_for_notices(link)
         except ResponseError as error:
-            # It doesn't say of which key: the next step asks one by one.
             refused = error
-            self._after.clear()
+            self._doubt_all()
         except ServerUnreachable:
             if self._stop.is_set():
                 return
@@ -80,6 +79,18 @@ class Listener(Service):
         """End the wait for notices: the process stops."""
         super().end_wait()
         self.cut()
+
+    def _doubt_all(self) -> None:
+        """Have the next step ask one by one: what was refused doesn't say of which key."""
+        self._after.clear()
+
+    def _wait_for_notices(self, link: OpenLink) -> None:
+        """Wait for a notice of any stream, and hand it on."""
+        self._hear(link, link.call(*wait_command(self._after, self._listen_ms)))
+
+    @property
+    def _listen_ms(self) -> int:
+        return round(self._timing.listen * 1000)
 
     def _begin(self, link: OpenLink) -> ResponseError | None:
         """Begin with the last notice of each stream of which none is known; return the error if one is refused."""

@@ -42,9 +42,10 @@ class Maintenance(Service):
         super().__init__(alias, stop, timing)
         self._consumers = consumers
         self._streams = streams
-        self._clock = ServerClock()
+        # Of each stream: in a cluster it may move to a node whose clock shows something else.
+        self._clocks = {each.name: ServerClock() for each in streams}
         for each in consumers:
-            each.claiming.clock = self._clock
+            each.claiming.clock = self._clocks[each.membership.stream.name]
         self.groups = [GroupLook(alike, timing) for alike in _by_group(consumers)]
         self._looks = ClaimableLooks(
             self.groups, timing, look_at_clock=self._look_at_clock,
@@ -96,22 +97,33 @@ class Maintenance(Service):
 
     def _do_chores(self, link: Link, now: float, refusals: Refusals) -> None:
         """Do the chores that are due, of all streams side by side: each round trip is one for all of them."""
-        server_ms = self._clock.at_the_latest() or 0
-        due = [each for each in self._upkeep if each.is_due(now)]
-        ask(link, together([chore for each in due for chore in each.due_chores(link, server_ms, refusals)]))
+        due = [(each, self._clocks[each.stream.name].at_the_latest() or 0) for each in self._upkeep if each.is_due(now)]
+        ask(link, together([chore for each, ms in due for chore in each.due_chores(link, ms, refusals)]))
 
     def _look_at_clock(self, link: Link) -> None:
         """Note a jump. After one ahead all seems idle for longer: owners must be able to renew before others claim."""
+        self._clock_due = time.monotonic() + self._clock_every
+        refusals = Refusals()
+        for part, streams in link.by_node(self._streams, lambda stream: stream.keys.main):
+            with refusals.kept():
+                self._look_at_clock_of(part, streams)
+        refusals.raise_first()
+
+    def _look_at_clock_of(self, link: Link, streams: Sequence[StreamConfig]) -> None:
+        """Do so for the streams of one server."""
         asked, asked_at = time.monotonic(), time.time()
-        self._clock_due = asked + self._clock_every
         shown = server_time(link)
-        ahead = seconds_ahead(shown, asked_at, time.time())
-        for each in self._consumers:
+        ahead, answered = seconds_ahead(shown, asked_at, time.time()), time.monotonic()
+        jumps = {each.name: self._clocks[each.name].saw(shown, asked, answered) for each in streams}
+        consumers = [each for each in self._consumers if each.membership.stream.name in jumps]
+        for each in consumers:
             each.counters.saw_clock(ahead)
-        jump = self._clock.saw(shown, asked, time.monotonic())
+        # Streams of one server that have always been there see the same.
+        jump = max(jumps.values(), key=abs, default=0)
         if abs(jump) <= TOLERATED_MS:
             return
-        for each in self._consumers:
+        jumped = [each for each in streams if abs(jumps[each.name]) > TOLERATED_MS]
+        for each in consumers:
             each.connection.doubt()
         logger.warning(
             "The clock of the server of connection %r %s by %.1f s%s",
@@ -121,9 +133,9 @@ class Maintenance(Service):
         )  # fmt: skip
 
         def note(stream: StreamConfig) -> None:
-            note_jump(link, stream.keys, jump)
+            note_jump(link, stream.keys, jumps[stream.name])
 
-        self.each(self._streams, note)
+        self.each(jumped, note)
 
 
 def _by_group(consumers: Sequence[BatchRunner]) -> Sequence[Sequence[BatchRunner]]:

@@ -13,6 +13,7 @@ from ..options import Options
 from ..shared.scoreboard import Scoreboard
 from ..stop import Stop
 from .draining import Drain, Draining
+from .ears import listening
 from .heartbeat import Heartbeat
 from .kinds import services_of
 from .listener import Listener
@@ -72,7 +73,7 @@ class Making:
             Presence: lambda: Presence(alias, stop, runners, timing, process=self.process, quarantine=self.quarantine),
             Maintenance: lambda: maintenance,
             Promoter: lambda: promoter,
-            Listener: lambda: Listener(
+            Listener: lambda: listening(alias)(
                 alias, stop, runners, streams, timing, hear_due=promoter.hear, hear_claimable=maintenance.hear
             ),
             Statistics: lambda: Statistics(alias, stop, runners, timing),

@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 
 from ...conf import StreamConfig
 from ...connections import Link
+from ...connections.refusals import PartUnreachable
 from ...store.consume.clock import TOLERATED_MS, latest_seen, server_time
 from ...store.consume.promote import (
     AT_ONCE,
@@ -31,6 +32,7 @@ from ...store.consume.promote import (
 from ..log.lines import logger
 from ..log.recurring import log_refusal
 from ..timing import Timing
+from .refusals import Refusals
 from .service import Service
 from .shortening import Shortening
 
@@ -92,7 +94,11 @@ class Promoter(Service):
             # The next look is not before this, unless this one goes well.
             self._look_at[stream.name] = now + self._timing.look_for_lease
         self._know_groups(link, due)
-        self.each(self._worth_a_look(link, due), lambda stream: self._promote(link, stream))
+        refusals = Refusals()
+        for stream in self._worth_a_look(link, due, refusals):
+            with refusals.kept():
+                self._promote(link, stream)
+        refusals.raise_first()
 
     def end(self) -> None:
         """Let go of the leases, so that other processes take over at once."""
@@ -100,7 +106,7 @@ class Promoter(Service):
         if self._held:
             self.guarded_step()
 
-    def _worth_a_look(self, link: Link, due: Sequence[StreamConfig]) -> Sequence[StreamConfig]:
+    def _worth_a_look(self, link: Link, due: Sequence[StreamConfig], refusals: Refusals) -> Sequence[StreamConfig]:
         """Return those of some streams whose lease this process holds, or may have, as something waits there.
 
         Without the lease it asks by plain commands: the script costs the server about ten.
@@ -113,8 +119,14 @@ class Promoter(Service):
                 free.append(stream)
             else:
                 self._wait_for(stream, lease)
-        if not free:
-            return held
+        for part, theirs in link.by_node(free, lambda stream: stream.keys.main) if free else ():
+            with refusals.kept():
+                held += self._with_something(part, theirs)
+        return held
+
+    def _with_something(self, link: Link, free: Sequence[StreamConfig]) -> Sequence[StreamConfig]:
+        """Return those of a server's streams, whose lease nobody holds, in which something waits."""
+        held: list[StreamConfig] = []
         shown, now = server_time(link), time.monotonic()
         waits = anything_waits(link, [(each, self._groups[each.name][1]) for each in free])
         empty: list[StreamConfig] = []
@@ -256,7 +268,8 @@ class Promoter(Service):
             known = self._groups.get(stream.name, (0.0, [*stream.groups]))[1]
             if isinstance(found, ResponseError):
                 # The known groups are promoted nevertheless.
-                self._report(stream, str(found))
+                if not isinstance(found, PartUnreachable):
+                    self._report(stream, str(found))
             else:
                 known = sorted({*found, *stream.groups})
             self._groups[stream.name] = time.monotonic(), known

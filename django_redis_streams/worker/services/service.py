@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 
 from ... import connections
 from ...connections import OpenLink
+from ...connections.refusals import PartUnreachable
 from ...exceptions import ServerUnreachable
 from ..log.recurring import log_refusal
 from ..log.unreachable import log_reached, log_unreachable
@@ -22,6 +23,9 @@ from .refusals import Refusals
 __all__ = ["Service"]
 
 T = TypeVar("T")
+
+# In seconds: how soon at most a step is done again after one that couldn't reach a node of a cluster.
+_PART: Final = 0.1
 
 
 class Service(ABC):
@@ -54,6 +58,8 @@ class Service(ABC):
         self._woken = threading.Event()
         self._link: OpenLink | None = None
         self._backoff = timing.backoff(least=min(0.1, longest_wait), most=longest_wait)
+        # The nodes of a cluster that couldn't be reached since a step was last done whole.
+        self._failed_on: set[str] = set()
 
     @property
     def waits_since(self) -> float | None:
@@ -106,13 +112,23 @@ class Service(ABC):
             self._step()
         except ServerUnreachable as error:
             log_unreachable(self.alias, error)
-            return self._backoff.more()
+            self._failed_on.add(error.node)
+            # What is on the other nodes of a cluster doesn't wait.
+            return max(_PART, self._wait) if isinstance(error, PartUnreachable) else self._backoff.more()
         except ResponseError as error:
             return self._refused(str(error))
         answered = 0.0 if self._link is None else self._link.answered
         self.answered[self.alias] = max(answered, self.answered.get(self.alias, 0.0))
         log_reached(self.alias, answered)
+        for node in [*self._failed_on]:
+            if self._link is not None and (reached := self._link.answered_by(node)) is not None:
+                log_reached(self.alias, reached, node)
+                self._failed_on.discard(node)
         self._backoff.reset()
+        return self._wait
+
+    @property
+    def _wait(self) -> float:
         return self.interval * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not a secret
 
     def _refused(self, error: str) -> float:
@@ -151,6 +167,9 @@ class Service(ABC):
             if self._link is not None:
                 self._link.close()
             self._link = self._opened()
+            self._link.take_reconnected()
+            self.connected()
+        elif self._link.take_reconnected():
             self.connected()
         return self._link
 

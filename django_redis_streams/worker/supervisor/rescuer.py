@@ -96,7 +96,8 @@ def renew_for(silent: Iterable[Membership]) -> int:
 def _attempted(membership: Membership, work: Callable[[Link], None]) -> bool:
     """Do the work, and return False if it must be tried again. A connection that can't work has held nothing."""
     try:
-        link = connections.open(membership.stream.connection, timeout=_TIMEOUT)
+        stream = membership.stream
+        link = connections.open(stream.connection, timeout=_TIMEOUT, key=stream.keys.main)
         try:
             work(link)
             log_reached(membership.stream.connection)
