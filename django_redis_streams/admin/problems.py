@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from redis.exceptions import ResponseError
 
-from ..exceptions import StreamsError
+from ..exceptions import ServerUnreachable, StreamsError
 from ..inspection import Problem
 from .text import visible
 
@@ -22,7 +22,9 @@ EXPECTED = (StreamsError, ResponseError)
 def error_text(error: Exception) -> str:
     """Return the sentence about an error."""
     text = visible(str(error))
-    return _("The server refuses: %(error)s") % {"error": text} if isinstance(error, ResponseError) else text
+    # A node of a cluster that is away is both.
+    refused = isinstance(error, ResponseError) and not isinstance(error, ServerUnreachable)
+    return _("The server refuses: %(error)s") % {"error": text} if refused else text
 
 
 def problem_texts(problems: Iterable[Problem]) -> list[str]:

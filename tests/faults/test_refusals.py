@@ -1,6 +1,8 @@
 """A server refuses something: the worker goes on with the rest, and with that too once it is allowed again."""
 
 import logging
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -289,6 +291,42 @@ def test_a_flush_of_the_scripts_is_no_error(
         wait_until(lambda: books(raw).unread == books(raw).pending == books(raw).retrying == 0)
     assert set(runs.values()) == {2 if do == "fail once" else 1}
     assert lines(caplog, "couldn't") == lines(caplog, "failed. The next") == lines(caplog, "refused") == []
+
+
+def test_a_refused_renewal_is_tried_again_long_before_the_next_is_due(
+    raw: Raw, streams: Any, limit: Callable[[str], None], server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One is due each third of CLAIM_IDLE, and a message must not miss three of them."""
+    streams(
+        {"orders": {"GROUPS": {"billing": {"CLAIM_IDLE": 30}}}},
+        URL=server.user("worker", "secret", "+@all", "~*", "&*"),
+    )
+    began, finish = threading.Event(), threading.Event()
+
+    @handler("orders", group="billing")
+    def run(_: Message) -> None:
+        began.set()
+        finish.wait(60)
+
+    with working() as worker:
+        wait_until(lambda: worker.runner.connection.has_read)
+        limit("-xclaim")
+        raw.xadd("orders", {"n": 1})
+        assert began.wait(20)
+        delivered = time.monotonic()
+        try:
+            wait_until(lambda: refusals(caplog))
+            limit("+xclaim")
+
+            def renewed() -> bool:
+                (pending,) = raw.xpending_range("orders", "billing", "-", "+", 1)
+                return time.monotonic() - delivered - pending["time_since_delivered"] / 1000 > 0.5
+
+            wait_until(renewed, deadline=7)
+        finally:
+            finish.set()
+            limit("+xclaim")
+        wait_until(lambda: totals(raw) == {"acknowledged": 1})
 
 
 def test_a_refusal_beyond_claim_idle_makes_a_message_come_twice(

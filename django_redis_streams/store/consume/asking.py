@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from redis.exceptions import ResponseError
 
 from ...connections import Link
+from ...connections.refusals import PartUnreachable
 from ..scripts import Command, exchange, raise_first
 
 __all__ = ["Answer", "Asking", "ask", "ask_all", "ask_each", "replies_to", "together"]
@@ -26,8 +27,18 @@ _LONG: Final = {"EVALSHA": 30, "XINFO": 30}
 
 
 def ask_each(link: Link, commands: Sequence[Command]) -> list[Any]:
-    """Send some commands, and return the reply to each; the server's error stands in its place."""
-    return [reply for piece in _pieces(commands) for reply in exchange(link, piece)]
+    """Send some commands, and return the reply to each; the server's error stands in its place.
+
+    So does the error of a cluster's node that is away, even if all commands are for that.
+    """
+    return [reply for piece in _pieces(commands) for reply in _exchanged(link, piece)]
+
+
+def _exchanged(link: Link, piece: Sequence[Command]) -> Sequence[Any]:
+    try:
+        return exchange(link, piece)
+    except PartUnreachable as error:
+        return [error] * len(piece)
 
 
 def ask(link: Link, asking: Asking[T]) -> T:

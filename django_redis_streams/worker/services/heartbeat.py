@@ -70,8 +70,11 @@ class Heartbeat(Service):
         except PartUnreachable as error:  # of a node of a cluster: what is on others is to be renewed
             away = error
         if now >= self._beat_at:
+            try:
+                self.each(holders, lambda consumer: consumer.renew(link))
+            except PartUnreachable as error:  # as above: it isn't done anew for these each time
+                away = error
             self._beat_at = now + self._beat
-            self.each(holders, lambda consumer: consumer.renew(link))
         if away is not None:
             raise away
 
