@@ -299,7 +299,7 @@ def test_a_replica_that_has_taken_over_is_found(
     assert made.node_of("s0").raw().wait(1, 5000) == 1
     before = made.kill("s0")
     made.await_other("s0", before)
-    wait_until(lambda: _published("s0"), deadline=5)
+    wait_until(lambda: _published("s0"))
     assert own.call("XLEN", "s0") == 3
     with closing(connections.open(timeout=5, key="s0")) as link:
         assert link.call("XLEN", "s0") == 3

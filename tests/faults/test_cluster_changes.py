@@ -130,7 +130,7 @@ def test_slots_move_under_load(begin: Callable[..., tuple[ClusterSet, Fleet]]) -
                     move.move(left[0])
                 move.end()
     assert [number for number in publisher.refused if number % 20 != 5] == []
-    wait_until(lambda: publisher.accepted.keys() <= handled(fleet).keys(), "all that was accepted", deadline=30)
+    wait_until(lambda: publisher.accepted.keys() <= handled(fleet).keys(), "all that was accepted")
     wait_until(lambda: settled(cluster), "nothing that waits")
     repeated = sum(handled(fleet).values()) - len(handled(fleet))
     told(f"{len(publisher.accepted)} accepted, {len(publisher.refused)} refused, {repeated} repeated")
@@ -152,18 +152,18 @@ def test_a_master_dies_under_load(begin: Callable[..., tuple[ClusterSet, Fleet]]
         cluster.kill("s0")
         time.sleep(1.0)
         half = publisher.of(there, died, died + 0.5)
-        wait_until(lambda: half <= handled(fleet).keys(), "what is on other nodes", deadline=2)
+        wait_until(lambda: half <= handled(fleet).keys(), "what is on other nodes", deadline=10)
         cluster.await_other("s0", gone)
-        wait_until(lambda: publisher.of(theirs, died + 1), "what is accepted again", deadline=10)
+        wait_until(lambda: publisher.of(theirs, died + 1), "what is accepted again")
         since = time.monotonic()
         time.sleep(1.0)
     assert set(publisher.refused.values()) <= {*theirs}
     after = publisher.of(NAMES, since)
-    wait_until(lambda: after <= handled(fleet).keys(), "what was accepted by the new master", deadline=30)
+    wait_until(lambda: after <= handled(fleet).keys(), "what was accepted by the new master")
     wait_until(lambda: settled(cluster), "nothing that waits")
     lost = publisher.accepted.keys() - handled(fleet).keys()
     told(f"{len(publisher.accepted)} accepted, {len(publisher.refused)} refused, {len(lost)} lost")
-    assert all(publisher.accepted[each][1] < died + 0.1 for each in lost)
+    assert all(publisher.accepted[each][1] < died + 1 for each in lost)
     fleet.processes[0].terminate()
     output = fleet.finish(fleet.processes[0])
     assert output.count(f"node 127.0.0.1:{gone.port}") <= 6
@@ -177,7 +177,7 @@ def test_nodes_come_and_go_under_load(begin: Callable[..., tuple[ClusterSet, Fle
     old = cluster.node_of("s0")
     with Publisher() as publisher:
         cluster.remove_node(old, cluster.add_node())
-    wait_until(lambda: publisher.accepted.keys() <= handled(fleet).keys(), "all that was accepted", deadline=30)
+    wait_until(lambda: publisher.accepted.keys() <= handled(fleet).keys(), "all that was accepted")
     wait_until(lambda: settled(cluster), "nothing that waits")
 
 
@@ -190,11 +190,11 @@ def test_a_node_that_stands_still_holds_up_only_its_own(begin: Callable[..., tup
     still.pause()
     try:
         expected = {publish(name, {"do": "fail-once"}).id for name in there for _ in range(20)}
-        wait_until(lambda: expected <= handled(fleet).keys(), "what is on other nodes", deadline=10)
+        wait_until(lambda: expected <= handled(fleet).keys(), "what is on other nodes")
     finally:
         still.cont()
     again = publish("s0", {"do": "nothing"}).id
-    wait_until(lambda: again in handled(fleet), deadline=20)
+    wait_until(lambda: again in handled(fleet))
 
 
 @pytest.mark.slow
@@ -208,6 +208,6 @@ def test_what_runs_is_renewed_on_the_nodes_that_are_there(begin: Callable[..., t
     wait_until(lambda: {*ids.values()} <= {words[1] for words in fleet.noted("began")})
     fleet.start()
     cluster.node_of("s0").kill9()
-    wait_until(lambda: ids[there] in handled(fleet), deadline=20)
+    wait_until(lambda: ids[there] in handled(fleet))
     wait_until(lambda: books(cluster.node_of(there).raw(), stream=there).acknowledged == 2)
     assert [words[1] for words in fleet.noted("began")].count(ids[there]) == 1
