@@ -61,8 +61,8 @@ def test_all_streams_are_served(cluster: ClusterSet, workers: Fleet) -> None:
         f"{name}-{number}": 1 for name in NAMES for number in [*range(20), "later"]
     }
     link = connections.get()
-    processes = link.call_many([("ZCARD", f"{{{name}}}:processes") for name in NAMES])
-    assert processes == [2] * 8
+    asked = [("ZCARD", f"{{{name}}}:processes") for name in NAMES]
+    wait_until(lambda: link.call_many(asked) == [2] * 8, "both processes have said of each stream that they serve it")
     assert workers.finish(stopped(workers.processes[0])).count("ERROR") == 8
     assert link.call_many([("XINFO", "CONSUMERS", name, "billing") for name in NAMES]) == [[]] * 8
 

@@ -23,7 +23,8 @@ from .support.waiting import wait_until
 from .support.workers import ROOT, Fleet
 
 Raw = Any
-HANDLERS = {"TEST_HANDLERS": "tests.support.forking_handlers"}
+# Without the relay: see test_forked_children.py.
+HANDLERS = {"TEST_HANDLERS": "tests.support.forking_handlers", "TEST_WITHOUT_OUTBOX": "1"}
 
 
 @pytest.fixture

@@ -48,7 +48,8 @@ class Books(NamedTuple):
 # first would be in no place.
 _BOOKS = """
 local totals, pending, last = redis.call('HGETALL', KEYS[2]), 0, '0-0'
-for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+local rows = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'GROUPS', KEYS[1]) or {}
+for _, row in ipairs(rows) do
     local group = {}
     for index = 1, #row, 2 do group[row[index]] = row[index + 1] end
     if group.name == ARGV[1] then pending, last = group.pending, group['last-delivered-id'] end

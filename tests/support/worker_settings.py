@@ -7,6 +7,8 @@ from ..settings import *  # noqa: F403  the same project, with other streams
 from .mariadb import use_pymysql
 
 INSTALLED_APPS = [each for each in INSTALLED_APPS if not each.startswith("testproject")]  # noqa: F405  of above
+if "TEST_WITHOUT_OUTBOX" in os.environ:
+    INSTALLED_APPS.remove("django_redis_streams.outbox")
 if "TEST_DATABASE" in os.environ:
     DATABASES = {"default": json.loads(os.environ["TEST_DATABASE"])}
     if DATABASES["default"]["ENGINE"].endswith("mysql"):
