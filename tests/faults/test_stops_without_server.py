@@ -98,7 +98,9 @@ def test_a_stop_without_a_server_is_soon_and_says_what_stays_behind(
     assert "claim them after CLAIM_IDLE. 5 of them were run, and their outcomes couldn't be told" in left
     assert "is back" not in said
     assert "rescuer" not in said
-    assert len(levels(said, "ERROR")) <= 1 + int([*arguments, 1, 1][1]), "an outage is one line for each process"
+    # An outage is one line for each process, and one is of what stays behind. On a machine that keeps one from running,
+    # there may be another process, which renews for it.
+    assert len(levels(said, "ERROR")) <= 2 + int([*arguments, 1, 1][1]), said
     assert "Stopped. What waits isn't counted" in said
     site.server.start()
     assert len(site.server.raw().xpending_range("orders", "billing", "-", "+", 10)) == COUNT
