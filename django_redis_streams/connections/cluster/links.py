@@ -226,12 +226,21 @@ class RoutingLink(Routing, OpenLink):
         errors: list[ServerUnreachable] = []
         for node in nodes:
             try:
-                self.lend(node).ask(seconds)
+                self._ask_node(node, seconds)
             except ServerUnreachable as error:
                 self._topology.doubt(node)
-                self._away.note(node, error)
                 errors.append(part_of(error))
         return errors
+
+    def _ask_node(self, node: Address, seconds: float) -> None:
+        # It notes itself what it has tried in vain. What it only remembers mustn't be noted: it would be believed for
+        # ever, as it is asked again before that time is over.
+        link = self.lend(node)
+        try:
+            link.ask(seconds)
+        except ServerUnreachable as error:
+            self._away.note(node, error)
+            raise
 
     def send(self, commands: Sequence[Command]) -> None:
         """Refuse: the replies of several nodes have no order."""
