@@ -1,15 +1,19 @@
 """What a cluster's links make of nodes that come back, slots that nobody has, and commands that are sent again."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError, ResponseError
 
 from django_redis_streams import connections
-from django_redis_streams.connections.cluster.links import RoutingLink
+from django_redis_streams.connections import Link
+from django_redis_streams.connections.cluster.links import ClusterPool, RoutingLink
+from django_redis_streams.connections.refusals import PartUnreachable, explained
+from django_redis_streams.exceptions import ServerUnreachable
 
-from .support.clusters import ClusterSet
+from .support.clusters import ClusterSet, Node, slot_of
 from .support.waiting import wait_until
 
 # Of these each node of two has some.
@@ -33,6 +37,30 @@ def link(own: ClusterSet) -> Iterator[RoutingLink]:
         yield made
 
 
+def address(node: Node) -> tuple[str, int]:
+    """Return a node's address, as links know it."""
+    return "127.0.0.1", node.port
+
+
+def other(cluster: ClusterSet, node: Node) -> Node:
+    """Return another node than this one."""
+    return next(each for each in cluster.masters if each is not node)
+
+
+def take_away(cluster: ClusterSet, key: str) -> None:
+    """Have no node have a key's slot, in nobody's eyes."""
+    slot = slot_of(key)
+
+    def unknown() -> bool:
+        for each in cluster.nodes:  # one may have just heard from the owner that it has it
+            with suppress(RedisError):
+                each.ask("DELSLOTS", slot)
+        return not any(slot in slots for each in cluster.nodes for slots, _ in each.ranges())
+
+    cluster.node_of(key).ask("DELSLOTS", slot)
+    wait_until(unknown, "a slot that nobody has")
+
+
 # Nodes that come back
 
 
@@ -46,3 +74,131 @@ def test_a_node_that_is_there_again_is_asked_again(own: ClusterSet, link: Routin
         assert error.node == f"127.0.0.1:{gone.port}"
     gone.start()
     wait_until(lambda: link.silent_nodes(5, NAMES) == [], "an answer of each node", deadline=10)
+
+
+# Commands that are sent again
+
+
+WAIT = ("WAIT", 1, 300)
+
+
+@pytest.fixture
+def unlike(own: ClusterSet) -> tuple[Node, Node]:
+    """The nodes of the cluster: the one that has "s0", with a replica, and the other, with none."""
+    source = own.node_of("s0")
+    own.add_replica(source)
+    assert connections.get().call_many([("XADD", "s0", "*", "n", 0), ("WAIT", 1, 10_000)])[1] == 1
+    return source, other(own, source)
+
+
+def test_replicas_are_counted_where_a_later_batch_went(own: ClusterSet, unlike: tuple[Node, Node]) -> None:
+    """Not at the node that had the slot when the first one was sent."""
+
+    def batches() -> Iterator[list[tuple[str | int, ...]]]:
+        for number in range(3):
+            if number == 1:
+                own.migrate_slot("s0", unlike[1])
+            yield [("XADD", "s0", "*", "n", number), WAIT]
+
+    assert [replies[1] for replies in connections.get().call_in_turns(batches())] == [1, 0, 0]
+    assert unlike[1].raw().xlen("s0") == 4
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_replicas_are_counted_where_a_key_of_a_moving_slot_went(
+    own: ClusterSet, unlike: tuple[Node, Node], back: bool
+) -> None:
+    """The node that sends it there (ASK) has executed nothing, so its own replicas don't count, whether it has any."""
+    source, target = unlike
+    if back:
+        own.migrate_slot("s0", target)
+        source, target = target, source
+        assert connections.get().call("XLEN", "s0") == 1
+    move = own.migration("s0", target)
+    move.begin()
+    move.move()
+    replies = connections.get().call_many([("XADD", "s0", "*", "n", 1), WAIT])
+    assert replies[1] == int(back)
+    move.end()
+    assert target.raw().xlen("s0") == 2
+
+
+def test_a_node_that_has_executed_nothing_counts_no_replicas(own: ClusterSet, unlike: tuple[Node, Node]) -> None:
+    """What was sent to a node that had the slot before (MOVED) is confirmed by the replicas of the new one alone."""
+    source, target = unlike
+    pool = connections.get()
+    assert isinstance(pool, ClusterPool)
+    own.migrate_slot("s0", target)
+    wait_until(lambda: pool.call("XLEN", "s0") == 1 and not pool._topology._doubted, "a map that isn't asked for again")
+    own.migrate_slot("s0", source)
+    assert pool.call_many([("XADD", "s0", "*", "n", 1), WAIT])[1] == 1
+
+
+def test_what_waits_for_replicas_follows_its_key(own: ClusterSet, unlike: tuple[Node, Node]) -> None:
+    """Also where all that names no key is for one node, which had the slot before."""
+    part = connections.get().at("s0")
+    own.migrate_slot("s0", unlike[1])
+    assert part.call_many([("XADD", "s0", "*", "n", 1), WAIT])[1] == 0
+    assert part.call(*WAIT) == 1
+
+
+def test_what_was_overtaken_is_not_sent_again(own: ClusterSet) -> None:
+    """Entries stay in their order: one that wasn't appended fails where a later one of its stream was."""
+    pool = connections.get()
+    assert isinstance(pool, ClusterPool)
+    items = pool._items([*(("XADD", "s0", "*", "n", n) for n in range(3)), ("XLEN", "s0")], None)
+    down = explained(ResponseError("CLUSTERDOWN The cluster is down"))
+    again = pool._answered(address(own.node_of("s0")), items, [down, "1-1", down, down])
+    assert [each.number for each in again] == [2, 3]
+    assert isinstance(items[0].reply, PartUnreachable)
+    assert "The cluster is down. It wasn't executed." in str(items[0].reply)
+
+
+# Where the slots are
+
+
+def _unserved(link: Link) -> bool:
+    with suppress(ServerUnreachable):
+        link.call("XLEN", "s0")
+        return False
+    try:
+        link.at("s0")
+    except PartUnreachable:
+        return True
+    return False
+
+
+def test_known_replies_are_kept_where_no_node_has_a_slot(own: ClusterSet) -> None:
+    """The map says so at last, when a command is given up because its node has answered CLUSTERDOWN until then."""
+    take_away(own, "s0")
+    pool = connections.get()
+    assert isinstance(pool, ClusterPool)
+    wait_until(lambda: _unserved(pool), "the news that nobody has the slot")
+    (item,) = pool._items([("XLEN", "s0")], None)
+    item.reply = explained(ResponseError("CLUSTERDOWN Hash slot not served"))
+    assert isinstance(pool._given_up(item), PartUnreachable)
+
+
+def test_known_replies_are_kept_where_an_address_can_not_be_remapped(
+    own: ClusterSet, streams: Callable[..., None]
+) -> None:
+    """What a node has redirected fails by itself: it wasn't executed."""
+    source = own.node_of("s0")
+    target = other(own, source)
+    fails = False
+
+    def remap(announced: tuple[str, int]) -> tuple[str, int]:
+        if fails and announced[1] == target.port:
+            raise LookupError("unknown")
+        return announced
+
+    streams(STREAMS, URL=own.url(), ADDRESS_REMAP=remap)
+    theirs = [name for name in NAMES if own.node_of(name) is source]
+    assert connections.get().call_many([("XLEN", name) for name in theirs]) == [0] * len(theirs)
+    own.migrate_slot("s0", target)
+    fails = True
+    error, *replies = connections.get().call_many([("XADD", name, "*", "n", 1) for name in theirs])
+    assert isinstance(error, PartUnreachable)
+    assert "ADDRESS_REMAP" in str(error)
+    assert replies
+    assert not [each for each in replies if isinstance(each, Exception)]
