@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError, ResponseError
 
-from django_redis_streams import connections
+from django_redis_streams import connections, publish
 from django_redis_streams.connections import Link
 from django_redis_streams.connections.cluster.links import ClusterPool, RoutingLink
 from django_redis_streams.connections.refusals import PartUnreachable, explained
@@ -154,7 +154,67 @@ def test_what_was_overtaken_is_not_sent_again(own: ClusterSet) -> None:
     assert "The cluster is down. It wasn't executed." in str(items[0].reply)
 
 
+def test_a_failed_attempt_to_connect_leaves_idle_connections_in_use(own: ClusterSet) -> None:
+    """The node takes no more of them, and goes on answering on those it has."""
+    pool, node = connections.get(), own.node_of("s0")
+    assert isinstance(pool, ClusterPool)
+    operator = node.alone()
+    held = pool.lend(address(node))
+    most = operator.config_get("maxclients")["maxclients"]
+    operator.config_set("maxclients", 1)
+    try:
+        with pytest.raises(ServerUnreachable, match=f"node 127.0.0.1:{node.port}"):
+            pool.lend(address(node))
+        pool.take_back(address(node), held)
+        assert pool.call("XLEN", "s0") == 0
+    finally:
+        operator.config_set("maxclients", most)
+
+
+def test_connections_to_nodes_that_have_left_are_closed(own: ClusterSet) -> None:
+    """Also one that is lent, when it is given back."""
+    pool, old = connections.get(), own.node_of("s0")
+    assert isinstance(pool, ClusterPool)
+    for name in NAMES:
+        publish(name, {})
+    held = pool.lend(address(old))
+    own.remove_node(old, own.add_node())
+    for name in NAMES:
+        publish(name, {})
+    wait_until(lambda: _taken_over(pool, address(old)), "a map without the old node")
+    pool.take_back(address(old), held)
+    assert not held.connected
+    assert address(old) not in pool._pools
+
+
+def _taken_over(pool: ClusterPool, old: tuple[str, int]) -> bool:
+    pool.call_many([("XLEN", name) for name in NAMES])
+    return old not in pool._pools
+
+
 # Where the slots are
+
+
+def test_a_slot_that_no_node_has_holds_up_nothing_else(own: ClusterSet, link: RoutingLink) -> None:
+    """What is sent about it fails by itself, and what was asked of others is answered."""
+    take_away(own, "s0")
+    for several in (connections.get(), link):
+        replies = lengths(several)
+        assert replies.keys() == {*NAMES}
+        assert isinstance(replies.pop("s0"), PartUnreachable)
+        assert {*replies.values()} == {0}
+    (error,) = link.silent_nodes(5, NAMES)
+    assert f"no node of the cluster has the slot {slot_of('s0')}" in str(error)
+
+
+def lengths(link: Link) -> dict[str, Any]:
+    """Return the length of each stream, asked node by node, or the error in its place."""
+    wait_until(lambda: _unserved(link), "the news that nobody has the slot")
+    return {
+        name: reply
+        for part, theirs in link.by_node(NAMES, str)
+        for name, reply in zip(theirs, part.call_many([("XLEN", name) for name in theirs]), strict=True)
+    }
 
 
 def _unserved(link: Link) -> bool:
@@ -202,3 +262,23 @@ def test_known_replies_are_kept_where_an_address_can_not_be_remapped(
     assert "ADDRESS_REMAP" in str(error)
     assert replies
     assert not [each for each in replies if isinstance(each, Exception)]
+
+
+def test_who_has_answered_is_told_though_no_node_has_a_slot(
+    make_cluster: Callable[..., ClusterSet], streams: Callable[..., None]
+) -> None:
+    """Nobody has, then; it is no error."""
+    made = make_cluster(masters=1)
+    place = f"127.0.0.1:{made.nodes[0].port}"
+    streams({"orders": {}}, URL=made.url())
+    with closing(connections.open(timeout=5)) as link:
+        assert link.call("XLEN", "orders") == 0
+        assert link.answered_by(place) is not None
+        made.nodes[0].ask("FLUSHSLOTS")
+
+        def unserved() -> bool:
+            with suppress(ServerUnreachable):
+                link.call("XLEN", "orders")
+            return link.answered_by(place) is None
+
+        wait_until(unserved, "the news that no node has any slot")

@@ -110,10 +110,17 @@ class Routing(Link):
                 self.take_back(node, link)
 
     def by_node(self, items: Sequence[T], key: Callable[[T], str]) -> Iterable[tuple[Link, Sequence[T]]]:
-        """Yield each node that has some of these items, with those. Raises `ServerUnreachable`."""
+        """Yield each node that has some of these items, with those. Raises `ServerUnreachable`.
+
+        Those that no node has come with any: what is sent about them fails by itself.
+        """
         found: dict[Address, list[T]] = {}
         for each in items:
-            found.setdefault(self._topology.owner(slot_of_key(key(each))), []).append(each)
+            try:
+                node = self._topology.owner(slot_of_key(key(each)))
+            except PartUnreachable:
+                node = self._topology.masters()[0]
+            found.setdefault(node, []).append(each)
         return [(_AtNode(self, node), theirs) for node, theirs in found.items()]
 
     def at(self, key: str) -> Link:

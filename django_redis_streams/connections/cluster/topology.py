@@ -91,6 +91,11 @@ class Topology:
             raise self.endpoint.unreachable(f"no node of the cluster has any slot, as {place(self._order[0])} says.")
         return self._masters
 
+    @property
+    def last_masters(self) -> tuple[Address, ...]:
+        """The addresses of the nodes that had slots when that was last asked: another tuple each time. Asks nobody."""
+        return self._masters
+
     def doubt(self, node: Address | None = None) -> None:
         """Have the map asked for before it is used again; not first of this node, which was lost or is of no use."""
         self._doubted = True
