@@ -1,7 +1,11 @@
 """What a cluster's links make of nodes that come back, slots that nobody has, and commands that are sent again."""
 
+import select
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -13,7 +17,8 @@ from django_redis_streams.connections.cluster.links import ClusterPool, RoutingL
 from django_redis_streams.connections.refusals import PartUnreachable, explained
 from django_redis_streams.exceptions import ServerUnreachable
 
-from .support.clusters import ClusterSet, Node, slot_of
+from .support.clusters import ClusterSet, Node, node_port, slot_of
+from .support.servers import Server
 from .support.waiting import wait_until
 
 # Of these each node of two has some.
@@ -195,6 +200,45 @@ def _taken_over(pool: ClusterPool, old: tuple[str, int]) -> bool:
 # Where the slots are
 
 
+def test_all_threads_wait_once_for_nodes_that_are_silent(
+    make_cluster: Callable[..., ClusterSet], streams: Callable[..., None]
+) -> None:
+    """One has asked in vain: the next ones don't do that again, one after the other."""
+    silent = make_cluster(masters=1)
+    streams(STREAMS, URL=silent.url(), OPTIONS={"socket_connect_timeout": 1.0, "socket_timeout": 1.0})
+    errors = []
+
+    def work() -> None:
+        try:
+            publish("s0", {})
+        except ServerUnreachable as error:
+            errors.append(str(error))
+
+    silent.nodes[0].pause()
+    try:
+        began = time.monotonic()
+        threads = [threading.Thread(target=work) for _ in range(12)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        took = time.monotonic() - began
+    finally:
+        silent.nodes[0].cont()
+    assert len(errors) == 12
+    assert all("no node says which node has which slots" in each for each in errors)
+    assert took < 6
+    wait_until(lambda: _published("s0"), deadline=10)
+
+
+def _published(name: str) -> bool:
+    try:
+        publish(name, {})
+    except ServerUnreachable:
+        return False
+    return True
+
+
 def test_a_slot_that_no_node_has_holds_up_nothing_else(own: ClusterSet, link: RoutingLink) -> None:
     """What is sent about it fails by itself, and what was asked of others is answered."""
     take_away(own, "s0")
@@ -264,6 +308,19 @@ def test_known_replies_are_kept_where_an_address_can_not_be_remapped(
     assert not [each for each in replies if isinstance(each, Exception)]
 
 
+def test_another_server_at_the_address_of_a_node_that_has_left(
+    own: ClusterSet, make_server: Callable[..., Server], streams: Callable[..., None]
+) -> None:
+    """It is passed over: that it is in no cluster is an error of the settings only as long as no node has answered."""
+    port = node_port()
+    streams(STREAMS, URL=f"{own.url()},127.0.0.1:{port}")
+    assert connections.get().call("XLEN", "s0") == 0
+    make_server(port=str(port))
+    take_away(own, "s0")  # so all are asked: none of them knows of all slots
+    wait_until(lambda: _unserved(connections.get()), "the news that nobody has the slot")
+    assert connections.get().call("XLEN", "s1") == 0
+
+
 def test_who_has_answered_is_told_though_no_node_has_a_slot(
     make_cluster: Callable[..., ClusterSet], streams: Callable[..., None]
 ) -> None:
@@ -282,3 +339,68 @@ def test_who_has_answered_is_told_though_no_node_has_a_slot(
             return link.answered_by(place) is None
 
         wait_until(unserved, "the news that no node has any slot")
+
+
+def test_a_node_that_was_reset_does_not_replace_the_map(own: ClusterSet, streams: Callable[..., None]) -> None:
+    """It knows of no slots, as it is of no cluster any more. The others come back, and only the map names them."""
+    new = own.add_node()
+    streams(STREAMS, URL=f"redis+cluster://127.0.0.1:{new.port}")
+    publish("s0", {})
+    new.ask("RESET", "HARD")
+    others = [each for each in own.nodes if each is not new]
+    for each in others:
+        each.kill9()
+    for _ in range(30):
+        assert not _published("s0")
+        time.sleep(0.02)  # for the map to be asked for again
+    for each in others:
+        each.start()
+    wait_until(lambda: _published("s0"), "the nodes of the map", deadline=20)
+
+
+def test_a_node_without_a_name_for_clients_is_where_its_ip_address_is(
+    make_cluster: Callable[..., ClusterSet], streams: Callable[..., None]
+) -> None:
+    """Not where the one is that was asked, which says "?" instead of a name that clients should use."""
+    made = make_cluster(masters=2, cluster_preferred_endpoint_type="hostname")
+    streams(STREAMS, URL=f"redis+cluster://localhost:{made.nodes[0].port}")
+    for name in NAMES:
+        publish(name, {})
+    found = {connections.node("default", name) for name in NAMES}
+    assert found == {f"127.0.0.1:{each.port}" for each in made.nodes}
+
+
+@contextmanager
+def slow_way(node: Node, seconds: float) -> Iterator[int]:
+    """Yield a port that leads to a node, by which replies come so much later."""
+
+    def pass_on(near: socket.socket) -> None:
+        with near, socket.create_connection(address(node)) as far, suppress(OSError):
+            while True:
+                for source in select.select([near, far], [], [])[0]:
+                    if not (data := source.recv(65536)):
+                        return
+                    if source is far:
+                        time.sleep(seconds)  # this is the fault
+                    (near if source is far else far).sendall(data)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=pass_on, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_slow_node_is_waited_for_however_many_may_be_asked(
+    make_cluster: Callable[..., ClusterSet], streams: Callable[..., None]
+) -> None:
+    """Each has its share of the time, which would be too short for all of them in a large cluster."""
+    made = make_cluster(masters=1)
+    with slow_way(made.nodes[0], 0.15) as port:
+        nodes = ",".join(f"127.0.0.1:{each}" for each in (port, *range(1, 30)))
+        streams(STREAMS, URL=f"redis+cluster://{nodes}", ADDRESS_REMAP=lambda _: ("127.0.0.1", port))
+        wait_until(lambda: _published("s0"), deadline=15)
