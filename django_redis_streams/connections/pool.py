@@ -43,6 +43,11 @@ class Pool(Link):
     def __repr__(self) -> str:
         return f"<Pool {self._endpoint.alias!r} to {self._endpoint.address}, {len(self._idle)} idle>"
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether it has a connection that isn't lent. Another thread may borrow it at any moment."""
+        return bool(self._idle)
+
     def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send some commands at once and return the replies; an error reply stands in its place, as an exception."""
         link = self.lend()

@@ -12,7 +12,7 @@ from ...exceptions import ServerUnreachable
 from ..addresses import Address, place
 from ..link import Command, OpenLink
 from ..pool import Pool
-from ..refusals import ClusterDown, OnNoNode, OnOtherNode, cannot_serve, moves, part_of
+from ..refusals import ClusterDown, OnNoNode, OnOtherNode, PartUnreachable, cannot_serve, moves, part_of
 from .routing import Routing
 from .slots import slot_of_key
 from .topology import Topology
@@ -74,6 +74,8 @@ class ClusterPool(Routing):
     def __init__(self, topology: Topology) -> None:
         super().__init__(topology)
         self._pools: dict[Address, _NodePool] = {}
+        # The nodes that had slots when it last let go of others.
+        self._kept: tuple[Address, ...] = ()
         self._away = _Away(_BELIEVED)
 
     def __repr__(self) -> str:
@@ -82,21 +84,36 @@ class ClusterPool(Routing):
 
     def lend(self, node: Address) -> OpenLink:
         """Return a connected link to a node, for one exchange. Raises `ServerUnreachable`: nothing was sent."""
-        self._away.check(node)
+        if (masters := self._topology.last_masters) is not self._kept:
+            self._let_go(masters)
+        pool = self._pool(node)
+        if not pool.has_idle:  # or its connection is as good as before: it may be that the node takes no more of them
+            self._away.check(node)
         try:
-            return self._pool(node).lend()
+            return pool.lend()
         except ServerUnreachable as error:
             self._away.note(node, error)
             raise
 
     def take_back(self, node: Address, link: OpenLink) -> None:
         """Take a link back after the exchange; one that was lost has closed itself."""
-        self._pool(node).take_back(link)
+        pool = self._pools.get(node)
+        if pool is None:  # let go of meanwhile
+            link.close()
+        else:
+            pool.take_back(link)
 
     def close(self) -> None:
         """Close the idle connections now, and each lent one when it is given back."""
         for each in list(self._pools.values()):
             each.close()
+
+    def _let_go(self, masters: tuple[Address, ...]) -> None:
+        """Close the connections to nodes that have no slots any more; a lent one when it is given back."""
+        self._kept = masters
+        for node in self._pools.keys() - masters:
+            if (pool := self._pools.pop(node, None)) is not None:  # another thread may have let go of it
+                pool.close()
 
     def _pool(self, node: Address) -> _NodePool:
         pool = self._pools.get(node)
@@ -219,19 +236,35 @@ class RoutingLink(Routing, OpenLink):
             raise error
 
     def silent_nodes(self, seconds: float, keys: Iterable[str]) -> list[ServerUnreachable]:
-        """Do as `ask` for each node that has these keys; return the errors."""
-        return self._silent(seconds, dict.fromkeys(self._topology.owner(slot_of_key(each)) for each in keys))
+        """Do as `ask` for each node that has these keys; return the errors, also of keys that no node has."""
+        nodes: dict[Address, None] = {}
+        errors: dict[str, ServerUnreachable] = {}
+        for each in keys:
+            try:
+                nodes[self._topology.owner(slot_of_key(each))] = None
+            except PartUnreachable as error:
+                errors[str(error)] = error
+        return [*self._silent(seconds, nodes), *errors.values()]
 
     def _silent(self, seconds: float, nodes: Iterable[Address]) -> list[ServerUnreachable]:
         errors: list[ServerUnreachable] = []
         for node in nodes:
             try:
-                self.lend(node).ask(seconds)
+                self._ask_node(node, seconds)
             except ServerUnreachable as error:
                 self._topology.doubt(node)
-                self._away.note(node, error)
                 errors.append(part_of(error))
         return errors
+
+    def _ask_node(self, node: Address, seconds: float) -> None:
+        # It notes itself what it has tried in vain. What it only remembers mustn't be noted: it would be believed for
+        # ever, as it is asked again before that time is over.
+        link = self.lend(node)
+        try:
+            link.ask(seconds)
+        except ServerUnreachable as error:
+            self._away.note(node, error)
+            raise
 
     def send(self, commands: Sequence[Command]) -> None:
         """Refuse: the replies of several nodes have no order."""
@@ -263,9 +296,13 @@ class RoutingLink(Routing, OpenLink):
     def answered_by(self, node: str) -> float | None:
         """Return when that was sent which a node has answered last; None where it isn't connected to it.
 
-        Of a node that has no slots any more, others have answered.
+        Of a node that has no slots any more, others have answered; where no node has any, nobody has.
         """
-        address = next((each for each in self._topology.masters() if place(each) == node), None)
+        try:
+            masters = self._topology.masters()
+        except ServerUnreachable:
+            return None
+        address = next((each for each in masters if place(each) == node), None)
         if address is None:
             return self.answered
         link = self._links.get(address)

@@ -38,7 +38,8 @@ _ASKING: Final = ("ASKING",)
 class _Item:
     """A command that is to be sent, or was; it belongs to the keys of a `slot`, without one to `node`.
 
-    `asked` is the node that takes it by way of exception, as the slot is on its way there.
+    `asked` is the node that takes it by way of exception, as the slot is on its way there. Of a WAIT, `counts` is
+    whether the node of its reply has executed something that it waits for.
     """
 
     number: int
@@ -47,6 +48,7 @@ class _Item:
     node: Address | None = None
     asked: Address | None = None
     reply: Any = None
+    counts: bool = False
 
 
 class Routing(Link):
@@ -108,10 +110,17 @@ class Routing(Link):
                 self.take_back(node, link)
 
     def by_node(self, items: Sequence[T], key: Callable[[T], str]) -> Iterable[tuple[Link, Sequence[T]]]:
-        """Yield each node that has some of these items, with those. Raises `ServerUnreachable`."""
+        """Yield each node that has some of these items, with those. Raises `ServerUnreachable`.
+
+        Those that no node has come with any: what is sent about them fails by itself.
+        """
         found: dict[Address, list[T]] = {}
         for each in items:
-            found.setdefault(self._topology.owner(slot_of_key(key(each))), []).append(each)
+            try:
+                node = self._topology.owner(slot_of_key(key(each)))
+            except PartUnreachable:
+                node = self._topology.masters()[0]
+            found.setdefault(node, []).append(each)
         return [(_AtNode(self, node), theirs) for node, theirs in found.items()]
 
     def at(self, key: str) -> Link:
@@ -135,7 +144,8 @@ class Routing(Link):
         slot = next((each for each in slots if each is not None), None)
         items = []
         for number, (command, own) in enumerate(zip(commands, slots, strict=True)):
-            if own is None and node is not None:
+            # A WAIT beside a key goes where that goes, also if its slot has just left the node.
+            if own is None and node is not None and (command[0] != "WAIT" or slot is None):
                 items.append(_Item(number, command, None, node))
                 continue
             slot = slot if own is None else own
@@ -143,8 +153,8 @@ class Routing(Link):
         return items
 
     def _settle(self, items: Sequence[_Item], left: Sequence[_Item] | None = None) -> None:
-        """Exchange these until each has a reply, those that are `left` at first."""
-        left = items if left is None else left
+        """Exchange these until each has a reply; if some are `left` of a first exchange, only these."""
+        left = items if left is None else _once_more(items, left)
         for pause in (*_PAUSES, None):
             if not left:
                 return
@@ -153,8 +163,7 @@ class Routing(Link):
                 break
             if pause:
                 time.sleep(pause)
-            numbers = {each.number for each in again}
-            left = [each for each in items if each.number in numbers or _waits_for(each, again)]
+            left = _once_more(items, again)
         for each in again:
             each.reply = self._given_up(each)
 
@@ -165,8 +174,10 @@ class Routing(Link):
         for each in items:
             try:
                 groups.setdefault(self._owner(each), []).append(each)
-            except PartUnreachable as error:
-                each.reply = error
+            except ServerUnreachable as error:
+                if each.reply is None and not isinstance(error, PartUnreachable):
+                    raise  # nothing was sent yet, and nobody can be asked
+                each.reply = part_of(error)
                 again.append(each)
         lent: list[tuple[Address, OpenLink, list[_Item]]] = []
         try:
@@ -200,6 +211,8 @@ class Routing(Link):
             return self.lend(node)
         except ServerUnreachable as error:
             self._topology.doubt(node)
+            if isinstance(error, PartUnreachable):
+                raise
             raise part_of(error) from error
 
     def _sent_to(self, node: Address, items: Sequence[_Item], again: list[_Item]) -> OpenLink | None:
@@ -240,17 +253,23 @@ class Routing(Link):
 
     def _answered(self, node: Address, items: Sequence[_Item], replies: Sequence[Any]) -> list[_Item]:
         """Note the replies, and return the items that weren't executed and are to be sent again."""
-        again = []
+        again: list[_Item] = []
         for each, reply in zip(items, replies, strict=True):
             each.asked = None
-            if isinstance(reply, ResponseError) and self._is_elsewhere(node, each, reply):
-                again.append(each)
-            if each.command[0] == "WAIT" and isinstance(each.reply, int) and isinstance(reply, int):
-                # Some of what it waits for was sent to another node than the rest.
-                each.reply = min(each.reply, reply)
-            else:
-                each.reply = reply
-        return again
+            if each.command[0] == "WAIT":
+                _note_replicas(each, reply, items, again)
+                continue
+            each.reply = reply
+            try:
+                if isinstance(reply, ResponseError) and self._is_elsewhere(node, each, reply):
+                    again.append(each)
+            except ServerUnreachable as error:  # by ADDRESS_REMAP; what others have executed is known nevertheless
+                each.reply = part_of(error)
+        overtaken = _overtaken(items, again) if again else ()
+        for each in again:
+            if each.number in overtaken:
+                each.reply = self._given_up(each)
+        return [each for each in again if each.number not in overtaken]
 
     def _is_elsewhere(self, node: Address, item: _Item, error: ResponseError) -> bool:
         """Return whether a node says that it hasn't executed a command for a reason that passes, and learn from it."""
@@ -269,7 +288,10 @@ class Routing(Link):
         if isinstance(error, PartUnreachable):
             return error
         said = error.said if isinstance(error, OnOtherNode | ClusterDown) else str(error)
-        node = self._owner(item)
+        try:
+            node = self._owner(item)
+        except ServerUnreachable as nobody:
+            return part_of(nobody)
         return part_of(
             self._topology.endpoint.at(node).unreachable(f"doesn't serve it now: {said}. It wasn't executed.")
         )
@@ -308,6 +330,48 @@ class _AtNode(Link):
         return self._routing.of_node(node)
 
 
-def _waits_for(item: _Item, again: Sequence[_Item]) -> bool:
-    """Return whether it is a WAIT for one of those that are sent again."""
-    return item.command[0] == "WAIT" and any(each.slot == item.slot and each.number < item.number for each in again)
+def _waits_for(item: _Item, other: _Item) -> bool:
+    """Return whether it is a WAIT for another one."""
+    return item.command[0] == "WAIT" != other.command[0] and other.slot == item.slot and other.number < item.number
+
+
+def _once_more(items: Sequence[_Item], again: Sequence[_Item]) -> list[_Item]:
+    """Return those items that are to be sent again, and each WAIT for one of them, which goes where that one goes."""
+    numbers = {each.number for each in again}
+    for each in items:
+        if each.number in numbers or each.command[0] != "WAIT":
+            continue
+        if waited_for := [one for one in again if _waits_for(each, one)]:
+            each.asked = waited_for[-1].asked
+            numbers.add(each.number)
+    return [each for each in items if each.number in numbers]
+
+
+def _overtaken(items: Sequence[_Item], again: Sequence[_Item]) -> set[int]:
+    """Return the numbers of entries that, sent again, would come behind later ones of their stream.
+
+    These were appended, as the node began to serve the stream in between.
+    """
+    numbers = {each.number for each in again}
+    appended = {
+        each.command[1]: each.number
+        for each in items
+        if each.command[0] == "XADD" and each.number not in numbers and not isinstance(each.reply, Exception)
+    }
+    return {
+        each.number for each in again if each.command[0] == "XADD" and each.number < appended.get(each.command[1], 0)
+    }
+
+
+def _note_replicas(item: _Item, reply: Any, items: Sequence[_Item], again: Sequence[_Item]) -> None:
+    """Note the reply to a WAIT: where what it waits for was executed by several nodes, that of the fewest replicas.
+
+    A node that has executed none of it says nothing about it.
+    """
+    numbers = {each.number for each in again}
+    counts = any(_waits_for(item, each) and each.number not in numbers for each in items)
+    if not item.counts:
+        item.reply = reply
+    elif counts and isinstance(item.reply, int):
+        item.reply = min(item.reply, reply) if isinstance(reply, int) else reply
+    item.counts = item.counts or counts

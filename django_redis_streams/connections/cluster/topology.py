@@ -31,8 +31,13 @@ _SOON: Final = 0.05
 _LATER: Final = 0.5
 _AFTER_FAILURE: Final = 0.3
 _NEW: Final = 5.0
-# In seconds, at most, for all nodes that are asked for the map, unless the settings allow less for connecting.
+# In seconds, at most, for all nodes that are asked for the map, unless the settings allow less for connecting; and for
+# each of them at least, however many they are: a node that is busy or far away needs that, with TLS.
 _LIMIT: Final = 2.0
+_LEAST: Final = 0.3
+
+# So many parts the address of a node has that tells more beside host, port and id.
+_TOLD_BESIDE: Final = 4
 
 _all: weakref.WeakSet[Topology] = weakref.WeakSet()
 
@@ -60,6 +65,8 @@ class Topology:
         # Whether the map may not hold any more, and when it may be asked for again, on the monotonic clock.
         self._doubted = True
         self._next, self._pause = 0.0, _SOON
+        # What each node said, where none has answered yet.
+        self._failure = ""
         _all.add(self)
 
     def owner(self, slot: int) -> Address:
@@ -89,6 +96,11 @@ class Topology:
         if not self._masters:
             self.doubt()
             raise self.endpoint.unreachable(f"no node of the cluster has any slot, as {place(self._order[0])} says.")
+        return self._masters
+
+    @property
+    def last_masters(self) -> tuple[Address, ...]:
+        """The addresses of the nodes that had slots when that was last asked: another tuple each time. Asks nobody."""
         return self._masters
 
     def doubt(self, node: Address | None = None) -> None:
@@ -125,8 +137,11 @@ class Topology:
     def _look(self) -> None:
         if self._is_due():
             with self._lock:
-                if self._is_due():  # another thread may have asked meanwhile
-                    self._refresh()
+                if not self._is_due():  # another thread may have asked meanwhile
+                    return
+                if self._failure and time.monotonic() < self._next:  # in vain; or all would, one after the other
+                    raise self.endpoint.unreachable(self._failure)
+                self._refresh()
 
     def _is_due(self) -> bool:
         return not self._owners or (self._doubted and time.monotonic() >= self._next)
@@ -135,17 +150,21 @@ class Topology:
         """Ask for the map. Raises `ServerUnreachable` where no node answers, and there is no map yet.
 
         One that leaves slots out is taken only where no other node knows more: who says it may have left the cluster.
+        One without any isn't taken either while nodes are away that may know more.
         """
         # Before the question: whoever doubts the map while it is asked for knows something newer.
         self._doubted = False
         failures: dict[Address, str] = {}
         best: _Map | None = None
-        until = time.monotonic() + (self.endpoint.arguments.get("socket_connect_timeout", _LIMIT) or _LIMIT)
+        limit = self.endpoint.arguments.get("socket_connect_timeout", _LIMIT) or _LIMIT
+        until = time.monotonic() + limit
         order = self._order
         for left, node in zip(range(len(order), 0, -1), order, strict=True):
             now = time.monotonic()
+            if failures and now >= until:  # the others are asked first the next time
+                break
             try:
-                found = self._learned(node, self._asked(node, now + max(0.0, until - now) / left))
+                found = self._learned(node, self._asked(node, now + max((until - now) / left, min(_LEAST, limit))))
             except (RedisError, ServerUnreachable) as error:
                 failures[node] = _said(error)
                 continue
@@ -153,15 +172,18 @@ class Topology:
                 best = found
             if best.known == SLOTS:
                 break
-        if best is not None:
+        if best is not None and (best.masters or not (failures and self._masters)):
             self._plan(changed=best.owners != self._owners)
             self._owners, self._masters, self._order = best.owners, best.masters, best.order
+            self._failure = ""
             return
         self._next = time.monotonic() + _AFTER_FAILURE
         self._doubted = True
+        self._order = tuple(sorted(self._order, key=lambda node: node in failures))
         if not self._owners:
             said = " ".join(f"{place(each)} {text.rstrip('.')}." for each, text in failures.items())
-            raise self.endpoint.unreachable(f"no node says which node has which slots. {said}")
+            self._failure = f"no node says which node has which slots. {said}"
+            raise self.endpoint.unreachable(self._failure)
 
     def _plan(self, *, changed: bool) -> None:
         """Decide when the map may be asked for again: a master that is away for long would have it asked for ever."""
@@ -177,9 +199,11 @@ class Topology:
         except ResponseError as error:
             if "cluster support disabled" not in str(error):
                 raise
+            said = f"{place(node)} isn't a node of a cluster ({error})."
+            if self._owners:  # another server has got the address of a node that has left
+                raise RedisError(said) from None
             raise ConfigurationError(
-                f"{where(self.endpoint.alias)}: {place(node)} isn't a node of a cluster ({error}). Let URL begin with "
-                "redis:// or rediss:// for a single server."
+                f"{where(self.endpoint.alias)}: {said} Let URL begin with redis:// or rediss:// for a single server."
             ) from None
         finally:
             connection.disconnect()
@@ -206,8 +230,16 @@ class Topology:
 
     def _announced(self, node: Any, said_by: Address) -> Address:
         host, port = node[0], node[1]
-        # It may leave its own host out, or not know what it is called by clients.
+        if host == "?":  # it has no name for clients; its IP address stands beside
+            host = _beside(node).get("ip")
+        # It may leave hosts out: then they are where it is itself.
         return self._reached((said_by[0] if host in (None, "", "?") else str(host), int(port)), said_by)
+
+
+def _beside(node: Any) -> dict[str, Any]:
+    """Return what CLUSTER SLOTS says about a node beside its address: nothing before Redis 7.0."""
+    told = node[3] if len(node) == _TOLD_BESIDE else ()
+    return dict(zip(told[::2], told[1::2], strict=False))
 
 
 def _said(error: Exception) -> str:
