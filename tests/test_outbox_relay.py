@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from django_redis_streams import Message, conf, signals
 from django_redis_streams import connections as servers
+from django_redis_streams.connections.refusals import PartUnreachable
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.outbox import batch as batch_module
 from django_redis_streams.outbox import relay as relay_module
@@ -304,6 +305,37 @@ def test_a_server_killed_in_mid_relay_loses_nothing(
     other.start()
     relayed(relay)
     assert payloads(other.raw()) == list(range(400))
+
+
+@pytest.mark.usefixtures("database")
+def test_what_stands_behind_a_lost_reply_and_was_taken_is_not_sent_again(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cluster a pipeline may be answered in part. What is behind the lost one, of its key, waits for it."""
+    append, lost = batch_module.append, []
+
+    def answer_in_part(link: Any, stream: Any, lane: str, entries: Sequence[Any]) -> list[Any]:
+        if lost:
+            return append(link, stream, lane, entries)
+        replies = append(link, stream, lane, [*entries[:1], *entries[2:]])
+        lost.append(PartUnreachable("The node is away."))
+        return [replies[0], *lost, *replies[1:]]
+
+    monkeypatch.setattr(batch_module, "append", answer_in_part)
+    waiting("first")
+    waiting("lost", key="k")
+    waiting("third")
+    waiting("behind", key="k")
+    relay = Relay("default", "default")
+    with pytest.raises(PartUnreachable):
+        relay.step(servers.get())
+    assert payloads(raw) == ["first", "third"]
+    assert [row.error for row in OutboxMessage.objects.order_by("pk")] == ["", HELD]
+    OutboxMessage.objects.update(next_try_at=Now())
+    relay._after = 0
+    relayed(relay)
+    assert payloads(raw) == ["first", "third", "lost", "behind"]
+    assert not OutboxMessage.objects.exists()
 
 
 def test_two_relays_at_once_send_each_message_once(raw: Raw, request: pytest.FixtureRequest) -> None:
