@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_redis_streams import connections as servers
+from django_redis_streams.connections.refusals import PartUnreachable
+from django_redis_streams.outbox import batch as batch_module
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay
 from django_redis_streams.worker.options import Options
@@ -128,6 +131,36 @@ def test_a_database_that_is_restarted_is_told_of_once(
         wait_until(lambda: not OutboxMessage.objects.exists())
     assert caplog.text.count("can't be relayed") == 1
     assert {json.dumps(each) for each in payloads(raw)} == {*map(str, range(500)), '"after"'}
+
+
+def test_a_node_that_is_away_holds_up_no_other_database(
+    raw: Raw, other: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a cluster. It is told of after all had their turn, and what was sent meanwhile is counted."""
+    append, lost = batch_module.append, []
+
+    def answer_in_part(link: Any, stream: Any, lane: str, entries: Sequence[Any]) -> list[Any]:
+        if lost:
+            return append(link, stream, lane, entries)
+        lost.append(PartUnreachable("The node is away."))
+        return [*append(link, stream, lane, entries[:-1]), *lost]
+
+    monkeypatch.setattr(batch_module, "append", answer_in_part)
+    rows = waiting(1, 2, 3)
+    with other.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+    OutboxMessage.objects.using("other").bulk_create(rows[2:])
+    rows[2].delete(using="default")
+    service = OutboxRelay("default", threading.Event(), QUICK)
+    with pytest.raises(PartUnreachable):
+        service.step(servers.get())
+    assert payloads(raw) == [1, 3]
+    assert service.sent == 2
+    service._relays[0].relay._after = 0
+    service.step(servers.get())
+    assert payloads(raw) == [1, 3, 2]
+    assert service.sent == 3
+    service.end()
 
 
 def test_a_database_without_the_table_is_looked_at_again(raw: Raw) -> None:

@@ -85,6 +85,8 @@ class Relay:
         self._limit = self._window = _FIRST
         # What was sent, while the database doesn't take that.
         self._unsettled: Batch | None = None
+        # How many messages it has sent, also in steps that ended by an error. For any thread.
+        self.sent = 0
 
     def hold(self, link: Link) -> bool:
         """Take or renew the lease; return whether this process has it."""
@@ -130,9 +132,8 @@ class Relay:
             self._unsettled = batch = Batch(self.using, streams, rows)
             lost = batch.send(link)
             batch.settle()
-        self._unsettled = None
         self._go_on(rows, end, last if more_follow else None)
-        batch.tell()
+        self._settled(batch)
         if lost is not None:
             raise lost
         return Step(held=True, sent=len(batch.sent), refused=len(batch.refused), more=self._after > 0)
@@ -144,7 +145,11 @@ class Relay:
         with self._transaction():
             batch.look_again()
             batch.settle()
+        self._settled(batch)
+
+    def _settled(self, batch: Batch) -> None:
         self._unsettled = None
+        self.sent += len(batch.sent)
         batch.tell()
 
     def _replicas(self, link: Link, stream: StreamConfig, least: int, seconds: float) -> int:
