@@ -5,11 +5,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import NotSupportedError, OperationalError, connection, connections, transaction
 from django.db.models.functions import Now
 from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
@@ -20,6 +21,8 @@ from django_redis_streams.connections.refusals import PartUnreachable
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.outbox import batch as batch_module
 from django_redis_streams.outbox import relay as relay_module
+from django_redis_streams.outbox.actions import discard, send_now
+from django_redis_streams.outbox.databases import OutboxUnavailable
 from django_redis_streams.outbox.kept import delete_kept
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay, Step, tell_undeclared
@@ -522,6 +525,30 @@ def test_a_key_that_is_another_row_by_now_is_not_taken_for_the_old_one(
     OutboxMessage.objects.filter(pk=new.pk).update(id=old.pk)
     relayed(relay)
     assert payloads(raw) == [1, 2]
+
+
+def test_nothing_is_sent_or_discarded_where_nothing_is_committed(
+    raw: Raw, use_database: Callable[..., None], tmp_path: Path
+) -> None:
+    """With AUTOCOMMIT off in DATABASES: each look would send the same message, and "discarded" would be no truth."""
+    where = tmp_path / "off.sqlite3"
+    use_database(NAME=where)
+    with connection.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+    (row,) = waiting(1)
+    use_database(NAME=where, AUTOCOMMIT=False)
+    for _ in range(2):
+        with pytest.raises(NotSupportedError, match="Take AUTOCOMMIT out of the entry 'default' of DATABASES"):
+            Relay("default", "default").step(servers.get())
+        raw.delete(*raw.keys("*:relay:*"))
+    for verb in (discard, send_now):
+        with pytest.raises(OutboxUnavailable, match="AUTOCOMMIT out of the entry"):
+            verb("default", [row.pk], by="ann")
+    use_database(NAME=where)
+    assert OutboxMessage.objects.get() == row
+    assert payloads(raw) == []
+    relayed()
+    assert payloads(raw) == [1]
 
 
 def test_no_receiver_of_other_apps_has_to_do_with_it(raw: Raw, streams: Callable[..., None]) -> None:

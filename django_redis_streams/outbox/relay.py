@@ -25,7 +25,7 @@ from django.db.models.functions import Length, Now
 from .. import conf
 from ..conf import StreamConfig
 from ..connections import Link
-from ..querying import Exactly, exactly
+from ..querying import Exactly, check_commits, exactly
 from ..store.publish.relay_lease import Held, RelayLease
 from .batch import Batch
 from .kept import delete_kept
@@ -111,10 +111,12 @@ class Relay:
     def step(self, link: Link) -> Step:
         """Send the next batch, if this process has or gets the lease.
 
-        Raises `ServerUnreachable`: what it isn't known to have stays in the table.
+        Raises `ServerUnreachable`: what it isn't known to have stays in the table. Raises `NotSupportedError` where no
+        DELETE would be committed: each try would send the same messages.
         """
         if not self.hold(link):
             return Step(held=False)
+        check_commits(self.using)
         self._settle_again()
         streams = conf.get().streams_of(self.alias)
         if self._repair.step(link, streams.values()):

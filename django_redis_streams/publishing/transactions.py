@@ -18,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import connections
 from ..exceptions import TransactionError
+from ..querying import how_to_commit
 from ..wire import Fields
 from .committing import CommittedRows
 from .encoded import Call
@@ -47,8 +48,8 @@ def in_transaction(using: str) -> bool:
     autocommits = database.settings_dict["AUTOCOMMIT"] if database.connection is None else database.autocommit
     if not autocommits:
         raise TransactionError(
-            f"Autocommit of database {using!r} is off, so Django can't tell when its transaction commits. Turn it "
-            "on with set_autocommit(True) before you publish, and use transaction.atomic()."
+            f"Autocommit of database {using!r} is off, so Django can't tell when its transaction commits. "
+            f"{how_to_commit(database)} before you publish, and use transaction.atomic()."
         )
     if len(databases.settings) > 1:
         _warn_of_another(using)
