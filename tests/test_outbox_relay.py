@@ -27,7 +27,7 @@ from django_redis_streams.outbox.kept import delete_kept
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay, Step, tell_undeclared
 from django_redis_streams.outbox.rows import row_of
-from django_redis_streams.outbox.standing import HELD
+from django_redis_streams.outbox.standing import HELD, ON_TOO_FEW
 from django_redis_streams.publishing.encoded import Call
 from django_redis_streams.store.publish.delay import Due
 
@@ -472,6 +472,24 @@ def test_kept_rows_go_in_the_end(raw: Raw, streams: Callable[..., None]) -> None
     relayed(relay)
     assert [row.pk for row in OutboxMessage.objects.all()] == [new.pk]
     assert payloads(raw) == ["old", "new"]
+
+
+@pytest.mark.usefixtures("database")
+def test_rows_of_a_stream_that_nobody_declares_any_more_go_in_the_end(streams: Callable[..., None]) -> None:
+    """Also those that waited until enough replicas had them. Where it is declared, they wait on."""
+    for error in ("", ON_TOO_FEW):
+        for hours in (23, 25):
+            waiting(error)
+            row = OutboxMessage.objects.order_by("pk").last()
+            OutboxMessage.objects.filter(pk=row.pk).update(sent_at=Now() - timedelta(hours=hours), error=error)
+    streams({"orders": {"OUTBOX": "always", "OUTBOX_KEEP": 200_000}})
+    assert not delete_kept("default", conf.get().streams_of("default"))
+    assert OutboxMessage.objects.count() == 4
+    streams({"bills": {"OUTBOX": "always"}})
+    assert not delete_kept("default", conf.get().streams_of("default"))
+    left = OutboxMessage.objects.order_by("pk")
+    assert [row.error for row in left] == ["", ON_TOO_FEW]
+    assert all(row.sent_at > timezone.now() - timedelta(hours=24) for row in left)
 
 
 @pytest.mark.usefixtures("database")
