@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_redis_streams import connections as servers
@@ -18,6 +18,7 @@ from django_redis_streams.outbox import batch as batch_module
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay
 from django_redis_streams.worker.options import Options
+from django_redis_streams.worker.services import relay as relay_service
 from django_redis_streams.worker.services.kinds import redis_connections
 from django_redis_streams.worker.services.relay import OutboxRelay
 from django_redis_streams.worker.services.relaying import relayed_connections
@@ -161,6 +162,42 @@ def test_a_node_that_is_away_holds_up_no_other_database(
     assert payloads(raw) == [1, 3, 2]
     assert service.sent == 3
     service.end()
+
+
+@pytest.mark.usefixtures("database")
+def test_what_the_database_does_not_take_as_sent_is_not_sent_by_each_process(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk takes no DELETE. Who has sent it keeps the lease for a minute, then another may try."""
+    taken: list[bool] = []
+
+    def refuse(execute: Any, sql: str, *arguments: Any) -> Any:
+        if "DELETE" in sql and not taken:
+            raise OperationalError("disk full")
+        return execute(sql, *arguments)
+
+    waiting(1, 2)
+    first, second = (OutboxRelay("default", threading.Event(), QUICK) for _ in range(2))
+
+    def step() -> None:
+        for service in (first, second):
+            service._relays[0].due = service._relays[0].relay._held_until = 0.0
+            service.step(servers.get())
+
+    with connection.execute_wrapper(refuse):
+        for _ in range(3):
+            step()
+        assert payloads(raw) == [1, 2]
+        monkeypatch.setattr(relay_service, "_KEEPS", -1.0)  # the minute is over
+        step()
+        assert payloads(raw) == [1, 2, 1, 2]
+        taken.append(True)
+        step()
+    step()
+    assert payloads(raw) == [1, 2, 1, 2]
+    assert not OutboxMessage.objects.exists()
+    for service in (first, second):
+        service.end()
 
 
 def test_a_database_without_the_table_is_looked_at_again(raw: Raw) -> None:

@@ -100,6 +100,11 @@ class Relay:
             self._repair.begin()
         return bool(held)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether it has sent what the database doesn't take as sent: any other would send that once more."""
+        return self._unsettled is not None
+
     def connected(self) -> None:
         """Compare what is kept with the server in the next step: it may be another since, or have lost something.
 

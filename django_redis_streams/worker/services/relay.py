@@ -27,6 +27,9 @@ __all__ = ["OutboxRelay"]
 
 # In seconds: how often a database's error is logged again while it lasts, and how often rows of undeclared streams.
 _AGAIN: Final = 60.0
+# In seconds: for how long the lease is kept while the database doesn't take what was sent as sent. Each process that
+# has it next sends that once more, but may reach the database where this one can't.
+_KEEPS: Final = 60.0
 
 
 class OutboxRelay(Service):
@@ -84,12 +87,13 @@ class OutboxRelay(Service):
         self.rests = not self._busy
 
     def _look(self, each: _OfDatabase, link: Link) -> None:
-        # What fails here may go well in another process, so the lease isn't kept meanwhile.
+        # What fails here may go well in another process, so the lease isn't kept meanwhile; but for a while where that
+        # would send the same messages once more.
         if time.monotonic() < each.due:
             self._leads = self._leads or each.fails
         elif each.relay.hold(link):
             self._leads = True
-            if not self._relayed(each, link):
+            if not self._relayed(each, link) and not each.keeps_lease:
                 each.relay.let_go(link)
 
     def log_refused(self, error: str, wait: float) -> None:
@@ -154,7 +158,12 @@ class _OfDatabase:
         self.due = self.tells_at = 0.0
         self._backoff = timing.backoff(least=0.1, most=5.0)
         self._logged = ""
-        self._logged_at = 0.0
+        self._logged_at = self._fails_since = 0.0
+
+    @property
+    def keeps_lease(self) -> bool:
+        """Whether to keep the lease although the database has failed."""
+        return self.relay.unsettled and time.monotonic() - self._fails_since < _KEEPS
 
     @property
     def fails(self) -> bool:
@@ -167,6 +176,8 @@ class _OfDatabase:
         self.due = now + self._backoff.more()
         # Somebody may have migrated it back.
         self.has_table = False
+        if not self._logged:
+            self._fails_since = now
         if not self._logged or now - self._logged_at > _AGAIN:
             self._logged_at = now
             self._logged = str(error).strip() or type(error).__name__
