@@ -333,12 +333,11 @@ class NotOther:
 
 
 def test_a_row_where_no_relay_looks_can_be_discarded(browser: Client, other: Any, settings: Any) -> None:
-    """Where a router has come to keep the table out of its database: it is listed there, and has a page."""
+    """Where a router has come to keep the table out of its database: it has a page, by its address."""
     with other.schema_editor() as editor:
         editor.create_model(OutboxMessage)
     row = unsent.refused("LOADING", using="other")
     settings.DATABASE_ROUTERS = [NotOther()]
-    assert listed(browser, database="other") == [row.pk]
     assert "LOADING" in site.text(browser.get(url("change", quote(key(row, "other")))))
     fields = {"action": "discard", site.SELECTED: key(row, "other"), "confirmed": "yes"}
     site.post(browser, url(), **fields)
