@@ -1,6 +1,6 @@
 """Questions to databases: whether a table is there, whether a text is exactly that; any question with a time limit.
 
-And how to make a table that is missing, and deleting rows that are the package's own.
+And how to make a table that is missing, deleting rows that are the package's own, and whether `atomic()` commits.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from django.conf import settings
-from django.db import connections
+from django.db import NotSupportedError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import CharField, Func, Q, QuerySet
 from django.db.models.lookups import In
 
-__all__ = ["Exactly", "Question", "delete", "exactly", "has_table", "how_to_make", "migrate_command", "takes"]
+__all__ = [
+    "Exactly", "Question", "check_commits", "delete", "exactly", "has_table", "how_to_commit", "how_to_make",
+    "migrate_command", "takes",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -38,6 +42,29 @@ def how_to_make(app: str, alias: str) -> str:
     if settings.DATABASE_ROUTERS:
         how += " DATABASE_ROUTERS have to allow it there; where nothing needs it, they may forbid it."
     return how
+
+
+def how_to_commit(database: BaseDatabaseWrapper) -> str:
+    """Return a sentence that says how to turn the autocommit of a database on, which is off."""
+    if not database.settings_dict["AUTOCOMMIT"]:
+        return f"Take AUTOCOMMIT out of the entry {database.alias!r} of DATABASES"
+    return "Turn it on by set_autocommit(True)"
+
+
+def check_commits(alias: str) -> None:
+    """Raise `NotSupportedError`, which is an error of databases, where `atomic()` would commit nothing.
+
+    Without autocommit Django leaves the COMMIT to the program. Asks the connection without opening it.
+    """
+    database = connections[alias]
+    if database.in_atomic_block and database.commit_on_exit:
+        return
+    # A connection that isn't open yet will be as DATABASES says.
+    if not (database.settings_dict["AUTOCOMMIT"] if database.connection is None else database.autocommit):
+        raise NotSupportedError(
+            f"Autocommit of database {alias!r} is off, so what is changed here would never be committed. "
+            f"{how_to_commit(database)}."
+        )
 
 
 class Exactly(Func):

@@ -105,6 +105,27 @@ def test_a_misspelt_setting_is_told(settings, name):
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"socket_timeout": 8}, "up to 10 s"),
+        ({"socket_timeout": 7.9}, None),
+        ({"socket_timeout": 4, "socket_connect_timeout": 6}, "up to 10 s"),
+        ({"socket_timeout": None}, "without end"),
+        ({"socket_connect_timeout": None}, "without end"),
+        ({}, None),
+    ],
+)
+def test_time_outs_that_outlast_the_lease_of_rows_are_found(streams, options, said):
+    """A relay may send meanwhile what its publisher still sends; without the outbox nothing is to be said."""
+    streams({"orders": {"OUTBOX": "always"}, "views": {"OUTBOX": "fallback"}}, OPTIONS=options)
+    told = [text for identity, text in found() if identity == "W002"]
+    assert [f"waits {said} to connect" in text for text in told] == ([] if said is None else [True])
+    assert all("'orders'. So" in text for text in told)
+    streams({"views": {"OUTBOX": "fallback"}}, OPTIONS=options)
+    assert "W002" not in ids()
+
+
+@pytest.mark.parametrize(
     ("given", "identity"),
     [
         ({"STREEMS": {}}, "E001"),

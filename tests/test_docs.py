@@ -69,6 +69,7 @@ WORDS = {
     "CONN_MAX_AGE",
     "DATABASES",
     "IMMEDIATE",
+    "RAISE",
     "EDITOR",
     "METRICS_TOKEN",
     "NAME",

@@ -764,6 +764,23 @@ def test_a_database_that_fails_keeps_no_others_rows(caplog: pytest.LogCaptureFix
     assert "old rows of the inbox in the database 'second' can't be deleted" in caplog.text
 
 
+def test_without_autocommit_no_row_is_said_to_be_deleted(caplog: pytest.LogCaptureFixture) -> None:
+    """Django would commit nothing. It is logged, with what to change."""
+    handler("orders", group="billing", once=True)(add)
+    remember(1, 3_660)
+    connection.set_autocommit(False)
+    try:
+        with caplog.at_level("INFO"):
+            upkeep().step()
+    finally:
+        connection.rollback()
+        connection.set_autocommit(True)
+    assert remembered() == 1
+    (record,) = (each for each in caplog.records if "inbox" in each.message)
+    assert "can't be deleted" in record.message
+    assert "Turn it on by set_autocommit(True)" in record.message
+
+
 def test_rows_that_another_worker_deletes_are_left_to_it(database: str) -> None:
     """Neither waits for the other."""
     if database == "sqlite":

@@ -15,9 +15,10 @@ from django_redis_streams import follow, inspection
 from django_redis_streams.message import new_id
 from django_redis_streams.operations import dead_letters
 from django_redis_streams.operations.dead_letters import Search, Selection
+from django_redis_streams.outbox.listing import find_unsent
 
 from .admin import site
-from .support import states
+from .support import states, unsent
 
 Raw = Any
 Act = Callable[[], Any]
@@ -214,3 +215,14 @@ def test_following_holds_a_few_bodies(raw: Raw) -> None:
     """Though a hundred are asked for."""
     published(raw)
     assert taken_by(lambda: [message.entry_id for message in follow("orders", after="0", block=0)]) < BOUND
+
+
+@pytest.mark.django_db
+def test_rows_of_the_outbox_are_found_without_their_bodies() -> None:
+    """As an action in the admin asks for those that are selected, five hundred at most."""
+    keys = [unsent.row("x" * 1_000_000).pk for _ in range(COUNT)]
+    assert taken_by(lambda: find_unsent("default", keys, bodies=False)) < BOUND
+    found = find_unsent("default", keys, bodies=False)
+    assert [(each.pk, each.fields) for each in found] == [(key, None) for key in keys]
+    (whole,) = find_unsent("default", keys[:1])
+    assert "x" * 1_000_000 in whole.payload

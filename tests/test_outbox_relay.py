@@ -2,28 +2,32 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import NotSupportedError, OperationalError, connection, connections, transaction
 from django.db.models.functions import Now
 from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 
 from django_redis_streams import Message, conf, signals
 from django_redis_streams import connections as servers
+from django_redis_streams.connections.refusals import PartUnreachable
 from django_redis_streams.exceptions import ServerUnreachable
 from django_redis_streams.outbox import batch as batch_module
 from django_redis_streams.outbox import relay as relay_module
+from django_redis_streams.outbox.actions import discard, send_now
+from django_redis_streams.outbox.databases import OutboxUnavailable
 from django_redis_streams.outbox.kept import delete_kept
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay, Step, tell_undeclared
 from django_redis_streams.outbox.rows import row_of
-from django_redis_streams.outbox.standing import HELD
+from django_redis_streams.outbox.standing import HELD, ON_TOO_FEW
 from django_redis_streams.publishing.encoded import Call
 from django_redis_streams.store.publish.delay import Due
 
@@ -306,6 +310,37 @@ def test_a_server_killed_in_mid_relay_loses_nothing(
     assert payloads(other.raw()) == list(range(400))
 
 
+@pytest.mark.usefixtures("database")
+def test_what_stands_behind_a_lost_reply_and_was_taken_is_not_sent_again(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cluster a pipeline may be answered in part. What is behind the lost one, of its key, waits for it."""
+    append, lost = batch_module.append, []
+
+    def answer_in_part(link: Any, stream: Any, lane: str, entries: Sequence[Any]) -> list[Any]:
+        if lost:
+            return append(link, stream, lane, entries)
+        replies = append(link, stream, lane, [*entries[:1], *entries[2:]])
+        lost.append(PartUnreachable("The node is away."))
+        return [replies[0], *lost, *replies[1:]]
+
+    monkeypatch.setattr(batch_module, "append", answer_in_part)
+    waiting("first")
+    waiting("lost", key="k")
+    waiting("third")
+    waiting("behind", key="k")
+    relay = Relay("default", "default")
+    with pytest.raises(PartUnreachable):
+        relay.step(servers.get())
+    assert payloads(raw) == ["first", "third"]
+    assert [row.error for row in OutboxMessage.objects.order_by("pk")] == ["", HELD]
+    OutboxMessage.objects.update(next_try_at=Now())
+    relay._after = 0
+    relayed(relay)
+    assert payloads(raw) == ["first", "third", "lost", "behind"]
+    assert not OutboxMessage.objects.exists()
+
+
 def test_two_relays_at_once_send_each_message_once(raw: Raw, request: pytest.FixtureRequest) -> None:
     """On a database that locks rows, whatever became of the lease."""
     use_server(request, "postgresql")
@@ -440,6 +475,24 @@ def test_kept_rows_go_in_the_end(raw: Raw, streams: Callable[..., None]) -> None
 
 
 @pytest.mark.usefixtures("database")
+def test_rows_of_a_stream_that_nobody_declares_any_more_go_in_the_end(streams: Callable[..., None]) -> None:
+    """Also those that waited until enough replicas had them. Where it is declared, they wait on."""
+    for error in ("", ON_TOO_FEW):
+        for hours in (23, 25):
+            waiting(error)
+            row = OutboxMessage.objects.order_by("pk").last()
+            OutboxMessage.objects.filter(pk=row.pk).update(sent_at=Now() - timedelta(hours=hours), error=error)
+    streams({"orders": {"OUTBOX": "always", "OUTBOX_KEEP": 200_000}})
+    assert not delete_kept("default", conf.get().streams_of("default"))
+    assert OutboxMessage.objects.count() == 4
+    streams({"bills": {"OUTBOX": "always"}})
+    assert not delete_kept("default", conf.get().streams_of("default"))
+    left = OutboxMessage.objects.order_by("pk")
+    assert [row.error for row in left] == ["", ON_TOO_FEW]
+    assert all(row.sent_at > timezone.now() - timedelta(hours=24) for row in left)
+
+
+@pytest.mark.usefixtures("database")
 def test_what_the_database_does_not_take_as_sent_is_not_sent_again_and_again(raw: Raw) -> None:
     """A full disk takes no DELETE. Each try would double a batch."""
     relay, taken = Relay("default", "default"), []
@@ -490,6 +543,30 @@ def test_a_key_that_is_another_row_by_now_is_not_taken_for_the_old_one(
     OutboxMessage.objects.filter(pk=new.pk).update(id=old.pk)
     relayed(relay)
     assert payloads(raw) == [1, 2]
+
+
+def test_nothing_is_sent_or_discarded_where_nothing_is_committed(
+    raw: Raw, use_database: Callable[..., None], tmp_path: Path
+) -> None:
+    """With AUTOCOMMIT off in DATABASES: each look would send the same message, and "discarded" would be no truth."""
+    where = tmp_path / "off.sqlite3"
+    use_database(NAME=where)
+    with connection.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+    (row,) = waiting(1)
+    use_database(NAME=where, AUTOCOMMIT=False)
+    for _ in range(2):
+        with pytest.raises(NotSupportedError, match="Take AUTOCOMMIT out of the entry 'default' of DATABASES"):
+            Relay("default", "default").step(servers.get())
+        raw.delete(*raw.keys("*:relay:*"))
+    for verb in (discard, send_now):
+        with pytest.raises(OutboxUnavailable, match="AUTOCOMMIT out of the entry"):
+            verb("default", [row.pk], by="ann")
+    use_database(NAME=where)
+    assert OutboxMessage.objects.get() == row
+    assert payloads(raw) == []
+    relayed()
+    assert payloads(raw) == [1]
 
 
 def test_no_receiver_of_other_apps_has_to_do_with_it(raw: Raw, streams: Callable[..., None]) -> None:

@@ -2,19 +2,23 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_redis_streams import connections as servers
+from django_redis_streams.connections.refusals import PartUnreachable
+from django_redis_streams.outbox import batch as batch_module
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay
 from django_redis_streams.worker.options import Options
+from django_redis_streams.worker.services import relay as relay_service
 from django_redis_streams.worker.services.kinds import redis_connections
 from django_redis_streams.worker.services.relay import OutboxRelay
 from django_redis_streams.worker.services.relaying import relayed_connections
@@ -128,6 +132,73 @@ def test_a_database_that_is_restarted_is_told_of_once(
         wait_until(lambda: not OutboxMessage.objects.exists())
     assert caplog.text.count("can't be relayed") == 1
     assert {json.dumps(each) for each in payloads(raw)} == {*map(str, range(500)), '"after"'}
+
+
+def test_a_node_that_is_away_holds_up_no_other_database(
+    raw: Raw, other: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a cluster. It is told of after all had their turn, and what was sent meanwhile is counted."""
+    append, lost = batch_module.append, []
+
+    def answer_in_part(link: Any, stream: Any, lane: str, entries: Sequence[Any]) -> list[Any]:
+        if lost:
+            return append(link, stream, lane, entries)
+        lost.append(PartUnreachable("The node is away."))
+        return [*append(link, stream, lane, entries[:-1]), *lost]
+
+    monkeypatch.setattr(batch_module, "append", answer_in_part)
+    rows = waiting(1, 2, 3)
+    with other.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+    OutboxMessage.objects.using("other").bulk_create(rows[2:])
+    rows[2].delete(using="default")
+    service = OutboxRelay("default", threading.Event(), QUICK)
+    with pytest.raises(PartUnreachable):
+        service.step(servers.get())
+    assert payloads(raw) == [1, 3]
+    assert service.sent == 2
+    service._relays[0].relay._after = 0
+    other.connect()  # by hand, as the fixture does: the step has closed it
+    service.step(servers.get())
+    assert payloads(raw) == [1, 3, 2]
+    assert service.sent == 3
+    service.end()
+
+
+@pytest.mark.usefixtures("database")
+def test_what_the_database_does_not_take_as_sent_is_not_sent_by_each_process(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk takes no DELETE. Who has sent it keeps the lease for a minute, then another may try."""
+    taken: list[bool] = []
+
+    def refuse(execute: Any, sql: str, *arguments: Any) -> Any:
+        if "DELETE" in sql and not taken:
+            raise OperationalError("disk full")
+        return execute(sql, *arguments)
+
+    waiting(1, 2)
+    first, second = (OutboxRelay("default", threading.Event(), QUICK) for _ in range(2))
+
+    def step() -> None:
+        for service in (first, second):
+            service._relays[0].due = service._relays[0].relay._held_until = 0.0
+            service.step(servers.get())
+
+    with connection.execute_wrapper(refuse):
+        for _ in range(3):
+            step()
+        assert payloads(raw) == [1, 2]
+        monkeypatch.setattr(relay_service, "_KEEPS", -1.0)  # the minute is over
+        step()
+        assert payloads(raw) == [1, 2, 1, 2]
+        taken.append(True)
+        step()
+    step()
+    assert payloads(raw) == [1, 2, 1, 2]
+    assert not OutboxMessage.objects.exists()
+    for service in (first, second):
+        service.end()
 
 
 def test_a_database_without_the_table_is_looked_at_again(raw: Raw) -> None:

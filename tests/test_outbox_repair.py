@@ -12,6 +12,8 @@ from django.db.models.functions import Now
 
 from django_redis_streams import conf, publish
 from django_redis_streams import connections as servers
+from django_redis_streams.connections.refusals import PartUnreachable
+from django_redis_streams.outbox import repair as repair_module
 from django_redis_streams.outbox.models import OutboxMessage
 from django_redis_streams.outbox.relay import Relay
 from django_redis_streams.outbox.rows import row_of
@@ -163,3 +165,30 @@ def test_a_server_that_lost_all_while_the_relay_goes_on_gets_it_again(failing: S
     failing.raw().flushall()
     relay._held_until = 0.5  # the lease is to be renewed
     wait_until(lambda: relay.step(servers.get()).held and ids(failing) == [each.message_id for each in sent])
+
+
+def test_a_node_that_is_away_is_no_refusal(
+    failing: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a cluster: what is for other nodes is sent meanwhile, and the rows are looked at again within seconds."""
+    waiting("kept")
+    relayed()
+    (lost,) = ids(failing)
+    failing.raw().flushall()
+    relay, look = Relay("default", "default"), repair_module.lost_rows
+
+    def away(*_: Any) -> Any:
+        raise PartUnreachable("The node is away.")
+
+    monkeypatch.setattr(repair_module, "lost_rows", away)
+    waiting("other", lane="high")  # an entry behind the lost one would say that this was there, and deleted
+    while relay.step(servers.get()).more:
+        pass
+    assert relay.sent == 1
+    assert caplog.messages == []
+    assert 0 < relay._repair._due - time.monotonic() <= 5
+    monkeypatch.setattr(repair_module, "lost_rows", look)
+    relay._repair._due = 0.0
+    while relay.step(servers.get()).more:
+        pass
+    assert ids(failing) == [lost]

@@ -26,6 +26,7 @@
 | E022 | `@publishes` for a stream that isn't declared |
 | E030 | `embedded://` in production (`check --deploy`) |
 | W001 | a setting whose name is nearly `REDIS_STREAMS`, which isn't there |
+| W002 | a connection whose time-outs outlast the lease of rows, for a stream with the OUTBOX "always" |
 | W010 | a group without handlers |
 | W011 | a handler for a model's event that the model doesn't publish |
 | W012 | a database of SQLite whose writers don't wait for each other (`check --deploy`) |

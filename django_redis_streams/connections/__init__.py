@@ -136,6 +136,11 @@ def reply_timeout(alias: str = "default") -> float | None:
     return _endpoint(alias).timeout
 
 
+def connect_timeout(alias: str = "default") -> float | None:
+    """Return for how many seconds `get` tries to connect; None where that isn't bounded. Raises as `get` does."""
+    return _endpoint(alias).connect_timeout
+
+
 def _endpoint(alias: str) -> Endpoint:
     config = conf.connection(alias)
     known = _endpoints.get(alias)

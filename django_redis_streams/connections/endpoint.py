@@ -119,12 +119,17 @@ class Endpoint:
         return timeout
 
     @property
+    def connect_timeout(self) -> float | None:
+        """Seconds that connecting and logging in may take; None where that isn't bounded."""
+        limit: float | None = self.arguments.get("socket_connect_timeout", _CONNECT_TIMEOUT)
+        return limit
+
+    @property
     def bound(self) -> float | None:
         """Seconds that all attempts of a kept link to connect may take together; None where they needn't be bounded."""
         if self.sentinels is None and not self.nodes:
             return None
-        bound: float | None = self.arguments.get("socket_connect_timeout", _CONNECT_TIMEOUT)
-        return bound
+        return self.connect_timeout
 
     @property
     def server(self) -> tuple[str, int | None]:
@@ -178,8 +183,7 @@ class Endpoint:
         return {"socket_connect_timeout": self._shorter(max(_LEAST, until - time.monotonic()))}
 
     def _shorter(self, limit: float | None) -> float | None:
-        own = self.arguments.get("socket_connect_timeout", _CONNECT_TIMEOUT)
-        return min([each for each in (own, limit) if each is not None], default=None)
+        return min([each for each in (self.connect_timeout, limit) if each is not None], default=None)
 
     def _logged_in(self, connection: Any) -> Transport:
         try:

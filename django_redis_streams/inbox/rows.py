@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from ..message import Message
-from ..querying import delete, exactly
+from ..querying import check_commits, delete, exactly
 from .inserting import Key, Rows, inserted, model, short
 from .presence import missing_table
 
@@ -76,8 +76,10 @@ def forget(messages: Sequence[Message], using: str) -> None:
 def delete_old(stream: str, group: str, seconds: float, using: str, most: int) -> int:
     """Delete up to `most` rows of a group that are older than so many seconds; return how many there were.
 
-    Rows that another worker deletes in this moment are left to it where the database can tell.
+    Rows that another worker deletes in this moment are left to it where the database can tell. Raises
+    `NotSupportedError` where nothing would be committed.
     """
+    check_commits(using)
     ends = Now() - timedelta(seconds=seconds)
     old = _rows(using).filter(stream=short(stream), group=short(group), created_at__lt=ends)  # by the index
     old = old.filter(exactly("stream", [short(stream)]), exactly("group", [short(group)]))

@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from ..querying import exactly, takes
+from ..querying import check_commits, exactly, takes
 from .databases import asking
 from .models import OutboxMessage
 from .standing import HELD, SENDING, all_rows, unsent
@@ -68,6 +68,8 @@ def _done(
 ) -> list[int]:
     done: list[int] = []
     for some in _pieces(ids):
+        with asking(using):
+            check_commits(using)
         with asking(using), transaction.atomic(using=using):
             found = _free(using, some)
             change(all_rows(using).filter(pk__in=[row.pk for row in found]))

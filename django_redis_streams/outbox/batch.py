@@ -189,24 +189,26 @@ class Batch:
             replies = delay_each(link, stream, lane, [(_due(row, ages), fields) for row, fields in rows])
         else:
             replies = append(link, stream, lane, [fields for _, fields in rows])
+        lost: ServerUnreachable | None = None
         for (row, fields), reply in zip(rows, replies, strict=True):
-            if isinstance(reply, ServerUnreachable):
-                self._leave(rows)
-                return reply
-            if isinstance(reply, NotReplicated):
+            if isinstance(reply, ServerUnreachable):  # in a cluster, what stands behind it may have been taken
+                lost = lost or reply
+            elif isinstance(reply, NotReplicated):
                 self._on_too_few.add(row.pk)
                 self.sent.append((row, fields, reply.entry_id))
             elif isinstance(reply, str):
                 self.sent.append((row, fields, reply))
             else:
                 self._refuse(row, str(reply))
-        return None
+        if lost is not None:
+            self._leave(rows)
+        return lost
 
     def _leave(self, rows: Sequence[tuple[DueRow, Fields]]) -> None:
         """Have what comes behind these rows, of the same keys, wait for as long as they wait at least."""
-        sent = {row.pk for row, _, _ in self.sent}
+        answered = {row.pk for row, _, _ in self.sent} | {row.pk for row, _ in self.refused}
         for row, _ in rows:
-            if row.key_hash is not None and row.pk not in sent:
+            if row.key_hash is not None and row.pk not in answered:
                 self._blocked[row.key_hash] = row.pk, _SHORTEST
 
     def _refuse(self, row: DueRow, error: str) -> None:

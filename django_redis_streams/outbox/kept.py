@@ -1,4 +1,7 @@
-"""Rows of what is on the server, kept for OUTBOX_KEEP seconds: they go in the end."""
+"""Rows of what is on the server, kept for OUTBOX_KEEP seconds: they go in the end.
+
+So do those that waited for replicas, a day after nobody declares their stream any more.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from django.db.models.functions import Now
 from .. import conf
 from ..conf import StreamConfig
 from ..querying import delete, exactly
-from .standing import KEPT, all_rows
+from .standing import KEPT, SENT, all_rows
 
 __all__ = ["delete_kept"]
 
@@ -31,8 +34,10 @@ def delete_kept(using: str, streams: Mapping[str, StreamConfig]) -> bool:
     old = Q()
     for seconds, names in by_keep.items():
         old |= Q(exactly("stream", names), sent_at__lt=Now() - timedelta(seconds=seconds))
-    old |= ~exactly("stream", conf.get().streams) & Q(sent_at__lt=Now() - timedelta(seconds=_UNDECLARED))
-    ids = list(all_rows(using).filter(KEPT & old).order_by("pk").values_list("pk", flat=True)[: _most(using)])
+    # Of these nobody finds out whether enough replicas have them by now.
+    undeclared = ~exactly("stream", conf.get().streams) & Q(sent_at__lt=Now() - timedelta(seconds=_UNDECLARED))
+    found = all_rows(using).filter(KEPT & old | SENT & undeclared)
+    ids = list(found.order_by("pk").values_list("pk", flat=True)[: _most(using)])
     if ids:
         delete(all_rows(using).filter(pk__in=ids))
     return len(ids) >= _most(using)

@@ -130,11 +130,11 @@ def list_unsent(
     )
 
 
-def find_unsent(database: str, keys: Sequence[int]) -> list[UnsentMessage]:
-    """Return the rows of a database with these keys. Raises `OutboxUnavailable`."""
+def find_unsent(database: str, keys: Sequence[int], *, bodies: bool = True) -> list[UnsentMessage]:
+    """Return the rows of a database with these keys; with their `bodies`, or without. Raises `OutboxUnavailable`."""
     with asking(database):
-        found = all_rows(database).filter(pk__in=keys).annotate(read_at=Now())
-        return [_record(database, row) for row in found.order_by("pk")]
+        records = (_record(database, row) for row in _in_turns(all_rows(database).filter(pk__in=keys), 0))
+        return [each if bodies else each.without_body() for each in records]
 
 
 def _starts(database: str | None, after: Cursor | None) -> Iterator[tuple[str, int | None]]:
@@ -184,7 +184,9 @@ def _in_turns(rows: QuerySet[OutboxMessage], start: int) -> Iterator[OutboxMessa
             if room < 0:
                 break
             last = pk
-        yield from list(rows.filter(pk__gt=start, pk__lte=last).annotate(read_at=Now()).order_by("pk"))
+        found = list(rows.filter(pk__gt=start, pk__lte=last).annotate(read_at=Now()).order_by("-pk"))
+        while found:  # what was yielded is its reader's alone
+            yield found.pop()
         if last == lengths[-1][0] and len(lengths) < _AT_ONCE:
             return
         start = last

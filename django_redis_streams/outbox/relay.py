@@ -25,7 +25,7 @@ from django.db.models.functions import Length, Now
 from .. import conf
 from ..conf import StreamConfig
 from ..connections import Link
-from ..querying import Exactly, exactly
+from ..querying import Exactly, check_commits, exactly
 from ..store.publish.relay_lease import Held, RelayLease
 from .batch import Batch
 from .kept import delete_kept
@@ -85,6 +85,8 @@ class Relay:
         self._limit = self._window = _FIRST
         # What was sent, while the database doesn't take that.
         self._unsettled: Batch | None = None
+        # How many messages it has sent, also in steps that ended by an error. For any thread.
+        self.sent = 0
 
     def hold(self, link: Link) -> bool:
         """Take or renew the lease; return whether this process has it."""
@@ -98,6 +100,11 @@ class Relay:
             self._repair.begin()
         return bool(held)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether it has sent what the database doesn't take as sent: any other would send that once more."""
+        return self._unsettled is not None
+
     def connected(self) -> None:
         """Compare what is kept with the server in the next step: it may be another since, or have lost something.
 
@@ -109,10 +116,12 @@ class Relay:
     def step(self, link: Link) -> Step:
         """Send the next batch, if this process has or gets the lease.
 
-        Raises `ServerUnreachable`: what it isn't known to have stays in the table.
+        Raises `ServerUnreachable`: what it isn't known to have stays in the table. Raises `NotSupportedError` where no
+        DELETE would be committed: each try would send the same messages.
         """
         if not self.hold(link):
             return Step(held=False)
+        check_commits(self.using)
         self._settle_again()
         streams = conf.get().streams_of(self.alias)
         if self._repair.step(link, streams.values()):
@@ -130,9 +139,8 @@ class Relay:
             self._unsettled = batch = Batch(self.using, streams, rows)
             lost = batch.send(link)
             batch.settle()
-        self._unsettled = None
         self._go_on(rows, end, last if more_follow else None)
-        batch.tell()
+        self._settled(batch)
         if lost is not None:
             raise lost
         return Step(held=True, sent=len(batch.sent), refused=len(batch.refused), more=self._after > 0)
@@ -144,7 +152,11 @@ class Relay:
         with self._transaction():
             batch.look_again()
             batch.settle()
+        self._settled(batch)
+
+    def _settled(self, batch: Batch) -> None:
         self._unsettled = None
+        self.sent += len(batch.sent)
         batch.tell()
 
     def _replicas(self, link: Link, stream: StreamConfig, least: int, seconds: float) -> int:

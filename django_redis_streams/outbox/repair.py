@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from ..conf import StreamConfig
 from ..connections import Link
+from ..connections.refusals import PartUnreachable
 from ..querying import exactly
 from ..store.observe.server import compared_with, identity, note_compared
 from .lost import PAGE, lost_rows, send_again
@@ -25,9 +26,11 @@ __all__ = ["Repair"]
 logger = logging.getLogger("django_redis_streams")
 
 # In seconds. Somebody who published before the failover may mark a row as sent only after the first look at the rows,
-# so they are looked at once more. And how soon it is tried again where the server refused something.
+# so they are looked at once more. And how soon it is tried again where the server refused something, or a node of a
+# cluster was away.
 _AGAIN: Final = 20.0
 _REFUSED: Final = 60.0
+_AWAY: Final = 5.0
 
 
 class Repair:
@@ -55,6 +58,10 @@ class Repair:
             return False
         try:
             return self._step(link, kept)
+        except PartUnreachable:
+            # Of a cluster: no refusal. What is for its other nodes is sent meanwhile.
+            self._due = time.monotonic() + _AWAY
+            return False
         except ResponseError as error:
             self._due = time.monotonic() + _REFUSED
             logger.error(  # noqa: TRY400  the traceback says nothing more

@@ -18,11 +18,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import connections
 from ..exceptions import TransactionError
+from ..querying import how_to_commit
 from ..wire import Fields
 from .committing import CommittedRows
 from .encoded import Call
 from .outboxes import outbox_of
-from .sending import publish_after_commit
+from .rollbacks import drop_what_is_lost, notice_rollbacks
+from .waiting import Waiting, waiting_on
 
 __all__ = ["in_transaction", "publish_on_commit", "unsent"]
 
@@ -46,8 +48,8 @@ def in_transaction(using: str) -> bool:
     autocommits = database.settings_dict["AUTOCOMMIT"] if database.connection is None else database.autocommit
     if not autocommits:
         raise TransactionError(
-            f"Autocommit of database {using!r} is off, so Django can't tell when its transaction commits. Turn it "
-            "on with set_autocommit(True) before you publish, and use transaction.atomic()."
+            f"Autocommit of database {using!r} is off, so Django can't tell when its transaction commits. "
+            f"{how_to_commit(database)} before you publish, and use transaction.atomic()."
         )
     if len(databases.settings) > 1:
         _warn_of_another(using)
@@ -81,59 +83,12 @@ def publish_on_commit(call: Call, whole: Sequence[Fields], using: str) -> None:
         if call.config.outbox == "always":
             _insert_before_commits(database)
     _guard(database)
-    transaction.on_commit(_Waiting(call, whole, database).send, using=using, robust=True)
+    transaction.on_commit(Waiting(call, whole, database).send, using=using, robust=True)
 
 
 def unsent(database: BaseDatabaseWrapper) -> int:
     """Return how many calls of `publish` wait for the commit of this connection's transaction."""
-    return sum(not each.sent for each in _waiting(database))
-
-
-class _Waiting:
-    """What one call publishes on commit. It is sent once, however often `send` is called."""
-
-    __slots__ = ("_database", "call", "rows", "sent", "settles", "whole")
-
-    def __init__(self, call: Call, whole: Sequence[Fields], database: BaseDatabaseWrapper) -> None:
-        self.call = call
-        self.whole = whole
-        self.rows: CommittedRows | None = None
-        self.sent = False
-        # Whether somebody else's callback comes next, or none: it may take longer than the lease of the rows.
-        self.settles = True
-        self._database = database
-
-    @property
-    def needs_rows(self) -> bool:
-        return self.call.config.outbox == "always" and not self.sent
-
-    def send(self) -> None:
-        if self.sent:
-            return
-        without_rows = self.needs_rows and self.rows is None
-        self.sent = True
-        if self.rows is not None:
-            self.rows.send(self.call, self.whole, settles=self.settles)
-            return
-        # captureOnCommitCallbacks sends within the transaction of a TestCase, which never commits.
-        if without_rows and not self._database.in_atomic_block:
-            _tell_without_rows(self._database.alias)
-        publish_after_commit(self.call, self.whole, self._database.alias)
-
-
-# The databases that were told of: once each.
-_without_rows: set[str] = set()
-
-
-def _tell_without_rows(using: str) -> None:
-    if using not in _without_rows:
-        _without_rows.add(using)
-        logger.error(
-            "A transaction of database %r was committed in a way that this version of django_redis_streams doesn't "
-            "know, so the outbox has no row of what it published: a process that is killed now loses it. Commit by "
-            "transaction.atomic(), and report this with your version of Django. This is logged once.",
-            using,
-        )
+    return sum(not each.sent for each in waiting_on(database))
 
 
 # The connections that insert rows, each for as long as it lives.
@@ -162,7 +117,7 @@ def _insert_before_commits(database: BaseDatabaseWrapper) -> None:
 
 
 def _insert_rows(database: BaseDatabaseWrapper) -> None:
-    waiting = [each for each in _waiting(database) if each.needs_rows]
+    waiting = [each for each in waiting_on(database) if each.needs_rows]
     if not waiting:
         return
     rows = CommittedRows(database, outbox_of(waiting[0].call.config), len(waiting))
@@ -183,37 +138,11 @@ def _insert_rows(database: BaseDatabaseWrapper) -> None:
     following = {id(owner): after for owner, after in pairwise(owners)}
     for each in waiting:
         after = following.get(id(each))
-        each.settles = not isinstance(after, _Waiting) or after.rows is None
+        each.settles = not isinstance(after, Waiting) or after.rows is None
 
 
 # The connections that are guarded, each for as long as it lives.
 _guarded: Final[WeakSet[BaseDatabaseWrapper]] = WeakSet()
-
-
-# What libpq says of a transaction that commits nothing any more
-# (https://www.postgresql.org/docs/current/libpq-status.html).
-_FAILED: Final = 3
-
-
-def _drop_what_is_lost(database: BaseDatabaseWrapper) -> None:
-    """Take our callbacks off a transaction that PostgreSQL rolls back at its COMMIT, without an error.
-
-    It does so where a query has failed and its error was caught. Django knows of that only for some queries, and calls
-    the callbacks for the others, as if all had been committed.
-    """
-    status = getattr(getattr(database.connection, "info", None), "transaction_status", None)
-    ours = _waiting(database)
-    if status is None or int(status) != _FAILED or not ours or any(each.needs_rows for each in ours):
-        return  # where rows are to be inserted, that raises
-    lost = set(map(id, ours))
-    database.run_on_commit = [
-        each for each in database.run_on_commit if id(getattr(each[1], "__self__", None)) not in lost
-    ]
-    logger.error(
-        "%d messages of a transaction of database %r aren't published, as PostgreSQL rolls it back: the error of a "
-        "query was caught in it. Let it raise, or wrap what may fail in a transaction.atomic() of its own, in the try.",
-        sum(len(each.whole) for each in ours), database.alias,
-    )  # fmt: skip
 
 
 def _guard(database: BaseDatabaseWrapper) -> None:
@@ -237,23 +166,18 @@ def _guard(database: BaseDatabaseWrapper) -> None:
 
     def drop_and_commit() -> None:
         if not database.in_atomic_block:
-            _drop_what_is_lost(database)
+            drop_what_is_lost(database)
         commit()
 
     def call_all_and_send_ours() -> None:
         # Django refuses a call by hand in an atomic block: nothing is committed.
-        ours = [] if database.in_atomic_block else _waiting(database)
+        ours = [] if database.in_atomic_block else waiting_on(database)
         with ExitStack() as after:
             for waiting in reversed(ours):
                 after.callback(waiting.send)
             call_all()
 
+    notice_rollbacks(database)
     _guarded.add(database)
     database.run_and_clear_commit_hooks = call_all_and_send_ours  # type: ignore[method-assign]  # this one's alone
     database.commit = drop_and_commit  # type: ignore[method-assign]  # as above
-
-
-def _waiting(database: BaseDatabaseWrapper) -> list[_Waiting]:
-    """Return our registered callbacks' objects, in the order of registration."""
-    owners = (getattr(registered[1], "__self__", None) for registered in database.run_on_commit)
-    return [owner for owner in owners if isinstance(owner, _Waiting)]

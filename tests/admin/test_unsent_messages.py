@@ -324,6 +324,26 @@ def test_all_databases_are_listed(browser: Client, other: Any) -> None:
     assert OutboxMessage.objects.count() == 1
 
 
+class NotOther:
+    """A router that keeps the table out of the other database."""
+
+    def allow_migrate(self, db: str, *_: Any, **__: Any) -> bool:
+        """Return whether a database may have a table."""
+        return db != "other"
+
+
+def test_a_row_where_no_relay_looks_can_be_discarded(browser: Client, other: Any, settings: Any) -> None:
+    """Where a router has come to keep the table out of its database: it has a page, by its address."""
+    with other.schema_editor() as editor:
+        editor.create_model(OutboxMessage)
+    row = unsent.refused("LOADING", using="other")
+    settings.DATABASE_ROUTERS = [NotOther()]
+    assert "LOADING" in site.text(browser.get(url("change", quote(key(row, "other")))))
+    fields = {"action": "discard", site.SELECTED: key(row, "other"), "confirmed": "yes"}
+    site.post(browser, url(), **fields)
+    assert not OutboxMessage.objects.using("other").exists()
+
+
 def test_nothing_is_inline(browser: Client) -> None:
     """No script, style or handler stands in a page, so `default-src 'self'` breaks none."""
     row = unsent.refused()

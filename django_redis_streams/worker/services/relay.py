@@ -13,6 +13,7 @@ from typing import Final
 from django.db import Error
 
 from ...connections import Link
+from ...connections.refusals import PartUnreachable
 from ...outbox.databases import aliases
 from ...outbox.presence import LABEL, TABLE, declared
 from ...outbox.relay import Relay, tell_undeclared
@@ -26,6 +27,9 @@ __all__ = ["OutboxRelay"]
 
 # In seconds: how often a database's error is logged again while it lasts, and how often rows of undeclared streams.
 _AGAIN: Final = 60.0
+# In seconds: for how long the lease is kept while the database doesn't take what was sent as sent. Each process that
+# has it next sends that once more, but may reach the database where this one can't.
+_KEEPS: Final = 60.0
 
 
 class OutboxRelay(Service):
@@ -42,8 +46,11 @@ class OutboxRelay(Service):
         self._busy = self._leads = self._leaves = False
         # Whether the last step has left nothing to send, as far as it is this process's to send. For any thread.
         self.rests = False
-        # How many messages it has sent. For any thread.
-        self.sent = 0
+
+    @property
+    def sent(self) -> int:
+        """How many messages it has sent. For any thread."""
+        return sum(each.relay.sent for each in self._relays)
 
     @property
     def interval(self) -> float:
@@ -58,23 +65,36 @@ class OutboxRelay(Service):
             each.relay.connected()
 
     def step(self, link: Link) -> None:
-        """Send the next batch of each database whose lease this process has; or let go of the leases."""
+        """Send the next batch of each database whose lease this process has; or let go of the leases.
+
+        A node of a cluster that is away is raised after all databases had their turn: others' messages don't wait.
+        """
         if self._leaves:
             for each in self._relays:
                 each.relay.let_go(link)
             return
         self._busy = self._leads = False
+        lost: PartUnreachable | None = None
         for each in self._relays:
-            # What fails here may go well in another process, so the lease isn't kept meanwhile.
-            if time.monotonic() < each.due:
-                self._leads = self._leads or each.fails
-            elif each.relay.hold(link):
-                self._leads = True
-                if not self._relayed(each, link):
-                    each.relay.let_go(link)
+            try:
+                self._look(each, link)
+            except PartUnreachable as error:
+                lost = lost or error
         if self._databases is not None and not self._busy:
             self._databases.after_batch()
+        if lost is not None:
+            raise lost
         self.rests = not self._busy
+
+    def _look(self, each: _OfDatabase, link: Link) -> None:
+        # What fails here may go well in another process, so the lease isn't kept meanwhile; but for a while where that
+        # would send the same messages once more.
+        if time.monotonic() < each.due:
+            self._leads = self._leads or each.fails
+        elif each.relay.hold(link):
+            self._leads = True
+            if not self._relayed(each, link) and not each.keeps_lease:
+                each.relay.let_go(link)
 
     def log_refused(self, error: str, wait: float) -> None:
         """As all services; and let a drain end: what the server refuses may be refused for ever."""
@@ -98,7 +118,6 @@ class OutboxRelay(Service):
             each.has_table = each.has_table or has_table(each.relay.using, TABLE)
             if each.has_table:
                 step = each.relay.step(link)
-                self.sent += step.sent
                 self._busy = step.more or self._busy
                 self._tell_undeclared(each)
             else:
@@ -139,7 +158,12 @@ class _OfDatabase:
         self.due = self.tells_at = 0.0
         self._backoff = timing.backoff(least=0.1, most=5.0)
         self._logged = ""
-        self._logged_at = 0.0
+        self._logged_at = self._fails_since = 0.0
+
+    @property
+    def keeps_lease(self) -> bool:
+        """Whether to keep the lease although the database has failed."""
+        return self.relay.unsettled and time.monotonic() - self._fails_since < _KEEPS
 
     @property
     def fails(self) -> bool:
@@ -152,6 +176,8 @@ class _OfDatabase:
         self.due = now + self._backoff.more()
         # Somebody may have migrated it back.
         self.has_table = False
+        if not self._logged:
+            self._fails_since = now
         if not self._logged or now - self._logged_at > _AGAIN:
             self._logged_at = now
             self._logged = str(error).strip() or type(error).__name__
