@@ -13,6 +13,9 @@ from django_redis_streams.outbox.models import OutboxMessage
 
 from .support.waiting import wait_until
 
+# Django 6.1 has another name for it.
+make_savepoint = getattr(transaction, "savepoint_create", None) or transaction.savepoint
+
 ALL = ("sqlite", "postgresql", "mariadb")
 
 
@@ -63,9 +66,9 @@ def test_a_savepoint_by_hand_that_is_rolled_back_publishes_nothing(database, pub
     """Nor does what was published in an atomic block behind it; what was published before and afterwards is sent."""
     with transaction.atomic():
         publish("orders", 1)
-        outer = transaction.savepoint()
+        outer = make_savepoint()
         publish("orders", 2)
-        inner = transaction.savepoint()
+        inner = make_savepoint()
         publish("orders", 3)
         transaction.savepoint_commit(inner)
         with transaction.atomic():
@@ -73,12 +76,12 @@ def test_a_savepoint_by_hand_that_is_rolled_back_publishes_nothing(database, pub
             publish("orders", 4)
         transaction.savepoint_rollback(outer)
         publish("orders", 5)
-        kept = transaction.savepoint()
+        kept = make_savepoint()
         Entry.objects.create(text="saved")
         publish("orders", 6)
         transaction.savepoint_commit(kept)
         with transaction.atomic():
-            undone = transaction.savepoint()
+            undone = make_savepoint()
             publish("orders", 7)
             transaction.savepoint_rollback(undone)
             publish("orders", 8)
@@ -90,7 +93,7 @@ def test_a_savepoint_by_hand_that_is_rolled_back_publishes_nothing(database, pub
 def test_a_savepoint_can_be_rolled_back_to_again(database, published):
     """It stays there until it is released: what was published since is dropped each time."""
     with transaction.atomic():
-        savepoint = transaction.savepoint()
+        savepoint = make_savepoint()
         for number in (1, 2):
             publish("orders", number)
             transaction.savepoint_rollback(savepoint)
@@ -102,7 +105,7 @@ def test_callbacks_of_others_stay_as_django_has_them(db, published, django_captu
     """Django itself keeps these at a rollback to a savepoint by hand."""
     called = []
     with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
-        savepoint = transaction.savepoint()
+        savepoint = make_savepoint()
         transaction.on_commit(lambda: called.append("theirs"))
         publish("orders", 1)
         transaction.savepoint_rollback(savepoint)
