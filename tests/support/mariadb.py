@@ -1,5 +1,6 @@
 """A MariaDB server for a test, from the machine's programs."""
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -43,7 +44,13 @@ class Mariadb:
         self._data = f"--datadir={self.directory / 'data'}"
         install = [programs["mariadb-install-db"], "--no-defaults", self._data, *self._user]
         install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run(install, check=True, capture_output=True)
+        # One at a time: beside another it fails now and then.
+        with (Path(tempfile.gettempdir()) / "streams-mariadb-install.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            installed = subprocess.run(
+                install, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        assert installed.returncode == 0, installed.stdout
         options = [f"--socket={self._socket}", "--skip-networking", f"--pid-file={self.directory / 'pid'}"]
         options += ["--character-set-server=utf8mb4", "--innodb-buffer-pool-size=16M"]
         options += ["--innodb-flush-log-at-trx-commit=0"]
