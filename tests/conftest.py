@@ -4,14 +4,15 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 import redis
-from django.db import connections
+from django.db import connection, connections
+from django.db.models import Model
 
 from django_redis_streams import Message, handlers, signals
 from django_redis_streams.worker.log import recurring, unreachable
@@ -262,6 +263,32 @@ def use_database(django_db_blocker: Any) -> Iterator[Callable[..., None]]:
         yield use
         connections.settings["default"] = before
         forget_connections()
+
+
+@pytest.fixture
+def database_with(
+    request: pytest.FixtureRequest, use_database: Callable[..., None], tmp_path: Path
+) -> Callable[..., AbstractContextManager[None]]:
+    """`database_with(kind, *models)` makes a database the default one, with these tables.
+
+    The kind is "sqlite", or the name of a server's fixture: "postgresql", "mariadb".
+    """
+
+    @contextmanager
+    def prepared(kind: str, *models: type[Model]) -> Iterator[None]:
+        if kind == "sqlite":
+            use_database(NAME=tmp_path / "default.sqlite3")
+        else:
+            use_database(**request.getfixturevalue(kind).settings)
+        with connection.schema_editor() as editor:
+            for model in models:
+                editor.create_model(model)
+        yield
+        with connection.schema_editor() as editor:
+            for model in models:
+                editor.delete_model(model)
+
+    return prepared
 
 
 @pytest.fixture

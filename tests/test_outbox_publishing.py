@@ -122,20 +122,10 @@ def verbs(found):
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def database(request, use_database, tmp_path):
+def database(request, database_with):
     """Each database, as the default one, with the outbox's table and that of books."""
-    if request.param == "sqlite":
-        use_database(NAME=tmp_path / "outbox.sqlite3")
-    else:
-        use_database(**request.getfixturevalue(request.param).settings)
-    made = [OutboxMessage, Note]
-    with connection.schema_editor() as editor:
-        for model in made:
-            editor.create_model(model)
-    yield request.param
-    with connection.schema_editor() as editor:
-        for model in made:
-            editor.delete_model(model)
+    with database_with(request.param, OutboxMessage, Note):
+        yield request.param
 
 
 def test_a_publisher_that_is_killed_loses_nothing_that_is_committed(server, streams, database):

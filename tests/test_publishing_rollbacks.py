@@ -33,20 +33,10 @@ class Entry(models.Model):
 
 
 @pytest.fixture
-def database(request, use_database, tmp_path):
+def database(request, database_with):
     """A database as the default one, with the outbox's table and that of entries."""
-    if request.param == "sqlite":
-        use_database(NAME=tmp_path / "rollbacks.sqlite3")
-    else:
-        use_database(**request.getfixturevalue(request.param).settings)
-    made = [OutboxMessage, Entry]
-    with connection.schema_editor() as editor:
-        for model in made:
-            editor.create_model(model)
-    yield request.param
-    with connection.schema_editor() as editor:
-        for model in made:
-            editor.delete_model(model)
+    with database_with(request.param, OutboxMessage, Entry):
+        yield request.param
 
 
 @pytest.fixture(params=[None, "fallback", "always"])
